@@ -1,0 +1,131 @@
+"""The configuration file: read once, strictly, with every fault told at its place.
+
+`load` is all the rest of the program needs. Relative paths of `*_file` keys start at the
+folder of the configuration file; that of `state.url` at the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path as File
+from typing import Any
+
+from exporter.config.accounts import Surroundings, read_accounts
+from exporter.config.document import Path, read
+from exporter.config.example import example
+from exporter.config.report import Report
+from exporter.config.schema import (
+    Config,
+    Metrics,
+    Polling,
+    Section,
+    Settings,
+    State,
+    Web,
+    host_port,
+    sections,
+)
+from exporter.config.words import duration, shown, unknown_key
+from exporter.providers import Provider, catalogue
+
+__all__ = [
+    "Config",
+    "Metrics",
+    "Polling",
+    "State",
+    "Web",
+    "example",
+    "host_port",
+    "load",
+]
+
+_NOT_MORE_THAN: tuple[tuple[Path, Path], ...] = (
+    (("polling", "lookback"), ("state", "retention")),
+    (("polling", "interval"), ("polling", "max_interval")),
+)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    environ: Mapping[str, str] = os.environ,
+    providers: Mapping[str, type[Provider]] | None = None,
+) -> Config:
+    """The configuration in the file at `path`; `providers` is the catalogue if not given.
+
+    Raises ConfigError with every fault as `FILE:LINE:COL: key.path: what is wrong (hint)`
+    in the file's order. Tokens are looked for, so that a missing one is told now, and
+    not kept.
+    """
+    file = os.fspath(path)
+    folder = str(File(file).parent)
+    document = read(file)
+    report = Report(file, document)
+    raw = document.value
+    settings = _settings(report, raw)
+    known = catalogue() if providers is None else providers
+    accounts = read_accounts(report, raw, Surroundings(known, environ, folder))
+    _warn_of_templates(report, raw, ())
+    report.close()
+    return Config(**dict(settings), accounts=accounts, warnings=report.warnings())
+
+
+def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
+    """All but the accounts; a section with nothing in it has its defaults."""
+    found: dict[str, Section] = {}
+    for name, model in sections().items():
+        value = raw.get(name)
+        if value is not None and not isinstance(value, dict):
+            report.fault((name,), f"must be a mapping, got {shown(value)} (write `key: value`)")
+        given = value if isinstance(value, dict) else {}
+        found[name] = report.validated(model, given, (name,)) or model()
+    known = [*found, "accounts"]
+    for name in raw:
+        if name not in known:
+            report.fault((name,), unknown_key(name, known), place=report.key_place((name,)))
+    settings = Settings.model_validate(found)
+    for low, high in _NOT_MORE_THAN:
+        _not_more_than(report, settings, low, high)
+    metrics = raw.get("metrics")
+    if isinstance(metrics, dict):
+        for key in ("duration_buckets", "queue_buckets"):
+            _rising(report, ("metrics", key), metrics.get(key))
+    return settings
+
+
+def _not_more_than(report: Report, settings: Settings, low: Path, high: Path) -> None:
+    """Tell of `low` over `high` at the one that the file has."""
+    least, most = (_seconds(settings, path) for path in (low, high))
+    if least <= most or not report.sound(low, high):
+        return
+    if report.known(high) == high:
+        report.fault(high, f"must not be less than {'.'.join(map(str, low))}, {duration(least)}")
+    else:
+        name = ".".join(map(str, high))
+        report.fault(low, f"must not be more than {name}, {duration(most)} (raise that one too)")
+
+
+def _seconds(settings: Settings, path: Path) -> float:
+    value: Any = settings
+    for part in path:
+        value = getattr(value, str(part))
+    return float(value)
+
+
+def _rising(report: Report, path: Path, bounds: Any) -> None:
+    """Tell of each bound that is not above the one before it, where both are sound."""
+    for i in range(1, len(bounds) if isinstance(bounds, list) else 0):
+        before, bound = bounds[i - 1 : i + 1]
+        if report.sound((*path, i - 1), (*path, i)) and bound <= before:
+            what = f"must be greater than the bound before it, {before:g}, got {bound:g}"
+            report.fault((*path, i), what)
+
+
+def _warn_of_templates(report: Report, value: Any, path: Path) -> None:
+    """`${NAME}` is taken as it stands, which is rarely what its writer expects."""
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            _warn_of_templates(report, item, (*path, key))
+    elif isinstance(value, str) and "${" in value:
+        report.warn(path, "`${...}` is not expanded (it is taken as it stands)")

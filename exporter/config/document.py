@@ -1,0 +1,284 @@
+"""YAML text as plain values, with the place of every key and value.
+
+PyYAML reads the syntax; values are made here, from its nodes, because its own
+resolution surprises: `no` is false, `1:30` is 90, a date is a date, the second of two
+equal keys wins, nine aliases fill the memory. Here a plain `true` or `false` is a
+boolean, plain digits are a number, nothing, `~` and `null` are None, and the rest is text.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path as File
+from typing import Any, NamedTuple
+
+import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from exporter.config.words import key_path, syntax_fault
+from exporter.errors import ConfigError
+
+MAX_BYTES = 10 * 1024 * 1024
+MAX_DEPTH = 50
+MAX_VALUES = 200_000
+"""Counted after aliases are followed: what stops an alias bomb."""
+
+Path = tuple[str | int, ...]
+"""Where a value is: `("accounts", 1, "repos", 0)`."""
+
+
+class Place(NamedTuple):
+    """Line and column, both from 1."""
+
+    line: int
+    column: int
+
+
+START = Place(1, 1)
+
+
+class Fault(NamedTuple):
+    """One thing that is wrong, or only doubtful."""
+
+    place: Place
+    path: Path
+    what: str
+
+    def text(self, file: str) -> str:
+        """`FILE:LINE:COL: key.path: what is wrong (hint)`."""
+        return f"{file}:{self.place.line}:{self.place.column}: {key_path(self.path)}: {self.what}"
+
+
+class Document(NamedTuple):
+    """What a YAML file says, and where it says it."""
+
+    value: dict[str, Any]
+    values: dict[Path, Place]
+    """Where each value begins; a mapping or list begins at its first key or item."""
+    keys: dict[Path, Place]
+    """Where each key begins; list items have none."""
+    faults: list[Fault]
+    """What is wrong whatever the keys mean: duplicate keys, tags, control characters."""
+
+
+def read(path: str | os.PathLike[str]) -> Document:
+    """The document of the file at `path`.
+
+    Raises ConfigError with one fault if the file cannot be read, is not YAML or is no mapping.
+    """
+    file = os.fspath(path)
+    try:
+        return parse(_text(_bytes(file)))
+    except _UnusableFileError as unusable:
+        raise ConfigError([unusable.fault.text(file)]) from None
+
+
+def parse(text: str) -> Document:
+    """The document that `text` is; raises like `read`, with a private exception."""
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        what, mark = syntax_fault(error)
+        raise _UnusableFileError("syntax", what, _place(mark)) from None
+    except (ValueError, OverflowError):  # what PyYAML leaves to int() and chr()
+        what = "a number in an escape or a directive is too large"
+        raise _UnusableFileError("syntax", what, _place(loader.get_mark())) from None
+    finally:
+        loader.dispose()
+    builder = _Builder()
+    if root is None:
+        raise _UnusableFileError("file", "is empty (write at least one account under `accounts`)")
+    value = builder.build(root, ())
+    if not isinstance(value, dict):
+        raise _UnusableFileError(
+            "file", "must be a mapping of keys such as `accounts:`", _place_of(root)
+        )
+    return Document(value, builder.values, builder.keys, builder.faults)
+
+
+class _UnusableFileError(Exception):
+    """The file as a whole says nothing that could be checked further."""
+
+    def __init__(self, about: str, what: str, place: Place = START) -> None:
+        super().__init__(what)
+        self.fault = Fault(place, (about,), what)
+
+
+def _bytes(file: str) -> bytes:
+    try:
+        with File(file).open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise _UnusableFileError("file", "not found (check --config.file)") from None
+    except IsADirectoryError:
+        raise _UnusableFileError("file", "is a directory (name the file in it)") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise _UnusableFileError("file", f"cannot be read: {_reason(error)}") from None
+    if len(data) > MAX_BYTES:
+        raise _UnusableFileError("file", f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
+    return data
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def _text(data: bytes) -> str:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        place = _position(error.object[: error.start].decode("utf-8", "replace"))
+        raise _UnusableFileError(
+            "syntax", "not UTF-8 text (save the file as UTF-8)", place
+        ) from None
+    if found := _UNPRINTABLE.search(text):
+        what = f"the control character {found.group()!r} (remove it)"
+        raise _UnusableFileError("syntax", what, _position(text[: found.start()]))
+    return text
+
+
+def _position(before: str) -> Place:
+    return Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+
+
+_UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def _place(mark: yaml.Mark | None) -> Place:
+    return START if mark is None else Place(mark.line + 1, mark.column + 1)
+
+
+def _place_of(node: Node) -> Place:
+    return _place(node.start_mark)
+
+
+_PLAIN = "plain"
+_TEXT = "tag:yaml.org,2002:str"
+_OUR_TAGS = frozenset({_PLAIN, _TEXT, "mapping", "sequence"})
+
+
+class _Loader(yaml.SafeLoader):
+    """Nodes whose tag tells plain scalars, other text and explicit tags apart."""
+
+    depth = 0
+
+    def resolve(self, kind: Any, _value: Any, implicit: Any) -> str:
+        if kind is ScalarNode:
+            return _PLAIN if implicit[0] else _TEXT
+        return "mapping" if kind is MappingNode else "sequence"
+
+    def compose_node(self, parent: Node | None, index: Any) -> Node | None:
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+        node: Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class _Builder:
+    """Makes values of nodes, and notes places and faults on the way."""
+
+    def __init__(self) -> None:
+        self.values: dict[Path, Place] = {}
+        self.keys: dict[Path, Place] = {}
+        self.faults: list[Fault] = []
+        self._count = 0
+        self._open: list[Node] = []
+
+    def build(self, node: Node, path: Path) -> Any:
+        place = self.values[path] = self._visit(node)
+        if node.tag not in _OUR_TAGS:
+            self._fault(place, path, "a YAML tag is not allowed (remove the word with the `!`)")
+        if isinstance(node, ScalarNode):
+            return self._scalar(node, path)
+        self._open.append(node)
+        value = (
+            self._mapping(node, path)
+            if isinstance(node, MappingNode)
+            else [self.build(item, (*path, i)) for i, item in enumerate(node.value)]
+        )
+        self._open.pop()
+        return value
+
+    def _visit(self, node: Node) -> Place:
+        self._count += 1
+        if self._count > MAX_VALUES:
+            what = f"more than {MAX_VALUES} values, aliases followed (are they nested?)"
+            raise _UnusableFileError("file", what, _place_of(node))
+        if len(self._open) > MAX_DEPTH:
+            raise _UnusableFileError("syntax", "nested too deeply", _place_of(node))
+        if any(node is parent for parent in self._open):
+            raise _UnusableFileError("syntax", "an alias inside its own anchor", _place_of(node))
+        return _place_of(node)
+
+    def _fault(self, place: Place, path: Path, what: str) -> None:
+        self.faults.append(Fault(place, path, what))
+
+    def _scalar(self, node: ScalarNode, path: Path) -> Any:
+        if found := _CONTROL.search(node.value):
+            what = f"holds the control character {found.group()!r} (remove it)"
+            self._fault(_place_of(node), path, what)
+        return _plain(node.value) if node.tag == _PLAIN else node.value
+
+    def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
+        pairs = self._pairs(node, path, self._fault)
+        self.keys.update({(*path, name): _place_of(key) for name, (key, _) in pairs.items()})
+        return {name: self.build(value, (*path, name)) for name, (_, value) in pairs.items()}
+
+    def _pairs(
+        self, node: MappingNode, path: Path, fault: Callable[[Place, Path, str], None]
+    ) -> dict[str, tuple[Node, Node]]:
+        """Key and value nodes by name; `<<` adds those of other mappings that are not there."""
+        pairs: dict[str, tuple[Node, Node]] = {}
+        merged: list[Node] = []
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                fault(_place_of(key), (*path, "?"), "a key must be text, not a list or mapping")
+            elif key.tag == _PLAIN and key.value == "<<":
+                merged += value.value if isinstance(value, SequenceNode) else [value]
+            elif (name := key.value) in pairs:
+                first = _place_of(pairs[name][0]).line
+                what = f"duplicate key (first on line {first}; remove one)"
+                fault(_place_of(key), (*path, name), what)
+            else:
+                pairs[name] = (key, value)
+        for other in merged:
+            self._visit(other)
+            if not isinstance(other, MappingNode):
+                what = "takes the alias of a mapping (&name, *name)"
+                fault(_place_of(other), (*path, "<<"), what)
+                continue
+            self._open.append(other)
+            for name, pair in self._pairs(other, path, _told_where_it_stands).items():
+                pairs.setdefault(name, pair)
+            self._open.pop()
+        return pairs
+
+
+def _told_where_it_stands(place: Place, path: Path, what: str) -> None:
+    """The fault handler of a merged mapping: its faults are noted at its anchor."""
+
+
+_SCALARS: tuple[tuple[re.Pattern[str], Callable[[str], Any]], ...] = (
+    (re.compile(r"|~|null|Null|NULL"), lambda _: None),
+    (re.compile(r"true|True|TRUE"), lambda _: True),
+    (re.compile(r"false|False|FALSE"), lambda _: False),
+    # Python refuses to convert thousands of digits; nobody means them.
+    (re.compile(r"[-+]?(?:0|[1-9][0-9]{0,29})"), int),
+    (re.compile(r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?"), float),
+    (re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+"), float),
+    (re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"), lambda t: float(t.replace(".", ""))),
+)
+
+
+def _plain(text: str) -> Any:
+    for pattern, make in _SCALARS:
+        if pattern.fullmatch(text):
+            return make(text)
+    return text

@@ -1,0 +1,205 @@
+"""The configuration as frozen values: every key with its type, default and meaning.
+
+The docstrings below the fields are the comments of `config.example.yaml`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from exporter.providers import Duration, Provider
+
+LONGEST = 100 * 365 * 86400
+"""Seconds that date arithmetic still bears."""
+
+SPAN = "span"
+"""Marks the fields that are durations, so that they can be written like ones."""
+
+Seconds = Annotated[Duration, Field(gt=0, le=LONGEST, allow_inf_nan=False), SPAN]
+SecondsOrOff = Annotated[Duration, Field(ge=0, le=LONGEST, allow_inf_nan=False), SPAN]
+
+_PORTS = range(65536)
+_HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]*", re.ASCII)
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
+_OWN_PATHS = ("/", "/status.json", "/-")
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """Host (empty for all addresses, IPv6 without brackets) and port of a listen address.
+
+    Raises ValueError with a hint. Used for the command line flag too.
+    """
+    if fault := _address_fault(text):
+        raise ValueError(fault)
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _address_fault(text: str) -> str | None:
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) not in _PORTS:
+        return "must be HOST:PORT or :PORT with a port from 0 to 65535"
+    if not _HOST.fullmatch(host):
+        hint = f" (write [{host}]:{port})" if re.fullmatch(r"[0-9A-Fa-f:.]+", host) else ""
+        return f"must be HOST:PORT, and HOST is no host name or address{hint}"
+    return None
+
+
+def _telemetry_fault(text: str) -> str | None:
+    if (text != "/" and not _PATH.fullmatch(text)) or re.search(r"/\.\.?(?:/|$)", text):
+        return "must be a path such as /metrics"
+    if (text.rstrip("/") or "/") in _OWN_PATHS or text.startswith("/-/"):
+        return "is a path of the exporter's own pages (use another, such as /metrics)"
+    return None
+
+
+def _state_fault(text: str) -> str | None:
+    path = text.removeprefix("sqlite:///")
+    if text == "memory:":
+        return None
+    if path == text or not path or path.endswith("/"):
+        return "must be sqlite:///PATH (an absolute PATH has four slashes) or memory:"
+    if path.startswith(":memory:"):
+        return "keeps nothing in this form (write memory:)"
+    return None
+
+
+def glob_fault(pattern: str) -> str | None:
+    """Why `pattern` is no glob: only `*` and `**` are special in ours."""
+    if not pattern:
+        return "must not be empty"
+    if pattern != pattern.strip():
+        return "begins or ends with a space (remove it)"
+    if "***" in pattern:
+        return "holds `***` (`*` stops at `/`, `**` does not)"
+    if found := re.search(r"[\[\]{}?\\]", pattern):
+        return f"holds `{found.group()}` (only `*` and `**` are special in a glob; write one each)"
+    return None
+
+
+def _unless(fault: Callable[[str], str | None]) -> AfterValidator:
+    def check(text: str) -> str:
+        if what := fault(text):
+            raise ValueError(what)
+        return text
+
+    return AfterValidator(check)
+
+
+Glob = Annotated[str, _unless(glob_fault)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Buckets = Annotated[tuple[_Positive, ...], Field(strict=False, min_length=1)]
+"""Upper bounds in seconds, rising. Lax only in that a YAML list becomes a tuple."""
+
+
+class Section(BaseModel):
+    """A mapping of the file; one that is empty has all its defaults."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        validate_default=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+
+class Web(Section):
+    """What is served, and where."""
+
+    listen_address: Annotated[str, _unless(_address_fault)] = ":10054"
+    """HOST:PORT; without HOST all addresses. The flag --web.listen-address wins."""
+    telemetry_path: Annotated[str, _unless(_telemetry_fault)] = "/metrics"
+    """Where Prometheus finds the metrics."""
+
+
+class State(Section):
+    """What survives a restart."""
+
+    url: Annotated[str, _unless(_state_fault)] = "sqlite:///cicd-exporter.db"
+    """sqlite:///PATH (four slashes for an absolute path), or memory: to keep nothing."""
+    retention: Seconds = 30 * 86400
+    """How long finished builds are remembered; not less than polling.lookback."""
+    on_corrupt: Literal["fail", "quarantine"] = "fail"
+    """fail, or quarantine: set a damaged file aside and start empty."""
+
+    @property
+    def path(self) -> str | None:
+        """The SQLite file; None for `memory:`."""
+        return None if self.url == "memory:" else self.url.removeprefix("sqlite:///")
+
+
+class Polling(Section):
+    """How often and how far back the providers are asked."""
+
+    interval: Seconds = 60
+    """Between two polls of a repo; an account may override it."""
+    lookback: Seconds = 86400
+    """How far back the first poll of a repo reads."""
+    timeout: Seconds = 30
+    """Total time for one API request."""
+    max_interval: Seconds = 900
+    """How far an idle repo backs off; not less than interval."""
+    rerun_window: Seconds = 86400
+    """Builds created this recently are read again at least every max_interval, to see re-runs."""
+    max_open_age: Seconds = 7 * 86400
+    """An unfinished build older than this leaves the gauges; it still counts when it completes."""
+    reserve: Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)] = 0.1
+    """Share of a provider's rate limit that is left to people: 0 to below 1."""
+
+
+class Metrics(Section):
+    """What the metrics tell apart."""
+
+    branches: Annotated[tuple[Glob, ...], Field(strict=False)] = (
+        "main",
+        "master",
+        "develop",
+        "release/*",
+    )
+    """Globs of branches that keep their name; any other is `other`, a tag `tag`, a pull
+    request `pull_request`. `*` stops at `/`, `**` does not."""
+    duration_buckets: Buckets = (
+        10, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400,
+    )  # fmt: skip
+    """Upper bounds of the duration histograms, in seconds. A change starts them anew at 0."""
+    queue_buckets: Buckets = (1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
+    """Upper bounds of the queue histograms, in seconds."""
+    series_limit: Annotated[int, Field(gt=0)] = 500_000
+    """Hard cap on the samples of all build and job families."""
+    zero_hold: SecondsOrOff = 120
+    """How long a new series shows 0 before its first increment, so that increase() sees it;
+    twice the scrape interval or more. 0 turns it off."""
+
+
+class Settings(Section):
+    """All keys but `accounts`."""
+
+    web: Web = Web()
+    state: State = State()
+    polling: Polling = Polling()
+    metrics: Metrics = Metrics()
+
+
+def sections() -> dict[str, type[Section]]:
+    """The sections by key."""
+    models = {name: field.annotation for name, field in Settings.model_fields.items()}
+    return {
+        name: model
+        for name, model in models.items()
+        if isinstance(model, type) and issubclass(model, Section)
+    }
+
+
+class Config(Settings):
+    """A configuration without faults. It refers to secrets and holds none."""
+
+    accounts: tuple[Provider, ...]
+    """At least one, each of its provider's own class."""
+    warnings: tuple[str, ...] = ()
+    """`FILE:LINE:COL: key.path: what is doubtful (hint)`; not a key of the file."""

@@ -1,0 +1,404 @@
+"""The client of every API: one request in, one typed answer or one of our errors out.
+
+Deadlines, retries, rate limits, redirects, sizes and clocks are settled here and in
+`wire`, once for all providers. What a failed request becomes:
+
+    answer                          error      reason          tried again here
+    401, or a web page with 200     Refused    unauthorized    once, if the token has changed
+    402, 403, 451                   Refused    forbidden       no
+    403 that speaks of a limit, 429 TryLater   rate_limited    no; nothing is sent meanwhile
+    404, 410                        Gone       not_found       no
+    407                             Refused    unauthorized    no
+    408, 504                        TryLater   timeout         yes
+    425, other 5xx                  TryLater   server          yes
+    other 4xx                       Refused    bad_shape       no; our request is wrong
+    3xx                             Malformed  redirect        no; see `Api.get`
+    no whole answer in time         TryLater   timeout         yes
+    broken connection, not HTTP     TryLater   connect         yes
+    unknown host                    TryLater   dns             yes
+    untrusted certificate           Refused    tls             no
+    other TLS failure               TryLater   tls             yes
+    gzip broken or cut off          TryLater   bad_encoding    yes
+    other content encoding          Malformed  bad_encoding    no
+    over 32 MiB, 64 MiB unpacked    Malformed  too_large       no
+    not JSON, empty                 Malformed  bad_json        no
+    JSON of another shape           Malformed  bad_shape       no
+
+A 403 speaks of a limit if it has `Retry-After`, has nothing remaining, or says so.
+No error text holds a credential, a request header or the query of a URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import re
+import ssl
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from functools import cache
+from http import HTTPStatus
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+import aiohttp
+import certifi
+import httpx
+import msgspec
+from httpx_aiohttp import AiohttpTransport
+
+from exporter import __version__, wire
+from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.wire import RateLimit
+
+__all__ = ["Answer", "Api", "ApiStats", "Pace", "RateLimit", "Token"]
+
+T = TypeVar("T")
+
+_PERMANENT_REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT)
+
+_DELAY_FROM, _DELAY_TO = 1.0, 3600.0  # seconds that anybody may make us wait
+_DELAY_UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each time
+_SKEW_FROM = 2.0  # seconds; `Date` is cut to the second and travels a while
+
+_RESOURCE_HEADERS = ("x-ratelimit-resource", "ratelimit-name")
+_MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
+_MAX_PLACE, _MAX_TEXT = 200, 400  # characters of an error's text
+
+_UNSAFE_PATH = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|[?#\s]", re.IGNORECASE)
+
+
+class Token:
+    """A secret by reference: the name of an environment variable, or a file."""
+
+    def __init__(self, *, env: str | None, file: str | None) -> None:
+        self._env = env
+        self._file = file
+
+    def read(self) -> str | None:
+        """The secret as it is now, or None where neither place is named.
+
+        A file is opened each time, so that no way to rotate it is missed. Raises
+        Refused(`unauthorized`), which names the place, if no token is there.
+        """
+        if self._env is not None:
+            place, text = f"environment variable {self._env}", os.environ.get(self._env, "")
+        elif self._file is not None:
+            place, text = f"token_file {self._file}", _content(self._file)
+        else:
+            return None
+        text = text.strip()
+        if not text:
+            raise Refused(f"{place} is not set or empty", reason="unauthorized")
+        if not _sendable(text):
+            raise Refused(f"{place} holds more than one line of ASCII", reason="unauthorized")
+        return text
+
+
+def _content(file: str) -> str:
+    try:
+        return Path(file).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        text = f"cannot be read: {error.strerror}"
+    except ValueError:  # not UTF-8; the error's own text would quote the secret
+        text = "does not hold text"
+    raise Refused(f"token_file {file} {text}", reason="unauthorized")
+
+
+def _sendable(value: str) -> bool:
+    return value.isascii() and value.isprintable()
+
+
+class ApiStats(msgspec.Struct):
+    """What an `Api` has met so far; read at scrape time."""
+
+    requests: Counter[str] = msgspec.field(default_factory=Counter)
+    """Requests sent, by HTTP status code, or `error` where no answer came."""
+    errors: Counter[Reason] = msgspec.field(default_factory=Counter)
+    """Failed requests, also those that succeeded when tried again."""
+    rate_limits: dict[str, RateLimit] = msgspec.field(default_factory=dict)
+    """By the provider's name of the limited resource, "" where it names none."""
+    clock_skew: float | None = None
+    """The provider's clock minus ours, seconds; 0 if under 2; None before the first answer."""
+
+
+class Answer(msgspec.Struct, Generic[T], frozen=True):
+    """A good answer."""
+
+    body: T
+    headers: httpx.Headers
+    status: int
+
+
+class Pace(msgspec.Struct, frozen=True, kw_only=True):
+    """How hard an API is pressed. Pauses are in seconds."""
+
+    concurrency: int = 8
+    """Requests under way at once."""
+    attempts: int = 3
+    """How often one request is sent at most."""
+    base: float = 0.5
+    """The longest pause before the second attempt; doubled before each further one."""
+    cap: float = 8.0
+    """The longest pause at all; a server that asks for a longer one is left alone."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    random: Callable[[], float] = random.random
+
+    def pause(self, attempt: int) -> float:
+        """Full jitter: a random share of a span that doubles with each attempt."""
+        return self.random() * min(self.cap, self.base * 2.0 ** (attempt - 1))
+
+
+_PACE = Pace()
+
+
+class Api:
+    """One account's way to one API: its connections, its limits and its clock.
+
+    `root` is the URL that paths are appended to. `headers` is asked before each request
+    and gives the credential. `timeout` is the seconds that one attempt may take from
+    connecting to the last byte. `ca_file` replaces the public CAs. The environment's
+    proxies and `.netrc` are not used, and cookies are not kept.
+    """
+
+    def __init__(  # noqa: PLR0913 - the keys of an account
+        self,
+        *,
+        root: str,
+        headers: Callable[[], dict[str, str]],
+        timeout: float,
+        ca_file: str | None = None,
+        proxy: str | None = None,
+        pace: Pace = _PACE,
+    ) -> None:
+        self.stats = ApiStats()
+        self.blocked_until = 0.0
+        """Until then nothing is sent: seconds of `time.monotonic()`."""
+        self._root = root.rstrip("/")
+        self._place = urlsplit(root).netloc.rpartition("@")[2]
+        self._credentials = headers
+        self._timeout = timeout
+        self._ca_file = ca_file
+        self._proxy = proxy
+        self._pace = pace
+        self._slots = asyncio.Semaphore(pace.concurrency)
+        self._client: httpx.AsyncClient | None = None
+        self._tls: ssl.SSLContext | None = None
+        self._strikes = 0
+
+    def now(self) -> float:
+        """Seconds since the epoch by the provider's clock."""
+        return time.time() + (self.stats.clock_skew or 0.0)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def get(
+        self, path: str, params: Mapping[str, str | int] | None = None, *, into: type[T]
+    ) -> Answer[T]:
+        """GET `root` + `path` and decode its JSON as `into`.
+
+        `path` begins with a slash and its segments are quoted by the caller:
+        `quote(segment, safe="")`; `params` are quoted here. A permanent redirect (301,
+        308) to below `root` is followed once, any other is refused, so the credential
+        goes nowhere else. Raises only ProviderErrors, as the table of this module says.
+        """
+        url = self._url(path, params)
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await self._authorized(url, into)
+            except TryLater as fault:
+                pause = max(fault.delay or 0.0, self._pace.pause(attempt))
+                hopeless = fault.reason == "rate_limited" or pause > self._pace.cap
+                if hopeless or attempt >= self._pace.attempts:
+                    raise
+            await self._pace.sleep(pause)
+
+    def _url(self, path: str, params: Mapping[str, str | int] | None) -> str:
+        if _UNSAFE_PATH.search(path):
+            raise Malformed(
+                f"{self._place}: {path[:_MAX_PLACE]!r} is no path below url", reason="bad_shape"
+            )
+        query = urlencode(params or {}, quote_via=quote, safe="")
+        return f"{self._root}{path}" + (f"?{query}" if query else "")
+
+    async def _authorized(self, url: str, into: type[T]) -> Answer[T]:
+        """An attempt, and at once another if it is refused and the token is a new one."""
+        headers = self._headers()
+        try:
+            return await self._attempt(url, headers, into)
+        except Refused as fault:
+            fresh = self._headers() if fault.reason == "unauthorized" else headers
+            if fresh == headers:
+                raise
+        return await self._attempt(url, fresh, into)
+
+    def _headers(self) -> httpx.Headers:
+        try:
+            wanted = self._credentials()
+            if not all(map(_sendable, wanted.values())):
+                raise Refused(
+                    f"{self._place}: the credential holds what no header can carry",
+                    reason="unauthorized",
+                )
+        except ProviderError as fault:
+            self.stats.errors[fault.reason] += 1
+            raise
+        headers = httpx.Headers({"Accept": "application/json"})
+        headers.update(wanted)
+        headers.update({"Accept-Encoding": "gzip", "User-Agent": f"cicd-exporter/{__version__}"})
+        return headers
+
+    async def _attempt(self, url: str, headers: httpx.Headers, into: type[T]) -> Answer[T]:
+        """One request with its redirect; a failure is counted and told where it happened."""
+        async with self._slots:
+            self._stand_back()
+            try:
+                reply = await self._send(url, headers)
+                if reply.status in _PERMANENT_REDIRECTS:
+                    reply = await self._send(self._moved(reply), headers)
+                self._judge(reply)
+                body = wire.decode(reply, into)
+            except ProviderError as fault:
+                self.stats.errors[fault.reason] += 1
+                where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
+                fault.args = (f"{where}: {wire.hushed(str(fault), headers)[:_MAX_TEXT]}",)
+                raise
+        return Answer(body=body, headers=reply.headers, status=reply.status)
+
+    def _stand_back(self) -> None:
+        delay = self.blocked_until - time.monotonic()
+        if delay > 0:
+            raise TryLater(
+                f"{self._place}: rate limited; nothing is sent for another {delay:.0f} s",
+                reason="rate_limited",
+                delay=delay,
+            )
+
+    async def _send(self, url: str, headers: httpx.Headers) -> wire.Reply:
+        client = self._client or self._connect()
+        code = "error"
+        try:
+            async with (
+                asyncio.timeout(self._timeout),
+                client.stream("GET", url, headers=headers) as response,
+            ):
+                code = str(response.status_code)
+                self._note(response.headers)
+                read = wire.read if response.is_success else wire.glance
+                return wire.Reply(
+                    response.url, response.status_code, response.headers, await read(response)
+                )
+        except wire.TRANSPORT_ERRORS as error:
+            fault = wire.fault(error)
+        finally:
+            self.stats.requests[code] += 1
+        if fault.reason == "tls" and self._tls is not None and self._ca_file is not None:
+            with contextlib.suppress(OSError):  # a new CA may be in it by now
+                self._tls.load_verify_locations(self._ca_file)
+        raise fault  # here, so that no cause holds on to the request and its headers
+
+    def _connect(self) -> httpx.AsyncClient:
+        try:
+            tls = _public_tls() if self._ca_file is None else _tls(self._ca_file)
+        except OSError as error:
+            text = f"ca_file {self._ca_file} cannot be used: {error.strerror}"
+            raise Refused(text, reason="tls") from None
+        transport = AiohttpTransport(
+            verify=tls,
+            trust_env=False,
+            proxy=None if self._proxy is None else httpx.Proxy(self._proxy),
+            client=lambda: aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=tls, limit=self._pace.concurrency),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trust_env=False,
+            ),
+        )
+        self._tls = tls
+        self._client = httpx.AsyncClient(
+            transport=transport,
+            trust_env=False,
+            follow_redirects=False,
+            timeout=None,  # noqa: S113 - each request has a total deadline
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        )
+        return self._client
+
+    def _note(self, headers: httpx.Headers) -> None:
+        """Learn what every answer tells beside its body: the clock and the limits."""
+        date = None if "age" in headers else wire.http_date(headers.get("date", ""))
+        if date is not None:
+            skew = date - time.time()
+            self.stats.clock_skew = skew if abs(skew) >= _SKEW_FROM else 0.0
+        limit = wire.rate_limit(headers, self.now())
+        if limit is not None:
+            resource = next((headers[name] for name in _RESOURCE_HEADERS if name in headers), "")
+            if resource in self.stats.rate_limits or len(self.stats.rate_limits) < _MAX_RESOURCES:
+                self.stats.rate_limits[resource] = limit
+
+    def _moved(self, reply: wire.Reply) -> str:
+        """Where a permanent redirect points if that is below `root`; else raises Malformed."""
+        root = httpx.URL(self._root)
+        target = reply.url.join(reply.headers.get("location", ""))
+        path = target.raw_path.partition(b"?")[0]
+        if (
+            (target.scheme, target.host, target.port) != (root.scheme, root.host, root.port)
+            or target.userinfo
+            or not path.startswith(root.raw_path.rstrip(b"/") + b"/")
+            or _UNSAFE_PATH.search(path.decode("ascii"))
+        ):
+            raise wire.refusal(reply)
+        return str(target.copy_with(fragment=None))
+
+    def _judge(self, reply: wire.Reply) -> None:
+        """Raise what a status other than success means, and heed what it says of limits."""
+        if httpx.codes.is_success(reply.status):
+            if "retry-after" in reply.headers:  # Azure DevOps slows down before it refuses
+                self._stop(reply.headers)
+            self._strikes = 0
+            return
+        fault = wire.refusal(reply)
+        if isinstance(fault, TryLater) and fault.reason == "rate_limited":
+            fault.delay = self._stop(reply.headers)
+        elif isinstance(fault, TryLater) and "retry-after" in reply.headers:
+            fault.delay = self._asked(reply.headers)
+        raise fault
+
+    def _stop(self, headers: httpx.Headers) -> float:
+        """Send nothing for as long as a limit asks; returns those seconds."""
+        now = time.monotonic()
+        if self.blocked_until <= now:  # else it is the same limit, met by a request beside
+            self._strikes += 1
+        delay = self._asked(headers)
+        if delay is None:
+            delay = min(_DELAY_UNKNOWN * 2 ** min(self._strikes - 1, 6), _DELAY_TO)
+        self.blocked_until = max(self.blocked_until, now + delay)
+        return delay
+
+    def _asked(self, headers: httpx.Headers) -> float | None:
+        """Seconds that an answer asks to wait, within reason."""
+        delay = wire.wanted_delay(headers, self.now())
+        if delay is None:
+            return None
+        jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._pace.random()
+        return min(max(delay, _DELAY_FROM), _DELAY_TO) + jitter
+
+
+def _tls(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@cache
+def _public_tls() -> ssl.SSLContext:
+    return _tls(certifi.where())  # shared: a megabyte and 10 ms each

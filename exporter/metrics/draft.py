@@ -1,0 +1,170 @@
+"""What a verdict would do to the book: computed without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from exporter.metrics import effects, facts
+from exporter.metrics import families as f
+from exporter.metrics.book import RESERVED_PER_PIPELINE, Book, is_pipeline_series, sample_count
+from exporter.metrics.effects import Increment
+from exporter.metrics.facts import Facts
+from exporter.metrics.labels import clean
+from exporter.model import ACTIVE, OTHER, Build
+from exporter.record import Change, Delta, Labels, SeriesKey, Target, Vector, Verdict
+
+_encode = msgspec.msgpack.Encoder().encode
+
+_FOLDS = (("job_name",), ("job_name", "branch"), ("job_name", "branch", "workflow"))
+"""Labels that become `other`, one set after the other, when the series limit is reached."""
+
+
+def digest(book: Book, target: Target, verdict: Verdict, *, now: float) -> Change:
+    """The increments and facts that `verdict` brings. `now` is epoch seconds."""
+    draft = _Draft(book, target, now)
+    for build in verdict.active:
+        if not build.partial:  # else it only waits for what will tell how it stands
+            draft.active(build)
+    for news in verdict.completed:
+        labels = book.labels(target, news.build)
+        draft.completed(news.build, facts.completed)
+        draft.zeros(effects.build_zeros(labels, news.build.trigger))
+        draft.add(effects.of_build(news, labels, book.rules.buckets))
+    for done in verdict.jobs:
+        labels = book.labels(target, done.build)
+        draft.touch(labels)
+        draft.zeros(effects.job_zeros(labels, done.job.name))
+        draft.add(effects.of_job(done, labels, book.rules.buckets))
+    for build in verdict.corrected:
+        draft.completed(build, facts.corrected)
+    provider = book.provider_of(target)
+    draft.add(effects.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies)
+    draft.add(effects.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped)
+    return draft.change()
+
+
+def tally(book: Book, target: Target, increments: Iterable[Increment]) -> Change:
+    """Increments that come from no build, such as a gap."""
+    draft = _Draft(book, target, 0.0)
+    draft.add(increments)
+    return draft.change()
+
+
+class _Draft:
+    """Collects what changes; reads the book and what it has collected itself."""
+
+    def __init__(self, book: Book, target: Target, now: float) -> None:
+        self._book = book
+        self._target = target
+        self._now = now
+        self._facts: dict[Labels, Facts] = {}
+        self._deltas: dict[SeriesKey, Delta] = {}
+        self._samples = 0
+
+    def change(self) -> Change:
+        return Change(
+            deltas=tuple(self._deltas.values()),
+            pipelines=tuple((labels, _encode(known)) for labels, known in self._facts.items()),
+        )
+
+    # -- facts
+
+    def active(self, build: Build) -> None:
+        labels = self._book.labels(self._target, build)
+        jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
+        self._revise(labels, lambda known: facts.seen(known, build, now=self._now, jobs=jobs))
+        if not build.only_jobs:
+            self.zeros(effects.build_zeros(labels, build.trigger))
+        for job in build.jobs:
+            self.zeros(effects.job_zeros(labels, job.name))
+
+    def completed(self, build: Build, how: Callable[..., Facts]) -> None:
+        word = effects.conclusion_label(build)
+        labels = self._book.labels(self._target, build)
+        self._revise(labels, lambda known: how(known, build, conclusion=word, now=self._now))
+
+    def touch(self, labels: Labels) -> None:
+        self._revise(labels, lambda known: msgspec.structs.replace(known, touched=self._now))
+
+    def _revise(self, labels: Labels, how: Callable[[Facts], Facts]) -> None:
+        known = self._facts.get(labels)
+        if known is None and labels in self._book.pipelines:
+            known = self._book.pipelines[labels].facts
+        if known is None:
+            if not self._book.room(self._samples + RESERVED_PER_PIPELINE):
+                return  # its counters fold into another pipeline, which has gauges of its own
+            self._samples += RESERVED_PER_PIPELINE
+            known = Facts(touched=self._now)
+        self._facts[labels] = how(known)
+
+    # -- series
+
+    def zeros(self, keys: Iterable[SeriesKey]) -> None:
+        """Start counters at 0 unless they are there already."""
+        for key in keys:
+            if not self._known(key) and self._fits(key, 1):
+                self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
+
+    def add(self, increments: Iterable[Increment]) -> None:
+        for key, vector in increments:
+            if self._target.quiet and not self._target.exposed:
+                continue  # the state was lost: Prometheus may have counted this history already
+            room = self._place(key, vector)
+            if room != key:
+                self._book.dropped[key.family] = self._book.dropped.get(key.family, 0) + 1
+            if room is not None:
+                self._increase(room, vector)
+
+    def _increase(self, key: SeriesKey, vector: Vector) -> None:
+        opened = self._opened(key)
+        before = self._deltas.get(key)
+        if before is not None:
+            vector = tuple(a + b for a, b in zip(before.vector, vector, strict=True))
+        self._deltas[key] = Delta(key, vector, held=not opened, opened=opened)
+
+    def _opened(self, key: SeriesKey) -> bool:
+        """Whether an increment may show at once."""
+        book = self._book
+        if book.immediate or not is_pipeline_series(key) or not self._target.exposed:
+            return True
+        series = book.series.get(key)
+        if series is None or series.held is not None:
+            return False
+        return series.opened or book.seen_at_zero(key, series)
+
+    def _known(self, key: SeriesKey) -> bool:
+        return key in self._book.series or key in self._deltas
+
+    def _place(self, key: SeriesKey, vector: Vector) -> SeriesKey | None:
+        """The series that takes an increment: itself, or a folded one at the limit."""
+        samples = sample_count(vector)
+        if self._known(key) or self._fits(key, samples):
+            return key
+        for folded in _FOLDS:
+            other = _fold(key, folded)
+            if other != key and (self._known(other) or self._fits(other, samples)):
+                return other
+        return None
+
+    def _fits(self, key: SeriesKey, samples: int) -> bool:
+        if not is_pipeline_series(key):
+            return True
+        labels = key.labels[: len(f.PIPELINE)]
+        pipeline_known = labels in self._facts or labels in self._book.pipelines
+        if not pipeline_known or not self._book.room(self._samples + samples):
+            return False
+        self._samples += samples
+        return True
+
+
+def _fold(key: SeriesKey, folded: tuple[str, ...]) -> SeriesKey:
+    names = f.BY_NAME[key.family].labels
+    return SeriesKey(
+        key.family,
+        tuple(
+            OTHER if name in folded else value
+            for name, value in zip(names, key.labels, strict=True)
+        ),
+    )

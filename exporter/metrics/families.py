@@ -1,0 +1,304 @@
+"""Every metric family, once: name, kind, labels, help.
+
+`docs/METRICS.md` is made from this table and a test holds it to the contract.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from exporter.record import Labels
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+PIPELINE = ("provider", "account", "repo", "workflow", "branch")
+"""The labels of a pipeline, which every build and job family starts with."""
+
+_ACCOUNT = ("provider", "account")
+_POLLED = ("provider", "account", "repo")
+
+
+class Family(msgspec.Struct, frozen=True):
+    """One metric family. A `counter` without `_total` or a help without a full stop is a bug."""
+
+    name: str
+    kind: Kind
+    labels: Labels
+    help: str
+    persistent: bool = False
+    """Whether its values survive a restart; the others start with the process."""
+    buckets: Literal["duration", "queue", "poll"] | None = None
+    """Which configured bounds a histogram has."""
+
+
+BUILDS = Family(
+    "cicd_builds_total",
+    "counter",
+    (*PIPELINE, "trigger", "conclusion"),
+    "Completed build attempts, each counted once.",
+    persistent=True,
+)
+BUILD_DURATION = Family(
+    "cicd_build_duration_seconds",
+    "histogram",
+    (*PIPELINE, "conclusion"),
+    "Time from start to completion of build attempts.",
+    persistent=True,
+    buckets="duration",
+)
+BUILD_QUEUE = Family(
+    "cicd_build_queue_seconds",
+    "histogram",
+    PIPELINE,
+    "Time from creation to start of builds, first attempts only.",
+    persistent=True,
+    buckets="queue",
+)
+RETRIES = Family(
+    "cicd_build_retries_total",
+    "counter",
+    PIPELINE,
+    "Completed build attempts beyond the first.",
+    persistent=True,
+)
+ACTIVE = Family(
+    "cicd_builds_active",
+    "gauge",
+    (*PIPELINE, "status"),
+    "Builds that are not completed, by status, as of the last poll.",
+)
+OLDEST_ACTIVE = Family(
+    "cicd_builds_oldest_active_timestamp_seconds",
+    "gauge",
+    (*PIPELINE, "status"),
+    "Creation (else start) time of the oldest build that is not completed.",
+)
+LAST_CONCLUSION = Family(
+    "cicd_build_last_conclusion",
+    "gauge",
+    (*PIPELINE, "conclusion"),
+    "1 on the conclusion of the latest completed build, 0 on the others.",
+)
+LAST_DURATION = Family(
+    "cicd_build_last_duration_seconds",
+    "gauge",
+    PIPELINE,
+    "Duration of the latest completed build that has one.",
+)
+LAST_COMPLETED = Family(
+    "cicd_build_last_completed_timestamp_seconds",
+    "gauge",
+    PIPELINE,
+    "When the latest completed build completed.",
+)
+LAST_PASSED = Family(
+    "cicd_build_last_passed_timestamp_seconds",
+    "gauge",
+    PIPELINE,
+    "When the latest passed build completed.",
+)
+STREAK = Family(
+    "cicd_build_consecutive_failures",
+    "gauge",
+    PIPELINE,
+    "Builds that ended in failed, timeout or error since the last passed one.",
+)
+JOBS = Family(
+    "cicd_jobs_total",
+    "counter",
+    (*PIPELINE, "job_name", "conclusion"),
+    "Completed job attempts, each counted once.",
+    persistent=True,
+)
+JOB_DURATION = Family(
+    "cicd_job_duration_seconds",
+    "histogram",
+    (*PIPELINE, "job_name", "conclusion"),
+    "Time from start to completion of job attempts.",
+    persistent=True,
+    buckets="duration",
+)
+JOB_QUEUE = Family(
+    "cicd_job_queue_seconds",
+    "histogram",
+    (*PIPELINE, "job_name"),
+    "Time from creation to start of job attempts.",
+    persistent=True,
+    buckets="queue",
+)
+JOBS_ACTIVE = Family(
+    "cicd_jobs_active",
+    "gauge",
+    (*PIPELINE, "job_name", "status"),
+    "Jobs of active builds that are not completed, by status, as of the last poll.",
+)
+
+BUILD_INFO = Family(
+    "cicd_exporter_build_info",
+    "gauge",
+    ("version", "revision", "python_version"),
+    "1; what is running.",
+)
+ACCOUNT_UP = Family(
+    "cicd_exporter_account_up",
+    "gauge",
+    _ACCOUNT,
+    "0 while the account as a whole fails and until its first clean poll, else 1.",
+)
+LAST_SUCCESS = Family(
+    "cicd_exporter_poll_last_success_timestamp_seconds",
+    "gauge",
+    _POLLED,
+    "When the repo was last polled to the end; 0 before the first time.",
+)
+POLL_INTERVAL = Family(
+    "cicd_exporter_poll_interval_seconds",
+    "gauge",
+    _POLLED,
+    "The polling interval in force.",
+)
+POLL_DURATION = Family(
+    "cicd_exporter_poll_duration_seconds",
+    "histogram",
+    _ACCOUNT,
+    "Time that a poll of one repo took.",
+    buckets="poll",
+)
+API_REQUESTS = Family(
+    "cicd_exporter_api_requests_total",
+    "counter",
+    (*_ACCOUNT, "code"),
+    "Requests sent, by HTTP status code or error.",
+)
+API_ERRORS = Family(
+    "cicd_exporter_api_errors_total",
+    "counter",
+    (*_ACCOUNT, "reason"),
+    "Failed requests, by reason.",
+)
+BUDGET_EXHAUSTED = Family(
+    "cicd_exporter_budget_exhausted",
+    "gauge",
+    _ACCOUNT,
+    "1 while polls wait for the API budget, else 0.",
+)
+CLOCK_SKEW = Family(
+    "cicd_exporter_clock_skew_seconds",
+    "gauge",
+    _ACCOUNT,
+    "The provider's clock minus ours.",
+)
+REJECTED = Family(
+    "cicd_exporter_rejected_items_total",
+    "counter",
+    _ACCOUNT,
+    "Listed items that could not be understood and were left out.",
+)
+RATE_LIMIT = Family(
+    "cicd_exporter_api_rate_limit",
+    "gauge",
+    (*_ACCOUNT, "resource"),
+    "Requests allowed in a window, as the provider last said.",
+)
+RATE_REMAINING = Family(
+    "cicd_exporter_api_rate_limit_remaining",
+    "gauge",
+    (*_ACCOUNT, "resource"),
+    "Requests left in the window, as the provider last said.",
+)
+RATE_RESET = Family(
+    "cicd_exporter_api_rate_limit_reset_timestamp_seconds",
+    "gauge",
+    (*_ACCOUNT, "resource"),
+    "When the window ends, as the provider last said.",
+)
+UNMAPPED = Family(
+    "cicd_exporter_unmapped_values_total",
+    "counter",
+    ("provider", "field"),
+    "Native words that no table maps.",
+    persistent=True,
+)
+MISSING = Family(
+    "cicd_exporter_missing_values_total",
+    "counter",
+    ("provider", "field"),
+    "Completed builds of which a value could not be told.",
+    persistent=True,
+)
+ANOMALIES = Family(
+    "cicd_exporter_anomalies_total",
+    "counter",
+    ("provider", "kind"),
+    "Contradictory data, such as negative durations, clamped or dropped.",
+    persistent=True,
+)
+GAPS = Family(
+    "cicd_exporter_gaps_total",
+    "counter",
+    _ACCOUNT,
+    "Times that builds have certainly been missed because they are no longer listed.",
+    persistent=True,
+)
+SERIES = Family(
+    "cicd_exporter_series",
+    "gauge",
+    ("metric",),
+    "Samples exposed of each build and job family.",
+)
+SERIES_LIMIT = Family(
+    "cicd_exporter_series_limit",
+    "gauge",
+    (),
+    "The most samples of all build and job families.",
+)
+SERIES_DROPPED = Family(
+    "cicd_exporter_series_dropped_total",
+    "counter",
+    ("metric",),
+    "Increments folded or refused because of the limit.",
+)
+RELOAD_OK = Family(
+    "cicd_exporter_config_last_reload_successful",
+    "gauge",
+    (),
+    "1 if the configuration was last loaded without a fault, else 0.",
+)
+RELOAD_TIME = Family(
+    "cicd_exporter_config_last_reload_success_timestamp_seconds",
+    "gauge",
+    (),
+    "When the configuration was last loaded without a fault.",
+)
+STATE_OK = Family(
+    "cicd_exporter_state_ok",
+    "gauge",
+    (),
+    "0 while the state cannot be written, else 1.",
+)
+
+FAMILIES: tuple[Family, ...] = tuple(v for v in list(globals().values()) if isinstance(v, Family))
+"""All of them, in the order of this file, which is the order of the exposition."""
+
+BY_NAME = {family.name: family for family in FAMILIES}
+
+POLL_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+"""Seconds; bounds of the poll duration histogram."""
+
+
+class Buckets(msgspec.Struct, frozen=True):
+    """Upper bounds, in seconds, of the three sets of histograms."""
+
+    duration: tuple[float, ...]
+    queue: tuple[float, ...]
+    poll: tuple[float, ...] = POLL_BUCKETS
+
+    def of(self, family: Family) -> tuple[float, ...]:
+        """The bounds of a family; none if it is no histogram."""
+        return () if family.buckets is None else tuple(getattr(self, family.buckets))
+
+    def width(self, family: Family) -> int:
+        """How many numbers a series of the family has."""
+        return 1 if family.buckets is None else len(self.of(family)) + 2

@@ -1,0 +1,55 @@
+"""From what a build says to label values: clean, bounded, few."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+
+from exporter.globs import matches
+from exporter.model import OTHER, Build, Ref
+from exporter.record import Labels
+
+MAX_BYTES = 200
+"""The longest label value; longer ones end in a hash, so that they stay distinct."""
+
+_CONTROL = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0))}
+
+
+@lru_cache(maxsize=65536)
+def clean(text: str) -> str:
+    """`text` as a label value: no control characters or lone surrogates, at most 200 bytes."""
+    if text.isascii() and text.isprintable() and len(text) <= MAX_BYTES:
+        return text
+    sound = text.encode("utf-8", "replace").decode().translate(_CONTROL)
+    raw = sound.encode()
+    if len(raw) <= MAX_BYTES:
+        return sound
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    kept = raw[: MAX_BYTES - len(digest) - 3].decode("utf-8", "ignore")
+    return f"{kept}…{digest}"
+
+
+def branch(build: Build, shown: Iterable[str]) -> str:
+    """The `branch` label: a name only where `shown` globs or the default branch say so."""
+    if build.ref is Ref.PULL_REQUEST:
+        return "pull_request"
+    if build.ref is Ref.TAG:
+        return "tag"
+    name = build.branch
+    if not name:
+        return ""
+    if name == build.default_branch or any(matches(glob, name) for glob in shown):
+        return clean(name)
+    return OTHER
+
+
+def pipeline(build: Build, *, provider: str, account: str, shown: Iterable[str]) -> Labels:
+    """The labels of the pipeline that `build` belongs to, in the order of `PIPELINE`."""
+    return (
+        provider,
+        account,
+        clean(build.repo),
+        clean(build.workflow),
+        branch(build, shown),
+    )

@@ -1,0 +1,180 @@
+"""The vocabulary: what a build and a job are, whichever CI system ran them.
+
+Words follow the unified CI/CD API; three of its gaps are closed here. `waiting` is
+a status of its own, because a build held for a person is not late. `error` is a
+conclusion of its own, because a broken CI system is not broken code. And what a
+provider did not say is None, never 0 and never a guess.
+
+All instants are seconds since the epoch, UTC.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+OTHER = "other"
+"""The label of a native word that nobody documented, and of a missing one."""
+
+
+class Status(StrEnum):
+    """Where a build or job stands. Only `COMPLETED` has a conclusion."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+
+
+ACTIVE = (Status.QUEUED, Status.WAITING, Status.IN_PROGRESS)
+
+CONCLUSIONS = (
+    "passed",
+    "failed",
+    "cancelled",
+    "timeout",
+    "skipped",
+    "retried",
+    "partial",
+    "error",
+)
+"""The named conclusions. A documented native word without such a meaning keeps its name."""
+
+FAILING = frozenset({"failed", "timeout", "error"})
+
+TRIGGERS = ("push", "merge_request", "api", "cron", "web")
+
+
+class Ref(StrEnum):
+    """What the branch name of a build is the name of."""
+
+    BRANCH = "branch"
+    TAG = "tag"
+    PULL_REQUEST = "pull_request"
+
+
+class Unmapped(msgspec.Struct, frozen=True, array_like=True):
+    """A native word that no table maps: counted, so that somebody adds it."""
+
+    field: str
+    word: str
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt of one job. Absent times are None."""
+
+    id: str
+    name: str
+    status: Status
+    attempt: int = 1
+    conclusion: str | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    unmapped: tuple[Unmapped, ...] = ()
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end; None if either is missing or the job was skipped."""
+        return _duration(self)
+
+    @property
+    def queue(self) -> float | None:
+        """Seconds from creation to start; None if either is missing."""
+        return _span(self.created_at, self.started_at)
+
+    @property
+    def time(self) -> float | None:
+        """When it completed, else the newest time known of it."""
+        return _newest(self)
+
+
+class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One attempt of one build, as far as it is known.
+
+    `key` is unique in the account and the same in every attempt. `repo`, `workflow`
+    and `branch` are raw: `metrics` makes labels of them. A `partial` build came from
+    a list that lacks something its provider's `detail` can fill; its `status` is then
+    provisional. `only_jobs` marks a pipeline whose jobs are listed without a build
+    (Buddy behind the unified API): it never completes and is no build itself.
+    """
+
+    key: str
+    repo: str
+    status: Status
+    attempt: int = 1
+    native_id: str = ""
+    """What the provider's single-build endpoint wants."""
+    workflow: str = ""
+    branch: str | None = None
+    ref: Ref = Ref.BRANCH
+    default_branch: str | None = None
+    number: int | None = None
+    trigger: str = OTHER
+    conclusion: str | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    jobs: tuple[Job, ...] = ()
+    unmapped: tuple[Unmapped, ...] = ()
+    partial: bool = False
+    only_jobs: bool = False
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end; None if either is missing or the build was skipped."""
+        return _duration(self)
+
+    @property
+    def queue(self) -> float | None:
+        """Seconds from creation to start of a first attempt; None if it cannot be told.
+
+        A later attempt keeps the creation time of the first one at most providers,
+        so the span would be the time until somebody pressed the button.
+        """
+        return _span(self.created_at, self.started_at) if self.attempt == 1 else None
+
+    @property
+    def time(self) -> float | None:
+        """When it completed, else the newest time known of it."""
+        return _newest(self)
+
+    @property
+    def order(self) -> tuple[float, int, int]:
+        """Sorts builds of a pipeline by age: completion, else start, else creation."""
+        at = next(
+            (t for t in (self.completed_at, self.started_at, self.created_at) if t is not None), 0.0
+        )
+        return (at, -1 if self.number is None else self.number, self.attempt)
+
+
+def carried_over(job: Job, build: Build) -> bool:
+    """Whether `job` ran in an earlier attempt and is only listed again in this one.
+
+    GitHub re-lists the green jobs of attempt 1 when the failed ones are run again;
+    they keep their times, so they ended before the new attempt began.
+    """
+    if build.attempt == 1 or job.attempt < build.attempt:
+        return False  # told apart by its own attempt number
+    if job.completed_at is not None and build.started_at is not None:
+        return job.completed_at <= build.started_at
+    return (
+        job.created_at is not None
+        and job.started_at is not None
+        and job.started_at < job.created_at
+    )
+
+
+def _span(begin: float | None, end: float | None) -> float | None:
+    return None if begin is None or end is None else end - begin
+
+
+def _duration(run: Build | Job) -> float | None:
+    return None if run.conclusion == "skipped" else _span(run.started_at, run.completed_at)
+
+
+def _newest(run: Build | Job) -> float | None:
+    if run.completed_at is not None:
+        return run.completed_at
+    return max((t for t in (run.started_at, run.created_at) if t is not None), default=None)

@@ -1,0 +1,407 @@
+"""One poll of one repo: walk the pages, fill the gaps, refresh the unfinished, commit.
+
+The walk goes from the newest build back to known ground: a page on which everything is
+older than the last whole walk, less an overlap. The cursor moves only at the end of a
+clean walk. Long walks commit page by page and are resumed where they stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from time import monotonic
+from typing import TypeVar
+
+import msgspec
+
+from exporter.errors import Gone, Malformed, ProviderError, TryLater
+from exporter.http import Api
+from exporter.metrics import effects
+from exporter.metrics import families as f
+from exporter.metrics.effects import Increment
+from exporter.model import Build, Status
+from exporter.poller.recorder import Recorder
+from exporter.providers import Page, Provider, Query, Repo
+from exporter.record import AttemptKey, Cursor, Target
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+OVERLAP = 600.0
+"""Seconds before the last walk that are read again: lists lag behind their builds."""
+_PAGE, _DEEP_PAGE = 30, 100
+"""Items asked for on a page: few when little is new, many when much must be read."""
+_MOST_PAGES = 500
+"""Pages of one poll; a longer walk goes on at the next one."""
+_AT_ONCE = 8
+"""Builds filled or refreshed side by side."""
+_HISTORY = 8
+"""Builds in a row that turn out to be too old before the rest is taken to be so too."""
+_MOST_FAILURES = 10
+"""Builds that may fail to be filled before a poll gives up."""
+_MISSES = 3
+"""Times in a row that an unfinished build must be gone before it is given up."""
+
+
+class Rules(msgspec.Struct, frozen=True):
+    """What the configuration says about reading. Spans in seconds."""
+
+    lookback: float
+    retention: float
+    rerun_window: float
+    max_interval: float
+
+
+class Memory(msgspec.Struct):
+    """What is worth knowing from one poll of a repo to the next, but not worth storing."""
+
+    deep_at: float | None = None
+    """Monotonic seconds of the last walk through the whole `rerun_window`."""
+    misses: dict[AttemptKey, int] = {}
+    checked: dict[AttemptKey, float] = {}
+    """Monotonic seconds when an unfinished build was last read by itself."""
+
+
+class Walk:
+    """One poll of one repo. `run` returns the target as it stands afterwards."""
+
+    def __init__(
+        self,
+        provider: Provider,
+        api: Api,
+        recorder: Recorder,
+        rules: Rules,
+        *,
+        repo: Repo,
+        target: Target,
+        memory: Memory,
+    ) -> None:
+        self._provider = provider
+        self._api = api
+        self._recorder = recorder
+        self._rules = rules
+        self._repo = repo
+        self._target = target
+        self._memory = memory
+        self._met: set[AttemptKey] = set()
+        self._gone: list[AttemptKey] = []
+        self._trouble: ProviderError | None = None
+        self._failures = 0
+        self._history = 0
+        self._numbers: list[int] = []
+        self._container: Build | None = None
+        self.rejected = 0
+
+    async def run(self) -> Target:
+        """Poll. Raises a ProviderError or StateUnavailable; what was committed stays."""
+        cursor = self._target.cursor
+        began = monotonic()
+        deep = self._is_deep(began)
+        horizon = self._horizon(deep=deep)
+        token, seen = cursor.resume, {cursor.resume}
+        walk = cursor.walk if token is not None else None
+        builds: list[Build] = []
+        ended = False
+        for _ in range(_MOST_PAGES):
+            page = await self._page(token, horizon, size=_DEEP_PAGE if deep else _PAGE)
+            if walk is None:
+                walk = self._api.now() - (monotonic() - began)
+            filled, reached = await self._read(page, horizon)
+            builds.extend(filled)
+            ended = page.next is None or reached
+            if ended or self._gives_up:
+                break
+            if page.next in seen:
+                await self._commit(builds, msgspec.structs.replace(cursor, resume=None, walk=None))
+                raise Malformed(
+                    "the list of builds repeats its cursor: it cannot be read to the end",
+                    reason="bad_shape",
+                )
+            token = page.next
+            seen.add(token)
+            await self._commit(builds, msgspec.structs.replace(cursor, resume=token, walk=walk))
+            builds = []
+        refreshed = await self._refresh()
+        clean = ended and not self._gives_up
+        after = self._moved(cursor, walk) if clean else self._target.cursor
+        events = self._gap(cursor) if clean else []
+        await self._commit([*builds, *refreshed], after, gone=self._gone, events=events)
+        self._tidy()
+        if clean and deep:
+            self._memory.deep_at = began
+        if self._trouble is not None:
+            raise self._trouble
+        return self._target
+
+    @property
+    def _gives_up(self) -> bool:
+        """Whether going on makes no sense; else one build's trouble stays its own."""
+        trouble = self._trouble
+        return trouble is not None and (
+            trouble.account_wide or self._failures >= _MOST_FAILURES
+        )
+
+    # -- where to read
+
+    def _is_deep(self, now: float) -> bool:
+        """Whether this walk reads `rerun_window` again, to see what was run again."""
+        last = self._memory.deep_at
+        return (
+            self._target.cursor.since is None
+            or last is None
+            or now - last >= self._rules.max_interval
+        )
+
+    def _horizon(self, *, deep: bool) -> float:
+        """What is wholly older than this is known ground. Epoch seconds."""
+        cursor = self._target.cursor
+        if cursor.since is None:
+            return self._floor()
+        horizon = cursor.since - OVERLAP
+        if deep:
+            horizon = min(horizon, self._api.now() - self._rules.rerun_window)
+        return max(horizon, self._floor())
+
+    def _floor(self) -> float:
+        """What completed before this is no news. Epoch seconds."""
+        return max(self._target.cursor.floor, self._api.now() - self._rules.retention)
+
+    def _moved(self, cursor: Cursor, walk: float | None) -> Cursor:
+        high = max(self._numbers, default=None) if self._counts else None
+        if high is not None and cursor.high is not None and not self._renumbered:
+            high = max(high, cursor.high)
+        return Cursor(
+            floor=cursor.floor, since=walk, high=cursor.high if high is None else high
+        )
+
+    @property
+    def _counts(self) -> bool:
+        return self._provider.consecutive_numbers
+
+    @property
+    def _renumbered(self) -> bool:
+        """Whether the numbers have started again: the job was made anew."""
+        high = self._target.cursor.high
+        return high is not None and bool(self._numbers) and max(self._numbers) < high
+
+    def _gap(self, cursor: Cursor) -> list[Increment]:
+        """A gap, if the list ended above the highest number known."""
+        if not self._counts or cursor.high is None or not self._numbers or self._renumbered:
+            return []
+        if min(self._numbers) <= cursor.high + 1:
+            return []
+        log.warning(
+            "builds have been missed: they are no longer listed",
+            extra={
+                "account": self._target.account,
+                "repo": self._target.repo,
+                "after": cursor.high,
+                "before": min(self._numbers),
+            },
+        )
+        return [effects.count(f.GAPS, self._provider.label, self._target.account)]
+
+    # -- pages
+
+    async def _page(self, token: str | None, horizon: float, *, size: int) -> Page:
+        try:
+            page = await self._provider.page(
+                self._api, self._repo, Query(since=horizon, size=size, token=token)
+            )
+        except ProviderError as error:
+            if token is not None and not isinstance(error, TryLater):
+                # The stored page may have expired: the next poll begins from the newest again.
+                cursor = self._target.cursor
+                await self._commit([], msgspec.structs.replace(cursor, resume=None, walk=None))
+            raise
+        self.rejected += page.rejected
+        return page
+
+    async def _read(self, page: Page, horizon: float) -> tuple[list[Build], bool]:
+        """The builds of a page, filled, and whether they are all known ground."""
+        self._numbers.extend(b.number for b in page.builds if b.number is not None)
+        builds = [self._contained(build) for build in page.builds]
+        settled = await self._recorder.settled(
+            self._target, [AttemptKey(b.key, b.attempt) for b in builds]
+        )
+        reached = bool(builds) and all(self._is_old(build, horizon) for build in builds)
+        plain: list[Build] = []
+        wanting: list[tuple[Build, Build | None]] = []
+        for build in builds:
+            known = self._known(build)
+            self._meet(build if known is None else known)
+            if self._is_settled(build, settled) and known is None:
+                if not build.partial:
+                    plain.append(build)
+            elif not self._wants_detail(build):
+                plain.append(build)
+            elif known is not None or self._may_be_news(build):
+                wanting.append((build, known))
+        filled, old = await self._fill(wanting)
+        return plain + filled, reached or old
+
+    def _meet(self, build: Build) -> None:
+        """What a page showed, in whichever attempt, needs no request of its own."""
+        active = self._recorder.book.active.get(self._target.id, {})
+        self._met.update(key for key in active if key.key == build.key)
+
+    def _is_settled(self, build: Build, settled: set[AttemptKey]) -> bool:
+        if build.key.endswith("@") and self._renumbered:
+            return False  # the number was counted in the job's earlier life
+        return AttemptKey(build.key, build.attempt) in settled
+
+    def _contained(self, build: Build) -> Build:
+        """A container of jobs keeps the unfinished ones of the pages before."""
+        if not build.only_jobs:
+            return build
+        before = self._container.jobs if self._container is not None else ()
+        listed = {job.id for job in build.jobs}
+        kept = tuple(j for j in before if j.status is not Status.COMPLETED and j.id not in listed)
+        self._container = msgspec.structs.replace(build, jobs=kept + build.jobs)
+        return self._container
+
+    def _is_old(self, build: Build, horizon: float) -> bool:
+        if build.only_jobs:
+            times = [t for job in build.jobs if (t := job.time) is not None]
+            return bool(build.jobs) and len(times) == len(build.jobs) and max(times) < horizon
+        if build.time is not None:
+            return build.time < horizon
+        return self._is_below_high(build)
+
+    def _is_below_high(self, build: Build) -> bool:
+        """Whether a whole walk has met this number; tells where no time does."""
+        high = self._target.cursor.high
+        return (
+            self._counts
+            and not self._renumbered
+            and build.number is not None
+            and high is not None
+            and build.number <= high
+        )
+
+    def _wants_detail(self, build: Build) -> bool:
+        return not build.only_jobs and (build.partial or self._provider.jobs)
+
+    def _may_be_news(self, build: Build) -> bool:
+        if build.time is not None:
+            return build.time >= self._floor()
+        return not self._is_below_high(build)
+
+    def _known(self, build: Build) -> Build | None:
+        """The unfinished build that this is, as an earlier poll knew it."""
+        active = self._recorder.book.active.get(self._target.id, {})
+        if build.key.endswith("@"):
+            return next((b for b in active.values() if b.key.startswith(build.key)), None)
+        return active.get(AttemptKey(build.key, build.attempt))
+
+    async def _fill(
+        self, wanting: Sequence[tuple[Build, Build | None]]
+    ) -> tuple[list[Build], bool]:
+        """Builds with their details; and whether only history was left.
+
+        A build that cannot be filled for now is kept as a partial unfinished one, which
+        is not shown, so that it is refreshed by itself until it can be counted.
+        """
+        filled: list[Build] = []
+        for start in range(0, len(wanting), _AT_ONCE):
+            if self._gives_up:
+                break
+            part = wanting[start : start + _AT_ONCE]
+            done = await self._gather(
+                [partial(self._provider.detail, self._api, self._repo, *pair) for pair in part]
+            )
+            for (build, known), detailed in zip(part, done, strict=True):
+                if detailed is not None:
+                    filled.append(detailed)
+                    is_history = detailed.time is not None and detailed.time < self._floor()
+                    self._history = self._history + 1 if is_history else 0
+                    if known is not None and known.key != detailed.key:
+                        self._gone.append(AttemptKey(known.key, known.attempt))
+                elif known is None and not self._gives_up:
+                    filled.append(
+                        msgspec.structs.replace(build, status=Status.IN_PROGRESS, partial=True)
+                    )
+            if self._history >= _HISTORY:
+                return filled, True
+        return filled, False
+
+    # -- unfinished builds
+
+    async def _refresh(self) -> list[Build]:
+        """Known unfinished builds that no page showed, read again; the gone are noted."""
+        active = self._recorder.book.active.get(self._target.id, {})
+        due = [
+            build
+            for key, build in list(active.items())
+            if key not in self._met and not build.only_jobs and self._is_due(key, build)
+        ]
+        refreshed: list[Build] = []
+        for start in range(0, len(due), _AT_ONCE):
+            if self._gives_up:
+                break
+            part = due[start : start + _AT_ONCE]
+            done = await self._gather([partial(self._again, known) for known in part])
+            refreshed.extend(build for build in done if build is not None)
+        return refreshed
+
+    async def _again(self, known: Build) -> Build | None:
+        key = AttemptKey(known.key, known.attempt)
+        self._memory.checked[key] = monotonic()
+        try:
+            build = await self._provider.refresh(self._api, self._repo, known)
+        except Gone:
+            misses = self._memory.misses[key] = self._memory.misses.get(key, 0) + 1
+            if misses >= _MISSES:
+                self._gone.append(key)
+            return None
+        self._memory.misses.pop(key, None)
+        if build.key != known.key:
+            self._gone.append(key)  # it has got its final key
+        return build
+
+    def _tidy(self) -> None:
+        """Remember nothing of builds that are no longer unfinished."""
+        active = self._recorder.book.active.get(self._target.id, {})
+        for notes in (self._memory.misses, self._memory.checked):
+            for key in notes.keys() - active.keys():
+                del notes[key]
+
+    def _is_due(self, key: AttemptKey, build: Build) -> bool:
+        """The older an unfinished build, the less often it is worth a request."""
+        checked = self._memory.checked.get(key)
+        begun = build.time
+        if checked is None or begun is None:
+            return True
+        age = self._api.now() - begun
+        return monotonic() - checked >= min(age / 20, self._rules.max_interval)
+
+    async def _gather(self, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | None]:
+        """Run calls side by side; a failing one is None and is the trouble of this poll."""
+        results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
+        done: list[T | None] = []
+        for result in results:
+            if isinstance(result, ProviderError):
+                if self._trouble is None or result.account_wide:
+                    self._trouble = result
+                self._failures += 1
+                done.append(None)
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                done.append(result)
+        return done
+
+    async def _commit(
+        self,
+        builds: Iterable[Build],
+        cursor: Cursor,
+        *,
+        gone: Iterable[AttemptKey] = (),
+        events: Iterable[Increment] = (),
+    ) -> None:
+        self._target = await self._recorder.record(
+            self._target, builds, cursor=cursor, gone=gone, events=events
+        )

@@ -1,0 +1,181 @@
+"""What a provider is, and the catalogue of those there are.
+
+A provider's configuration is the provider: a frozen class whose fields are the keys
+of its account in the YAML file and whose methods fetch. It knows the API's paths,
+parameters and words and nothing of retries, status codes, sleeping, logging or
+metrics: `http.Api` and the poller do those once for all. A new provider is one more
+file in this folder; `catalogue` finds it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from functools import cache
+from typing import Annotated, Any, ClassVar
+
+import msgspec
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from exporter import times
+from exporter.http import Api
+from exporter.model import Build
+
+
+def _duration(value: Any) -> Any:
+    return times.span(value) if isinstance(value, str) else value
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(strict=True)]
+"""Seconds; written `30s 5m 1h30m 1d` or as a number of seconds."""
+
+Entry = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+"""One line of `repos`; a bare number is its own spelling."""
+
+
+class Repo(msgspec.Struct, frozen=True):
+    """One thing to poll: an entry of `repos`, or what a wildcard found."""
+
+    entry: str
+    """As in the configuration; the `repo` label of the poll metrics."""
+    default_branch: str | None = None
+    """Where discovery tells it."""
+
+
+class Query(msgspec.Struct, frozen=True):
+    """Which page of a repo's builds is wanted."""
+
+    since: float
+    """Builds wholly older than this need not be listed. Seconds, the provider's clock."""
+    size: int
+    """How many items a page should have; a hint."""
+    token: str | None = None
+    """`Page.next` of the page before; None asks for the first, the newest."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Builds as one listing page has them, newest first."""
+
+    builds: tuple[Build, ...]
+    next: str | None = None
+    """Asks for the page after this one; None at the end of the list."""
+    rejected: int = 0
+    """Items that could not be understood and are left out."""
+
+
+class Provider(BaseModel):
+    """The keys every account has, and what every provider can do."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
+
+    default_url: ClassVar[str | None] = None
+    """The public API root; None where every installation has its own."""
+    anonymous: ClassVar[bool] = False
+    """Whether the API answers without a token."""
+
+    name: Annotated[str, Field(min_length=1)]
+    """The `account` label; unique."""
+    provider: str
+    """Which of the providers this is."""
+    url: str | None = None
+    """The API root, for self-hosted installations and tests."""
+    token_env: str | None = None
+    """Environment variable that holds the token. Exactly one of token_env, token_file."""
+    token_file: str | None = None
+    """File that holds the token; read again when it changes."""
+    ca_file: str | None = None
+    """CA bundle for a private CA."""
+    proxy: str | None = None
+    """URL of an HTTP proxy; the environment's is not used."""
+    interval: Duration | None = None
+    """Overrides polling.interval for this account."""
+    repos: Annotated[list[Entry], Field(min_length=1)]
+    """What to poll; a wildcard discovers."""
+    exclude: list[Entry] = []
+    """Globs of repos to leave out."""
+    jobs: bool = False
+    """Poll the jobs of each build too."""
+
+    @property
+    def root(self) -> str:
+        """The API root in force, without a slash at its end."""
+        return (self.url or self.default_url or "").rstrip("/")
+
+    @property
+    def label(self) -> str:
+        """The `provider` label."""
+        return self.provider
+
+    @property
+    def consecutive_numbers(self) -> bool:
+        """Whether the build numbers of one repo have no holes, so that a hole is a gap."""
+        return False
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """What is wrong with an account that its field types cannot say.
+
+        `account` holds the validated values. Each fault is the place inside the account
+        (`("repos", 2)`) and one line: what is wrong (what to do).
+        """
+        raise NotImplementedError
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """The headers that every request carries, the credential among them."""
+        raise NotImplementedError
+
+    def is_wildcard(self, entry: str) -> bool:
+        """Whether `entry` is to be discovered rather than polled as it stands."""
+        return "*" in entry
+
+    def covers(self, wide: str, narrow: str) -> bool:
+        """Whether polling `wide` reads all builds of the other entry `narrow` too."""
+        return False
+
+    async def health(self, api: Api) -> None:
+        """Raise Refused if the provider says that the account needs a person."""
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        """The repos that `pattern` matches, without archived and disabled ones."""
+        raise NotImplementedError
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        """One page of builds, newest first, whatever their branch, event or status."""
+        raise NotImplementedError
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        """`build` with what its list item lacks, and with its jobs if `jobs` is set.
+
+        `known` is what an earlier poll knew of the same attempt. Called only for builds
+        that are news or unfinished, and that are partial or need their jobs. What is
+        gone or refused stays None; what fails for now raises TryLater.
+        """
+        raise NotImplementedError
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        """An unfinished build read again by itself, with its jobs if `jobs` is set.
+
+        Raises Gone if the provider no longer has it.
+        """
+        raise NotImplementedError
+
+
+@cache
+def catalogue() -> dict[str, type[Provider]]:
+    """Every provider by the word its accounts use, in alphabetical order.
+
+    A provider is the subclass of `Provider` that a module or package of this folder
+    defines under the name `PROVIDER`.
+    """
+    found: dict[str, type[Provider]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        provider = getattr(importlib.import_module(f"{__name__}.{module.name}"), "PROVIDER", None)
+        if provider is not None:
+            found[module.name] = provider
+    return dict(sorted(found.items()))

@@ -1,0 +1,280 @@
+"""The unified CI/CD API (Truto): one API before seven CI systems.
+
+One file an integration says what is special about it; this one knows when to ask for what.
+What a list item lacks is looked for in its raw object, in the single build and in the
+build's jobs, in this order.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from msgspec.structs import replace
+from pydantic import Field, PrivateAttr, model_validator
+
+from exporter.errors import Gone, Malformed, Refused
+from exporter.globs import matches
+from exporter.http import Api
+from exporter.model import Build, Job, Status
+from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers.truto import (
+    azuredevops,
+    bitbucket,
+    buddy,
+    circleci,
+    github,
+    health,
+    jenkins,
+    travisci,
+)
+from exporter.providers.truto.client import Client
+from exporter.providers.truto.integration import Integration
+from exporter.providers.truto.memo import Memo
+from exporter.providers.truto.payload import Place, at, text
+from exporter.providers.truto.reading import (
+    Jobs,
+    begins,
+    filled_by_jobs,
+    inherited,
+    joined,
+    judged_by_jobs,
+    lacks,
+    to_build,
+    to_jobs,
+    to_loose_jobs,
+    with_words_of,
+)
+
+INTEGRATIONS: dict[str, Integration] = {
+    "github": github.INTEGRATION,
+    "azuredevops": azuredevops.INTEGRATION,
+    "bitbucket": bitbucket.INTEGRATION,
+    "circleci": circleci.INTEGRATION,
+    "jenkins": jenkins.INTEGRATION,
+    "travisci": travisci.INTEGRATION,
+    "buddy": buddy.INTEGRATION,
+}
+
+
+class Truto(Provider):
+    """An integrated account of the unified API."""
+
+    default_url = "https://api.truto.one"
+
+    provider: Literal["truto"]
+    integration: Literal[
+        "github", "azuredevops", "bitbucket", "circleci", "jenkins", "travisci", "buddy"
+    ]
+    """The CI system behind the account."""
+    integrated_account_id: Annotated[str, Field(min_length=1)]
+    """Id of the integrated account at Truto."""
+
+    _memo: Memo = PrivateAttr(default_factory=Memo)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _buddy_has_only_jobs(cls, keys: Any) -> Any:
+        if isinstance(keys, dict) and keys.get("integration") == "buddy" and "jobs" not in keys:
+            return {**keys, "jobs": True}
+        return keys
+
+    @property
+    def label(self) -> str:
+        """The native provider's word, so that dashboards need not care which way it came."""
+        return self._how.label
+
+    @property
+    def consecutive_numbers(self) -> bool:
+        """Jenkins numbers its builds without holes, and its lists may hold nothing else."""
+        return self.integration == "jenkins"
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """Entries of the wrong shape for the integration, and Buddy without jobs."""
+        how = INTEGRATIONS.get(account.get("integration", ""))
+        if how is None:
+            return []
+        found: list[tuple[tuple[str | int, ...], str]] = [
+            (("repos", i), fault)
+            for i, entry in enumerate(account.get("repos", ()))
+            if (fault := how.entry.fault(entry)) is not None
+        ]
+        if how.builds is None and account.get("jobs") is False:
+            what = f"there is nothing but jobs of {how.label} here (write true, or leave it out)"
+            found.append((("jobs",), what))
+        return found
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Authentication is a bearer token of one Truto environment."""
+        accept = {"Accept": "application/json"}
+        return accept if token is None else {"Authorization": f"Bearer {token}", **accept}
+
+    def covers(self, wide: str, narrow: str) -> bool:
+        """Whether what `narrow` lists is also in `wide`: a project and a repo of it."""
+        return self._how.entry.nested and narrow.startswith(f"{wide}/")
+
+    async def health(self, api: Api) -> None:
+        """Raise Refused if Truto says that a person must see to the account."""
+        await health.check(api, self.integrated_account_id)
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        """What the repos, workspaces or workflow list holds, but for the inactive."""
+        how = self._how.discovery
+        if how is None:
+            return []
+        found: dict[str, Repo] = {}
+        for place in await self._client(api).places(how.resource, how.scope(pattern)):
+            entry = how.entry(pattern, place)
+            if _is_active(place) and not self._excludes(entry):
+                branch = text(place.default_branch)
+                found[entry] = Repo(entry, branch and branch.removeprefix("refs/heads/"))
+        return list(found.values())
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        """One page of the builds list; of the jobs list where there are no builds."""
+        how, client = self._how, self._client(api)
+        if how.builds is None:
+            listing = await client.loose_jobs(repo.entry, query)
+            container = Build(
+                key=repo.entry,
+                repo=repo.entry,
+                workflow=repo.entry.rpartition("/")[2],
+                status=Status.IN_PROGRESS,
+                jobs=to_loose_jobs(how, listing.items),
+                only_jobs=True,
+            )
+            return Page((container,), listing.next, listing.rejected)
+        listing = await client.builds(repo.entry, query)
+        builds = [to_build(how, i, repo) for i in listing.items if how.belongs(i, repo.entry)]
+        kept = tuple(build for build in builds if not self._excludes(build.repo))
+        return Page(kept, listing.next, listing.rejected)
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        """The gaps of the list item, from the single build and then from the jobs."""
+        if build.only_jobs:
+            return build
+        client = self._client(api)
+        if build.partial and not self._how.judged_by_jobs:
+            build = await self._with_single(client, repo, build)
+        if not self._needs_jobs(build):
+            return replace(build, partial=False)
+        try:
+            jobs = await self._jobs(client, repo, build, known)
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+            return replace(build, partial=False)
+        return self._with_jobs(build, jobs)
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        """The single build, and its jobs if they are wanted or needed.
+
+        Where the jobs alone tell how a build stands only they are asked for.
+        """
+        client = self._client(api)
+        if self._how.judged_by_jobs:
+            return self._with_jobs(known, await self._jobs(client, repo, known, known))
+        single = to_build(self._how, await client.build(repo.entry, known), repo)
+        build = inherited(_same(single, known), known, repo.entry)
+        # Its gaps are not the single build's to fill a second time.
+        return await self.detail(api, repo, replace(build, partial=False), known)
+
+    @property
+    def _how(self) -> Integration:
+        return INTEGRATIONS[self.integration]
+
+    def _client(self, api: Api) -> Client:
+        return Client(api, self._how, self.integrated_account_id)
+
+    def _excludes(self, entry: str) -> bool:
+        return any(matches(pattern, entry) for pattern in self.exclude)
+
+    def _needs_jobs(self, build: Build) -> bool:
+        how = self._how
+        return how.jobs is not None and (self.jobs or how.judged_by_jobs or lacks(build))
+
+    async def _with_single(self, client: Client, repo: Repo, build: Build) -> Build:
+        """What the single build adds.
+
+        A completed build only has its gaps filled; of any other the list item says too
+        little to go by. No single build, no addition. Whether this endpoint adds
+        anything to a completed one is documented nowhere, so the memo decides.
+        """
+        completed = build.status is Status.COMPLETED
+        if completed and not self._memo.is_worthwhile():
+            return build
+        try:
+            single = to_build(self._how, await client.build(repo.entry, build), repo)
+        except (Gone, Refused, Malformed) as error:
+            if error.account_wide:
+                raise
+            if completed:
+                self._memo.heard(nothing=True)
+            return build
+        if not completed:
+            return inherited(single, build, repo.entry)
+        fuller = joined(build, single)
+        self._memo.heard(nothing=fuller == build)
+        return fuller
+
+    def _with_jobs(self, build: Build, jobs: Jobs) -> Build:
+        judge = judged_by_jobs if self._how.judged_by_jobs else filled_by_jobs
+        build = replace(judge(build, jobs), partial=False)
+        return replace(build, jobs=jobs.all) if self.jobs else with_words_of(build, jobs)
+
+    async def _jobs(self, client: Client, repo: Repo, build: Build, known: Build | None) -> Jobs:
+        """The jobs of a build: the list, or fewer single jobs where it has many pages.
+
+        Completed builds always have theirs listed, as jobs may have been added.
+        """
+        unfinished = self._memo.cheaper_alone(build, known)
+        if unfinished and known is not None and self._how.job is not None:
+            jobs = await self._each(client, repo, known, unfinished)
+            if jobs is not None:
+                return jobs
+        listing = await client.jobs(repo.entry, build)
+        self._memo.listed(build, listing.pages)
+        return to_jobs(self._how, listing.items, build)
+
+    async def _each(
+        self, client: Client, repo: Repo, known: Build, unfinished: tuple[Job, ...]
+    ) -> Jobs | None:
+        """The known jobs, the unfinished ones read again; None where only the list will do.
+
+        That is when one is gone, and when all are complete where that ends the build.
+        """
+        try:
+            items = [await client.job(repo.entry, known, job.id) for job in unfinished]
+        except Gone:
+            return None
+        fresh = to_jobs(self._how, items, known)
+        read = {(job.id, job.attempt): job for job in (*known.jobs, *fresh.all)}
+        jobs = tuple(read.values())
+        ended = all(job.status is Status.COMPLETED for job in jobs)
+        return None if ended and self._how.judged_by_jobs else Jobs(jobs, fresh.blocked)
+
+
+def _same(single: Build, known: Build) -> Build:
+    """`single` if it is the build that is known; raises Gone if it is another.
+
+    Only Jenkins can tell: its keys hold the start, and a job made anew starts its
+    numbers again. A key without a start is the beginning of the one with it.
+    """
+    if single.key == known.key or begins(known.key, single.key):
+        return single
+    if begins(single.key, known.key):
+        return replace(single, key=known.key)
+    raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
+
+
+def _is_active(place: Place) -> bool:
+    """What the place says of itself, then its raw object: flags of GitHub, Travis, Jenkins."""
+    raw = place.remote_data
+    return (text(place.status) or "active").lower() != "inactive" and not (
+        any(at(raw, word) is True for word in ("archived", "disabled"))
+        or any(at(raw, word) is False for word in ("active", "buildable"))
+        or at(raw, "color") == "disabled"
+    )
+
+
+PROVIDER = Truto

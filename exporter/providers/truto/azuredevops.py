@@ -1,0 +1,75 @@
+"""Azure DevOps Pipelines behind the unified API: builds of one project (`workspace_id`)."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from exporter.model import Build
+from exporter.providers.truto import words
+from exporter.providers.truto.integration import (
+    BUILD,
+    Discovery,
+    Entry,
+    Integration,
+    everything,
+    id_of,
+    named,
+)
+from exporter.providers.truto.payload import Run, at, text
+
+
+def _refine(build: Build, item: Run, entry: str) -> Build:
+    """Build ids are unique in an organization; the repo is the build's own."""
+    workspace, _, wanted = entry.partition("/")
+    repo = next(iter(_repos(item)), wanted)
+    return replace(
+        build,
+        key=f"{workspace}/{item.native_id}",
+        repo=f"{workspace}/{repo}" if repo else workspace,
+        workflow=text(at(item.remote_data, "definition.name")) or "",
+    )
+
+
+def _belongs(item: Run, entry: str) -> bool:
+    """The list's `repo` is only a hint to the API; names are the same in any case."""
+    wanted = entry.partition("/")[2].casefold()
+    own = {repo.casefold() for repo in _repos(item)}
+    return not wanted or not own or wanted in own
+
+
+def _repos(item: Run) -> list[str]:
+    names = (
+        item.repo,
+        at(item.remote_data, "repository.name"),
+        at(item.remote_data, "repository.id"),
+    )
+    return [name for name in map(text, names) if name is not None]
+
+
+INTEGRATION = Integration(
+    label="azure_devops",
+    entry=Entry("workspace_id or workspace_id/repo", r"[^/]+(/.*[^/])?", wildcard="*", nested=True),
+    words=words.unified(words.AZURE_DEVOPS),
+    builds=named("workspace_id", "repo"),
+    jobs=named("workspace_id", "repo", build=BUILD),
+    remote={
+        "branch": "sourceBranch",
+        "status": "status",
+        "conclusion": "result",
+        "trigger": "reason",
+        "created_at": "queueTime",
+        "started_at": "startTime",
+        "completed_at": "finishTime",
+    },
+    job_remote={
+        "status": "state",
+        "conclusion": "result",
+        "started_at": "startTime",
+        "completed_at": "finishTime",
+    },
+    refine=_refine,
+    belongs=_belongs,
+    discovery=Discovery("workspaces", scope=everything, entry=id_of),
+)
+"""Builds page: `workspace_id` is required, `repo` supported; there is no `created_at` and
+no workflow. Jobs are only listed, and the fields of that list are documented nowhere."""

@@ -1,0 +1,80 @@
+"""Bitbucket Pipelines behind the unified API."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from exporter.model import Build, Ref
+from exporter.providers.truto import words
+from exporter.providers.truto.integration import (
+    BUILD,
+    Discovery,
+    Entry,
+    Integration,
+    name_of,
+    named,
+    owner_of,
+)
+from exporter.providers.truto.payload import Run, at, text
+
+_SECTIONS = {
+    "default": "default",
+    "pull-requests": "pull-requests",
+    "pullrequests": "pull-requests",
+    "branches": "branches",
+    "tags": "tags",
+    "bookmarks": "bookmarks",
+}
+"""Types of a selector that are sections of `bitbucket-pipelines.yml`; the list filter
+spells one without its hyphen. Any other (`custom`) is named by its pattern."""
+
+
+def _refine(build: Build, item: Run, entry: str) -> Build:
+    """Read the raw `target`: which part of the file ran, and for what kind of ref."""
+    del entry
+    target = at(item.remote_data, "target")
+    kind = (text(at(target, "selector.type")) or "").lower()
+    pattern = text(at(target, "selector.pattern")) or kind
+    build = replace(build, workflow=_SECTIONS.get(kind, pattern))
+    if text(at(target, "type")) == "pipeline_pullrequest_target":
+        source = build.branch or text(at(target, "source"))
+        return replace(build, ref=Ref.PULL_REQUEST, branch=source)
+    if (text(at(target, "ref_type")) or "").lower() in ("tag", "annotated_tag"):
+        return replace(build, ref=Ref.TAG)
+    return build
+
+
+INTEGRATION = Integration(
+    label="bitbucket",
+    entry=Entry("workspace_id/repo", r"[^/]+/[^/]+", wildcard="workspace_id/*"),
+    words=words.unified(words.BITBUCKET),
+    builds=named("workspace_id", "repo"),
+    jobs=named("workspace_id", "repo", build=BUILD),
+    job=named("workspace_id", "repo", build=("build",)),
+    remote={
+        "number": "build_number",
+        "attempts": "run_number",
+        "branch": "target.ref_name",
+        "status": "state.name",
+        "conclusion": "state.result.name",
+        "trigger": "trigger.name",
+        "created_at": "created_on",
+        "completed_at": "completed_on",
+    },
+    job_remote={
+        "attempts": "run_number",
+        "status": "state.name",
+        "conclusion": "state.result.name",
+        "started_at": "started_on",
+        "completed_at": "completed_on",
+    },
+    stage="state.stage.name",
+    refine=_refine,
+    discovery=Discovery(
+        "repos",
+        scope=lambda pattern: {"workspace_id": owner_of(pattern)},
+        entry=lambda pattern, repo: f"{owner_of(pattern)}/{name_of(repo)}",
+    ),
+)
+"""Builds page: no start, end or conclusion. The raw pipeline has the last two; the start
+is its first step's (`duration_in_seconds` is not the time between them)."""

@@ -1,0 +1,103 @@
+"""Jenkins behind the unified API: builds of one job (`workflow_id`), listed in part."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec.structs import replace
+
+from exporter.model import Build, Ref, Status
+from exporter.providers.truto import words
+from exporter.providers.truto.integration import (
+    Discovery,
+    Entry,
+    Integration,
+    everything,
+    id_of,
+    named,
+)
+from exporter.providers.truto.payload import Run, at, look, moment, text, whole
+
+_REMOTE = {
+    "number": "number",
+    "status": "building",
+    "conclusion": "result",
+    "started_at": "timestamp",
+}
+
+
+def _refine(build: Build, item: Run, entry: str) -> Build:
+    """Make the key, and read the raw `duration` and `actions`.
+
+    Numbers start again when a job is made anew, so the start in whole seconds is part
+    of the key; a listed build without one has only the beginning of its key.
+    """
+    if build.status is Status.COMPLETED and build.completed_at is None:
+        build = replace(build, completed_at=_end(item))
+    if build.conclusion == "cancelled" and _timed_out(item):
+        build = replace(build, conclusion="timeout")
+    number = item.native_id if build.number is None else build.number
+    start = "" if build.started_at is None else int(build.started_at)
+    said = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
+    return replace(
+        _with_branch(build, item),
+        key=f"{entry}#{number}@{start}",
+        workflow=entry,
+        partial=build.started_at is None or all(value is None for value in said),
+    )
+
+
+def _end(item: Run) -> float | None:
+    """`timestamp` plus `duration`, milliseconds; the duration of a running build is 0."""
+    start = moment(at(item.remote_data, "timestamp"))
+    span = whole(at(item.remote_data, "duration"))
+    return start + span / 1000 if start is not None and span else None
+
+
+def _timed_out(item: Run) -> bool:
+    """Whether the step that limits time interrupted it; the result is ABORTED then."""
+    return any(
+        (text(at(cause, "_class")) or "").endswith("$ExceededTimeout")
+        for action in _actions(item)
+        for cause in _list(at(action, "causes"))
+    )
+
+
+def _with_branch(build: Build, item: Run) -> Build:
+    """The branch of the last checkout; those before it are of shared libraries.
+
+    A multibranch job of a pull request checks out `PR-N`.
+    """
+    found = (
+        text(at(branch, "name"))
+        for action in reversed(_actions(item))
+        for branch in _list(at(action, "lastBuiltRevision.branch"))
+    )
+    name = next((name for name in found if name not in (None, "detached")), None)
+    if name is None:
+        return build
+    name = re.sub(r"^(refs/remotes/)?origin/|^refs/heads/", "", name)
+    pull_request = re.fullmatch(r"(PR|MR)-\d+", name) is not None
+    return replace(build, branch=name, ref=Ref.PULL_REQUEST if pull_request else Ref.BRANCH)
+
+
+def _actions(item: Run) -> list[Any]:
+    return _list(at(item.remote_data, "actions"))
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+INTEGRATION = Integration(
+    label="jenkins",
+    entry=Entry("workflow_id", r".+", wildcard="*"),
+    words=words.unified(words.JENKINS),
+    builds=named("workflow_id"),
+    remote=_REMOTE,
+    refine=_refine,
+    discovery=Discovery("workflow", scope=everything, entry=id_of),
+)
+"""Builds page: "Partial response - use the get endpoint for the full object" is about
+Jenkins; no creation time, branch or repo. There are no jobs."""

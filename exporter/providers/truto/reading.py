@@ -1,0 +1,257 @@
+"""From the unified API's items to builds and jobs, without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
+from exporter.providers import Repo
+from exporter.providers.truto.integration import Integration
+from exporter.providers.truto.payload import Run, at, look, text, when, whole, word
+from exporter.providers.truto.words import standing, trigger
+
+_WORST_FIRST = ("failed", "timeout", "error", "cancelled", "partial", "passed")
+_PULL_REQUEST = ("refs/pull/", "refs/pull-requests/")
+_BRANCH = ("refs/heads/", "refs/remotes/origin/")
+
+
+class Jobs(NamedTuple):
+    """The jobs of one build attempt."""
+
+    all: tuple[Job, ...] = ()
+    blocked: frozenset[str] = frozenset()
+    """Ids of those that wait for other jobs, not for a machine."""
+
+
+def to_build(how: Integration, item: Run, repo: Repo) -> Build:
+    """A build as its list item and the raw object in it tell it.
+
+    Times are taken as they are: no end while it is unfinished, no start while it is
+    queued (some providers send their creation time there).
+    """
+    placed = _placed(how, how.remote, item)
+    why, unknown = trigger(how.words, word(look(item, "trigger", how.remote)))
+    branch, ref = _ref(text(look(item, "branch", how.remote)))
+    build = Build(
+        key=item.native_id,
+        native_id=item.native_id,
+        repo=repo.entry,
+        default_branch=repo.default_branch,
+        number=whole(look(item, "number", how.remote)),
+        attempt=max(1, whole(look(item, "attempts", how.remote)) or 1),
+        status=placed.status,
+        conclusion=placed.conclusion,
+        created_at=placed.created_at,
+        started_at=placed.started_at,
+        completed_at=placed.completed_at,
+        branch=branch,
+        ref=ref,
+        trigger=why,
+        unmapped=placed.unmapped + unknown,
+    )
+    build = how.refine(build, item, repo.entry)
+    if build.ref is Ref.PULL_REQUEST and build.trigger == "push":
+        build = replace(build, trigger="merge_request")
+    elif build.ref is Ref.BRANCH and build.trigger == "merge_request":
+        build = replace(build, ref=Ref.PULL_REQUEST)
+    return replace(build, partial=build.partial or lacks(build))
+
+
+def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
+    """The jobs of `build` among the items: not those of another build or a later attempt.
+
+    A job that does not say which attempt it is of is of the build's.
+    """
+    jobs: dict[tuple[str, int], Job] = {}
+    blocked: set[str] = set()
+    for item in items:
+        if (whole(item.attempts) or 1) > build.attempt or not _is_of(item, build):
+            continue
+        job = _to_job(how, item, build.attempt)
+        jobs[job.id, job.attempt] = job
+        if {word(item.status), _stage(how, item)} & how.words.blocked:
+            blocked.add(job.id)
+    return Jobs(tuple(jobs.values()), frozenset(blocked))
+
+
+def to_loose_jobs(how: Integration, items: Iterable[Run]) -> tuple[Job, ...]:
+    """Jobs that are listed without a build."""
+    return tuple(_to_job(how, item, None) for item in items)
+
+
+def lacks(build: Build) -> bool:
+    """Whether a completed build lacks what it is counted by.
+
+    A skipped one needs no start: it has no duration.
+    """
+    if build.status is not Status.COMPLETED:
+        return False
+    if build.completed_at is None or build.conclusion is None:
+        return True
+    return build.started_at is None and build.conclusion != "skipped"
+
+
+def joined(build: Build, single: Build) -> Build:
+    """`build` with its gaps filled from the single build, if that is the same attempt."""
+    if single.attempt != build.attempt or single.status is not Status.COMPLETED:
+        return build
+    filled = _filled(build, single.started_at, single.completed_at, single.conclusion)
+    unknown = () if build.conclusion is not None else single.unmapped
+    return replace(
+        filled,
+        key=single.key if begins(build.key, single.key) else build.key,
+        unmapped=tuple(dict.fromkeys(build.unmapped + unknown)),
+    )
+
+
+def begins(key: str, other: str) -> bool:
+    """Whether `key` is the beginning of `other`: a Jenkins key that lacks its start."""
+    return key.endswith("@") and other != key and other.startswith(key)
+
+
+def with_words_of(build: Build, jobs: Jobs) -> Build:
+    """`build` with the unknown words of jobs that it was read from but does not keep."""
+    words = (unknown for job in jobs.all for unknown in job.unmapped)
+    return replace(build, unmapped=tuple(dict.fromkeys((*build.unmapped, *words))))
+
+
+def filled_by_jobs(build: Build, jobs: Jobs) -> Build:
+    """A completed build with its gaps filled from its jobs."""
+    return _filled(build, *_summary(build, jobs)) if lacks(build) else build
+
+
+def judged_by_jobs(build: Build, jobs: Jobs) -> Build:
+    """A build as its jobs alone tell it: complete when it has one and all are.
+
+    It waits when all that keeps it open is a person. A CircleCI pipeline's own state is
+    `created` or `errored`, not a result, and its `updated_at` is its creation.
+    """
+    started, ended, conclusion = _summary(build, jobs)
+    unfinished = [job for job in jobs.all if job.status is not Status.COMPLETED]
+    if jobs.all and not unfinished:
+        return replace(
+            build,
+            status=Status.COMPLETED,
+            started_at=started,
+            completed_at=ended,
+            conclusion=conclusion,
+        )
+    held = {job.id for job in unfinished if job.status is Status.WAITING}
+    begun = started is not None or any(job.status is Status.IN_PROGRESS for job in jobs.all)
+    if held and all(job.id in held | jobs.blocked for job in unfinished):
+        status = Status.WAITING
+    else:
+        status = Status.IN_PROGRESS if begun else Status.QUEUED
+    return replace(build, status=status, started_at=started, completed_at=None, conclusion=None)
+
+
+def inherited(build: Build, known: Build, entry: str) -> Build:
+    """`build`, read again by itself, with what only the list item said of it."""
+    unnamed = build.branch is None and build.ref is Ref.BRANCH
+    return replace(
+        build,
+        repo=known.repo if build.repo == entry else build.repo,
+        workflow=build.workflow or known.workflow,
+        branch=known.branch if unnamed else build.branch,
+        ref=known.ref if unnamed else build.ref,
+        number=known.number if build.number is None else build.number,
+        trigger=known.trigger if build.trigger == OTHER else build.trigger,
+    )
+
+
+class _Placed(NamedTuple):
+    """What builds and jobs have alike."""
+
+    status: Status
+    conclusion: str | None
+    created_at: float | None
+    started_at: float | None
+    completed_at: float | None
+    unmapped: tuple[Unmapped, ...]
+
+
+def _placed(how: Integration, paths: Mapping[str, str], item: Run) -> _Placed:
+    created, started, ended = (
+        when(item, field, paths) for field in ("created_at", "started_at", "completed_at")
+    )
+    status, conclusion, unmapped = standing(
+        how.words,
+        word(look(item, "status", paths)),
+        word(look(item, "conclusion", paths)),
+        started=started,
+        ended=ended,
+    )
+    if status is not Status.COMPLETED:
+        ended = None
+        if how.words.status.get(_stage(how, item) or "") is Status.WAITING:
+            status = Status.WAITING
+    if status is Status.QUEUED:
+        started = None
+    return _Placed(status, conclusion, created, started, ended, unmapped)
+
+
+def _stage(how: Integration, item: Run) -> str | None:
+    return None if how.stage is None else word(at(item.remote_data, how.stage))
+
+
+def _to_job(how: Integration, item: Run, attempt: int | None) -> Job:
+    placed = _placed(how, how.job_remote, item)
+    own = max(1, whole(look(item, "attempts", how.job_remote)) or attempt or 1)
+    return Job(
+        id=item.native_id,
+        name=text(look(item, "name", how.job_remote)) or "",
+        attempt=own if attempt is None else min(own, attempt),
+        status=placed.status,
+        conclusion=placed.conclusion,
+        created_at=placed.created_at,
+        started_at=placed.started_at,
+        completed_at=placed.completed_at,
+        unmapped=placed.unmapped,
+    )
+
+
+def _is_of(item: Run, build: Build) -> bool:
+    named = text(item.build)
+    return named is None or named.strip("{}") in (
+        build.native_id.strip("{}"),
+        str(build.number),
+    )
+
+
+def _ref(branch: str | None) -> tuple[str | None, Ref]:
+    if branch is None:
+        return None, Ref.BRANCH
+    if branch.startswith("refs/tags/"):
+        return branch.removeprefix("refs/tags/"), Ref.TAG
+    if branch.startswith(_PULL_REQUEST):
+        return branch, Ref.PULL_REQUEST
+    for prefix in _BRANCH:
+        branch = branch.removeprefix(prefix)
+    return branch, Ref.BRANCH
+
+
+def _filled(
+    build: Build, started: float | None, ended: float | None, conclusion: str | None
+) -> Build:
+    return replace(
+        build,
+        started_at=started if build.started_at is None else build.started_at,
+        completed_at=ended if build.completed_at is None else build.completed_at,
+        conclusion=conclusion if build.conclusion is None else build.conclusion,
+    )
+
+
+def _summary(build: Build, jobs: Jobs) -> tuple[float | None, float | None, str | None]:
+    """Earliest start, latest end and worst conclusion of the jobs.
+
+    Jobs carried over from an earlier attempt are left out if there are others.
+    """
+    mine = [job for job in jobs.all if job.attempt == build.attempt] or list(jobs.all)
+    started = min((job.started_at for job in mine if job.started_at is not None), default=None)
+    ended = max((job.completed_at for job in mine if job.completed_at is not None), default=None)
+    results = {job.conclusion for job in mine} - {"retried"}
+    worst = next((conclusion for conclusion in _WORST_FIRST if conclusion in results), None)
+    return started, ended, "skipped" if worst is None and results == {"skipped"} else worst

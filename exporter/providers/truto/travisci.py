@@ -1,0 +1,52 @@
+"""Travis CI behind the unified API."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from exporter.model import Build, Ref
+from exporter.providers.truto import words
+from exporter.providers.truto.integration import (
+    BUILD,
+    Discovery,
+    Entry,
+    Integration,
+    everything,
+    id_of,
+    named,
+)
+from exporter.providers.truto.payload import Run, at
+
+
+def _refine(build: Build, item: Run, entry: str) -> Build:
+    """A tag's build has the raw `tag`; its branch is then the tag's name."""
+    del entry
+    return replace(build, ref=Ref.TAG) if at(item.remote_data, "tag") else build
+
+
+INTEGRATION = Integration(
+    label="travis",
+    entry=Entry("repo_id", r".+", wildcard="*"),
+    words=words.unified(words.TRAVIS),
+    builds=named("repo_id"),
+    jobs=named("repo_id", build=BUILD),
+    job=named(),
+    remote={
+        "branch": "branch.name",
+        "status": "state",
+        "conclusion": "state",
+        "trigger": "event_type",
+        "started_at": "started_at",
+        "completed_at": "finished_at",
+    },
+    job_remote={
+        "conclusion": "state",
+        "created_at": "created_at",
+        "started_at": "started_at",
+        "completed_at": "finished_at",
+    },
+    refine=_refine,
+    discovery=Discovery("repos", scope=everything, entry=id_of),
+)
+"""Builds page: no start and no status; the raw build has both (`duration` is the sum of
+its jobs'). Jobs have no conclusion: their `status` may be the raw state."""

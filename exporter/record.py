@@ -1,0 +1,135 @@
+"""What passes between the ledger, the metrics and the poller: plain rows, no behaviour.
+
+The ledger judges builds and says what is news (`Verdict`); the metrics say what that
+does to which series (`Change`); the ledger commits both in one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.model import Build, Job, Unmapped
+
+Labels = tuple[str, ...]
+Vector = tuple[float, ...]
+"""A series' numbers: one for a counter; bucket counts (not cumulated, the last of them
++Inf) and the sum for a histogram. Adding an event is adding a vector."""
+
+
+class SeriesKey(NamedTuple):
+    """Which series: its family's name and its label values, in the family's order."""
+
+    family: str
+    labels: Labels
+
+
+class AttemptKey(NamedTuple):
+    """Which build attempt of an account."""
+
+    key: str
+    attempt: int
+
+
+class Delta(NamedTuple):
+    """Adds `vector` to a series, which starts at 0 if it is new.
+
+    A `held` delta waits until the series has been seen at 0; an `opened` series takes
+    increments at once from now on.
+    """
+
+    series: SeriesKey
+    vector: Vector
+    held: bool
+    opened: bool
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """A build attempt seen completed for the first time: news, to be counted once."""
+
+    build: Build
+    missed: int = 0
+    """Earlier attempts of it that nobody saw complete."""
+
+
+class JobCompleted(msgspec.Struct, frozen=True):
+    """A job attempt seen completed for the first time."""
+
+    build: Build
+    job: Job
+
+
+class Verdict(msgspec.Struct):
+    """What the ledger found in a batch of builds."""
+
+    completed: list[Completed] = []
+    jobs: list[JobCompleted] = []
+    active: list[Build] = []
+    """Unfinished, in the state last seen."""
+    settled: list[AttemptKey] = []
+    """Were unfinished and are no more: completed, superseded or gone."""
+    corrected: list[Build] = []
+    """Counted before; their conclusion has changed since."""
+    anomalies: list[str] = []
+    unmapped: list[Unmapped] = []
+    """Unknown words of unfinished builds, when first met."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a verdict does to the series and to what is remembered of the pipelines."""
+
+    deltas: tuple[Delta, ...] = ()
+    pipelines: tuple[tuple[Labels, bytes], ...] = ()
+    """Facts of each changed pipeline, as `metrics` encodes them."""
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the reading of a repo stands."""
+
+    floor: float
+    """What completed before this is history: first poll minus lookback."""
+    since: float | None = None
+    """When the last whole clean walk began, by the provider's clock; None before it."""
+    high: int | None = None
+    """The highest build number met, where numbers have no holes."""
+    resume: str | None = None
+    """The page where an unfinished walk goes on."""
+    walk: float | None = None
+    """When that unfinished walk began."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One polled repo as the ledger remembers it."""
+
+    id: int
+    account: str
+    repo: str
+    cursor: Cursor
+    quiet: bool = False
+    """Its first walk feeds the gauges only: an earlier state was lost or is not kept."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether its first walk has ended, so that its series may be shown."""
+        return self.cursor.since is not None
+
+
+class StoredSeries(NamedTuple):
+    """A series as the state has it."""
+
+    series: SeriesKey
+    vector: Vector
+    held: Vector | None
+    opened: bool
+
+
+class Loaded(msgspec.Struct):
+    """Everything the process needs in memory at start."""
+
+    targets: list[Target] = []
+    active: list[tuple[int, Build]] = []
+    """Unfinished builds with their target's id."""
+    series: list[StoredSeries] = []
+    pipelines: list[tuple[int, Labels, bytes]] = []
+    """Target's id, labels and encoded facts."""

@@ -1,0 +1,62 @@
+"""The ledger: what was seen, what was counted, and where each repo's reading stands.
+
+`Ledger` is all that the floors above know of it; nothing of SQL shows. It judges
+builds and commits the verdict together with what follows from it, so that a crash at
+any instant neither loses nor doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from exporter.model import Build
+from exporter.record import AttemptKey, Change, Cursor, Labels, Loaded, SeriesKey, Target, Verdict
+
+
+class Transaction(Protocol):
+    """One atomic step of the ledger."""
+
+    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
+        """The target of a repo, made with `cursor` if it is new."""
+
+    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+        """Record `builds` and tell what is news. `now` is epoch seconds, our clock."""
+
+    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+        """Forget unfinished builds that are gone."""
+
+    def save(self, target: Target, change: Change) -> None:
+        """Add the increments and keep the facts."""
+
+    def move(self, target: Target, cursor: Cursor) -> None:
+        """Keep where the reading of a repo stands."""
+
+    def release(self, keys: Iterable[SeriesKey]) -> None:
+        """Let what was held into its series and open them."""
+
+    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
+        """Drop pipelines with their series."""
+
+    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+        """Keep a histogram's bounds; False if they changed and its series were dropped."""
+
+    def prune(self, *, now: float) -> None:
+        """Forget finished builds that retention no longer keeps."""
+
+
+class Ledger(Protocol):
+    """A store of the ledger. Its calls may come from one worker thread."""
+
+    def load(self) -> Loaded:
+        """Everything that the process needs in memory."""
+
+    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+        """Which of these attempts were counted. A key that ends in `@` stands for its prefix."""
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Commits at its end, or leaves nothing behind. Raises StateUnavailable."""
+
+    def close(self) -> None:
+        """Let go of the store."""

@@ -1,0 +1,315 @@
+"""The ledger on SQLite: judges builds and commits what follows, or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from exporter.errors import StateUnavailable
+from exporter.model import Build
+from exporter.record import (
+    AttemptKey,
+    Change,
+    Cursor,
+    Labels,
+    Loaded,
+    SeriesKey,
+    StoredSeries,
+    Target,
+    Vector,
+    Verdict,
+)
+from exporter.state import sqlite
+from exporter.state.court import Court, compact
+
+_SEPARATOR = "\x1f"  # a control character, which no label value has
+_encode = msgspec.msgpack.Encoder().encode
+_build = msgspec.msgpack.Decoder(Build).decode
+_cursor = msgspec.msgpack.Decoder(Cursor).decode
+
+
+def open_ledger(
+    url: str,
+    *,
+    retention: float,
+    lookback: float,
+    on_corrupt: Literal["fail", "quarantine"],
+    quiet: bool = True,
+    now: float | None = None,
+) -> SqliteLedger:
+    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`. Spans in seconds.
+
+    `quiet=False` counts history even where an earlier state was lost or is not kept.
+    """
+    now = time.time() if now is None else now
+    path = None if url == "memory:" else Path(url.removeprefix("sqlite:///"))
+    connection = sqlite.connect(path, on_corrupt=on_corrupt, now=now)
+    return SqliteLedger(
+        connection,
+        retention=retention,
+        lookback=lookback,
+        volatile=path is None,
+        quiet=quiet,
+    )
+
+
+class SqliteLedger:
+    """A ledger in one SQLite file that nobody else may use meanwhile."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        retention: float,
+        lookback: float,
+        volatile: bool,
+        quiet: bool,
+    ) -> None:
+        self._db = connection
+        self.retention = retention
+        self.lookback = lookback
+        self._volatile = volatile
+        self._quiet = quiet
+        self._accounts: dict[str, int] = dict(
+            connection.execute("SELECT name, id FROM account").fetchall()
+        )
+
+    def load(self) -> Loaded:
+        names = {number: name for name, number in self._accounts.items()}
+        rows = self._db.execute("SELECT id, account, repo, cursor, quiet FROM target")
+        return Loaded(
+            targets=[
+                Target(id=i, account=names[a], repo=r, cursor=_cursor(c), quiet=bool(q))
+                for i, a, r, c, q in rows
+            ],
+            active=[
+                (target, _build(blob))
+                for target, blob in self._db.execute("SELECT target, build FROM active")
+            ],
+            series=[
+                StoredSeries(
+                    SeriesKey(family, _split(labels)),
+                    _unpack(vector),
+                    None if held is None else _unpack(held),
+                    bool(opened),
+                )
+                for family, labels, vector, held, opened in self._db.execute(
+                    "SELECT family, labels, vector, held, opened FROM series"
+                )
+            ],
+            pipelines=[
+                (target, _split(labels), facts)
+                for target, labels, facts in self._db.execute(
+                    "SELECT target, labels, facts FROM pipeline"
+                )
+            ],
+        )
+
+    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+        account = self._accounts.get(target.account)
+        return {key for key in keys if self._is_settled(account, key)}
+
+    def _is_settled(self, account: int | None, key: AttemptKey) -> bool:
+        if key.key.endswith("@"):
+            sql = (
+                "SELECT 1 FROM attempt WHERE account = ? AND key >= ? AND key < ?"
+                " AND attempt = ? LIMIT 1"
+            )
+            bounds: tuple[object, ...] = (key.key, key.key[:-1] + "A")
+        else:
+            sql = "SELECT 1 FROM attempt WHERE account = ? AND key = ? AND attempt = ?"
+            bounds = (compact(key.key),)
+        return self._db.execute(sql, (account, *bounds, key.attempt)).fetchone() is not None
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteTransaction]:
+        db = self._db
+        accounts = dict(self._accounts)
+        try:
+            db.execute("BEGIN IMMEDIATE")
+            yield SqliteTransaction(self, db)
+            db.execute("COMMIT")
+        except BaseException as error:
+            self._accounts = accounts
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            if isinstance(error, sqlite3.Error):
+                raise StateUnavailable(
+                    f"the state cannot be written ({error}): free space or repair the disk;"
+                    " nothing is counted until then"
+                ) from error
+            raise
+
+    def close(self) -> None:
+        self._db.close()
+
+    # -- for the transaction
+
+    def account_id(self, name: str) -> int:
+        """The number of an account, made if it is new."""
+        if name not in self._accounts:
+            made = self._db.execute("INSERT INTO account (name) VALUES (?) RETURNING id", (name,))
+            self._accounts[name] = made.fetchone()[0]
+        return self._accounts[name]
+
+    def is_quiet(self, first_poll: float) -> bool:
+        """Whether history read now may have been counted by a state that was lost."""
+        if not self._quiet:
+            return False
+        lost_at = self.meta("quarantined_at")
+        return self._volatile or (lost_at is not None and first_poll - self.lookback < lost_at)
+
+    def meta(self, key: str) -> float | None:
+        """A number kept under a name; None if there is none."""
+        row = self._db.execute(
+            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (key,)
+        ).fetchone()
+        return None if row is None else row[0]
+
+
+class SqliteTransaction:
+    """One atomic step of a `SqliteLedger`."""
+
+    def __init__(self, ledger: SqliteLedger, db: sqlite3.Connection) -> None:
+        self._ledger = ledger
+        self._db = db
+
+    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
+        number = self._ledger.account_id(account)
+        row = self._db.execute(
+            "SELECT id, cursor, quiet FROM target WHERE account = ? AND repo = ?", (number, repo)
+        ).fetchone()
+        if row is None:
+            quiet = self._ledger.is_quiet(cursor.floor + self._ledger.lookback)
+            row = self._db.execute(
+                "INSERT INTO target (account, repo, cursor, quiet) VALUES (?, ?, ?, ?)"
+                " RETURNING id, cursor, quiet",
+                (number, repo, _encode(cursor), quiet),
+            ).fetchone()
+        return Target(
+            id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), quiet=bool(row[2])
+        )
+
+    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+        floor = max(
+            target.cursor.floor,
+            now - self._ledger.retention,
+            self._ledger.meta("pruned_to") or 0.0,
+        )
+        account = self._ledger.account_id(target.account)
+        court = Court(self._db, account, target, floor=floor, now=now)
+        for build in builds:
+            court.hear(build)
+        return court.verdict
+
+    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+        account = self._ledger.account_id(target.account)
+        self._db.executemany(
+            "DELETE FROM active WHERE account = ? AND key = ? AND attempt = ?",
+            [(account, compact(key), attempt) for key, attempt in keys],
+        )
+
+    def save(self, target: Target, change: Change) -> None:
+        for delta in change.deltas:
+            row = self._row(delta.series)
+            vector, held, opened = row or ((0.0,) * len(delta.vector), None, False)
+            if delta.held:
+                held = _plus(held or (0.0,) * len(delta.vector), delta.vector)
+            else:
+                vector = _plus(vector, delta.vector)
+            self._put(delta.series, vector, held, opened=opened or delta.opened)
+        self._db.executemany(
+            "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
+            " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
+            [(_SEPARATOR.join(labels), target.id, facts) for labels, facts in change.pipelines],
+        )
+
+    def move(self, target: Target, cursor: Cursor) -> None:
+        self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
+
+    def release(self, keys: Iterable[SeriesKey]) -> None:
+        for key in keys:
+            row = self._row(key)
+            if row is not None:
+                vector, held, _ = row
+                self._put(key, _plus(vector, held) if held else vector, None, opened=True)
+
+    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
+        for labels, keys in pipelines:
+            self._db.execute("DELETE FROM pipeline WHERE labels = ?", (_SEPARATOR.join(labels),))
+            self._drop(keys)
+
+    def _drop(self, keys: Iterable[SeriesKey]) -> None:
+        self._db.executemany(
+            "DELETE FROM series WHERE family = ? AND labels = ?",
+            [(family, _SEPARATOR.join(labels)) for family, labels in keys],
+        )
+
+    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+        wanted = _pack(bounds)
+        row = self._db.execute(
+            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (f"bounds {family}",)
+        ).fetchone()
+        if row is not None and row[0] == wanted:
+            return True
+        self._db.execute(
+            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (f"bounds {family}", wanted)
+        )
+        self._db.execute("DELETE FROM series WHERE family = ?", (family,))
+        return row is None
+
+    def prune(self, *, now: float) -> None:
+        before = now - self._ledger.retention
+        self._db.execute("DELETE FROM attempt WHERE listed < ?", (before,))
+        self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
+        self._db.execute(
+            "INSERT INTO cicd_exporter_meta VALUES ('pruned_to', ?)"
+            " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
+            (before,),
+        )
+
+    def _row(self, key: SeriesKey) -> tuple[Vector, Vector | None, bool] | None:
+        row = self._db.execute(
+            "SELECT vector, held, opened FROM series WHERE family = ? AND labels = ?",
+            (key.family, _SEPARATOR.join(key.labels)),
+        ).fetchone()
+        if row is None:
+            return None
+        return _unpack(row[0]), None if row[1] is None else _unpack(row[1]), bool(row[2])
+
+    def _put(self, key: SeriesKey, vector: Vector, held: Vector | None, *, opened: bool) -> None:
+        self._db.execute(
+            "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (family, labels) DO UPDATE"
+            " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
+            (
+                key.family,
+                _SEPARATOR.join(key.labels),
+                _pack(vector),
+                None if held is None else _pack(held),
+                opened,
+            ),
+        )
+
+
+def _split(labels: str) -> Labels:
+    return tuple(labels.split(_SEPARATOR)) if labels else ()
+
+
+def _plus(one: Vector, other: Vector) -> Vector:
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+def _pack(vector: Vector) -> bytes:
+    return struct.pack(f"<{len(vector)}d", *vector)
+
+
+def _unpack(blob: bytes) -> Vector:
+    return struct.unpack(f"<{len(blob) // 8}d", blob)

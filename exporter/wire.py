@@ -1,0 +1,395 @@
+"""What comes off the wire: faults, statuses, headers and bodies, turned into plain values.
+
+HTTP libraries hand out the part of a truncated gzip that arrived and inflate bombs in
+one piece, neither with an error. So bodies are read raw and unpacked here, under a cap
+before and one after, and a gzip without its end is no answer.
+
+The errors made here say what is wrong; `http` puts in front where it happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import re
+import ssl
+import zlib
+from collections.abc import Iterator
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from functools import cache
+from http import HTTPStatus
+from http.client import responses
+from typing import Any, TypeVar, cast
+
+import aiohttp
+import httpx
+import msgspec
+
+from exporter import times
+from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
+
+T = TypeVar("T")
+
+TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
+"""All that httpx over aiohttp raises: the transport translates only some of aiohttp's errors."""
+
+MAX_WIRE = 32 * 1024 * 1024
+"""Bytes of one answer as sent."""
+
+MAX_BODY = 64 * 1024 * 1024
+"""Bytes of one answer after decompression."""
+
+_MAX_ERROR_BODY = 64 * 1024
+_ERROR_BODY_SECONDS = 2.0
+_GZIP_WBITS = 31  # gzip only, with its header and checksum
+_BOM = b"\xef\xbb\xbf"
+
+_Row = tuple[type[ProviderError], Reason, str]
+
+_FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
+    # httpx itself objects to nothing else than a `Location`
+    (httpx.RemoteProtocolError, (Malformed, "redirect", "redirected to an address that is none")),
+    (aiohttp.ClientConnectorDNSError, (TryLater, "dns", "the host name cannot be resolved")),
+    (
+        ssl.SSLCertVerificationError,
+        (Refused, "tls", "certificate not trusted; a private CA's bundle goes into ca_file"),
+    ),
+    (ssl.SSLError, (TryLater, "tls", "no TLS connection; check the scheme of url, and ca_file")),
+    (TimeoutError, (TryLater, "timeout", "no whole answer in time")),
+    (httpx.ProxyError, (TryLater, "connect", "no connection through the proxy")),
+    (Exception, (TryLater, "connect", "the connection failed or broke off")),
+)
+
+_STATUS: dict[int, _Row] = {
+    401: (Refused, "unauthorized", "check the token"),
+    402: (Refused, "forbidden", "the plan does not include this"),
+    403: (Refused, "forbidden", "check what the token may read"),
+    404: (Gone, "not_found", "not there, or not for this token"),
+    407: (Refused, "unauthorized", "the proxy wants credentials"),
+    408: (TryLater, "timeout", ""),
+    410: (Gone, "not_found", "not there any more, or a newer exporter is needed"),
+    425: (TryLater, "server", ""),
+    429: (TryLater, "rate_limited", "rate limited"),
+    451: (Refused, "forbidden", ""),
+    504: (TryLater, "timeout", ""),
+}
+_OTHER_4XX: _Row = (Refused, "bad_shape", "the API rejects the request")
+_OTHER_5XX: _Row = (TryLater, "server", "")
+_LIMIT_WORDS = re.compile(r"rate.?limit|abuse detection|too many requests", re.IGNORECASE)
+
+_EPOCH_FROM = 1e9  # a smaller "reset" is a number of seconds from now
+_LIMIT_HEADERS = ("x-ratelimit", "ratelimit", "x-rate-limit")
+_LIMIT_NUMBER = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(?:[;,].*)?", re.ASCII)
+_SECONDS = re.compile(r"\s*-?\d+(?:\.\d*)?\s*", re.ASCII)
+
+_PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
+_SECRET_FROM = 4  # characters; a shorter word of a header is a version, not a secret
+
+_URL_QUERY = re.compile(r"(https?://[^\s?#]*)[?#]\S*")
+_TEXT_KEYS = ("message", "error_description", "error_message", "detail", "error")
+_MAX_DEPTH = 4
+
+
+def fault(error: Exception) -> ProviderError:
+    """One of our errors for one of the transport's.
+
+    The transport calls a closed connection a timeout and all of DNS and TLS a
+    connection error, so what counts is the chain of causes.
+    """
+    causes = list(_causes(error))
+    kind, reason, text = next(
+        row for kind, row in _FAULTS if any(isinstance(cause, kind) for cause in causes)
+    )
+    detail = next((v for c in causes if (v := getattr(c, "verify_message", ""))), "")
+    name = type(causes[-1]).__name__
+    return kind(f"{text} ({f'{name}: {detail}' if detail else name})", reason=reason)
+
+
+def _causes(error: BaseException | None) -> Iterator[Exception]:
+    while isinstance(error, Exception):
+        yield error
+        error = error.__cause__
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """A whole answer, unpacked."""
+
+    url: httpx.URL
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+def refusal(reply: Reply) -> ProviderError:
+    """The error that a status other than 2xx stands for."""
+    answered = f"answered {reply.status} {responses.get(reply.status, '')}".rstrip()
+    if reply.status < HTTPStatus.BAD_REQUEST:
+        target = reply.url.join(reply.headers.get("location", ""))
+        return Malformed(
+            f"{answered}: redirected to {target.host}; if the API has moved there, change url",
+            reason="redirect",
+        )
+    text = said(reply)
+    status = reply.status
+    if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text):
+        status = HTTPStatus.TOO_MANY_REQUESTS
+    other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
+    kind, reason, hint = _STATUS.get(status, other)
+    return kind(": ".join(filter(None, (answered, hint, text))), reason=reason)
+
+
+def _is_limit(reply: Reply, text: str) -> bool:
+    limit = rate_limit(reply.headers, 0.0)
+    exhausted = limit is not None and limit.remaining == 0
+    return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
+
+
+class RateLimit(msgspec.Struct, frozen=True):
+    """What the provider last said of one of its limits; None where it did not say."""
+
+    limit: float | None
+    remaining: float | None
+    reset_at: float | None
+    """Seconds since the epoch, the provider's clock."""
+
+
+def rate_limit(headers: httpx.Headers, now: float) -> RateLimit | None:
+    """The limit that an answer's headers tell, or None; `now` is the provider's time.
+
+    The number may have a window behind it (`110;w=10`). The reset is a time or, as in
+    the unified API, a number of seconds from now.
+    """
+    for prefix in _LIMIT_HEADERS:
+        limit, remaining, reset = (
+            _number(headers.get(f"{prefix}-{part}", "")) for part in ("limit", "remaining", "reset")
+        )
+        if reset is not None:
+            reset = now + reset if reset < _EPOCH_FROM else times.instant(reset)
+        if (limit, remaining, reset) != (None, None, None):
+            return RateLimit(limit=limit, remaining=remaining, reset_at=reset)
+    return None
+
+
+def _number(text: str) -> float | None:
+    match = _LIMIT_NUMBER.fullmatch(text)
+    return float(match[1]) if match else None
+
+
+def wanted_delay(headers: httpx.Headers, now: float) -> float | None:
+    """Seconds that an answer asks to wait, perhaps absurd ones, or None.
+
+    They come from `Retry-After`, in either of its forms, or else from the reset of a
+    limit with nothing left. `now` is the provider's time.
+    """
+    text = headers.get("retry-after")
+    if text is None:
+        limit = rate_limit(headers, now)
+        at = None if limit is None or limit.remaining else limit.reset_at
+    elif _SECONDS.fullmatch(text):
+        return float(text)
+    else:
+        at = http_date(text)
+    return None if at is None else at - now
+
+
+def http_date(text: str) -> float | None:
+    """Seconds since the epoch of a `Date` header, or None."""
+    try:
+        date = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    return times.instant((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+
+
+class _Gunzip:
+    """Inflates gzip piece by piece up to a cap; several members make one body."""
+
+    def __init__(self) -> None:
+        self._room = MAX_BODY
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._begun = False
+
+    def feed(self, data: bytes) -> bytes:
+        parts = []
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP_WBITS)
+            self._begun = True
+            try:
+                part = self._member.decompress(data, self._room + 1)
+            except zlib.error:
+                raise TryLater("the gzip of the answer is broken", reason="bad_encoding") from None
+            self._room -= len(part)
+            if self._room < 0:
+                raise _too_large(MAX_BODY)
+            parts.append(part)
+            data = self._member.unused_data or self._member.unconsumed_tail
+        return b"".join(parts)
+
+    def finish(self) -> None:
+        if self._begun and not self._member.eof:
+            raise TryLater("the gzip of the answer is cut off", reason="bad_encoding")
+
+
+async def read(response: httpx.Response, *, limit: int = MAX_WIRE) -> bytes:
+    """The whole body, unpacked; `limit` bytes of it may be sent.
+
+    Raises TryLater(`bad_encoding`) if its gzip is broken or cut off, Malformed if it is
+    over a cap (`too_large`) or packed in a way that was not asked for (`bad_encoding`),
+    and the transport's own errors.
+    """
+    gunzip = _unpacker(response)
+    received = 0
+    parts = []
+    async for data in response.aiter_raw():
+        received += len(data)
+        if received > limit:
+            raise _too_large(limit)
+        parts.append(data if gunzip is None else gunzip.feed(data))
+    if gunzip is not None:
+        gunzip.finish()
+    return b"".join(parts)
+
+
+async def glance(response: httpx.Response) -> bytes:
+    """The body of an error answer if it is small and comes at once, else nothing.
+
+    The status already says what happened, so no fault of the body may hide it.
+    """
+    try:
+        async with asyncio.timeout(_ERROR_BODY_SECONDS):
+            return await read(response, limit=_MAX_ERROR_BODY)
+    except (ProviderError, *TRANSPORT_ERRORS):
+        return b""
+
+
+def _unpacker(response: httpx.Response) -> _Gunzip | None:
+    match response.headers.get("content-encoding", "").strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return _Gunzip()
+        case other:
+            raise Malformed(
+                f"the answer is packed as {other[:40]!r}, but only gzip was asked for",
+                reason="bad_encoding",
+            )
+
+
+def _too_large(limit: int) -> Malformed:
+    return Malformed(f"the answer is larger than {limit >> 20} MiB", reason="too_large")
+
+
+def decode(reply: Reply, into: type[T]) -> T:
+    """The body as JSON of type `into`.
+
+    Raises Malformed: `bad_json` if it is not JSON, `bad_shape` with the place in it if
+    it is not an `into`. Raises Refused(`unauthorized`) for a web page: that is how
+    single sign-on answers, with status 200, those it does not know.
+    """
+    problem: ProviderError
+    try:
+        value: T = _decoder(cast("Any", into)).decode(reply.body.removeprefix(_BOM))
+    except msgspec.ValidationError as error:
+        text = f"the answer is not as the API promises: {error}"
+        words = said(reply)
+        problem = Malformed(f"{text}; it says: {words}" if words else text, reason="bad_shape")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        problem = _not_json(reply, error)
+    else:
+        return value
+    raise problem  # here, so that no cause holds on to the body
+
+
+def _not_json(reply: Reply, error: Exception) -> ProviderError:
+    start = reply.body[:64].lstrip()
+    if not start:
+        return Malformed("the answer is empty", reason="bad_json")
+    if start.startswith(b"<") or "html" in reply.headers.get("content-type", "").lower():
+        return Refused(
+            "answered with a web page instead of JSON; "
+            "the token is probably wrong or a login page is in between",
+            reason="unauthorized",
+        )
+    detail = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
+    return Malformed(f"the answer is not JSON: {detail}", reason="bad_json")
+
+
+@cache
+def _decoder(into: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(into)
+
+
+def said(reply: Reply) -> str:
+    """What an error answer says in words, as one line of printable text; else nothing.
+
+    Understood are the usual members of a JSON object (`message`, `error`, `errors`, ...),
+    the unified API's `truto_error_insight`, and plain text. The queries of URLs in it
+    are left out.
+    """
+    try:
+        value: Any = msgspec.json.decode(reply.body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        is_text = reply.headers.get("content-type", "").startswith("text/plain")
+        value = reply.body.decode("utf-8", "replace") if is_text else None
+    words = dict.fromkeys(_words(value)) if isinstance(value, dict | str) else {}
+    return plain(_URL_QUERY.sub(r"\1", "; ".join(words)))
+
+
+def _words(value: Any, depth: int = 0) -> Iterator[str]:
+    """The texts of an error object, most telling first."""
+    if isinstance(value, str) and value.strip():
+        yield value.strip()
+    elif isinstance(value, list) and depth < _MAX_DEPTH:
+        for item in value[:5]:
+            yield from _words(item, depth + 1)
+    elif isinstance(value, dict) and depth < _MAX_DEPTH:
+        telling = next((found for key in _TEXT_KEYS if (found := value.get(key))), None)
+        if telling is None and depth:  # {"field": "title", "code": "missing_field"}
+            telling = list(value.values())
+        yield from _words(telling, depth + 1)
+        yield from _words(value.get("errors"), depth + 1)
+        yield from _insight(value.get("truto_error_insight"))
+
+
+def _insight(insight: Any) -> Iterator[str]:
+    """What the unified API found out about a provider's error."""
+    for key, entry in insight.items() if isinstance(insight, dict) else ():
+        match key, entry:
+            case "missing_required_query_parameters", {"value": list() | str() as names}:
+                yield f"missing query parameters: {_listed(names)}"
+            case "forbidden_error", {"value": {"missing_scopes": list() | str() as scopes}}:
+                yield f"missing scopes: {_listed(scopes)}"
+            case "rate_limit_error", _:
+                yield "rate limit"
+
+
+def _listed(value: list[Any] | str) -> str:
+    return value if isinstance(value, str) else ", ".join(str(item) for item in value[:10])
+
+
+def plain(text: str) -> str:
+    """`text` on one line, with blanks for what cannot be printed."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def hushed(text: str, headers: httpx.Headers) -> str:
+    """`text` on one printable line, with *** for any credential that the server echoes."""
+    for secret in sorted(_secrets(headers), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    return plain(text)
+
+
+def _secrets(headers: httpx.Headers) -> Iterator[str]:
+    for name, value in headers.items():
+        if name in _PUBLIC_HEADERS:
+            continue
+        scheme, _, credential = value.rpartition(" ")
+        candidates = [value, credential]
+        if scheme.lower() == "basic":
+            with contextlib.suppress(ValueError):
+                pair = base64.b64decode(credential).decode()
+                candidates += [pair, pair.partition(":")[2]]
+        yield from (secret for secret in candidates if len(secret) >= _SECRET_FROM)

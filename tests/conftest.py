@@ -1,0 +1,76 @@
+"""What every test may count on: the project on the path, real tools, and no silent skip."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NO_SKIP = bool(os.environ.get("CICD_EXPORTER_NO_SKIP"))
+"""Set by .ci/run: there a skipped test is a failed one."""
+
+_Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
+
+# No deadlines: a slow machine is no fault of ours. In CI the same examples every time.
+hypothesis.settings.register_profile("explore", deadline=None)
+hypothesis.settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("steady" if NO_SKIP or "CI" in os.environ else "explore")
+
+
+def pytest_configure() -> None:
+    """Let child processes of tests import the package, wherever they run."""
+    os.environ["PYTHONPATH"] = str(ROOT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that skips where nothing may be skipped."""
+    return _unskipped((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """Fail a module that skips itself where nothing may be skipped."""
+    return _unskipped((yield))
+
+
+def _unskipped(report: _Report) -> _Report:
+    if NO_SKIP and report.skipped and not hasattr(report, "wasxfail"):
+        why: Any = report.longrepr
+        report.outcome = "failed"
+        report.longrepr = f"skipped, where nothing may be skipped: {why[2] if why else ''}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def prometheus() -> Path:
+    """The real Prometheus."""
+    return _tool("prometheus")
+
+
+@pytest.fixture(scope="session")
+def promtool() -> Path:
+    """Prometheus' own checker of expositions and rules."""
+    return _tool("promtool")
+
+
+def _tool(name: str) -> Path:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed (Debian: apt-get install prometheus)")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of contract notes and recorded answers, kept beside the project."""
+    folder = Path(os.environ.get("CICD_EXPORTER_SHARED") or ROOT.parent / "shared")
+    if not folder.is_dir():
+        pytest.skip("no shared/ beside the project, and CICD_EXPORTER_SHARED names none")
+    return folder

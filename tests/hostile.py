@@ -1,0 +1,178 @@
+"""A raw HTTP server on loopback that sends exactly the bytes it is told, or worse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import ssl
+import struct
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import NamedTuple, Self
+
+LOCALHOST_KEY = """\
+(made at test time in later versions)
+"""
+"""Belongs to the two certificates below and protects nothing."""
+
+LOCALHOST_CERT = """\
+-----BEGIN CERTIFICATE-----
+MIIBdDCCARqgAwIBAgIUBlraDnBFvrnMr1+SWkjeEoz/dxMwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTIwMDEwMTAwMDAwMFoYDzIxMTkxMjMx
+MjM1OTU5WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAASTwmTqtdqQMP18j2D5t3j0aFeQP+fOgPpFL0QWxBq5l1aiExHILONd
+ytrxbdW0ABilOJMtPVy+Ekjz8bzzWxlho0gwRjAUBgNVHREEDTALgglsb2NhbGhv
+c3QwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHQ4EFgQUxnox8DGdKC+gj9iJnUTkPxQB
+NUowCgYIKoZIzj0EAwIDSAAwRQIhALaiAgCVLVDn1NjbDhH2YcWMMkqdsQAbAey+
+WmbzlBTbAiBe521C3rZTVuPYfPzrNKR4rRZO6mKwacI3Jhj4YP29gQ==
+-----END CERTIFICATE-----
+"""
+"""For localhost, self-signed, good until 2119."""
+
+EXPIRED_CERT = """\
+-----BEGIN CERTIFICATE-----
+MIIBcjCCARigAwIBAgIUFNbw9jdTa5obOX8k7UmKI5b2Nn4wCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTIwMDEwMTAwMDAwMFoXDTIwMDEwMjAw
+MDAwMFowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEk8Jk6rXakDD9fI9g+bd49GhXkD/nzoD6RS9EFsQauZdWohMRyCzjXcra
+8W3VtAAYpTiTLT1cvhJI8/G881sZYaNIMEYwFAYDVR0RBA0wC4IJbG9jYWxob3N0
+MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFMZ6MfAxnSgvoI/YiZ1E5D8UATVK
+MAoGCCqGSM49BAMCA0gAMEUCIQCufZCzWQCpfe8dFHqplEKEdVhEgF87cJG0UnxP
+gp85YgIge1geD5svHmvBdqvTyO9lF5ecXQWCQLMdsybXj9PSiVc=
+-----END CERTIFICATE-----
+"""
+
+
+def tls(folder: Path, certificate: str) -> ssl.SSLContext:
+    """The server's side of `certificate`; its files are left in `folder`."""
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    key.write_text(LOCALHOST_KEY)
+    cert.write_text(certificate)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    return context
+
+
+class Request(NamedTuple):
+    """A request as it came: `target` is not decoded, names of headers are in lower case."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+
+
+Misdeed = Callable[[asyncio.StreamWriter], Awaitable[None]]
+Reply = bytes | Misdeed
+
+
+def http(body: bytes | str = b"{}", status: int = 200, **headers: str) -> bytes:
+    """A whole, sound answer; `content_type="x"` is the header `content-type: x`."""
+    data = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", f"content-length: {len(data)}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "\r\n"]).encode() + data
+
+
+def hang_up(data: bytes = b"") -> Misdeed:
+    """Sends `data` and closes the connection in good order."""
+
+    async def misdeed(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return misdeed
+
+
+def reset(data: bytes = b"") -> Misdeed:
+    """Sends `data` and then a TCP reset."""
+
+    async def misdeed(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await writer.drain()
+        linger = struct.pack("ii", 1, 0)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.transport.abort()
+
+    return misdeed
+
+
+def stall(data: bytes = b"") -> Misdeed:
+    """Sends `data` and then nothing more, for ever."""
+
+    async def misdeed(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        await asyncio.Event().wait()
+
+    return misdeed
+
+
+def drip(data: bytes = b"", *, every: float) -> Misdeed:
+    """Sends `data` and then a blank every so many seconds, for ever."""
+
+    async def misdeed(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        while True:
+            await asyncio.sleep(every)
+            writer.write(b" ")
+            await writer.drain()
+
+    return misdeed
+
+
+def flood(data: bytes, chunk: bytes) -> Misdeed:
+    """Sends `data` and then `chunk` again and again, for ever."""
+
+    async def misdeed(writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+        while True:
+            writer.write(chunk)
+            await writer.drain()
+
+    return misdeed
+
+
+class Server:
+    """Answers the first request with the first reply, and so on; the last one repeats."""
+
+    def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[Request] = []
+        self.connections: set[asyncio.Task[None]] = set()
+        self._replies = replies
+        self._tls = tls
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
+        self.port: int = self._server.sockets[0].getsockname()[1]
+        self.root = f"{'https://localhost' if self._tls else 'http://127.0.0.1'}:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self.connections:
+            task.cancel()
+        await asyncio.gather(*self.connections, return_exceptions=True)
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                while True:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                    first, *lines = head.rstrip().split("\r\n")
+                    method, target, _ = first.split(" ")
+                    pairs = (line.split(": ", 1) for line in lines)
+                    headers = {name.lower(): value for name, value in pairs}
+                    self.requests.append(Request(method, target, headers))
+                    reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
+                    if callable(reply):
+                        return await reply(writer)
+                    writer.write(reply)
+                    await writer.drain()
+        finally:
+            writer.close()

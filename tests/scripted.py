@@ -1,0 +1,198 @@
+"""A provider whose list the tests write themselves, and the machinery around it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import PrivateAttr
+
+from exporter.errors import Gone
+from exporter.http import Api
+from exporter.metrics import families as f
+from exporter.metrics.book import Book, Rules
+from exporter.metrics.families import Buckets
+from exporter.model import Build, Status
+from exporter.poller import walk
+from exporter.poller.recorder import Recorder
+from exporter.providers import Page, Provider, Query, Repo
+from exporter.record import Cursor, Target
+from exporter.state.ledger import open_ledger
+
+T = TypeVar("T")
+
+BUCKETS = Buckets((10.0, 60.0), (5.0,))
+DAY = 86400.0
+
+
+class Scripted(Provider):
+    """Lists `builds` newest first, `size` at a time, by offset: new builds shift the pages."""
+
+    size: int = 3
+    numbered: bool = False
+    _builds: list[Build] = PrivateAttr(default_factory=list)
+    _on_page: Callable[[], None] = PrivateAttr(default_factory=lambda: lambda: None)
+    _requests: list[str] = PrivateAttr(default_factory=list)
+
+    @property
+    def consecutive_numbers(self) -> bool:
+        return self.numbered
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        start = int(query.token or 0)
+        self._requests.append(f"page {start}")
+        listed = sorted(self._builds, key=lambda b: b.created_at or 0.0, reverse=True)
+        chosen = tuple(listed[start : start + self.size])
+        more = start + self.size < len(listed)
+        self._on_page()
+        return Page(chosen, str(start + self.size) if more else None)
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        self._requests.append(f"detail {build.key}")
+        return build
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        self._requests.append(f"refresh {known.key}")
+        for build in self._builds:
+            if build.key == known.key:
+                return build
+        raise Gone("no such build", reason="not_found")
+
+
+class Clock:
+    """An API that is never called: only its clock is read."""
+
+    def now(self) -> float:
+        return time.time()
+
+
+def build(key: str, **values: Any) -> Build:
+    """A build of `acme/shop` that began a minute ago and runs, unless `values` differ."""
+    at = time.time() - 60
+    known = {
+        "repo": "acme/shop",
+        "workflow": "CI",
+        "branch": "main",
+        "status": Status.IN_PROGRESS,
+        "trigger": "push",
+        "created_at": at,
+        "started_at": at + 1,
+    }
+    return Build(key=key, **{**known, **values})
+
+
+def done(begun: Build, conclusion: str | None = "passed", *, after: float = 30.0) -> Build:
+    """`begun`, completed `after` seconds."""
+    started = begun.started_at or begun.created_at or time.time()
+    return msgspec.structs.replace(
+        begun, status=Status.COMPLETED, conclusion=conclusion, completed_at=started + after
+    )
+
+
+class Rig:
+    """Ledger, book and one scripted repo, restartable like a process."""
+
+    def __init__(self, path: Path | None, **options: Any) -> None:
+        self.url = "memory:" if path is None else f"sqlite:///{path}"
+        self.on_corrupt: Any = options.pop("on_corrupt", "fail")
+        self.clock: Callable[[], float] = options.pop("clock", time.monotonic)
+        self.hold: bool = options.pop("hold", True)
+        self.lookback: float = options.pop("lookback", DAY)
+        self.retention: float = options.pop("retention", 30 * DAY)
+        self.rules = Rules(
+            branches=("main",),
+            buckets=options.pop("buckets", BUCKETS),
+            zero_hold=options.pop("zero_hold", 0.0),
+            series_limit=options.pop("series_limit", 100_000),
+            max_open_age=7 * DAY,
+        )
+        self.provider = Scripted(
+            name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
+        )
+        self.memory = walk.Memory()
+        self.start()
+
+    def start(self) -> None:
+        """What a process does at its start."""
+        ledger = open_ledger(
+            self.url,
+            retention=self.retention,
+            lookback=self.lookback,
+            on_corrupt=self.on_corrupt,
+            quiet=self.hold,
+        )
+        self.book = Book(self.rules, {"acme": "scripted"}, clock=self.clock, hold=self.hold)
+        self.ledger = ledger
+        self.recorder = Recorder(ledger, self.book, retention=self.retention)
+        self.recorder.start(["acme"])
+        self.memory = walk.Memory()
+
+    def crash(self) -> None:
+        """End without a word: what is not committed is gone."""
+        self.ledger.close()
+        self.recorder._worker.shutdown()
+
+    def restart(self) -> None:
+        """Crash and start again on the same file."""
+        self.crash()
+        self.start()
+
+    def poll(self) -> Target:
+        """One poll of the repo."""
+        return self.run(self._poll)
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Run `work` in an event loop of its own; the lock belongs to no other."""
+        self.recorder._turn = asyncio.Lock()
+
+        async def main() -> T:
+            return await work()
+
+        return asyncio.run(main())
+
+    async def _poll(self) -> Target:
+        target = await self.recorder.target(
+            "acme", "acme/shop", Cursor(floor=time.time() - self.lookback)
+        )
+        return await self.walk(target).run()
+
+    def walk(self, target: Target) -> walk.Walk:
+        return walk.Walk(
+            self.provider,
+            Clock(),  # type: ignore[arg-type]  # only its clock is read
+            self.recorder,
+            walk.Rules(
+                lookback=self.lookback,
+                retention=self.retention,
+                rerun_window=DAY,
+                max_interval=900.0,
+            ),
+            repo=Repo("acme/shop"),
+            target=target,
+            memory=self.memory,
+        )
+
+    # -- what a scrape shows
+
+    def value(self, family: f.Family, **labels: str) -> float:
+        """The sum over all exposed series of a counter, or a histogram's count."""
+        total = 0.0
+        for key, vector in self.book.stored():
+            if key.family != family.name:
+                continue
+            named = dict(zip(family.labels, key.labels, strict=True))
+            if labels.items() <= named.items():
+                total += vector[0] if len(vector) == 1 else sum(vector[:-1])
+        return total
+
+    def gauge(self, family: f.Family, **labels: str) -> float | None:
+        """The one sample of a gauge; None if it is absent."""
+        for name, values, value in self.book.gauges(time.time()):
+            named = dict(zip(family.labels, values, strict=True)) if name == family.name else {}
+            if name == family.name and labels.items() <= named.items():
+                return value
+        return None
