@@ -28,9 +28,10 @@ from exporter.metrics import book
 from exporter.metrics.families import Buckets
 from exporter.poller import Poller, walk
 from exporter.poller.account import AccountPoller
+from exporter.poller.ground import Rules
 from exporter.poller.recorder import Recorder
 from exporter.providers import Provider
-from exporter.state.ledger import open_ledger
+from exporter.state.ledger import Terms, open_ledger
 from exporter.web import application
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
                 "--web.enable-lifecycle",
                 dest="lifecycle",
                 action="store_true",
-                help="allow POST /-/reload",
+                help="taken, but without effect: there is no reload over HTTP yet",
             )
     return parser
 
@@ -169,10 +170,8 @@ async def _assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Poll
     )
     ledger = open_ledger(
         config.state.url,
-        retention=config.state.retention,
-        lookback=config.polling.lookback,
+        Terms(config.state.retention, config.polling.lookback, quiet=hold),
         on_corrupt=config.state.on_corrupt,
-        quiet=hold,
     )
     labels_of = {account.name: account.label for account in config.accounts}
     recorder = Recorder(
@@ -183,7 +182,7 @@ async def _assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Poll
     except BaseException:
         ledger.close()
         raise
-    reading = walk.Rules(
+    reading = Rules(
         lookback=config.polling.lookback,
         retention=config.state.retention,
         rerun_window=config.polling.rerun_window,
@@ -192,10 +191,12 @@ async def _assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Poll
     poller = Poller(
         [
             AccountPoller(
-                account,
-                _api(account, timeout=config.polling.timeout),
-                recorder,
-                reading,
+                walk.Reader(
+                    account,
+                    _api(account, timeout=config.polling.timeout),
+                    recorder,
+                    reading,
+                ),
                 interval=config.polling.interval,
             )
             for account in config.accounts
@@ -260,13 +261,17 @@ async def _serve(config: Config, address: tuple[str, int]) -> int:
 async def _demonstrate(address: tuple[str, int]) -> int:
     with tempfile.TemporaryDirectory(prefix="cicd-exporter-demo-") as folder:
         async with demo.running() as stage:
-            file = Path(folder, "demo.yaml")
-            file.write_text(stage.configuration(folder), encoding="utf-8")
             os.environ[demo.TOKEN_ENV] = demo.TOKEN
+            config = _written(Path(folder, "demo.yaml"), stage.configuration(folder))
             shown = address[0] or "127.0.0.1"
             log.info("the demo's emulator is up", extra={"url": stage.url})
             log.info("see the metrics", extra={"url": f"http://{shown}:{address[1]}/metrics"})
-            return await _serve(_loaded(str(file)), address)
+            return await _serve(config, address)
+
+
+def _written(file: Path, text: str) -> Config:
+    file.write_text(text, encoding="utf-8")
+    return _loaded(str(file))
 
 
 class _Server(uvicorn.Server):
@@ -297,22 +302,22 @@ def _stopping(server: uvicorn.Server) -> Iterator[None]:
     # The handlers stay until the loop ends: the polls are still to be stopped.
 
 
-@contextlib.contextmanager
-def _listening(address: tuple[str, int]) -> Iterator[socket.socket]:
+def _listening(address: tuple[str, int]) -> socket.socket:
     """A bound socket. Raises ExporterError if the address is not to be had."""
     host, port = address
-    family = socket.AF_INET6 if ":" in host or (not host and socket.has_dualstack_ipv6()) else None
+    every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - what `:PORT` asks for
     try:
-        listener = socket.create_server(
-            (host, port),
-            family=family or socket.AF_INET,
-            dualstack_ipv6=family is not None and not host,
-            backlog=1024,
-        )
+        found = socket.getaddrinfo(host or every, port, type=socket.SOCK_STREAM)
+        # The protocol is named, as asyncio turns Nagle's delay off only where it is TCP's.
+        listener = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if found[0][0] == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        listener.bind(found[0][4])
+        listener.listen(1024)
     except OSError as error:
         raise ExporterError(
             f"cannot listen on {host}:{port}: {error.strerror} (choose another"
             " --web.listen-address or stop who has it)"
         ) from None
-    with listener:
-        yield listener
+    return listener

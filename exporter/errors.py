@@ -1,15 +1,15 @@
 """Every error of ours, grouped by what its catcher does about it.
 
-    ExporterError
-    |-- ConfigError         exit 2; lists every fault with its place
-    |-- StateError          the ledger's file
-    |   |-- StateRefused    not ours to touch (second process, foreign, newer, corrupt): exit 1
-    |   `-- StateUnavailable  cannot be written now: nothing counted, tried again
-    `-- ProviderError       one request or answer; `reason` becomes a label
-        |-- TryLater        may succeed later: back off
-        |-- Refused         will not succeed until a person acts: back off far
-        |-- Gone            the resource is not there
-        `-- Malformed       an answer that cannot be understood: not "no builds"
+ExporterError
+|-- ConfigError         exit 2; lists every fault with its place
+|-- StateError          the ledger's file
+|   |-- StateRefused    not ours to touch (second process, foreign, newer, corrupt): exit 1
+|   `-- StateUnavailable  cannot be written now: nothing counted, tried again
+`-- ProviderError       one request or answer; `reason` becomes a label
+    |-- TryLater        may succeed later: back off
+    |-- Refused         will not succeed until a person acts: back off far
+    |-- Gone            the resource is not there
+    `-- Malformed       an answer that cannot be understood: not "no builds"
 """
 
 from __future__ import annotations

@@ -66,11 +66,13 @@ _DELAY_FROM, _DELAY_TO = 1.0, 3600.0  # seconds that anybody may make us wait
 _DELAY_UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each time
 _SKEW_FROM = 2.0  # seconds; `Date` is cut to the second and travels a while
 
-_RESOURCE_HEADERS = ("x-ratelimit-resource", "ratelimit-name")
+_RESOURCES = ("x-ratelimit-resource", "ratelimit-name")
 _MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
 _MAX_PLACE, _MAX_TEXT = 200, 400  # characters of an error's text
 
-_UNSAFE_PATH = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|[?#\s]", re.IGNORECASE)
+_UNSAFE_PATH = re.compile(
+    r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|[?#\s\0-\x1f\ud800-\udfff]", re.IGNORECASE
+)
 
 
 class Token:
@@ -160,10 +162,11 @@ _PACE = Pace()
 class Api:
     """One account's way to one API: its connections, its limits and its clock.
 
-    `root` is the URL that paths are appended to. `headers` is asked before each request
-    and gives the credential. `timeout` is the seconds that one attempt may take from
-    connecting to the last byte. `ca_file` replaces the public CAs. The environment's
-    proxies and `.netrc` are not used, and cookies are not kept.
+    `root` is the URL that paths are appended to, `proxy` that of an HTTP proxy, both
+    without credentials. `headers` is asked before each request and gives the credential.
+    `timeout` is the seconds that one attempt may take from connecting to the last byte.
+    `ca_file` replaces the public CAs. The environment's proxies and `.netrc` are not
+    used, and cookies are not kept.
     """
 
     def __init__(  # noqa: PLR0913 - the keys of an account
@@ -180,7 +183,7 @@ class Api:
         self.blocked_until = 0.0
         """Until then nothing is sent: seconds of `time.monotonic()`."""
         self._root = root.rstrip("/")
-        self._place = urlsplit(root).netloc.rpartition("@")[2]
+        self._place = urlsplit(root).netloc
         self._credentials = headers
         self._timeout = timeout
         self._ca_file = ca_file
@@ -228,7 +231,7 @@ class Api:
             raise Malformed(
                 f"{self._place}: {path[:_MAX_PLACE]!r} is no path below url", reason="bad_shape"
             )
-        query = urlencode(params or {}, quote_via=quote, safe="")
+        query = urlencode(params or {}, quote_via=quote, safe="", errors="replace")
         return f"{self._root}{path}" + (f"?{query}" if query else "")
 
     async def _authorized(self, url: str, into: type[T]) -> Answer[T]:
@@ -271,7 +274,8 @@ class Api:
             except ProviderError as fault:
                 self.stats.errors[fault.reason] += 1
                 where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
-                fault.args = (f"{where}: {wire.hushed(str(fault), headers)[:_MAX_TEXT]}",)
+                text = wire.hushed(str(fault)[: 10 * _MAX_TEXT], headers)[:_MAX_TEXT]
+                fault.args = (f"{where}: {text}",)
                 raise
         return Answer(body=body, headers=reply.headers, status=reply.status)
 
@@ -294,10 +298,7 @@ class Api:
             ):
                 code = str(response.status_code)
                 self._note(response.headers)
-                read = wire.read if response.is_success else wire.glance
-                return wire.Reply(
-                    response.url, response.status_code, response.headers, await read(response)
-                )
+                return await wire.receive(response)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
@@ -309,10 +310,10 @@ class Api:
 
     def _connect(self) -> httpx.AsyncClient:
         try:
-            tls = _public_tls() if self._ca_file is None else _tls(self._ca_file)
+            tls = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else _public()
         except OSError as error:
-            text = f"ca_file {self._ca_file} cannot be used: {error.strerror}"
-            raise Refused(text, reason="tls") from None
+            what = f"ca_file {self._ca_file} cannot be used: {error.strerror}"
+            raise Refused(what, reason="tls") from None
         transport = AiohttpTransport(
             verify=tls,
             trust_env=False,
@@ -341,7 +342,7 @@ class Api:
             self.stats.clock_skew = skew if abs(skew) >= _SKEW_FROM else 0.0
         limit = wire.rate_limit(headers, self.now())
         if limit is not None:
-            resource = next((headers[name] for name in _RESOURCE_HEADERS if name in headers), "")
+            resource = next((headers[name] for name in _RESOURCES if name in headers), "")
             if resource in self.stats.rate_limits or len(self.stats.rate_limits) < _MAX_RESOURCES:
                 self.stats.rate_limits[resource] = limit
 
@@ -380,7 +381,7 @@ class Api:
             self._strikes += 1
         delay = self._asked(headers)
         if delay is None:
-            delay = min(_DELAY_UNKNOWN * 2 ** min(self._strikes - 1, 6), _DELAY_TO)
+            delay = min(_DELAY_UNKNOWN * 2 ** min(max(self._strikes - 1, 0), 6), _DELAY_TO)
         self.blocked_until = max(self.blocked_until, now + delay)
         return delay
 
@@ -393,12 +394,7 @@ class Api:
         return min(max(delay, _DELAY_FROM), _DELAY_TO) + jitter
 
 
-def _tls(ca_file: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=ca_file)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 @cache
-def _public_tls() -> ssl.SSLContext:
-    return _tls(certifi.where())  # shared: a megabyte and 10 ms each
+def _public() -> ssl.SSLContext:
+    """The public CAs, once for all: they take a megabyte."""
+    return ssl.create_default_context(cafile=certifi.where())

@@ -10,7 +10,8 @@ _SANE_TO = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _MILLISECONDS_FROM = 100_000_000_000  # in seconds this is the year 5138, in milliseconds 1973
 
 _ISO = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:[.,](\d+))?\s*(Z|z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)?"
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:[.,](\d+))?"
+    r"\s*(Z|z|UTC|GMT|[+-]\d\d:?\d\d|[+-]\d\d)?"
 )
 _SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
 _UNITS = (86400.0, 3600.0, 60.0, 1.0)

@@ -35,11 +35,8 @@ T = TypeVar("T")
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 """All that httpx over aiohttp raises: the transport translates only some of aiohttp's errors."""
 
-MAX_WIRE = 32 * 1024 * 1024
-"""Bytes of one answer as sent."""
-
-MAX_BODY = 64 * 1024 * 1024
-"""Bytes of one answer after decompression."""
+MAX_WIRE, MAX_BODY = 32 * 1024 * 1024, 64 * 1024 * 1024
+"""Bytes of one answer as sent, and after decompression."""
 
 _MAX_ERROR_BODY = 64 * 1024
 _ERROR_BODY_SECONDS = 2.0
@@ -58,7 +55,8 @@ _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
     ),
     (ssl.SSLError, (TryLater, "tls", "no TLS connection; check the scheme of url, and ca_file")),
     (TimeoutError, (TryLater, "timeout", "no whole answer in time")),
-    (httpx.ProxyError, (TryLater, "connect", "no connection through the proxy")),
+    (aiohttp.ClientProxyConnectionError, (TryLater, "connect", "the proxy cannot be reached")),
+    (aiohttp.ClientHttpProxyError, (TryLater, "connect", "the proxy refuses the connection")),
     (Exception, (TryLater, "connect", "the connection failed or broke off")),
 )
 
@@ -126,11 +124,8 @@ def refusal(reply: Reply) -> ProviderError:
     """The error that a status other than 2xx stands for."""
     answered = f"answered {reply.status} {responses.get(reply.status, '')}".rstrip()
     if reply.status < HTTPStatus.BAD_REQUEST:
-        target = reply.url.join(reply.headers.get("location", ""))
-        return Malformed(
-            f"{answered}: redirected to {target.host}; if the API has moved there, change url",
-            reason="redirect",
-        )
+        what = f"{answered}: redirected to {_host(reply)}; if the API has moved there, change url"
+        return Malformed(what, reason="redirect")
     text = said(reply)
     status = reply.status
     if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text):
@@ -138,6 +133,13 @@ def refusal(reply: Reply) -> ProviderError:
     other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
     kind, reason, hint = _STATUS.get(status, other)
     return kind(": ".join(filter(None, (answered, hint, text))), reason=reason)
+
+
+def _host(reply: Reply) -> str:
+    try:
+        return reply.url.join(reply.headers.get("location", "")).host
+    except httpx.InvalidURL:
+        return "an address that is none"
 
 
 def _is_limit(reply: Reply, text: str) -> bool:
@@ -233,13 +235,25 @@ class _Gunzip:
             raise TryLater("the gzip of the answer is cut off", reason="bad_encoding")
 
 
-async def read(response: httpx.Response, *, limit: int = MAX_WIRE) -> bytes:
-    """The whole body, unpacked; `limit` bytes of it may be sent.
+async def receive(response: httpx.Response) -> Reply:
+    """The answer with its body, unpacked.
 
     Raises TryLater(`bad_encoding`) if its gzip is broken or cut off, Malformed if it is
     over a cap (`too_large`) or packed in a way that was not asked for (`bad_encoding`),
-    and the transport's own errors.
+    and the transport's own errors. But the body of an error is only a courtesy: where
+    it is not small, sound and quick, there is none, so that it never hides the status.
     """
+    body = b""
+    if response.is_success:
+        body = await _body(response, MAX_WIRE)
+    else:
+        with contextlib.suppress(ProviderError, *TRANSPORT_ERRORS):
+            async with asyncio.timeout(_ERROR_BODY_SECONDS):
+                body = await _body(response, _MAX_ERROR_BODY)
+    return Reply(response.url, response.status_code, response.headers, body)
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes:
     gunzip = _unpacker(response)
     received = 0
     parts = []
@@ -251,18 +265,6 @@ async def read(response: httpx.Response, *, limit: int = MAX_WIRE) -> bytes:
     if gunzip is not None:
         gunzip.finish()
     return b"".join(parts)
-
-
-async def glance(response: httpx.Response) -> bytes:
-    """The body of an error answer if it is small and comes at once, else nothing.
-
-    The status already says what happened, so no fault of the body may hide it.
-    """
-    try:
-        async with asyncio.timeout(_ERROR_BODY_SECONDS):
-            return await read(response, limit=_MAX_ERROR_BODY)
-    except (ProviderError, *TRANSPORT_ERRORS):
-        return b""
 
 
 def _unpacker(response: httpx.Response) -> _Gunzip | None:
@@ -329,6 +331,8 @@ def said(reply: Reply) -> str:
     the unified API's `truto_error_insight`, and plain text. The queries of URLs in it
     are left out.
     """
+    if len(reply.body) > _MAX_ERROR_BODY:
+        return ""
     try:
         value: Any = msgspec.json.decode(reply.body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -133,6 +133,17 @@ def flood(data: bytes, chunk: bytes) -> Misdeed:
     return misdeed
 
 
+async def _until_left(reader: asyncio.StreamReader, misdeed: Awaitable[None]) -> None:
+    """Go on with a misdeed until its victim closes the connection."""
+    tasks = [asyncio.ensure_future(misdeed), asyncio.ensure_future(reader.read())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Server:
     """Answers the first request with the first reply, and so on; the last one repeats."""
 
@@ -171,7 +182,7 @@ class Server:
                     self.requests.append(Request(method, target, headers))
                     reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
                     if callable(reply):
-                        return await reply(writer)
+                        return await _until_left(reader, reply(writer))
                     writer.write(reply)
                     await writer.drain()
         finally:

@@ -18,10 +18,11 @@ from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
 from exporter.model import Build, Status
 from exporter.poller import walk
+from exporter.poller.ground import Rules as ReadingRules
 from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.record import Cursor, Target
-from exporter.state.ledger import open_ledger
+from exporter.state.ledger import Terms, open_ledger
 
 T = TypeVar("T")
 
@@ -120,10 +121,8 @@ class Rig:
         """What a process does at its start."""
         ledger = open_ledger(
             self.url,
-            retention=self.retention,
-            lookback=self.lookback,
+            Terms(self.retention, self.lookback, quiet=self.hold),
             on_corrupt=self.on_corrupt,
-            quiet=self.hold,
         )
         self.book = Book(self.rules, {"acme": "scripted"}, clock=self.clock, hold=self.hold)
         self.ledger = ledger
@@ -133,8 +132,8 @@ class Rig:
 
     def crash(self) -> None:
         """End without a word: what is not committed is gone."""
-        self.ledger.close()
         self.recorder._worker.shutdown()
+        self.ledger.close()
 
     def restart(self) -> None:
         """Crash and start again on the same file."""
@@ -161,16 +160,12 @@ class Rig:
         return await self.walk(target).run()
 
     def walk(self, target: Target) -> walk.Walk:
+        rules = ReadingRules(
+            lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
+        )
+        clock: Any = Clock()
         return walk.Walk(
-            self.provider,
-            Clock(),  # type: ignore[arg-type]  # only its clock is read
-            self.recorder,
-            walk.Rules(
-                lookback=self.lookback,
-                retention=self.retention,
-                rerun_window=DAY,
-                max_interval=900.0,
-            ),
+            walk.Reader(self.provider, clock, self.recorder, rules),
             repo=Repo("acme/shop"),
             target=target,
             memory=self.memory,

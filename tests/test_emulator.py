@@ -12,9 +12,11 @@ from typing import Any
 import httpx
 import msgspec
 import pytest
+import yaml
 
 from exporter import times
 from exporter.demo import (
+    TOKEN,
     EmulatorThread,
     Fault,
     JobRun,
@@ -25,6 +27,7 @@ from exporter.demo import (
     World,
     app,
     demo_accounts,
+    running,
     serving,
     told_conclusion,
     told_trigger,
@@ -890,3 +893,17 @@ def test_in_life_a_run_starts_and_ends_with_its_jobs():
                 assert truth.jobs[0].started_at == truth.started_at
                 assert truth.jobs[-1].completed_at == truth.completed_at
                 assert truth.jobs[-1].conclusion == truth.conclusion
+
+
+def test_the_demo_comes_with_its_configuration():
+    async def main() -> None:
+        async with running() as stage, httpx.AsyncClient(verify=False, trust_env=False) as http:
+            config = yaml.safe_load(stage.configuration("/folder"))
+            assert config["accounts"] == demo_accounts(stage.url)
+            assert config["state"]["url"] == "sqlite:////folder/cicd-exporter.db"
+            headers = {"Authorization": f"Bearer {TOKEN}"}
+            listed = await http.get(f"{stage.url}/integrated-account", headers=headers)
+            wanted = {account["integrated_account_id"] for account in config["accounts"]}
+            assert {account["id"] for account in listed.json()["result"]} == wanted
+
+    asyncio.run(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -75,7 +76,7 @@ class Life(RuleBasedStateMachine):
             self._list()
 
     @rule(commit=st.integers(0, 3), late=st.booleans())
-    def die_in_a_poll(self, commit: int, late: bool) -> None:  # noqa: FBT001 - drawn
+    def die_in_a_poll(self, commit: int, late: bool) -> None:
         """Killed right before or right after a commit."""
         self._list()
         self.rig.provider._on_page = lambda: None
@@ -85,10 +86,8 @@ class Life(RuleBasedStateMachine):
         class Killed(BaseException):
             pass
 
-        from contextlib import contextmanager
-
         @contextmanager
-        def deadly():  # type: ignore[no-untyped-def]
+        def deadly():
             nonlocal left
             left -= 1
             with begin() as tx:
@@ -99,10 +98,8 @@ class Life(RuleBasedStateMachine):
                 raise Killed
 
         self.rig.ledger.transaction = deadly  # type: ignore[method-assign]
-        try:
+        with suppress(Killed):
             self.rig.poll()
-        except Killed:
-            pass
         self.rig.restart()
 
     @rule(commit=st.integers(0, 2))
@@ -113,10 +110,8 @@ class Life(RuleBasedStateMachine):
         left = commit
         begin = self.rig.ledger.transaction
 
-        from contextlib import contextmanager
-
         @contextmanager
-        def failing():  # type: ignore[no-untyped-def]
+        def failing():
             nonlocal left
             left -= 1
             try:

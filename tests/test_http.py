@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
+import httpx
 import msgspec
 import pytest
 
@@ -165,7 +166,19 @@ def test_paths_are_appended_to_the_path_of_the_root() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../admin", "/a/..", "/a/./b", "/%2e%2E/b", "/.%2e", "/a?b=1", "/a#b", "/a b\n"]
+    "path",
+    [
+        "/../admin",
+        "/a/..",
+        "/a/./b",
+        "/%2e%2E/b",
+        "/.%2e",
+        "/a?b=1",
+        "/a#b",
+        "/a b\n",
+        "/\0",
+        "/\ud800",
+    ],
 )
 def test_a_path_that_leaves_its_place_is_not_asked_for(path: str) -> None:
     met = visit(OK, path=path)
@@ -190,27 +203,24 @@ def test_neither_the_environment_nor_netrc_nor_cookies_are_used(
     assert not {"authorization", "cookie"} & set(met.requests[1].headers)
 
 
-@pytest.mark.filterwarnings("ignore:The 'proxy_auth' parameter:DeprecationWarning")  # httpx-aiohttp
-def test_a_proxy_is_used_and_gets_its_own_credential() -> None:
+def test_a_proxy_is_used() -> None:
     async def go() -> list[Request]:
         async with Server(OK) as proxy:
-            address = f"http://us:pa55@127.0.0.1:{proxy.port}"
+            address = f"http://127.0.0.1:{proxy.port}"
             async with connected("http://api.invalid", proxy=address) as (api, _):
                 await api.get("/x", into=dict)
             return proxy.requests
 
     (request,) = asyncio.run(go())
     assert request.target == "http://api.invalid/x"
-    assert request.headers["proxy-authorization"] == "Basic dXM6cGE1NQ=="
 
 
 @pytest.mark.parametrize("root", ["http://api.invalid", "https://api.invalid"])
 def test_a_proxy_that_is_down_is_named(root: str) -> None:
-    met = visit(OK, root=root, proxy=f"http://us:pa55@127.0.0.1:{free_port()}")
+    met = visit(OK, root=root, proxy=f"http://127.0.0.1:{free_port()}")
 
     assert met.verdict == (TryLater, "connect")
-    assert "proxy" in str(met.error)
-    assert "pa55" not in str(met.error)
+    assert "the proxy cannot be reached" in str(met.error)
 
 
 def test_a_proxy_that_refuses_the_tunnel_is_named() -> None:
@@ -351,9 +361,28 @@ def test_a_body_that_is_not_whole_is_no_answer(
 
     assert met.verdict == verdict
     assert len(met.requests) == (3 if retried else 1)
-    assert met.stats.requests == {"200": len(met.requests)}
+    assert met.stats.requests.total() == len(met.requests)
     assert met.stats.errors == {verdict[1]: len(met.requests)}
     assert met.left_open == 0
+
+
+def test_gzip_is_read_whole_in_whatever_pieces_it_comes_and_never_in_part() -> None:
+    async def receive(data: bytes, size: int) -> bytes:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(data), size):
+                yield data[start : start + size]
+
+        encoding = {"content-encoding": "gzip"}
+        request = httpx.Request("GET", "http://h/")
+        response = httpx.Response(200, headers=encoding, content=pieces(), request=request)
+        return (await wire.receive(response)).body
+
+    packed = gzip.compress(b"first,") + gzip.compress(b"second")
+    for size in range(1, len(packed) + 1):
+        assert asyncio.run(receive(packed, size)) == b"first,second"
+    for end in set(range(1, len(packed))) - {len(gzip.compress(b"first,"))}:
+        with pytest.raises(TryLater, match="cut off"):
+            asyncio.run(receive(packed[:end], 7))
 
 
 class Item(msgspec.Struct):
@@ -382,7 +411,7 @@ class Item(msgspec.Struct):
         (b'{"n":' + b"9" * 5000 + b"}", "bad_shape"),
         (b'{"n":1e999}', "bad_shape"),
     ],
-    ids=lambda value: value[:24].decode("latin-1") if isinstance(value, bytes) else None,
+    ids=lambda value: value[:24].decode("latin-1") or "empty" if isinstance(value, bytes) else "",
 )
 def test_what_is_not_the_promised_json_is_malformed(body: bytes, verdict: str) -> None:
     met = visit(http(body), into=Item)
@@ -450,7 +479,7 @@ def test_a_web_page_means_that_the_token_is_wrong(reply: bytes) -> None:
 def test_each_status_becomes_its_error(
     status: int, verdict: tuple[type[ProviderError], str], *, retried: bool
 ) -> None:
-    met = visit(http(b"" if status == 204 else "{}", status=status))
+    met = visit(http(b"" if status in (204, 304) else "{}", status=status))
 
     assert met.verdict == verdict
     assert str(status) in str(met.error) or status == 204
@@ -525,11 +554,9 @@ def test_no_fault_of_its_body_hides_the_status(
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_an_error_tells_what_the_api_says(body: dict[str, Any], said: str) -> None:
-    error = visit(http(json.dumps(body), status=422)).error
+    error = visit(http(json.dumps(body), status=400)).error
 
-    assert str(error).endswith(
-        f"/x: answered 422 Unprocessable Entity: the API rejects the request: {said}"
-    )
+    assert str(error).endswith(f"/x: answered 400 Bad Request: the API rejects the request: {said}")
 
 
 def test_a_plain_text_error_is_told() -> None:
@@ -543,6 +570,12 @@ def test_an_error_is_one_short_line() -> None:
 
     assert len(str(met.error)) < 620
     assert str(met.error).isprintable()
+
+
+def test_a_huge_answer_of_the_wrong_shape_is_not_read_twice() -> None:
+    body = json.dumps({"message": "x" * 100_000})
+
+    assert "it says" not in str(visit(http(body), into=Item).error)
 
 
 # Authorization
@@ -589,11 +622,11 @@ def test_a_credential_that_no_header_can_carry_is_a_refusal(value: str) -> None:
 
 
 def test_what_may_succeed_is_tried_again_with_growing_pauses() -> None:
-    met = visit(http(status=503), hang_up(), OK)
+    met = visit(http(status=503), reset(LONG), OK)
 
     assert met.answer.body == {"a": 1}
     assert met.pauses == [0.25, 0.5]
-    assert met.stats.requests == {"503": 1, "error": 1, "200": 1}
+    assert met.stats.requests == {"503": 1, "200": 2}
     assert met.stats.errors == {"server": 1, "connect": 1}
 
 
@@ -729,7 +762,7 @@ def test_requests_side_by_side_meet_a_limit_once() -> None:
         (http(status=429, ratelimit_remaining="0", ratelimit_reset="120"), 123),
         (http(status=429, ratelimit_reset="120"), 123),
         (http(status=429, x_ratelimit_remaining="9", x_ratelimit_reset="{at}"), 60),
-        (http(status=403, x_ratelimit_remaining="0", x_ratelimit_reset="99999999999"), 3603),
+        (http(status=403, x_ratelimit_remaining="0", x_ratelimit_reset="4000000000"), 3603),
         (http(status=403, x_ratelimit_remaining="0", x_ratelimit_reset="1000000000"), 60),
         (http(status=403, x_ratelimit_remaining="0"), 60),
         (http(status=403, retry_after="30"), 30),
@@ -798,7 +831,11 @@ def test_rate_headers_are_read_on_every_answer(
 
 
 def test_a_small_reset_is_a_number_of_seconds_from_now() -> None:
-    headers = {"ratelimit_limit": "110;w=10", "ratelimit_remaining": "109", "ratelimit_reset": "60"}
+    headers: dict[str, Any] = {
+        "ratelimit_limit": "110;w=10",
+        "ratelimit_remaining": "109",
+        "ratelimit_reset": "60",
+    }
     met = visit(http(**headers)).stats.rate_limits[""]
 
     assert (met.limit, met.remaining) == (110, 109)
@@ -887,6 +924,8 @@ def test_a_second_redirect_is_not_followed() -> None:
         (307, "/api/y"),
         (302, "https://login.example/signin?state=s3cr3t-t0k3n"),
         (302, "http://:0/"),
+        (300, "http://[bad"),
+        (305, ""),
     ],
 )
 def test_no_other_redirect_is_followed(status: int, location: str) -> None:
@@ -960,7 +999,7 @@ def test_what_breaks_off_or_is_no_http_is_a_connection_error(reply: Reply) -> No
     met = visit(reply)
 
     assert met.verdict == (TryLater, "connect")
-    assert met.stats.requests == {"error": len(met.requests)}
+    assert met.stats.requests == {"error": 3}
     assert met.left_open == 0
 
 
@@ -1141,12 +1180,6 @@ def test_an_echoed_password_of_basic_authorization_is_hidden() -> None:
     assert str(met.error).endswith("no *** for ***")
 
 
-def test_a_root_with_a_password_is_not_shown() -> None:
-    met = visit(OK, root=f"http://us:pa55@127.0.0.1:{free_port()}")
-
-    assert "pa55" not in str(met.error)
-
-
 # Tokens
 
 
@@ -1225,6 +1258,6 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CICD_TEST_TOKEN", SECRET)
     token = Token(env="CICD_TEST_TOKEN", file=None)
     token.read()
-    api = Api(root="http://h", headers=secret_headers, timeout=1, proxy=f"http://u:{SECRET}@h")
+    api = Api(root="http://h", headers=secret_headers, timeout=1, proxy="http://h")
 
     assert SECRET not in repr(token) + repr(api) + repr(vars(token)) + repr(api.stats)

@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from exporter.demo import EmulatorThread, JobRun, Run, World, told_conclusion, told_trigger
@@ -17,8 +19,9 @@ from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
 from exporter.providers import Query, Repo, catalogue
-from exporter.providers.truto import INTEGRATIONS, Truto
+from exporter.providers.truto import INTEGRATIONS, Truto, payload
 from exporter.providers.truto import words as w
+from exporter.providers.truto.payload import Envelope, listing
 from exporter.times import instant
 
 ACCOUNT = "62f44730-dd91-461e-bd6a-aedd9e0ad79d"
@@ -88,129 +91,81 @@ def listed(*items: Any, **envelope: Any) -> dict[str, Any]:
     return {"result": list(items), "next_cursor": None} | envelope
 
 
-def page(provider: Truto, api: FakeApi, entry: str | None = None, token: str | None = None) -> Any:
+def page(provider: Truto, api: Any, entry: str | None = None, token: str | None = None) -> Any:
     repo = Repo(entry or provider.repos[0], default_branch="main")
     return asyncio.run(provider.page(api, repo, Query(since=0.0, size=30, token=token)))
 
 
 def one(integration: str, item: dict[str, Any], **keys: Any) -> Build:
     """The build that a list with one item gives."""
-    (build,) = page(truto(integration, **keys), FakeApi(builds=listed(item))).builds
-    return build
+    builds: tuple[Build, ...]
+    builds = page(truto(integration, **keys), FakeApi(builds=listed(item))).builds
+    assert len(builds) == 1
+    return builds[0]
 
 
-def detail(provider: Truto, api: FakeApi, build: Build, known: Build | None = None) -> Build:
+def detail(provider: Truto, api: Any, build: Build, known: Build | None = None) -> Build:
     return asyncio.run(provider.detail(api, Repo(provider.repos[0]), build, known))
 
 
-def refresh(provider: Truto, api: FakeApi, known: Build) -> Build:
+def refresh(provider: Truto, api: Any, known: Build) -> Build:
     return asyncio.run(provider.refresh(api, Repo(provider.repos[0]), known))
 
 
 # -- sample payloads
 
 
+# fmt: off
 GITHUB = {
-    "id": "9001234567",
-    "name": "CI",
-    "number": 412,
-    "repo": "acme/shop",
-    "branch": "main",
-    "workflow": "7712345",
-    "build": "9001234567",
-    "attempts": 1,
-    "status": "completed",
-    "conclusion": "passed",
-    "trigger": "push",
-    "created_at": DAY + "09:00:00Z",
-    "started_at": DAY + "09:00:12Z",
-    "completed_at": DAY + "09:05:42Z",
+    "id": "9001234567", "name": "CI", "number": 412, "repo": "acme/shop", "branch": "main",
+    "workflow": "7712345", "build": "9001234567", "attempts": 1, "status": "completed",
+    "conclusion": "passed", "trigger": "push", "created_at": DAY + "09:00:00Z",
+    "started_at": DAY + "09:00:12Z", "completed_at": DAY + "09:05:42Z",
     "updated_at": DAY + "09:05:42Z",
 }
 AZURE = {
-    "id": "5521",
-    "number": 5521,
-    "repo": "shop",
-    "branch": "refs/heads/main",
-    "status": "completed",
-    "conclusion": "partial",
-    "trigger": "push",
-    "started_at": DAY + "09:00:12.41Z",
-    "completed_at": DAY + "09:07:02.03Z",
+    "id": "5521", "number": 5521, "repo": "shop", "branch": "refs/heads/main",
+    "status": "completed", "conclusion": "partial", "trigger": "push",
+    "started_at": DAY + "09:00:12.41Z", "completed_at": DAY + "09:07:02.03Z",
     "remote_data": {
-        "id": 5521,
-        "status": "completed",
-        "result": "partiallySucceeded",
-        "queueTime": DAY + "08:59:50.1Z",
-        "definition": {"id": 12, "name": "shop-ci"},
+        "id": 5521, "status": "completed", "result": "partiallySucceeded",
+        "queueTime": DAY + "08:59:50.1Z", "definition": {"id": 12, "name": "shop-ci"},
     },
 }
 BITBUCKET = {
-    "id": "{1f0e2d3c}",
-    "build": "77",
-    "number": 77,
-    "repo": "shop",
-    "branch": "main",
-    "status": "completed",
-    "trigger": "push",
-    "created_at": DAY + "09:00:00.123Z",
+    "id": "{1f0e2d3c}", "build": "77", "number": 77, "repo": "shop", "branch": "main",
+    "status": "completed", "trigger": "push", "created_at": DAY + "09:00:00.123Z",
     "remote_data": {
-        "uuid": "{1f0e2d3c}",
-        "completed_on": DAY + "09:03:20.5Z",
-        "duration_in_seconds": 7,
+        "uuid": "{1f0e2d3c}", "completed_on": DAY + "09:03:20.5Z", "duration_in_seconds": 7,
         "state": {"name": "COMPLETED", "result": {"name": "FAILED"}},
         "target": {"type": "pipeline_ref_target", "ref_name": "main", "ref_type": "branch"},
     },
 }
 CIRCLECI = {
-    "id": "5034460f",
-    "name": "fix: cart",
-    "number": 1023,
-    "repo": "gh/acme/shop",
-    "branch": "main",
-    "status": "completed",
-    "conclusion": "created",
-    "trigger": "web",
-    "created_at": DAY + "09:00:00.000Z",
-    "updated_at": DAY + "09:00:04.000Z",
+    "id": "5034460f", "name": "fix: cart", "number": 1023, "repo": "gh/acme/shop", "branch": "main",
+    "status": "completed", "conclusion": "created", "trigger": "web",
+    "created_at": DAY + "09:00:00.000Z", "updated_at": DAY + "09:00:04.000Z",
     "remote_data": {"state": "created", "vcs": {"branch": "main"}},
 }
 JENKINS_PARTIAL = {
     "id": "128", "build": "128", "number": 128, "name": "shop #128", "workflow": "shop",
-}  # fmt: skip
+}
 JENKINS = {
-    "id": "127",
-    "build": "127",
-    "number": 127,
-    "name": "shop #127",
-    "workflow": "shop",
-    "status": "completed",
-    "conclusion": "failed",
-    "trigger": "cron",
-    "started_at": DAY + "03:00:00.000Z",
-    "completed_at": DAY + "03:11:07.000Z",
+    "id": "127", "build": "127", "number": 127, "name": "shop #127", "workflow": "shop",
+    "status": "completed", "conclusion": "failed", "trigger": "cron",
+    "started_at": DAY + "03:00:00.000Z", "completed_at": DAY + "03:11:07.000Z",
     "remote_data": {"number": 127, "result": "FAILURE", "building": False},
 }
 TRAVIS = {
-    "id": "86601346",
-    "number": 57,
-    "name": "Add cart",
-    "repo": "acme/shop",
-    "branch": "main",
-    "attempts": 1,
-    "conclusion": "passed",
-    "trigger": "push",
-    "created_at": DAY + "09:00:00Z",
+    "id": "86601346", "number": 57, "name": "Add cart", "repo": "acme/shop", "branch": "main",
+    "attempts": 1, "conclusion": "passed", "trigger": "push", "created_at": DAY + "09:00:00Z",
     "completed_at": DAY + "09:06:00Z",
     "remote_data": {
-        "id": 86601346,
-        "state": "passed",
-        "duration": 99999,
-        "event_type": "push",
-        "started_at": DAY + "09:00:48Z",
-        "finished_at": DAY + "09:06:00Z",
+        "id": 86_601_346, "state": "passed", "duration": 99_999, "event_type": "push",
+        "started_at": DAY + "09:00:48Z", "finished_at": DAY + "09:06:00Z",
     },
 }
+# fmt: on
 SAMPLES = {
     "github": GITHUB,
     "azuredevops": AZURE,
@@ -240,11 +195,12 @@ def remote(sample: dict[str, Any], **fields: Any) -> dict[str, Any]:
 
 
 COMPLETED = Status.COMPLETED
+START = int(at("03:00:00"))
+"""Of the Jenkins sample."""
+# fmt: off
 BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
-        "github",
-        "has everything",
-        GITHUB,
+        "github", "has everything", GITHUB,
         {
             "key": "9001234567", "native_id": "9001234567", "repo": "acme/shop", "workflow": "CI",
             "branch": "main", "ref": Ref.BRANCH, "default_branch": "main", "number": 412,
@@ -254,8 +210,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "github",
-        "a re-run in progress keeps its attempt and has no end yet",
+        "github", "a re-run in progress keeps its attempt and has no end yet",
         GITHUB | {"attempts": 2, "status": "in_progress", "trigger": "merge_request"},
         {
             "status": Status.IN_PROGRESS, "attempt": 2, "conclusion": None, "completed_at": None,
@@ -263,38 +218,35 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "github",
-        "a start equal to the creation says nothing of the queue, and the duration stays",
+        "github", "a start equal to the creation says nothing of the queue, and the duration stays",
         GITHUB | {"started_at": GITHUB["created_at"]},
         {"created_at": None, "started_at": at("09:00:00"), "queue": None, "duration": 342.0},
     ),
     (
-        "github",
-        "an unfinished run whose start equals its creation has not started yet",
+        "github", "an unfinished run whose start equals its creation has not started yet",
         GITHUB | {"started_at": GITHUB["created_at"], "status": "queued", "conclusion": None},
         {"created_at": at("09:00:00"), "started_at": None, "status": Status.QUEUED},
     ),
     (
-        "github",
-        "a completed run that wants an approval waits",
+        "github", "the same of a run that is said to be in progress",
+        GITHUB | {"started_at": GITHUB["created_at"], "status": "in_progress"},
+        {"created_at": at("09:00:00"), "started_at": None, "status": Status.IN_PROGRESS},
+    ),
+    (
+        "github", "a completed run that wants an approval waits",
         GITHUB | {"conclusion": "action_required"},
         {"status": Status.WAITING, "conclusion": None, "completed_at": None, "unmapped": ()},
     ),
     (
-        "github",
-        "a startup failure is the CI system's",
-        GITHUB | {"conclusion": "startup_failure"},
-        {"conclusion": "error"},
+        "github", "a startup failure is the CI system's",
+        GITHUB | {"conclusion": "startup_failure"}, {"conclusion": "error"},
     ),
     (
-        "github",
-        "a documented word without a named meaning keeps its name",
-        GITHUB | {"conclusion": "Neutral"},
-        {"conclusion": "neutral", "unmapped": ()},
+        "github", "a documented word without a named meaning keeps its name",
+        GITHUB | {"conclusion": "Neutral"}, {"conclusion": "neutral", "unmapped": ()},
     ),
     (
-        "github",
-        "a word of no table is other, and counted",
+        "github", "a word of no table is other, and counted",
         GITHUB | {"conclusion": "exploded", "trigger": "telepathy"},
         {
             "conclusion": OTHER, "trigger": OTHER,
@@ -302,34 +254,27 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "github",
-        "an unknown status with an end is completed, and counted",
+        "github", "an unknown status with an end is completed, and counted",
         GITHUB | {"status": "Wrapped-Up"},
         {"status": COMPLETED, "unmapped": (Unmapped("status", "wrapped-up"),)},
     ),
     (
-        "github",
-        "an unknown status with a start is in progress",
+        "github", "an unknown status with a start is in progress",
         GITHUB | {"status": "warming", "completed_at": None, "conclusion": "passed"},
         {"status": Status.IN_PROGRESS, "conclusion": None},
     ),
     (
-        "github",
-        "an unknown status without times is queued",
+        "github", "an unknown status without times is queued",
         GITHUB | {"status": "dreaming", "completed_at": None, "started_at": None},
         {"status": Status.QUEUED},
     ),
     (
-        "github",
-        "a missing conclusion is nobody's guess, and worth another request",
-        GITHUB | {"conclusion": None},
-        {"conclusion": None, "partial": True, "unmapped": ()},
+        "github", "a missing conclusion is nobody's guess, and worth another request",
+        GITHUB | {"conclusion": None}, {"conclusion": None, "partial": True, "unmapped": ()},
     ),
     (
-        "github",
-        "a run from a fork is a pull request's, where the raw run tells",
-        GITHUB
-        | {
+        "github", "a run from a fork is a pull request's, where the raw run tells",
+        GITHUB | {
             "trigger": "workflow_run",
             "remote_data": {
                 "head_repository": {"full_name": "fork/shop"},
@@ -339,14 +284,12 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {"ref": Ref.PULL_REQUEST, "trigger": "workflow_run"},
     ),
     (
-        "github",
-        "numbers as text and ids as numbers are understood",
-        GITHUB | {"id": 9001234567, "number": "412", "attempts": "2", "name": 7},
+        "github", "numbers as text and ids as numbers are understood",
+        GITHUB | {"id": 9_001_234_567, "number": "412", "attempts": "2", "name": 7},
         {"key": "9001234567", "number": 412, "attempt": 2, "workflow": "7"},
     ),
     (
-        "github",
-        "missing keys and nulls are no values",
+        "github", "missing keys and nulls are no values",
         {"id": 7, "status": "completed", "branch": None, "name": None, "number": {}, "trigger": []},
         {
             "key": "7", "branch": None, "workflow": "", "number": None, "trigger": OTHER,
@@ -354,8 +297,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "azuredevops",
-        "creation and workflow come from the raw build, the repo from the build",
+        "azuredevops", "creation and workflow come from the raw build, the repo from the build",
         AZURE,
         {
             "key": "ws/5521", "native_id": "5521", "repo": "ws/shop", "workflow": "shop-ci",
@@ -364,65 +306,55 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "azuredevops",
-        "a tag is told by its ref",
-        AZURE | {"branch": "refs/tags/v1"},
+        "azuredevops", "a tag is told by its ref", AZURE | {"branch": "refs/tags/v1"},
         {"branch": "v1", "ref": Ref.TAG},
     ),
     (
-        "azuredevops",
-        "a pull request is told by its ref, whatever the reason",
+        "azuredevops", "a pull request is told by its ref, whatever the reason",
         AZURE | {"branch": "refs/pull/12/merge"},
         {"ref": Ref.PULL_REQUEST, "trigger": "merge_request"},
     ),
     (
-        "azuredevops",
-        "raw words are understood in any case",
-        AZURE | {"conclusion": "partiallySucceeded", "trigger": "individualCI", "status": "Completed"},
+        "azuredevops", "raw words are understood in any case",
+        AZURE | {
+            "conclusion": "partiallySucceeded", "trigger": "individualCI", "status": "Completed",
+        },
         {"conclusion": "partial", "trigger": "push", "unmapped": ()},
     ),
     (
-        "azuredevops",
-        "a build cancelled in the queue lacks its start",
+        "azuredevops", "a build cancelled in the queue lacks its start",
         AZURE | {"started_at": None, "conclusion": "cancelled"},
         {"partial": True, "started_at": None},
     ),
     (
-        "bitbucket",
-        "end and conclusion come from the raw pipeline, the start is still missing",
+        "bitbucket", "end and conclusion come from the raw pipeline, the start is still missing",
         BITBUCKET,
         {
             "key": "{1f0e2d3c}", "repo": "acme/shop", "conclusion": "failed", "workflow": "",
-            "created_at": at("09:00:00.123"), "started_at": None,
-            "completed_at": at("09:03:20.5"), "partial": True,
+            "created_at": at("09:00:00.123"), "started_at": None, "completed_at": at("09:03:20.5"),
+            "partial": True,
         },
     ),
     (
-        "bitbucket",
-        "a rerun is told by the raw run number",
-        remote(BITBUCKET, run_number=2),
+        "bitbucket", "a rerun is told by the raw run number", remote(BITBUCKET, run_number=2),
         {"attempt": 2},
     ),
     (
-        "bitbucket",
-        "a custom pipeline is named by its pattern",
+        "bitbucket", "a custom pipeline is named by its pattern",
         remote(BITBUCKET, target={"selector": {"type": "custom", "pattern": "nightly"}}),
         {"workflow": "nightly"},
     ),
     (
-        "bitbucket",
-        "a section is named by its type",
+        "bitbucket", "a section is named by its type",
         remote(BITBUCKET, target={"selector": {"type": "branches", "pattern": "feature/*"}}),
         {"workflow": "branches"},
     ),
     (
-        "bitbucket",
-        "a pull request's push is a merge request",
+        "bitbucket", "a pull request's push is a merge request",
         remote(
             BITBUCKET | {"branch": None},
             target={
-                "type": "pipeline_pullrequest_target",
-                "source": "feat/x",
+                "type": "pipeline_pullrequest_target", "source": "feat/x",
                 "selector": {"type": "pull-requests", "pattern": "**"},
             },
         ),
@@ -432,31 +364,25 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "bitbucket",
-        "a tag is told by its target",
+        "bitbucket", "a tag is told by its target",
         remote(BITBUCKET | {"branch": None}, target={"ref_type": "tag", "ref_name": "v1"}),
         {"ref": Ref.TAG, "branch": "v1"},
     ),
     (
-        "bitbucket",
-        "a paused pipeline waits, though it is said to be in progress",
+        "bitbucket", "a paused pipeline waits, though it is said to be in progress",
         remote(
             BITBUCKET | {"status": "in_progress"},
-            state={"name": "IN_PROGRESS", "stage": {"name": "PAUSED"}},
-            completed_on=None,
+            state={"name": "IN_PROGRESS", "stage": {"name": "PAUSED"}}, completed_on=None,
         ),
         {"status": Status.WAITING, "partial": False},
     ),
     (
-        "bitbucket",
-        "words that mean infrastructure, a person and the clock are told apart",
+        "bitbucket", "words that mean infrastructure, a person and the clock are told apart",
         remote(BITBUCKET, state={"name": "COMPLETED", "result": {"name": "EXPIRED"}}),
         {"conclusion": "timeout"},
     ),
     (
-        "circleci",
-        "a pipeline's own state means nothing",
-        CIRCLECI,
+        "circleci", "a pipeline's own state means nothing", CIRCLECI,
         {
             "key": "5034460f", "repo": "gh/acme/shop", "workflow": "", "status": Status.QUEUED,
             "conclusion": None, "completed_at": None, "partial": True, "trigger": "web",
@@ -464,94 +390,74 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "circleci",
-        "a tag has no branch",
-        remote(CIRCLECI | {"branch": None}, vcs={"tag": "v1"}),
+        "circleci", "a tag has no branch", remote(CIRCLECI | {"branch": None}, vcs={"tag": "v1"}),
         {"ref": Ref.TAG, "branch": "v1"},
     ),
     (
-        "circleci",
-        "a fork's pull request is told by its branch",
+        "circleci", "a fork's pull request is told by its branch",
         CIRCLECI | {"branch": "pull/12", "trigger": "webhook"},
         {"ref": Ref.PULL_REQUEST, "trigger": "merge_request"},
     ),
     (
-        "circleci",
-        "a fork is told by its origin",
+        "circleci", "a fork is told by its origin",
         remote(
-            CIRCLECI, vcs={"origin_repository_url": "https://h/f", "target_repository_url": "https://h/a"}
+            CIRCLECI,
+            vcs={"origin_repository_url": "https://h/f", "target_repository_url": "https://h/a"},
         ),
         {"ref": Ref.PULL_REQUEST},
     ),
     (
-        "jenkins",
-        "the start is part of the key",
-        JENKINS,
+        "jenkins", "the start is part of the key", JENKINS,
         {
-            "key": f"folder/shop#127@{int(at('03:00:00'))}", "native_id": "127",
-            "workflow": "folder/shop", "repo": "folder/shop", "branch": None, "trigger": "cron",
-            "conclusion": "failed", "created_at": None, "partial": False,
+            "key": f"folder/shop#127@{START}", "native_id": "127", "workflow": "folder/shop",
+            "repo": "folder/shop", "branch": None, "trigger": "cron", "conclusion": "failed",
+            "created_at": None, "partial": False,
         },
     ),
     (
-        "jenkins",
-        "a partial item has only the beginning of its key",
-        JENKINS_PARTIAL,
+        "jenkins", "a partial item has only the beginning of its key", JENKINS_PARTIAL,
         {"key": "folder/shop#128@", "partial": True, "number": 128},
     ),
     (
-        "jenkins",
-        "an item with a start but no state is partial too",
+        "jenkins", "an item with a start but no state is partial too",
         JENKINS_PARTIAL | {"started_at": DAY + "03:00:00Z"},
         {"partial": True, "status": Status.IN_PROGRESS},
     ),
     (
-        "jenkins",
-        "the raw build has it all: timestamp, duration, result",
-        JENKINS_PARTIAL
-        | {
+        "jenkins", "the raw build has it all: timestamp, duration, result",
+        JENKINS_PARTIAL | {
             "remote_data": {
-                "timestamp": int(at("03:00:00") * 1000) + 250,
-                "duration": 667_000,
-                "building": False,
+                "timestamp": START * 1000 + 250, "duration": 667_000, "building": False,
                 "result": "UNSTABLE",
-            }
+            },
         },
         {
-            "key": f"folder/shop#128@{int(at('03:00:00'))}", "status": COMPLETED,
-            "conclusion": "partial", "partial": False, "duration": 667.0,
+            "key": f"folder/shop#128@{START}", "status": COMPLETED, "conclusion": "partial",
+            "partial": False, "duration": 667.0,
         },
     ),
     (
-        "jenkins",
-        "a result while building is none",
-        JENKINS_PARTIAL
-        | {
+        "jenkins", "a result while building is none",
+        JENKINS_PARTIAL | {
             "remote_data": {
-                "timestamp": int(at("03:00:00") * 1000),
-                "duration": 0,
-                "building": True,
-                "result": "SUCCESS",
-            }
+                "timestamp": START * 1000, "duration": 0, "building": True, "result": "SUCCESS",
+            },
         },
         {"status": Status.IN_PROGRESS, "conclusion": None, "completed_at": None, "partial": False},
     ),
     (
-        "jenkins",
-        "the branch of the last checkout counts, not the library's",
+        "jenkins", "the branch of the last checkout counts, not the library's",
         remote(
             JENKINS,
             actions=[
-                {},
-                {"lastBuiltRevision": {"branch": [{"name": "refs/remotes/origin/lib"}]}},
+                {}, {"lastBuiltRevision": {"branch": [{"name": "refs/remotes/origin/lib"}]}},
                 {"lastBuiltRevision": {"branch": [{"name": "refs/remotes/origin/main"}]}},
             ],
         ),
         {"branch": "main", "ref": Ref.BRANCH},
     ),
     (
-        "jenkins",
-        "a multibranch job's PR-7 is a pull request",
+        "jenkins", "a multibranch job's PR-7 is a pull request",
         remote(
             JENKINS | {"trigger": "jenkins.branch.BranchEventCause"},
             actions=[{"lastBuiltRevision": {"branch": [{"name": "PR-7"}]}}],
@@ -559,26 +465,24 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         {"branch": "PR-7", "ref": Ref.PULL_REQUEST, "trigger": "merge_request"},
     ),
     (
-        "jenkins",
-        "an abortion by the time limit is a timeout",
+        "jenkins", "an abortion by the time limit is a timeout",
         remote(
             JENKINS | {"conclusion": "cancelled"},
             actions=[
                 {
                     "causes": [
                         {
-                            "_class": "org.jenkinsci.plugins.workflow.steps.TimeoutStepExecution"
-                            "$ExceededTimeout"
-                        }
-                    ]
-                }
+                            "_class": "org.jenkinsci.plugins.workflow.steps."
+                            "TimeoutStepExecution$ExceededTimeout",
+                        },
+                    ],
+                },
             ],
         ),
         {"conclusion": "timeout"},
     ),
     (
-        "travisci",
-        "status and start come from the raw build, the sum of the jobs is no duration",
+        "travisci", "status and start come from the raw build, the sum of the jobs is no duration",
         TRAVIS,
         {
             "key": "86601346", "repo": "15022857", "workflow": "", "status": COMPLETED,
@@ -587,36 +491,32 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
-        "travisci",
-        "without the raw build a conclusion means completed, and the start is missing",
-        TRAVIS | {"remote_data": None},
-        {"status": COMPLETED, "started_at": None, "partial": True},
+        "travisci", "without the raw build a conclusion means completed, and the start is missing",
+        TRAVIS | {"remote_data": None}, {"status": COMPLETED, "started_at": None, "partial": True},
     ),
     (
-        "travisci",
-        "a state in the place of the conclusion is a state",
+        "travisci", "a state in the place of the conclusion is a state",
         TRAVIS | {"remote_data": None, "conclusion": "started", "completed_at": None},
         {"status": Status.IN_PROGRESS, "conclusion": None, "partial": False},
     ),
     (
-        "travisci",
-        "errored is the CI system's",
-        TRAVIS | {"conclusion": "errored"},
+        "travisci", "errored is the CI system's", TRAVIS | {"conclusion": "errored"},
         {"conclusion": "error"},
     ),
     (
-        "travisci",
-        "a tag's build has the raw tag",
-        remote(TRAVIS, tag={"name": "v1"}),
+        "travisci", "a tag's build has the raw tag", remote(TRAVIS, tag={"name": "v1"}),
         {"ref": Ref.TAG},
     ),
     (
-        "travisci",
-        "a restarted build runs again",
-        remote(TRAVIS | {"conclusion": None, "completed_at": None}, state="created", started_at=None, finished_at=None),
+        "travisci", "a restarted build runs again",
+        remote(
+            TRAVIS | {"conclusion": None, "completed_at": None}, state="created", started_at=None,
+            finished_at=None,
+        ),
         {"status": Status.QUEUED, "started_at": None, "partial": False},
     ),
-]  # fmt: skip
+]
+# fmt: on
 
 
 @pytest.mark.parametrize(
@@ -632,48 +532,64 @@ def test_a_listed_build(integration, item, expected):
 # -- words
 
 
-DOCUMENTED = {
-    "github": (
-        "queued in_progress completed waiting requested pending",
-        "success failure neutral cancelled skipped timed_out action_required stale startup_failure",
-        "push pull_request pull_request_target schedule workflow_dispatch repository_dispatch"
-        " merge_group workflow_run release issue_comment dynamic",
-    ),
-    "azuredevops": (
-        "none inProgress completed cancelling postponed abandoned notStarted",
-        "none succeeded partiallySucceeded failed canceled succeededWithIssues skipped abandoned"
-        " manuallyQueued dependentOnManualQueue",
-        "none manual individualCI batchedCI schedule scheduleForced userCreated"
-        " validateShelveset checkInShelveset pullRequest buildCompletion resourceTrigger triggered",
-    ),
-    "bitbucket": (
-        "PARSING PENDING PAUSED HALTED BUILDING IN_PROGRESS COMPLETED READY ERROR PASSED FAILED"
-        " STOPPED",
-        "SUCCESSFUL FAILED ERROR STOPPED EXPIRED NOT_RUN",
-        "PUSH MANUAL SCHEDULED SCHEDULE PARENT_STEP",
-    ),
-    "circleci": (
-        "not_running queued blocked on_hold running failing",
-        "success failed error canceled unauthorized not_run retried timedout infrastructure_fail"
-        " terminated-unknown",
-        "explicit api webhook schedule scheduled_pipeline",
-    ),
-    "jenkins": (
-        "IN_PROGRESS PAUSED_PENDING_INPUT QUEUED RUNNING PAUSED FINISHED",
-        "SUCCESS UNSTABLE FAILURE NOT_BUILT ABORTED NOT_EXECUTED FAILED",
-        "hudson.model.Cause$UserIdCause hudson.triggers.TimerTrigger$TimerTriggerCause"
-        " hudson.model.Cause$UpstreamCause jenkins.branch.BranchIndexingCause",
-    ),
-    "travisci": (
-        "created queued received started passed failed errored canceled",
-        "passed failed errored canceled",
-        "push pull_request cron api",
-    ),
-    "buddy": (
-        "ENQUEUED INPROGRESS INITIAL SUCCESSFUL FAILED TERMINATED SKIPPED NOT_EXECUTED",
-        "SUCCESSFUL FAILED TERMINATED SKIPPED NOT_EXECUTED",
-        "",
-    ),
+DOCUMENTED: dict[str, dict[str, str]] = {
+    "github": {
+        "status": "queued in_progress completed waiting requested pending",
+        "conclusion": (
+            "success failure neutral cancelled skipped timed_out action_required stale"
+            " startup_failure"
+        ),
+        "trigger": (
+            "push pull_request pull_request_target schedule workflow_dispatch"
+            " repository_dispatch merge_group workflow_run release issue_comment dynamic"
+        ),
+    },
+    "azuredevops": {
+        "status": "none inProgress completed cancelling postponed abandoned notStarted",
+        "conclusion": (
+            "none succeeded partiallySucceeded failed canceled succeededWithIssues skipped"
+            " abandoned manuallyQueued dependentOnManualQueue"
+        ),
+        "trigger": (
+            "none manual individualCI batchedCI schedule scheduleForced userCreated"
+            " validateShelveset checkInShelveset pullRequest buildCompletion resourceTrigger"
+            " triggered"
+        ),
+    },
+    "bitbucket": {
+        "status": (
+            "PARSING PENDING PAUSED HALTED BUILDING IN_PROGRESS COMPLETED READY ERROR PASSED"
+            " FAILED STOPPED"
+        ),
+        "conclusion": "SUCCESSFUL FAILED ERROR STOPPED EXPIRED NOT_RUN",
+        "trigger": "PUSH MANUAL SCHEDULED SCHEDULE PARENT_STEP",
+    },
+    "circleci": {
+        "status": "not_running queued blocked on_hold running failing",
+        "conclusion": (
+            "success failed error canceled unauthorized not_run retried timedout"
+            " infrastructure_fail terminated-unknown"
+        ),
+        "trigger": "explicit api webhook schedule scheduled_pipeline",
+    },
+    "jenkins": {
+        "status": "IN_PROGRESS PAUSED_PENDING_INPUT QUEUED RUNNING PAUSED FINISHED",
+        "conclusion": "SUCCESS UNSTABLE FAILURE NOT_BUILT ABORTED NOT_EXECUTED FAILED",
+        "trigger": (
+            "hudson.model.Cause$UserIdCause hudson.triggers.TimerTrigger$TimerTriggerCause"
+            " hudson.model.Cause$UpstreamCause jenkins.branch.BranchIndexingCause"
+        ),
+    },
+    "travisci": {
+        "status": "created queued received started passed failed errored canceled",
+        "conclusion": "passed failed errored canceled",
+        "trigger": "push pull_request cron api",
+    },
+    "buddy": {
+        "status": ("ENQUEUED INPROGRESS INITIAL SUCCESSFUL FAILED TERMINATED SKIPPED NOT_EXECUTED"),
+        "conclusion": "SUCCESSFUL FAILED TERMINATED SKIPPED NOT_EXECUTED",
+        "trigger": "",
+    },
 }
 MEANINGS = [
     ("github", "waiting", None, Status.WAITING, None),
@@ -699,7 +615,10 @@ MEANINGS = [
 @pytest.mark.parametrize("integration", INTEGRATIONS)
 def test_every_documented_word_is_in_a_table(integration):
     words = INTEGRATIONS[integration].words
-    states, conclusions, triggers = (text.lower().split() for text in DOCUMENTED[integration])
+    states, conclusions, triggers = (
+        DOCUMENTED[integration][field].lower().split()
+        for field in ("status", "conclusion", "trigger")
+    )
 
     said = [
         *(w.standing(words, word, None, started=None, ended=None).unmapped for word in states),
@@ -716,12 +635,11 @@ def test_every_documented_word_is_in_a_table(integration):
 @pytest.mark.parametrize("integration", INTEGRATIONS)
 def test_the_unified_words_mean_themselves_everywhere(integration):
     words = INTEGRATIONS[integration].words
-    named = "passed failed cancelled timeout skipped retried partial".split()
+    named = ["passed", "failed", "cancelled", "timeout", "skipped", "retried", "partial"]
 
     assert named == [words.conclusion[word] for word in named]
-    assert [*Status][:1] + [Status.IN_PROGRESS, COMPLETED] == [
-        words.status[word] for word in ("queued", "in_progress", "completed")
-    ]
+    for status in (Status.QUEUED, Status.IN_PROGRESS, COMPLETED):
+        assert status == words.status[status.value]
     for word in ("push", "merge_request", "api", "cron", "web"):
         assert word == words.trigger[word]
 
@@ -784,13 +702,31 @@ def test_an_answer_without_a_list_is_not_no_builds(body):
 
 def test_an_item_that_cannot_be_understood_is_left_out_and_counted():
     bad: list[Any] = [
-        {}, {"id": None}, {"id": ""}, {"id": " "}, {"id": []}, {"id": True}, "text", None, 3,
-        GITHUB | {"status": {"name": "completed"}}, GITHUB | {"conclusion": 5},
-        GITHUB | {"started_at": {}}, GITHUB | {"attempts": "many"}, GITHUB | {"attempts": []},
-    ]  # fmt: skip
+        {},
+        {"id": None},
+        {"id": ""},
+        {"id": " "},
+        {"id": []},
+        {"id": True},
+        "text",
+        None,
+        3,
+        GITHUB | {"status": {"name": "completed"}},
+        GITHUB | {"conclusion": 5},
+        GITHUB | {"started_at": {}},
+        GITHUB | {"attempts": "many"},
+        GITHUB | {"attempts": []},
+    ]
     found = page(truto("github"), FakeApi(builds=listed(*bad, GITHUB)))
 
     assert (len(bad), 1) == (found.rejected, len(found.builds))
+
+
+def test_bytes_that_are_no_text_spoil_nothing():
+    raw = b'{"result":[{"id":1,"name":"a\xff"},{"id":2,"x":"\xff"},{"id":[],"name":"\xff"}]}'
+    found = listing(msgspec.json.decode(raw, type=Envelope), payload.Run)
+
+    assert (["a\ufffd", None], 1) == ([item.name for item in found.items], found.rejected)
 
 
 def test_times_that_are_none_and_absurd_numbers_are_no_values():
@@ -821,6 +757,7 @@ def test_a_page_is_asked_for_with_its_size_and_cursor():
     ] == api.calls
 
 
+# fmt: off
 SCOPES: list[tuple[str, str, str, dict[str, str]]] = [
     ("github", "builds", "acme/shop", {"owner": "acme", "repo_id": "shop"}),
     ("azuredevops", "builds", "ws", {"workspace_id": "ws"}),
@@ -830,12 +767,11 @@ SCOPES: list[tuple[str, str, str, dict[str, str]]] = [
     ("jenkins", "builds", "folder/shop", {"workflow_id": "folder/shop"}),
     ("travisci", "builds", "15022857", {"repo_id": "15022857"}),
     (
-        "buddy",
-        "jobs",
-        "acme/shop/deploy",
+        "buddy", "jobs", "acme/shop/deploy",
         {"workspace": "acme", "project": "shop", "repo": "shop", "workflow": "deploy"},
     ),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("integration", "resource", "entry", "scope"), SCOPES)
@@ -851,28 +787,27 @@ def test_a_list_is_scoped_as_its_integration_wants(integration, resource, entry,
     )
 
 
+# fmt: off
 JOB_SCOPES: list[tuple[str, dict[str, str], dict[str, str] | None]] = [
     ("github", {"owner": "acme", "repo_id": "shop"}, {"owner": "acme", "repo_id": "shop"}),
     ("azuredevops", {"workspace_id": "ws"}, None),
     (
-        "bitbucket",
-        {"workspace_id": "acme", "repo": "shop"},
+        "bitbucket", {"workspace_id": "acme", "repo": "shop"},
         {"workspace_id": "acme", "repo": "shop", "build": "{b 1}"},
     ),
     (
-        "circleci",
-        {"project_slug": "gh/acme/shop", "repo_id": "gh/acme/shop"},
+        "circleci", {"project_slug": "gh/acme/shop", "repo_id": "gh/acme/shop"},
         {"project_slug": "gh/acme/shop"},
     ),
     ("travisci", {"repo_id": "15022857"}, {}),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("integration", "scope", "single"), JOB_SCOPES)
 def test_jobs_are_listed_for_a_build_under_both_its_names(integration, scope, single):
     api = FakeApi(
-        jobs=[listed(job(1, status="in_progress"), next_cursor="2"), listed(job(2))],
-        jobs__1=job(1),
+        jobs=[listed(job(1, status="in_progress"), next_cursor="2"), listed(job(2))], jobs__1=job(1)
     )
     provider = truto(integration, jobs=True)
     build = Build(key="k", native_id="{b 1}", repo="r", status=Status.IN_PROGRESS)
@@ -1048,10 +983,17 @@ def test_jenkins_partial_builds_are_read_one_by_one():
     assert [("builds/128", {"integrated_account_id": ACCOUNT, "workflow_id": "folder/shop"})] == (
         api.calls
     )
-    assert f"folder/shop#128@{int(at('03:00:00'))}" == full.key
-    assert ("failed", 667.0, False, ()) == (
-        full.conclusion, full.duration, full.partial, full.jobs,
-    )  # fmt: skip
+    assert f"folder/shop#128@{START}" == full.key
+    assert ("failed", 667.0, False, ()) == (full.conclusion, full.duration, full.partial, full.jobs)
+
+
+@pytest.mark.parametrize("fault", [MISSING, DENIED])
+def test_a_jenkins_build_that_cannot_be_read_stays_partial(fault):
+    full = detail(
+        truto("jenkins"), FakeApi(**{"builds/128": fault}), one("jenkins", JENKINS_PARTIAL)
+    )
+
+    assert (True, "folder/shop#128@") == (full.partial, full.key)
 
 
 def test_a_completed_jenkins_build_gets_its_key_with_its_start():
@@ -1059,7 +1001,7 @@ def test_a_completed_jenkins_build_gets_its_key_with_its_start():
     build = one("jenkins", JENKINS | {"started_at": None, "remote_data": None})
     full = detail(truto("jenkins"), api, build)
 
-    assert ("folder/shop#127@", f"folder/shop#127@{int(at('03:00:00'))}") == (build.key, full.key)
+    assert ("folder/shop#127@", f"folder/shop#127@{START}") == (build.key, full.key)
 
 
 def test_a_skipped_build_needs_no_start():
@@ -1123,6 +1065,7 @@ def test_jobs_of_a_later_attempt_are_not_this_builds():
 HOLD: dict[str, Any] = {"status": "on_hold", "conclusion": None, "started_at": None}
 RUNS: dict[str, Any] = {"status": "in_progress", "conclusion": None, "completed_at": None}
 QUEUED: dict[str, Any] = {"status": "queued", "conclusion": None, "started_at": DAY + "09:00:02Z"}
+# fmt: off
 CIRCLES = [
     ("no jobs", [], Status.QUEUED, None),
     ("all complete", [job(1), job(2, conclusion="failed")], COMPLETED, "failed"),
@@ -1133,25 +1076,20 @@ CIRCLES = [
     ("an approval is first", [job(1) | HOLD], Status.WAITING, None),
     (
         "an approval blocks the rest",
-        [job(1), job(2) | HOLD, job(3) | QUEUED | {"status": "blocked"}],
-        Status.WAITING,
-        None,
+        [job(1), job(2) | HOLD, job(3) | QUEUED | {"status": "blocked"}], Status.WAITING, None,
     ),
     (
         "an approval that is only told natively",
-        [job(1), job(2) | QUEUED | {"remote_data": {"status": "on_hold"}}],
-        Status.WAITING,
-        None,
+        [job(1), job(2) | QUEUED | {"remote_data": {"status": "on_hold"}}], Status.WAITING, None,
     ),
     (
-        "an approval beside a job that wants a machine",
-        [job(1), job(2) | HOLD, job(3) | QUEUED],
-        Status.IN_PROGRESS,
-        None,
+        "an approval beside a job that wants a machine", [job(1), job(2) | HOLD, job(3) | QUEUED],
+        Status.IN_PROGRESS, None,
     ),
     ("a retried job does not count", [job(1, conclusion="retried"), job(2)], COMPLETED, "passed"),
     ("nothing ran", [job(1, conclusion="skipped")], COMPLETED, "skipped"),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(
@@ -1169,10 +1107,10 @@ def test_a_circleci_build_is_what_its_jobs_are(jobs, status, conclusion):
 
 
 @pytest.mark.parametrize("fault", [MISSING, DENIED])
-def test_without_its_jobs_a_circleci_build_never_completes(fault):
+def test_without_its_jobs_nothing_is_known_of_a_circleci_build(fault):
     full = detail(truto("circleci"), FakeApi(jobs=fault), one("circleci", CIRCLECI))
 
-    assert (Status.QUEUED, False) == (full.status, full.partial)
+    assert (Status.QUEUED, True) == (full.status, full.partial)
 
 
 def test_a_circleci_build_is_refreshed_by_its_jobs_alone():
@@ -1230,11 +1168,7 @@ def test_pages_of_jobs_that_do_not_end_are_malformed(cursors):
 
 
 def three_pages(*third: Any) -> list[Any]:
-    return [
-        listed(job(1), next_cursor="2"),
-        listed(job(2) | RUNS, next_cursor="3"),
-        listed(*third),
-    ]
+    return [listed(job(1), next_cursor="2"), listed(job(2) | RUNS, next_cursor="3"), listed(*third)]
 
 
 def test_few_unfinished_jobs_of_a_long_list_are_read_one_by_one():
@@ -1345,8 +1279,11 @@ def test_buddy_has_jobs_and_no_builds():
 
     assert ("2", 1, True) == (found.next, found.rejected, container.only_jobs)
     assert ("acme/shop/deploy", "acme/shop/deploy", "deploy", Status.IN_PROGRESS) == (
-        container.key, container.repo, container.workflow, container.status,
-    )  # fmt: skip
+        container.key,
+        container.repo,
+        container.workflow,
+        container.status,
+    )
     assert [
         ("3", Status.IN_PROGRESS, None, None),
         ("2", COMPLETED, "passed", 60.5),
@@ -1365,8 +1302,13 @@ def test_a_refreshed_build_keeps_what_only_its_list_item_said():
     full = refresh(truto("azuredevops"), FakeApi(**{"builds/5521": bare}), known)
 
     assert (COMPLETED, "ws/shop", "shop-ci", "main", 5521, "push") == (
-        full.status, full.repo, full.workflow, full.branch, full.number, full.trigger,
-    )  # fmt: skip
+        full.status,
+        full.repo,
+        full.workflow,
+        full.branch,
+        full.number,
+        full.trigger,
+    )
 
 
 def test_a_refreshed_build_that_completed_is_filled_by_its_jobs():
@@ -1390,7 +1332,7 @@ def test_a_refresh_brings_the_jobs_where_they_are_wanted():
 @pytest.mark.parametrize(
     ("known", "answer", "key"),
     [
-        ("folder/shop#127@", JENKINS, f"folder/shop#127@{int(at('03:00:00'))}"),
+        ("folder/shop#127@", JENKINS, f"folder/shop#127@{START}"),
         ("folder/shop#127@17", JENKINS, Gone),
         ("folder/shop#127@17", JENKINS_PARTIAL | {"id": 127, "number": 127}, "folder/shop#127@17"),
         ("folder/shop#12", JENKINS, Gone),
@@ -1410,47 +1352,39 @@ def test_a_jenkins_build_of_another_start_is_another_build(known, answer, key):
 
 
 REPO = {"id": 1, "name": "shop", "status": "active", "default_branch": "main"}
+# fmt: off
 DISCOVERIES: list[tuple[str, str, str, dict[str, str], list[Any], list[Repo]]] = [
     (
-        "github",
-        "acme/*",
-        "repos",
-        {"owner": "acme"},
+        "github", "acme/*", "repos", {"owner": "acme"},
         [
-            REPO,
-            REPO | {"name": "acme/api", "default_branch": "refs/heads/dev"},
+            REPO, REPO | {"name": "acme/api", "default_branch": "refs/heads/dev"},
             REPO | {"name": "old", "status": "inactive"},
             REPO | {"name": "archived", "remote_data": {"archived": True}},
             REPO | {"name": "disabled", "remote_data": {"disabled": True}},
-            REPO | {"name": "secret"},
-            {"name": "no id"},
+            REPO | {"name": "secret"}, REPO | {"remote_data": {"full_name": "other/shop"}},
+            REPO | {"name": "web", "remote_data": {"full_name": "Acme/web"}}, {"name": "no id"},
         ],
-        [Repo("acme/shop", "main"), Repo("acme/api", "dev")],
+        [Repo("acme/shop", "main"), Repo("acme/api", "dev"), Repo("acme/web", "main")],
     ),
     (
-        "azuredevops",
-        "*",
-        "workspaces",
-        {},
-        [{"id": "ws-1", "name": "Shop"}, {"id": "ws-2"}],
+        "azuredevops", "*", "workspaces", {}, [{"id": "ws-1", "name": "Shop"}, {"id": "ws-2"}],
         [Repo("ws-1"), Repo("ws-2")],
     ),
     (
-        "bitbucket",
-        "acme/*",
-        "repos",
-        {"workspace_id": "acme"},
+        "bitbucket", "acme/*", "repos", {"workspace_id": "acme"},
         [
             {"id": "{u1}", "name": "The Shop", "remote_data": {"slug": "the-shop"}},
             {"id": "{u2}", "name": "api", "default_branch": None},
+            {
+                "id": "{u3}", "name": "web",
+                "remote_data": {"full_name": "team/web", "workspace": {"slug": "acme"}},
+            },
+            {"id": "{u4}", "name": "web", "remote_data": {"full_name": "other/web"}},
         ],
-        [Repo("acme/the-shop"), Repo("acme/api")],
+        [Repo("acme/the-shop"), Repo("acme/api"), Repo("acme/web")],
     ),
     (
-        "jenkins",
-        "*",
-        "workflow",
-        {},
+        "jenkins", "*", "workflow", {},
         [
             {"id": "folder/shop", "name": "shop"},
             {"id": "off", "remote_data": {"buildable": False}},
@@ -1459,14 +1393,12 @@ DISCOVERIES: list[tuple[str, str, str, dict[str, str], list[Any], list[Repo]]] =
         [Repo("folder/shop")],
     ),
     (
-        "travisci",
-        "*",
-        "repos",
-        {},
-        [REPO | {"id": 15022857}, REPO | {"id": 2, "remote_data": {"active": False}}],
+        "travisci", "*", "repos", {},
+        [REPO | {"id": 15_022_857}, REPO | {"id": 2, "remote_data": {"active": False}}],
         [Repo("15022857", "main")],
     ),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(
@@ -1475,7 +1407,7 @@ DISCOVERIES: list[tuple[str, str, str, dict[str, str], list[Any], list[Repo]]] =
 def test_a_wildcard_discovers(integration, pattern, resource, scope, items, expected):
     provider = truto(integration, repos=[pattern], exclude=["acme/secret"])
     pages = [listed(*items[:1], next_cursor="2"), listed(next_cursor="3"), listed(*items[1:])]
-    api = FakeApi(**{resource: pages})
+    api: Any = FakeApi(**{resource: pages})
 
     assert expected == asyncio.run(provider.discover(api, pattern))
     asked = {"integrated_account_id": ACCOUNT, "limit": 100, **scope}
@@ -1492,9 +1424,10 @@ CAPABILITIES = f"/integrated-account/{ACCOUNT}/capabilities"
 
 
 def health(**answers: Any) -> list[str]:
-    api = FakeApi(**{k.replace("accounts", "/integrated-account"): v for k, v in answers.items()})
+    spelled = {k.replace("accounts", "/integrated-account"): v for k, v in answers.items()}
+    api: Any = FakeApi(**spelled)
     asyncio.run(truto("github").health(api))
-    return api.paths
+    return list(api.paths)
 
 
 def test_an_active_account_is_well():
@@ -1525,6 +1458,7 @@ def test_an_answer_that_says_nothing_of_the_account_is_no_error(answers):
     health(**answers)
 
 
+# fmt: off
 SICK: list[tuple[dict[str, Any], list[str]]] = [
     (
         {"accounts": listed(ACTIVE | {"status": "needs_reauth", "last_error": "Bad\ncredentials"})},
@@ -1533,26 +1467,24 @@ SICK: list[tuple[dict[str, Any], list[str]]] = [
     (
         {
             "accounts": listed(
-                ACTIVE | {"status": "validation_error", "last_error": {"message": "no host"}}
-            )
+                ACTIVE | {"status": "validation_error", "last_error": {"message": "no host"}},
+            ),
         },
         ["validation_error: no host"],
     ),
     (
         {"accounts": listed(ACTIVE | {"status": "post_install_error", "last_error": {"code": 7}})},
-        ['post_install_error: {"code":7}'],
+        ["post_install_error: {\"code\":7}"],
     ),
     ({"accounts": listed(ACTIVE | {"status": "connecting"})}, ["is connecting (finish"]),
-    (
-        {"accounts": listed(ACTIVE | {"status": "needs_reauth", "last_error": "x" * 5000})},
-        ["x…"],
-    ),
+    ({"accounts": listed(ACTIVE | {"status": "needs_reauth", "last_error": "x" * 5000})}, ["x…"]),
     (
         {"accounts": listed(ACTIVE), CAPABILITIES: {"account": {"is_blocked": True}}},
         ["is blocked", "support"],
     ),
     ({CAPABILITIES: {"account": {"status": "needs_reauth"}}}, ["needs_reauth"]),
 ]
+# fmt: on
 
 
 @pytest.mark.parametrize(("answers", "said"), SICK)
@@ -1724,6 +1656,51 @@ def test_an_account_stays_equal_to_itself_whatever_it_remembers():
 )
 def test_a_star_stops_at_a_slash(pattern, text, expected):
     assert expected == matches(pattern, text)
+
+
+# -- whatever comes
+
+
+KEYS = [
+    *("state", "name", "result", "target", "type", "selector", "pattern", "vcs", "tag", "branch"),
+    *("actions", "causes", "_class", "lastBuiltRevision", "stage", "definition", "repository"),
+    *("id", "timestamp", "duration", "building", "queueTime", "head_repository", "full_name"),
+]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8"), max_size=5)
+    | st.sampled_from(["completed", "passed", "in_progress", "2026-11-20T09:00:00Z", "refs/tags/v"])
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+ITEMS = st.lists(
+    st.fixed_dictionaries(
+        {"id": st.sampled_from(["1", 2]) | ANYTHING},
+        optional=dict.fromkeys(payload.Run.__struct_fields__[1:], ANYTHING),
+    ),
+    max_size=3,
+)
+
+
+@settings(max_examples=60)
+@given(integration=st.sampled_from(list(INTEGRATIONS)), builds=ITEMS, jobs=ITEMS)
+def test_no_payload_breaks_the_reading(integration, builds, jobs):
+    provider = truto(integration, jobs=True)
+    api = FakeApi(builds=listed(*builds), jobs=listed(*jobs))
+    found = page(provider, api)
+    for build in found.builds:
+        full = detail(provider, api, build)
+        assert full.status in Status
+        assert (full.status is COMPLETED) or full.conclusion is None
+        assert full.key
 
 
 # -- against the emulator, over HTTP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 
-from exporter.demo.world import Run
+from exporter.demo.world import Run, Timed
 from exporter.model import TRIGGERS
 
 UNIFIED_STATUSES = ("queued", "in_progress", "completed")
@@ -190,9 +190,9 @@ TRIGGER: dict[str, Words] = {
 }
 
 
-def told_conclusion(integration: str, run: Run) -> str:
-    """The conclusion that a perfect reader of the API makes of `run`."""
-    return CONCLUSION[integration].told(run.conclusion)
+def told_conclusion(integration: str, timed: Timed) -> str:
+    """The conclusion that a perfect reader of the API makes of a run or job."""
+    return CONCLUSION[integration].told(timed.conclusion)
 
 
 def told_trigger(integration: str, run: Run) -> str:

@@ -11,7 +11,7 @@ CI system has no word for):
 - github: that a branch is a tag. Words: all, `error` as `startup_failure`.
 - azuredevops: attempts (a re-run stage reopens the same build), and waiting. Words:
   `timeout` is `cancelled`, `error` is `failed`, `api` is `web`.
-- bitbucket: nothing but words: `timeout` is EXPIRED, `api` is `web`. The attempt is only in
+- bitbucket: nothing but one word: `api` is `web`. The attempt is only in
   `remote_data.run_number`, the end only in `remote_data`, the start only in the jobs.
 - circleci: workflow and attempts. A build has no state of its own: it is what its jobs
   are, so one without jobs never completes.

@@ -15,12 +15,10 @@ import msgspec
 
 from exporter.errors import Gone, ProviderError, Refused, StateUnavailable, TryLater
 from exporter.exposition import AccountView, RepoView
-from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.metrics.effects import observation
 from exporter.poller import walk
-from exporter.poller.recorder import Recorder
-from exporter.providers import Provider, Repo
+from exporter.providers import Repo
 from exporter.record import Cursor, Vector
 
 log = logging.getLogger(__name__)
@@ -56,22 +54,20 @@ class AccountPoller:
 
     def __init__(
         self,
-        provider: Provider,
-        api: Api,
-        recorder: Recorder,
-        rules: walk.Rules,
+        reader: walk.Reader,
         *,
         interval: float,
     ) -> None:
-        self.provider = provider
-        self.api = api
+        self.provider = reader.provider
+        self.api = reader.api
         self.up = False
         self.error: str | None = None
         self.repos: dict[str, RepoState] = {}
         self.rejected = 0
-        self._recorder = recorder
-        self._rules = rules
-        self._interval = provider.interval or interval
+        self._reader = reader
+        self._recorder = reader.recorder
+        self._rules = reader.rules
+        self._interval = reader.provider.interval or interval
         self._queue: list[tuple[float, str]] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
@@ -107,8 +103,6 @@ class AccountPoller:
     async def once(self) -> bool:
         """Poll every repo once; whether all went well."""
         await self._prepare()
-        if self.error is not None:
-            return False
         gate = asyncio.Semaphore(_WORKERS)
 
         async def one(state: RepoState) -> None:
@@ -117,9 +111,8 @@ class AccountPoller:
                     await self._poll(state)
 
         await asyncio.gather(*(one(state) for state in self.repos.values()))
-        return self.error is None and all(
-            state.error is None and state.last_success > 0 for state in self.repos.values()
-        )
+        polled = [state.error is None and state.last_success > 0 for state in self.repos.values()]
+        return self.error is None and all(polled)
 
     async def stop(self) -> None:
         """Cancel what is under way and wait until it has let go."""
@@ -222,10 +215,7 @@ class AccountPoller:
                 )
                 state.target = target.id
                 poll = walk.Walk(
-                    self.provider,
-                    self.api,
-                    self._recorder,
-                    self._rules,
+                    self._reader,
                     repo=state.repo,
                     target=target,
                     memory=state.memory,
@@ -335,9 +325,7 @@ class AccountPoller:
             "repos": [self._repo_status(state, counted) for state in self.repos.values()],
         }
 
-    def _repo_status(
-        self, state: RepoState, counted: dict[int, int]
-    ) -> dict[str, object]:
+    def _repo_status(self, state: RepoState, counted: dict[int, int]) -> dict[str, object]:
         book = self._recorder.book
         due = max(state.due, self._rest_until)
         next_poll = time.time() + max(due - monotonic(), 0.0)

@@ -88,6 +88,9 @@ class Recorder:
             with self._ledger.transaction() as tx:
                 return tx.target(account, repo, cursor)
 
+        return await self._finish(self._alone(step))
+
+    async def _alone(self, step: Callable[[], T]) -> T:
         async with self._turn:
             return await self._write(step)
 
@@ -230,4 +233,3 @@ class Recorder:
         except asyncio.CancelledError:
             await asyncio.wait([task])
             raise
-

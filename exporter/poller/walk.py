@@ -15,6 +15,7 @@ from time import monotonic
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from exporter.errors import Gone, Malformed, ProviderError, TryLater
 from exporter.http import Api
@@ -22,6 +23,7 @@ from exporter.metrics import effects
 from exporter.metrics import families as f
 from exporter.metrics.effects import Increment
 from exporter.model import Build, Status
+from exporter.poller.ground import Ground, Rules
 from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.record import AttemptKey, Cursor, Target
@@ -30,8 +32,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-OVERLAP = 600.0
-"""Seconds before the last walk that are read again: lists lag behind their builds."""
 _PAGE, _DEEP_PAGE = 30, 100
 """Items asked for on a page: few when little is new, many when much must be read."""
 _MOST_PAGES = 500
@@ -46,15 +46,6 @@ _MISSES = 3
 """Times in a row that an unfinished build must be gone before it is given up."""
 
 
-class Rules(msgspec.Struct, frozen=True):
-    """What the configuration says about reading. Spans in seconds."""
-
-    lookback: float
-    retention: float
-    rerun_window: float
-    max_interval: float
-
-
 class Memory(msgspec.Struct):
     """What is worth knowing from one poll of a repo to the next, but not worth storing."""
 
@@ -65,169 +56,134 @@ class Memory(msgspec.Struct):
     """Monotonic seconds when an unfinished build was last read by itself."""
 
 
-class Walk:
-    """One poll of one repo. `run` returns the target as it stands afterwards."""
+class Reader(msgspec.Struct, frozen=True):
+    """What all polls of one account share."""
 
-    def __init__(
-        self,
-        provider: Provider,
-        api: Api,
-        recorder: Recorder,
-        rules: Rules,
-        *,
-        repo: Repo,
-        target: Target,
-        memory: Memory,
-    ) -> None:
-        self._provider = provider
-        self._api = api
-        self._recorder = recorder
-        self._rules = rules
+    provider: Provider
+    api: Api
+    recorder: Recorder
+    rules: Rules
+
+
+class Walk:
+    """One poll of one repo."""
+
+    def __init__(self, reader: Reader, *, repo: Repo, target: Target, memory: Memory) -> None:
+        self._provider = reader.provider
+        self._api = reader.api
+        self._recorder = reader.recorder
+        self._rules = reader.rules
         self._repo = repo
         self._target = target
         self._memory = memory
+        self._deep = self._is_deep()
+        self._ground = Ground(
+            target.cursor,
+            reader.rules,
+            now=reader.api.now(),
+            deep=self._deep,
+            counts=reader.provider.consecutive_numbers,
+        )
         self._met: set[AttemptKey] = set()
         self._gone: list[AttemptKey] = []
         self._trouble: ProviderError | None = None
         self._failures = 0
         self._history = 0
-        self._numbers: list[int] = []
         self._container: Build | None = None
         self.rejected = 0
+        """Listed items that could not be understood."""
+
+    def _is_deep(self) -> bool:
+        """Whether this walk reads `rerun_window` again, to see what was run again."""
+        last = self._memory.deep_at
+        return (
+            self._target.cursor.since is None
+            or last is None
+            or monotonic() - last >= self._rules.max_interval
+        )
 
     async def run(self) -> Target:
-        """Poll. Raises a ProviderError or StateUnavailable; what was committed stays."""
+        """Poll; returns the target as it stands afterwards.
+
+        Raises a ProviderError or StateUnavailable; what was committed before stays.
+        """
         cursor = self._target.cursor
         began = monotonic()
-        deep = self._is_deep(began)
-        horizon = self._horizon(deep=deep)
         token, seen = cursor.resume, {cursor.resume}
-        walk = cursor.walk if token is not None else None
+        walk = cursor.walk
         builds: list[Build] = []
         ended = False
         for _ in range(_MOST_PAGES):
-            page = await self._page(token, horizon, size=_DEEP_PAGE if deep else _PAGE)
+            page = await self._page(token)
             if walk is None:
                 walk = self._api.now() - (monotonic() - began)
-            filled, reached = await self._read(page, horizon)
+            filled, reached = await self._read(page)
             builds.extend(filled)
             ended = page.next is None or reached
             if ended or self._gives_up:
                 break
             if page.next in seen:
-                await self._commit(builds, msgspec.structs.replace(cursor, resume=None, walk=None))
+                await self._commit(builds, _begun_anew(cursor))
                 raise Malformed(
                     "the list of builds repeats its cursor: it cannot be read to the end",
                     reason="bad_shape",
                 )
             token = page.next
             seen.add(token)
-            await self._commit(builds, msgspec.structs.replace(cursor, resume=token, walk=walk))
+            await self._commit(builds, replace(cursor, resume=token, walk=walk))
             builds = []
-        refreshed = await self._refresh()
-        clean = ended and not self._gives_up
-        after = self._moved(cursor, walk) if clean else self._target.cursor
-        events = self._gap(cursor) if clean else []
-        await self._commit([*builds, *refreshed], after, gone=self._gone, events=events)
-        self._tidy()
-        if clean and deep:
-            self._memory.deep_at = began
+        builds.extend(await self._refresh())
+        await self._end(builds, walk, clean=ended and not self._gives_up)
         if self._trouble is not None:
             raise self._trouble
         return self._target
+
+    async def _end(self, builds: list[Build], walk: float | None, *, clean: bool) -> None:
+        """The last commit; the cursor moves if the walk was a whole and clean one."""
+        if not clean:
+            await self._commit(builds, self._target.cursor)
+            return
+        events: list[Increment] = []
+        if self._ground.has_gap():
+            log.warning(
+                "builds have been missed: they are no longer listed",
+                extra={"account": self._target.account, "repo": self._target.repo},
+            )
+            events = [effects.count(f.GAPS, self._provider.label, self._target.account)]
+        await self._commit(builds, self._ground.after(walk), events=events)
+        if self._deep:
+            self._memory.deep_at = monotonic()
+        self._tidy()
 
     @property
     def _gives_up(self) -> bool:
         """Whether going on makes no sense; else one build's trouble stays its own."""
         trouble = self._trouble
-        return trouble is not None and (
-            trouble.account_wide or self._failures >= _MOST_FAILURES
-        )
-
-    # -- where to read
-
-    def _is_deep(self, now: float) -> bool:
-        """Whether this walk reads `rerun_window` again, to see what was run again."""
-        last = self._memory.deep_at
-        return (
-            self._target.cursor.since is None
-            or last is None
-            or now - last >= self._rules.max_interval
-        )
-
-    def _horizon(self, *, deep: bool) -> float:
-        """What is wholly older than this is known ground. Epoch seconds."""
-        cursor = self._target.cursor
-        if cursor.since is None:
-            return self._floor()
-        horizon = cursor.since - OVERLAP
-        if deep:
-            horizon = min(horizon, self._api.now() - self._rules.rerun_window)
-        return max(horizon, self._floor())
-
-    def _floor(self) -> float:
-        """What completed before this is no news. Epoch seconds."""
-        return max(self._target.cursor.floor, self._api.now() - self._rules.retention)
-
-    def _moved(self, cursor: Cursor, walk: float | None) -> Cursor:
-        high = max(self._numbers, default=None) if self._counts else None
-        if high is not None and cursor.high is not None and not self._renumbered:
-            high = max(high, cursor.high)
-        return Cursor(
-            floor=cursor.floor, since=walk, high=cursor.high if high is None else high
-        )
-
-    @property
-    def _counts(self) -> bool:
-        return self._provider.consecutive_numbers
-
-    @property
-    def _renumbered(self) -> bool:
-        """Whether the numbers have started again: the job was made anew."""
-        high = self._target.cursor.high
-        return high is not None and bool(self._numbers) and max(self._numbers) < high
-
-    def _gap(self, cursor: Cursor) -> list[Increment]:
-        """A gap, if the list ended above the highest number known."""
-        if not self._counts or cursor.high is None or not self._numbers or self._renumbered:
-            return []
-        if min(self._numbers) <= cursor.high + 1:
-            return []
-        log.warning(
-            "builds have been missed: they are no longer listed",
-            extra={
-                "account": self._target.account,
-                "repo": self._target.repo,
-                "after": cursor.high,
-                "before": min(self._numbers),
-            },
-        )
-        return [effects.count(f.GAPS, self._provider.label, self._target.account)]
+        return trouble is not None and (trouble.account_wide or self._failures >= _MOST_FAILURES)
 
     # -- pages
 
-    async def _page(self, token: str | None, horizon: float, *, size: int) -> Page:
+    async def _page(self, token: str | None) -> Page:
+        size = _DEEP_PAGE if self._deep else _PAGE
+        query = Query(since=self._ground.horizon, size=size, token=token)
         try:
-            page = await self._provider.page(
-                self._api, self._repo, Query(since=horizon, size=size, token=token)
-            )
+            page = await self._provider.page(self._api, self._repo, query)
         except ProviderError as error:
             if token is not None and not isinstance(error, TryLater):
                 # The stored page may have expired: the next poll begins from the newest again.
-                cursor = self._target.cursor
-                await self._commit([], msgspec.structs.replace(cursor, resume=None, walk=None))
+                await self._commit([], _begun_anew(self._target.cursor))
             raise
         self.rejected += page.rejected
         return page
 
-    async def _read(self, page: Page, horizon: float) -> tuple[list[Build], bool]:
+    async def _read(self, page: Page) -> tuple[list[Build], bool]:
         """The builds of a page, filled, and whether they are all known ground."""
-        self._numbers.extend(b.number for b in page.builds if b.number is not None)
+        self._ground.meet(page.builds)
         builds = [self._contained(build) for build in page.builds]
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds]
         )
-        reached = bool(builds) and all(self._is_old(build, horizon) for build in builds)
+        reached = bool(builds) and all(map(self._ground.is_old, builds))
         plain: list[Build] = []
         wanting: list[tuple[Build, Build | None]] = []
         for build in builds:
@@ -238,7 +194,7 @@ class Walk:
                     plain.append(build)
             elif not self._wants_detail(build):
                 plain.append(build)
-            elif known is not None or self._may_be_news(build):
+            elif known is not None or self._ground.may_be_news(build):
                 wanting.append((build, known))
         filled, old = await self._fill(wanting)
         return plain + filled, reached or old
@@ -249,7 +205,7 @@ class Walk:
         self._met.update(key for key in active if key.key == build.key)
 
     def _is_settled(self, build: Build, settled: set[AttemptKey]) -> bool:
-        if build.key.endswith("@") and self._renumbered:
+        if build.key.endswith("@") and self._ground.renumbered:
             return False  # the number was counted in the job's earlier life
         return AttemptKey(build.key, build.attempt) in settled
 
@@ -260,35 +216,11 @@ class Walk:
         before = self._container.jobs if self._container is not None else ()
         listed = {job.id for job in build.jobs}
         kept = tuple(j for j in before if j.status is not Status.COMPLETED and j.id not in listed)
-        self._container = msgspec.structs.replace(build, jobs=kept + build.jobs)
+        self._container = replace(build, jobs=kept + build.jobs)
         return self._container
-
-    def _is_old(self, build: Build, horizon: float) -> bool:
-        if build.only_jobs:
-            times = [t for job in build.jobs if (t := job.time) is not None]
-            return bool(build.jobs) and len(times) == len(build.jobs) and max(times) < horizon
-        if build.time is not None:
-            return build.time < horizon
-        return self._is_below_high(build)
-
-    def _is_below_high(self, build: Build) -> bool:
-        """Whether a whole walk has met this number; tells where no time does."""
-        high = self._target.cursor.high
-        return (
-            self._counts
-            and not self._renumbered
-            and build.number is not None
-            and high is not None
-            and build.number <= high
-        )
 
     def _wants_detail(self, build: Build) -> bool:
         return not build.only_jobs and (build.partial or self._provider.jobs)
-
-    def _may_be_news(self, build: Build) -> bool:
-        if build.time is not None:
-            return build.time >= self._floor()
-        return not self._is_below_high(build)
 
     def _known(self, build: Build) -> Build | None:
         """The unfinished build that this is, as an earlier poll knew it."""
@@ -316,14 +248,11 @@ class Walk:
             for (build, known), detailed in zip(part, done, strict=True):
                 if detailed is not None:
                     filled.append(detailed)
-                    is_history = detailed.time is not None and detailed.time < self._floor()
-                    self._history = self._history + 1 if is_history else 0
+                    self._history = self._history + 1 if self._ground.is_history(detailed) else 0
                     if known is not None and known.key != detailed.key:
                         self._gone.append(AttemptKey(known.key, known.attempt))
                 elif known is None and not self._gives_up:
-                    filled.append(
-                        msgspec.structs.replace(build, status=Status.IN_PROGRESS, partial=True)
-                    )
+                    filled.append(replace(build, status=Status.IN_PROGRESS, partial=True))
             if self._history >= _HISTORY:
                 return filled, True
         return filled, False
@@ -395,13 +324,14 @@ class Walk:
         return done
 
     async def _commit(
-        self,
-        builds: Iterable[Build],
-        cursor: Cursor,
-        *,
-        gone: Iterable[AttemptKey] = (),
-        events: Iterable[Increment] = (),
+        self, builds: Iterable[Build], cursor: Cursor, *, events: Iterable[Increment] = ()
     ) -> None:
+        gone, self._gone = self._gone, []
         self._target = await self._recorder.record(
             self._target, builds, cursor=cursor, gone=gone, events=events
         )
+
+
+def _begun_anew(cursor: Cursor) -> Cursor:
+    """The cursor without the page where a walk was to go on."""
+    return replace(cursor, resume=None, walk=None)

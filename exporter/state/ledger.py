@@ -35,48 +35,31 @@ _build = msgspec.msgpack.Decoder(Build).decode
 _cursor = msgspec.msgpack.Decoder(Cursor).decode
 
 
-def open_ledger(
-    url: str,
-    *,
-    retention: float,
-    lookback: float,
-    on_corrupt: Literal["fail", "quarantine"],
-    quiet: bool = True,
-    now: float | None = None,
-) -> SqliteLedger:
-    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`. Spans in seconds.
+class Terms(msgspec.Struct, frozen=True):
+    """How long the ledger remembers, and what it takes for history. Spans in seconds."""
 
-    `quiet=False` counts history even where an earlier state was lost or is not kept.
-    """
-    now = time.time() if now is None else now
+    retention: float
+    lookback: float
+    quiet: bool = True
+    """Whether history is left uncounted where an earlier state was lost or is not kept."""
+
+
+def open_ledger(
+    url: str, terms: Terms, *, on_corrupt: Literal["fail", "quarantine"] = "fail"
+) -> SqliteLedger:
+    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`."""
     path = None if url == "memory:" else Path(url.removeprefix("sqlite:///"))
-    connection = sqlite.connect(path, on_corrupt=on_corrupt, now=now)
-    return SqliteLedger(
-        connection,
-        retention=retention,
-        lookback=lookback,
-        volatile=path is None,
-        quiet=quiet,
-    )
+    connection = sqlite.connect(path, on_corrupt=on_corrupt, now=time.time())
+    return SqliteLedger(connection, terms, volatile=path is None)
 
 
 class SqliteLedger:
     """A ledger in one SQLite file that nobody else may use meanwhile."""
 
-    def __init__(
-        self,
-        connection: sqlite3.Connection,
-        *,
-        retention: float,
-        lookback: float,
-        volatile: bool,
-        quiet: bool,
-    ) -> None:
+    def __init__(self, connection: sqlite3.Connection, terms: Terms, *, volatile: bool) -> None:
+        self.terms = terms
         self._db = connection
-        self.retention = retention
-        self.lookback = lookback
         self._volatile = volatile
-        self._quiet = quiet
         self._accounts: dict[str, int] = dict(
             connection.execute("SELECT name, id FROM account").fetchall()
         )
@@ -161,10 +144,12 @@ class SqliteLedger:
 
     def is_quiet(self, first_poll: float) -> bool:
         """Whether history read now may have been counted by a state that was lost."""
-        if not self._quiet:
+        if not self.terms.quiet:
             return False
         lost_at = self.meta("quarantined_at")
-        return self._volatile or (lost_at is not None and first_poll - self.lookback < lost_at)
+        return self._volatile or (
+            lost_at is not None and first_poll - self.terms.lookback < lost_at
+        )
 
     def meta(self, key: str) -> float | None:
         """A number kept under a name; None if there is none."""
@@ -187,7 +172,7 @@ class SqliteTransaction:
             "SELECT id, cursor, quiet FROM target WHERE account = ? AND repo = ?", (number, repo)
         ).fetchone()
         if row is None:
-            quiet = self._ledger.is_quiet(cursor.floor + self._ledger.lookback)
+            quiet = self._ledger.is_quiet(cursor.floor + self._ledger.terms.lookback)
             row = self._db.execute(
                 "INSERT INTO target (account, repo, cursor, quiet) VALUES (?, ?, ?, ?)"
                 " RETURNING id, cursor, quiet",
@@ -200,7 +185,7 @@ class SqliteTransaction:
     def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
         floor = max(
             target.cursor.floor,
-            now - self._ledger.retention,
+            now - self._ledger.terms.retention,
             self._ledger.meta("pruned_to") or 0.0,
         )
         account = self._ledger.account_id(target.account)
@@ -266,7 +251,7 @@ class SqliteTransaction:
         return row is None
 
     def prune(self, *, now: float) -> None:
-        before = now - self._ledger.retention
+        before = now - self._ledger.terms.retention
         self._db.execute("DELETE FROM attempt WHERE listed < ?", (before,))
         self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
         self._db.execute(

@@ -76,9 +76,7 @@ def connect(
             extra={"file": str(path), "aside": str(aside), "damage": damage},
         )
         connection = _create(_open(path))
-        connection.execute(
-            "INSERT INTO cicd_exporter_meta VALUES ('quarantined_at', ?)", (now,)
-        )
+        connection.execute("INSERT INTO cicd_exporter_meta VALUES ('quarantined_at', ?)", (now,))
         return connection
     except sqlite3.OperationalError as error:
         if "locked" in str(error):

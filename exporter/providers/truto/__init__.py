@@ -125,7 +125,7 @@ class Truto(Provider):
         found: dict[str, Repo] = {}
         for place in await self._client(api).places(how.resource, how.scope(pattern)):
             entry = how.entry(pattern, place)
-            if _is_active(place) and not self._excludes(entry):
+            if entry is not None and _is_active(place) and not self._excludes(entry):
                 branch = text(place.default_branch)
                 found[entry] = Repo(entry, branch and branch.removeprefix("refs/heads/"))
         return list(found.values())
@@ -150,20 +150,23 @@ class Truto(Provider):
         return Page(kept, listing.next, listing.rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
-        """The gaps of the list item, from the single build and then from the jobs."""
+        """The gaps of the list item, from the single build and then from the jobs.
+
+        Where nothing tells even whether it has completed, the build stays partial.
+        """
         if build.only_jobs:
             return build
         client = self._client(api)
         if build.partial and not self._how.judged_by_jobs:
             build = await self._with_single(client, repo, build)
         if not self._needs_jobs(build):
-            return replace(build, partial=False)
+            return build
         try:
             jobs = await self._jobs(client, repo, build, known)
         except (Gone, Refused) as error:
             if error.account_wide:
                 raise
-            return replace(build, partial=False)
+            return build
         return self._with_jobs(build, jobs)
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
@@ -201,6 +204,7 @@ class Truto(Provider):
         anything to a completed one is documented nowhere, so the memo decides.
         """
         completed = build.status is Status.COMPLETED
+        build = replace(build, partial=not completed)
         if completed and not self._memo.is_worthwhile():
             return build
         try:
@@ -212,7 +216,7 @@ class Truto(Provider):
                 self._memo.heard(nothing=True)
             return build
         if not completed:
-            return inherited(single, build, repo.entry)
+            return replace(inherited(single, build, repo.entry), partial=False)
         fuller = joined(build, single)
         self._memo.heard(nothing=fuller == build)
         return fuller

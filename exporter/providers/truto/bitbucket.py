@@ -11,8 +11,8 @@ from exporter.providers.truto.integration import (
     Discovery,
     Entry,
     Integration,
-    name_of,
     named,
+    owned,
     owner_of,
 )
 from exporter.providers.truto.payload import Run, at, text
@@ -73,7 +73,7 @@ INTEGRATION = Integration(
     discovery=Discovery(
         "repos",
         scope=lambda pattern: {"workspace_id": owner_of(pattern)},
-        entry=lambda pattern, repo: f"{owner_of(pattern)}/{name_of(repo)}",
+        entry=owned,
     ),
 )
 """Builds page: no start, end or conclusion. The raw pipeline has the last two; the start

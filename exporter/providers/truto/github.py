@@ -11,8 +11,8 @@ from exporter.providers.truto.integration import (
     Discovery,
     Entry,
     Integration,
-    name_of,
     named,
+    owned,
     owner_of,
 )
 from exporter.providers.truto.payload import Run, at, text
@@ -52,7 +52,7 @@ INTEGRATION = Integration(
     discovery=Discovery(
         "repos",
         scope=lambda pattern: {"owner": owner_of(pattern)},
-        entry=lambda pattern, repo: f"{owner_of(pattern)}/{name_of(repo)}",
+        entry=owned,
     ),
 )
 """Builds page: `owner` and `repo_id`, both bare slugs, are required; nothing is missing

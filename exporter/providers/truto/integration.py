@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import msgspec
 
@@ -68,8 +69,8 @@ class Discovery(msgspec.Struct, frozen=True):
     """`repos`, `workspaces` or `workflow`, as the API's path has it."""
     scope: Callable[[str], dict[str, str]]
     """Query parameters, from the pattern."""
-    entry: Callable[[str, Place], str]
-    """The entry of a found place, from the pattern."""
+    entry: Callable[[str, Place], str | None]
+    """The entry of a found place, from the pattern; None if it is no match after all."""
 
 
 def owner_of(pattern: str) -> str:
@@ -83,10 +84,23 @@ def everything(pattern: str) -> dict[str, str]:
     return {}
 
 
-def name_of(place: Place) -> str:
-    """The bare name of a repo: the raw slug, else its name without owner, else its id."""
-    slug = text(at(place.remote_data, "slug"))
-    return slug or (text(place.name) or place.native_id).rpartition("/")[2]
+def owned(pattern: str, place: Place) -> str | None:
+    """The entry of an owner's repo: `acme/shop` for `acme/*`.
+
+    Its last part is the raw slug, else the name, else the id. A filter that a system
+    does not support is ignored in silence, so a repo that says its full name and is
+    another owner's is no match.
+    """
+    owner = owner_of(pattern)
+    name = text(place.name) or place.native_id
+    full = text(at(place.remote_data, "full_name")) or name
+    if "/" in full:
+        raw = map(partial(at, place.remote_data), ("workspace.slug", "workspace.uuid"))
+        owners = {owner_of(full), text(place.owner), *map(text, raw)}
+        if owner.casefold() not in {o.casefold() for o in owners if o is not None}:
+            return None
+    slug = text(at(place.remote_data, "slug")) or name.rpartition("/")[2]
+    return f"{owner}/{slug}"
 
 
 def id_of(pattern: str, place: Place) -> str:

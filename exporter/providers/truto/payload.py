@@ -63,6 +63,7 @@ class Place(msgspec.Struct, kw_only=True):
 
     id: str | int
     name: Any = None
+    owner: Any = None
     status: Any = None
     default_branch: Any = None
     remote_data: Any = None
@@ -120,15 +121,21 @@ def listing(envelope: Envelope, into: type[T]) -> Listing[T]:
     if raws is None:
         raise Malformed("the answer has no `result` list", reason="bad_shape")
     decoder = msgspec.json.Decoder(into)
-    items: list[T] = []
-    for raw in raws:
-        try:
-            items.append(decoder.decode(raw))
-        except (msgspec.DecodeError, RecursionError):
-            continue
+    items = [item for raw in raws if (item := _decoded(raw, decoder)) is not None]
     cursor = envelope.next_cursor
     following = None if cursor is None or cursor == "" else str(cursor)
     return Listing(items, following, rejected=len(raws) - len(items))
+
+
+def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """An item, or None. Bytes that are no UTF-8 (a commit's title) do not spoil it."""
+    try:
+        return decoder.decode(raw)
+    except UnicodeDecodeError:
+        repaired = msgspec.Raw(bytes(raw).decode("utf-8", "replace").encode())
+        return _decoded(repaired, decoder)
+    except (msgspec.DecodeError, RecursionError):
+        return None
 
 
 def at(remote: Any, path: str) -> Any:
