@@ -22,7 +22,7 @@ from exporter import __version__
 from exporter.errors import Reason
 from exporter.http import ApiStats
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, is_pipeline_series, sample_count
+from exporter.metrics.book import Book, sample_count
 from exporter.metrics.families import Buckets, Family
 from exporter.record import Labels, Vector
 

@@ -29,6 +29,7 @@ import msgspec
 
 from exporter import times
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.payload import decoded
 
 T = TypeVar("T")
 
@@ -293,7 +294,7 @@ def decode(reply: Reply, into: type[T]) -> T:
     """
     problem: ProviderError
     try:
-        value: T = _decoder(cast("Any", into)).decode(reply.body.removeprefix(_BOM))
+        value: T = decoded(reply.body.removeprefix(_BOM), _decoder(cast("Any", into)))
     except msgspec.ValidationError as error:
         text = f"the answer is not as the API promises: {error}"
         words = said(reply)

@@ -402,7 +402,6 @@ class Item(msgspec.Struct):
         (b'{"n":NaN}', "bad_json"),
         (b'{"n":1,"more":Infinity}', "bad_json"),
         (b'{"n":1,"text":"\xff"}', "bad_json"),
-        (b'{"n":1,"text":"\\ud800"}', "bad_json"),
         (b'{"n":1,"more":' + b"[" * 200_000, "bad_json"),
         ('{"n":1}'.encode("utf-16"), "bad_json"),
         (b"null", "bad_shape"),

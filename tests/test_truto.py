@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from exporter import words as w
 from exporter.demo import EmulatorThread, JobRun, Run, World, told_conclusion, told_trigger
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.globs import matches
@@ -20,7 +21,6 @@ from exporter.http import Api
 from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.truto import INTEGRATIONS, Truto, payload
-from exporter.providers.truto import words as w
 from exporter.providers.truto.payload import Envelope, listing
 from exporter.times import instant
 

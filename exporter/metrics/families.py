@@ -31,6 +31,8 @@ class Family(msgspec.Struct, frozen=True):
     """Whether its values survive a restart; the others start with the process."""
     buckets: Literal["duration", "queue", "poll"] | None = None
     """Which configured bounds a histogram has."""
+    otel: str = ""
+    """The OpenTelemetry metric that says the same, where there is one."""
 
 
 BUILDS = Family(
@@ -47,6 +49,7 @@ BUILD_DURATION = Family(
     "Time from start to completion of build attempts.",
     persistent=True,
     buckets="duration",
+    otel="cicd.pipeline.run.duration (state executing)",
 )
 BUILD_QUEUE = Family(
     "cicd_build_queue_seconds",
@@ -55,6 +58,7 @@ BUILD_QUEUE = Family(
     "Time from creation to start of builds, first attempts only.",
     persistent=True,
     buckets="queue",
+    otel="cicd.pipeline.run.duration (state pending)",
 )
 RETRIES = Family(
     "cicd_build_retries_total",
@@ -68,42 +72,50 @@ ACTIVE = Family(
     "gauge",
     (*PIPELINE, "status"),
     "Builds that are not completed, by status, as of the last poll.",
+    persistent=True,
+    otel="cicd.pipeline.run.active",
 )
 OLDEST_ACTIVE = Family(
     "cicd_builds_oldest_active_timestamp_seconds",
     "gauge",
     (*PIPELINE, "status"),
     "Creation (else start) time of the oldest build that is not completed.",
+    persistent=True,
 )
 LAST_CONCLUSION = Family(
     "cicd_build_last_conclusion",
     "gauge",
     (*PIPELINE, "conclusion"),
     "1 on the conclusion of the latest completed build, 0 on the others.",
+    persistent=True,
 )
 LAST_DURATION = Family(
     "cicd_build_last_duration_seconds",
     "gauge",
     PIPELINE,
     "Duration of the latest completed build that has one.",
+    persistent=True,
 )
 LAST_COMPLETED = Family(
     "cicd_build_last_completed_timestamp_seconds",
     "gauge",
     PIPELINE,
     "When the latest completed build completed.",
+    persistent=True,
 )
 LAST_PASSED = Family(
     "cicd_build_last_passed_timestamp_seconds",
     "gauge",
     PIPELINE,
     "When the latest passed build completed.",
+    persistent=True,
 )
 STREAK = Family(
     "cicd_build_consecutive_failures",
     "gauge",
     PIPELINE,
     "Builds that ended in failed, timeout or error since the last passed one.",
+    persistent=True,
 )
 JOBS = Family(
     "cicd_jobs_total",
@@ -133,6 +145,7 @@ JOBS_ACTIVE = Family(
     "gauge",
     (*PIPELINE, "job_name", "status"),
     "Jobs of active builds that are not completed, by status, as of the last poll.",
+    persistent=True,
 )
 
 BUILD_INFO = Family(
@@ -177,6 +190,7 @@ API_ERRORS = Family(
     "counter",
     (*_ACCOUNT, "reason"),
     "Failed requests, by reason.",
+    otel="cicd.system.errors",
 )
 BUDGET_EXHAUSTED = Family(
     "cicd_exporter_budget_exhausted",

@@ -16,6 +16,7 @@ from exporter.errors import Gone, Malformed, Refused
 from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Job, Status
+from exporter.payload import at, text
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.providers.truto import (
     azuredevops,
@@ -30,7 +31,7 @@ from exporter.providers.truto import (
 from exporter.providers.truto.client import Client
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.memo import Memo
-from exporter.providers.truto.payload import Place, at, text
+from exporter.providers.truto.payload import Place
 from exporter.providers.truto.reading import (
     Jobs,
     begins,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build
-from exporter.providers.truto import words
+from exporter.payload import at, text
+from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -15,7 +16,8 @@ from exporter.providers.truto.integration import (
     id_of,
     named,
 )
-from exporter.providers.truto.payload import Run, at, text
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.words import unified
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -49,7 +51,7 @@ def _repos(item: Run) -> list[str]:
 INTEGRATION = Integration(
     label="azure_devops",
     entry=Entry("workspace_id or workspace_id/repo", r"[^/]+(/.*[^/])?", wildcard="*", nested=True),
-    words=words.unified(words.AZURE_DEVOPS),
+    words=unified(native.WORDS),
     builds=named("workspace_id", "repo"),
     jobs=named("workspace_id", "repo", build=BUILD),
     remote={

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref
-from exporter.providers.truto import words
+from exporter.payload import at, text
+from exporter.providers import bitbucket as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -15,7 +16,8 @@ from exporter.providers.truto.integration import (
     owned,
     owner_of,
 )
-from exporter.providers.truto.payload import Run, at, text
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.words import unified
 
 _SECTIONS = {
     "default": "default",
@@ -47,7 +49,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 INTEGRATION = Integration(
     label="bitbucket",
     entry=Entry("workspace_id/repo", r"[^/]+/[^/]+", wildcard="workspace_id/*"),
-    words=words.unified(words.BITBUCKET),
+    words=unified(native.WORDS),
     builds=named("workspace_id", "repo"),
     jobs=named("workspace_id", "repo", build=BUILD),
     job=named("workspace_id", "repo", build=("build",)),

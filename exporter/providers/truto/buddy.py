@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from exporter.providers.truto import words
+from exporter.providers import buddy as native
 from exporter.providers.truto.integration import Entry, Integration, named
+from exporter.providers.truto.words import unified
 
 INTEGRATION = Integration(
     label="buddy",
     entry=Entry("workspace/project/workflow", r"[^/]+/[^/]+/[^/]+"),
-    words=words.unified(words.BUDDY),
+    words=unified(native.WORDS),
     jobs=named("workspace", "project repo", "workflow"),
     job=named("workspace", "project", "workflow"),
     job_remote={

@@ -7,9 +7,11 @@ import re
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref, Status
-from exporter.providers.truto import words
+from exporter.payload import at, text
+from exporter.providers import circleci as native
 from exporter.providers.truto.integration import BUILD, Entry, Integration, named
-from exporter.providers.truto.payload import Run, at, text
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.words import unified
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -41,7 +43,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 INTEGRATION = Integration(
     label="circleci",
     entry=Entry("vcs/org/repo", r"[^/]+/[^/]+/[^/]+"),
-    words=words.unified(words.CIRCLECI),
+    words=unified(native.WORDS),
     builds=named("repo_id"),
     jobs=named("project_slug repo_id", build=BUILD),
     job=named("project_slug"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref, Status
-from exporter.providers.truto import words
+from exporter.payload import at, text
+from exporter.providers import github as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -15,7 +16,8 @@ from exporter.providers.truto.integration import (
     owned,
     owner_of,
 )
-from exporter.providers.truto.payload import Run, at, text
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.words import unified
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -43,7 +45,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 INTEGRATION = Integration(
     label="github",
     entry=Entry("owner/name", r"[^/]+/[^/]+", wildcard="owner/*"),
-    words=words.unified(words.GITHUB),
+    words=unified(native.WORDS),
     builds=named("owner", "repo_id"),
     jobs=named("owner", "repo_id", build=BUILD),
     job=named("owner", "repo_id"),

@@ -9,8 +9,9 @@ import msgspec
 
 from exporter.errors import ProviderError, Refused
 from exporter.http import Api
+from exporter.payload import text
 from exporter.providers.truto.client import pages
-from exporter.providers.truto.payload import Account, Capabilities, text
+from exporter.providers.truto.payload import Account, Capabilities
 
 T = TypeVar("T")
 

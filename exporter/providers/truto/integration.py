@@ -9,8 +9,9 @@ from functools import partial
 import msgspec
 
 from exporter.model import Build
-from exporter.providers.truto.payload import Place, Run, at, text
-from exporter.providers.truto.words import Words
+from exporter.payload import at, text
+from exporter.providers.truto.payload import Place, Run
+from exporter.words import Words
 
 Scope = Callable[[str, str], dict[str, str]]
 """Query parameters of a call, from a `repos` entry and a build's id."""

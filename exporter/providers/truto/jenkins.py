@@ -8,7 +8,8 @@ from typing import Any
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref, Status
-from exporter.providers.truto import words
+from exporter.payload import at, moment, text, whole
+from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
     Discovery,
     Entry,
@@ -17,7 +18,8 @@ from exporter.providers.truto.integration import (
     id_of,
     named,
 )
-from exporter.providers.truto.payload import Run, at, look, moment, text, whole
+from exporter.providers.truto.payload import Run, look
+from exporter.providers.truto.words import unified
 
 _REMOTE = {
     "number": "number",
@@ -93,7 +95,7 @@ def _list(value: Any) -> list[Any]:
 INTEGRATION = Integration(
     label="jenkins",
     entry=Entry("workflow_id", r".+", wildcard="*"),
-    words=words.unified(words.JENKINS),
+    words=unified(native.WORDS),
     builds=named("workflow_id"),
     remote=_REMOTE,
     refine=_refine,

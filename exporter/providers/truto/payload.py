@@ -14,12 +14,9 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from exporter.errors import Malformed
-from exporter.times import instant
+from exporter.payload import at, each, moment, whole
 
 T = TypeVar("T")
-
-_LONGEST_WORD = 100
-_LARGEST = 2**53  # what JSON numbers are exact to
 
 Scalar = str | int | float | None
 
@@ -120,61 +117,10 @@ def listing(envelope: Envelope, into: type[T]) -> Listing[T]:
     raws = envelope.results if envelope.result is None else envelope.result
     if raws is None:
         raise Malformed("the answer has no `result` list", reason="bad_shape")
-    decoder = msgspec.json.Decoder(into)
-    items = [item for raw in raws if (item := _decoded(raw, decoder)) is not None]
+    items, rejected = each(raws, into)
     cursor = envelope.next_cursor
     following = None if cursor is None or cursor == "" else str(cursor)
-    return Listing(items, following, rejected=len(raws) - len(items))
-
-
-def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """An item, or None. Bytes that are no UTF-8 (a commit's title) do not spoil it."""
-    try:
-        return decoder.decode(raw)
-    except UnicodeDecodeError:
-        repaired = msgspec.Raw(bytes(raw).decode("utf-8", "replace").encode())
-        return _decoded(repaired, decoder)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-
-
-def at(remote: Any, path: str) -> Any:
-    """What `remote` holds at a dotted path, or None."""
-    for part in path.split("."):
-        if not isinstance(remote, dict):
-            return None
-        remote = remote.get(part)
-    return remote
-
-
-def text(value: Any) -> str | None:
-    """A name or an id: text, or a number in its own spelling. Empty means None."""
-    if isinstance(value, bool) or not isinstance(value, str | int):
-        return None
-    return str(value).strip() or None
-
-
-def word(value: Any) -> str | None:
-    """A word to look up: lower case, and of bearable length. Booleans are words too."""
-    spelled = str(value) if isinstance(value, bool) else text(value)
-    return None if spelled is None else spelled.lower()[:_LONGEST_WORD]
-
-
-def whole(value: Any) -> int | None:
-    """A whole number, also as digits; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        number = int(value)
-    except (ValueError, OverflowError):
-        return None
-    exact = isinstance(value, str) or number == value
-    return number if exact and abs(number) < _LARGEST else None
-
-
-def moment(value: Any) -> float | None:
-    """Epoch seconds of a time as this API or a provider behind it writes it."""
-    return instant(value) if isinstance(value, str | int | float) else None
+    return Listing(items, following, rejected=rejected)
 
 
 def look(item: Run, field: str, paths: Mapping[str, str]) -> Any:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
+from exporter.payload import at, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.truto.integration import Integration
-from exporter.providers.truto.payload import Run, at, look, text, when, whole, word
-from exporter.providers.truto.words import standing, trigger
+from exporter.providers.truto.payload import Run, look, when
+from exporter.words import standing, trigger
 
 _WORST_FIRST = ("failed", "timeout", "error", "cancelled", "partial", "passed")
 _PULL_REQUEST = ("refs/pull/", "refs/pull-requests/")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref
-from exporter.providers.truto import words
+from exporter.payload import at
+from exporter.providers import travis as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -15,7 +16,8 @@ from exporter.providers.truto.integration import (
     id_of,
     named,
 )
-from exporter.providers.truto.payload import Run, at
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.words import unified
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -27,7 +29,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 INTEGRATION = Integration(
     label="travis",
     entry=Entry("repo_id", r".+", wildcard="*"),
-    words=words.unified(words.TRAVIS),
+    words=unified(native.WORDS),
     builds=named("repo_id"),
     jobs=named("repo_id", build=BUILD),
     job=named(),

@@ -1,0 +1,94 @@
+"""Reading answers with forgiveness: one odd item spoils no page, one odd field no item."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from exporter.times import instant
+
+T = TypeVar("T")
+
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
+    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
+    rb"|\\."
+)
+_LONGEST_WORD = 100
+_LARGEST = 2**53  # what JSON numbers are exact to
+
+
+def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """JSON, with a replacement character for each half of a surrogate pair in it.
+
+    Some APIs cut titles in the middle of an emoji; no strict parser takes what is left.
+    Raises what the decoder raises.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.DecodeError:
+        mended = _ESCAPES.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
+        if mended == body:
+            raise
+        return decoder.decode(mended)
+
+
+def each(raws: Iterable[msgspec.Raw], into: type[T]) -> tuple[list[T], int]:
+    """The items, each decoded on its own, and how many could not be understood."""
+    decoder = msgspec.json.Decoder(into)
+    decoded = [_decoded(raw, decoder) for raw in raws]
+    items = [item for item in decoded if item is not None]
+    return items, len(decoded) - len(items)
+
+
+def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
+    """An item, or None. Bytes that are no UTF-8 (a commit's title) do not spoil it."""
+    try:
+        return decoder.decode(raw)
+    except UnicodeDecodeError:
+        repaired = msgspec.Raw(bytes(raw).decode("utf-8", "replace").encode())
+        return _decoded(repaired, decoder)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def at(remote: Any, path: str) -> Any:
+    """What `remote` holds at a dotted path, or None."""
+    for part in path.split("."):
+        if not isinstance(remote, dict):
+            return None
+        remote = remote.get(part)
+    return remote
+
+
+def text(value: Any) -> str | None:
+    """A name or an id: text, or a number in its own spelling. Empty means None."""
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return None
+    return str(value).strip() or None
+
+
+def word(value: Any) -> str | None:
+    """A word to look up: lower case, and of bearable length. Booleans are words too."""
+    spelled = str(value) if isinstance(value, bool) else text(value)
+    return None if spelled is None else spelled.lower()[:_LONGEST_WORD]
+
+
+def whole(value: Any) -> int | None:
+    """A whole number, also as digits; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return None
+    try:
+        number = int(value)
+    except (ValueError, OverflowError):
+        return None
+    exact = isinstance(value, str) or number == value
+    return number if exact and abs(number) < _LARGEST else None
+
+
+def moment(value: Any) -> float | None:
+    """Epoch seconds of a time as this API or a provider behind it writes it."""
+    return instant(value) if isinstance(value, str | int | float) else None

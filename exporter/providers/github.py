@@ -1,0 +1,47 @@
+"""GitHub Actions."""
+
+from __future__ import annotations
+
+from exporter.model import Status
+from exporter.words import Words, own, rows
+
+WORDS = Words(
+    status=rows(
+        {
+            Status.QUEUED: "queued requested pending",  # pending: held by a concurrency group
+            Status.WAITING: "waiting",  # a deployment protection rule
+            Status.IN_PROGRESS: "in_progress",
+            Status.COMPLETED: "completed",
+        }
+    ),
+    conclusion=rows(
+        {
+            "passed": "success",
+            "failed": "failure",
+            "timeout": "timed_out",
+            "cancelled": "cancelled",
+            "skipped": "skipped",
+            "error": "startup_failure",
+        }
+    )
+    | own("neutral stale"),
+    # A completed run of a fork's pull request that somebody must approve.
+    holds=frozenset({"action_required"}),
+    trigger=rows(
+        {
+            "push": "push",
+            "merge_request": "pull_request pull_request_target pull_request_review"
+            " pull_request_review_comment merge_group",
+            "cron": "schedule",
+            "web": "workflow_dispatch",  # the button and the API look alike
+            "api": "repository_dispatch",
+        }
+    )
+    | own(
+        "workflow_run workflow_call dynamic release create delete deployment deployment_status"
+        " check_run check_suite status issues issue_comment discussion discussion_comment fork"
+        " gollum label milestone page_build project project_card project_column public"
+        " registry_package watch branch_protection_rule"
+    ),
+)
+"""REST API, workflow runs and jobs; "Events that trigger workflows"."""

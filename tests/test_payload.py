@@ -1,0 +1,50 @@
+"""Answers are read with forgiveness where that loses nothing."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.payload import decoded, each
+
+_ANY: msgspec.json.Decoder[object] = msgspec.json.Decoder()
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (rb'"\ud800"', "\ufffd"),
+        (rb'"\udc00x\uD83D"', "\ufffdx\ufffd"),
+        (rb'"\ud83d\ude00"', "\U0001f600"),
+        (rb'"\ud800\ud83d\ude00"', "\ufffd\U0001f600"),
+        (rb'"\\ud800"', r"\ud800"),
+    ],
+)
+def test_half_a_surrogate_pair_is_replaced_and_spoils_nothing(body: bytes, value: str) -> None:
+    assert decoded(body, _ANY) == value
+
+
+@given(st.text(st.characters(), max_size=20))
+def test_sound_json_is_read_as_it_is(text: str) -> None:
+    assert decoded(json.dumps(text).encode(), _ANY) == text
+
+
+@given(st.binary(max_size=40))
+def test_only_decoding_errors_come_of_garbage(body: bytes) -> None:
+    try:
+        decoded(body, _ANY)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+
+
+def test_an_odd_item_is_rejected_and_the_others_are_kept() -> None:
+    class Item(msgspec.Struct):
+        id: int
+
+    raws = [msgspec.Raw(raw) for raw in (b'{"id":1}', b'{"id":"x"}', b"7", b'{"id":2,"x":"\xff"}')]
+
+    assert each(raws, Item) == ([Item(1), Item(2)], 2)
