@@ -82,6 +82,8 @@ class Change(msgspec.Struct, frozen=True):
     deltas: tuple[Delta, ...] = ()
     pipelines: tuple[tuple[Labels, bytes], ...] = ()
     """Facts of each changed pipeline, as `metrics` encodes them."""
+    dropped: tuple[str, ...] = ()
+    """The family of each increment that the series limit folded or refused."""
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):

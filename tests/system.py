@@ -75,7 +75,8 @@ def configure(folder: Path, accounts: list[Any], **sections: Mapping[str, Any]) 
 
 def series(name: str, labels: Mapping[str, str]) -> str:
     """A series as text, with its labels in alphabetical order."""
-    return f"{name}{{{','.join(f'{k}={v!r}' for k, v in sorted(labels.items()))}}}"
+    told = ",".join(f'{label}="{value}"' for label, value in sorted(labels.items()))
+    return f"{name}{{{told}}}"
 
 
 class Exposition:

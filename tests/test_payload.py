@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import msgspec
@@ -28,17 +29,15 @@ def test_half_a_surrogate_pair_is_replaced_and_spoils_nothing(body: bytes, value
     assert decoded(body, _ANY) == value
 
 
-@given(st.text(st.characters(), max_size=20))
+@given(st.text(max_size=20))
 def test_sound_json_is_read_as_it_is(text: str) -> None:
     assert decoded(json.dumps(text).encode(), _ANY) == text
 
 
 @given(st.binary(max_size=40))
 def test_only_decoding_errors_come_of_garbage(body: bytes) -> None:
-    try:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeDecodeError):
         decoded(body, _ANY)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        pass
 
 
 def test_an_odd_item_is_rejected_and_the_others_are_kept() -> None:

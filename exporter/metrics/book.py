@@ -9,17 +9,21 @@ A series that was never shown before is held at 0 for a while (`zero_hold`), bec
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from time import monotonic
 
 import msgspec
 
 from exporter.metrics import families as f
+from exporter.metrics import gauges
 from exporter.metrics.facts import Facts
 from exporter.metrics.families import Buckets
-from exporter.metrics.labels import clean, pipeline
-from exporter.model import CONCLUSIONS, Build, Status
+from exporter.metrics.gauges import Sample
+from exporter.metrics.labels import pipeline
+from exporter.model import OTHER, Build
 from exporter.record import (
     AttemptKey,
     Change,
@@ -27,18 +31,18 @@ from exporter.record import (
     Labels,
     Loaded,
     SeriesKey,
+    StoredSeries,
     Target,
     Vector,
     Verdict,
 )
 
+log = logging.getLogger(__name__)
+
 _decode = msgspec.msgpack.Decoder(Facts).decode
 
-Sample = tuple[str, Labels, float]
-"""Family name, label values, value."""
-
-RESERVED_PER_PIPELINE = len(CONCLUSIONS) + 1 + 4 + 2 * 3
-"""Gauge samples that a pipeline may have: conclusions, the four others, two by status."""
+_MOST_RESERVED = 1000
+"""Samples at most that are kept free for the accounts' `other` counters."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -69,7 +73,7 @@ class Pipeline(msgspec.Struct):
     target: int
     shown_since: float | None
     """Monotonic seconds; None while its repo's first walk goes on."""
-    series: set[SeriesKey] = msgspec.field(default_factory=set)
+    series: dict[SeriesKey, Series] = {}
 
 
 class Book:
@@ -91,12 +95,19 @@ class Book:
         self.pipelines: dict[Labels, Pipeline] = {}
         self.targets: dict[int, Target] = {}
         self.active: dict[int, dict[AttemptKey, Build]] = {}
-        self.dropped: dict[str, int] = {}
+        self.hidden: set[Labels] = set()
+        """Pipelines that the state knows and a lowered `series_limit` has no room for."""
+        self.dropped: Counter[str] = Counter()
+        """Increments folded or refused because of the limit, by family."""
         self._providers = labels_of
         self._clock = clock
         self._zero_hold = rules.zero_hold if hold else 0.0
         self._scraped = -math.inf
         self._samples = 0
+        self._reserve = min(rules.series_limit // 10, _MOST_RESERVED)
+        self._others: dict[SeriesKey, Series] = {}
+        """Series that are not of a pipeline."""
+        self._unshown: dict[int, list[Pipeline]] = {}
 
     # -- start ---------------------------------------------------------------------
 
@@ -104,10 +115,29 @@ class Book:
         """Take over what the ledger remembers."""
         now = self._clock()
         self.targets = {target.id: target for target in loaded.targets}
-        for target, labels, blob in loaded.pipelines:
-            self._remember(labels, blob, self.targets[target], now)
+        rows: dict[Labels, list[StoredSeries]] = {}
         for row in loaded.series:
-            self._insert(row.series, Series(row.vector, now, row.held, row.opened))
+            if is_pipeline_series(row.series):
+                rows.setdefault(pipeline_of(row.series), []).append(row)
+            else:
+                self._insert(row.series, Series(row.vector, now, row.held, row.opened))
+        known = [(t, labels, _decode(blob)) for t, labels, blob in loaded.pipelines]
+        known.sort(key=lambda row: (is_catch_all(row[1]), row[2].touched), reverse=True)
+        for target, labels, facts in known:
+            own = rows.get(labels, [])
+            samples = gauges.room_for(facts) + sum(sample_count(row.vector) for row in own)
+            if self._samples + samples > self.rules.series_limit:
+                self.hidden.add(labels)
+                continue
+            self._remember(labels, facts, self.targets[target], now)
+            for row in own:
+                self._insert(row.series, Series(row.vector, now, row.held, row.opened))
+        if self.hidden:
+            log.warning(
+                "metrics.series_limit is lower than what the state holds: the pipelines idle for"
+                " longest are not shown",
+                extra={"limit": self.rules.series_limit, "hidden": len(self.hidden)},
+            )
         for target, build in loaded.active:
             self.active.setdefault(target, {})[AttemptKey(build.key, build.attempt)] = build
 
@@ -131,9 +161,10 @@ class Book:
         now = self._clock()
         self.targets[target.id] = target
         for labels, blob in change.pipelines:
-            self._remember(labels, blob, target, now)
+            self._remember(labels, _decode(blob), target, now)
         for delta in change.deltas:
             self._add(delta, now)
+        self.dropped.update(change.dropped)
         active = self.active.setdefault(target.id, {})
         for key in verdict.settled:
             active.pop(key, None)
@@ -144,18 +175,20 @@ class Book:
         """The first walk of a repo has ended: its series are shown from now on."""
         now = self._clock()
         self.targets[target.id] = target
-        for known in self.pipelines.values():
-            if known.target == target.id and known.shown_since is None:
-                known.shown_since = now
+        for known in self._unshown.pop(target.id, []):
+            known.shown_since = now
 
-    def _remember(self, labels: Labels, blob: bytes, target: Target, now: float) -> None:
+    def _remember(self, labels: Labels, facts: Facts, target: Target, now: float) -> None:
         known = self.pipelines.get(labels)
         if known is None:
-            shown_since = now if target.exposed else None
-            self.pipelines[labels] = Pipeline(_decode(blob), target.id, shown_since)
-            self._samples += RESERVED_PER_PIPELINE
+            known = Pipeline(facts, target.id, now if target.exposed else None)
+            self.pipelines[labels] = known
+            if not target.exposed:
+                self._unshown.setdefault(target.id, []).append(known)
+            self._samples += gauges.room_for(facts)
         else:
-            known.facts = _decode(blob)
+            self._samples += gauges.room_for(facts) - gauges.room_for(known.facts)
+            known.facts = facts
 
     def _add(self, delta: Delta, now: float) -> None:
         series = self.series.get(delta.series)
@@ -170,10 +203,11 @@ class Book:
 
     def _insert(self, key: SeriesKey, series: Series) -> None:
         self.series[key] = series
-        known = self.pipelines.get(key.labels[: len(f.PIPELINE)])
-        if known is not None and is_pipeline_series(key):
-            known.series.add(key)
+        if is_pipeline_series(key):
+            self.pipelines[pipeline_of(key)].series[key] = series
             self._samples += sample_count(series.vector)
+        else:
+            self._others[key] = series
 
     # -- zero hold -------------------------------------------------------------------
 
@@ -181,19 +215,27 @@ class Book:
         """Somebody has read the telemetry path."""
         self._scraped = self._clock()
 
-    def seen_at_zero(self, key: SeriesKey, series: Series) -> bool:
-        """Whether `series` was exposed long enough, and to somebody."""
-        known = self.pipelines.get(key.labels[: len(f.PIPELINE)])
-        if known is None or known.shown_since is None:
+    def seen_at_zero(self, key: SeriesKey) -> bool:
+        """Whether the series was exposed long enough, and to somebody."""
+        known = self.pipelines.get(pipeline_of(key))
+        return known is not None and self._seen(known, self.series[key])
+
+    def _seen(self, known: Pipeline, series: Series) -> bool:
+        if known.shown_since is None:
             return False
         since = max(series.born, known.shown_since)
-        return self._clock() - since >= self._zero_hold and self._scraped >= since
+        return self._clock() - since >= self._zero_hold and self._scraped > since
 
     def due(self) -> list[SeriesKey]:
         """Series whose hold is over, to be opened."""
-        if self._zero_hold <= 0:
-            return [key for key, s in self.series.items() if s.held is not None]
-        return [k for k, s in self.series.items() if not s.opened and self.seen_at_zero(k, s)]
+        if self.immediate:
+            return [key for key, series in self.series.items() if series.held is not None]
+        return [
+            key
+            for known in self.pipelines.values()
+            for key, series in known.series.items()
+            if not series.opened and self._seen(known, series)
+        ]
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
         """Open series after the ledger has: what was held enters."""
@@ -217,13 +259,19 @@ class Book:
     def forget(self, pipelines: Iterable[Labels]) -> None:
         """Drop pipelines and their series."""
         for labels in pipelines:
-            self._samples -= RESERVED_PER_PIPELINE
-            for key in self.pipelines.pop(labels).series:
-                self._samples -= sample_count(self.series.pop(key).vector)
+            known = self.pipelines.pop(labels)
+            self._samples -= gauges.room_for(known.facts)
+            for key, series in known.series.items():
+                self._samples -= sample_count(series.vector)
+                del self.series[key]
 
     # -- reading ---------------------------------------------------------------------
 
     def room(self, samples: int) -> bool:
+        """Whether so many more samples stay below `series_limit` and what is reserved of it."""
+        return self.spare(samples + self._reserve)
+
+    def spare(self, samples: int) -> bool:
         """Whether so many more samples stay within `series_limit`."""
         return self._samples + samples <= self.rules.series_limit
 
@@ -244,47 +292,25 @@ class Book:
 
     def stored(self) -> Iterator[tuple[SeriesKey, Vector]]:
         """Counters and histograms to expose."""
-        for key, series in self.series.items():
-            if is_pipeline_series(key):
-                known = self.pipelines.get(key.labels[: len(f.PIPELINE)])
-                if known is None or known.shown_since is None:
-                    continue
+        for known in self.pipelines.values():
+            if known.shown_since is not None:
+                for key, series in known.series.items():
+                    yield key, series.vector
+        for key, series in self._others.items():
             yield key, series.vector
 
     def gauges(self, now: float) -> Iterator[Sample]:
         """The gauges of all shown pipelines. `now` is epoch."""
-        for labels, known in self.pipelines.items():
-            if known.shown_since is not None:
-                yield from _pipeline_gauges(labels, known.facts)
-        yield from self._active_gauges(now)
-
-    def _active_gauges(self, now: float) -> Iterator[Sample]:
-        builds: dict[Labels, float] = {}
-        jobs: dict[Labels, float] = {}
-        oldest: dict[Labels, float] = {}
-        for labels, known in self.pipelines.items():
-            if known.shown_since is not None:
-                builds.update({(*labels, status): 0.0 for status in known.facts.statuses})
-                jobs.update({(*labels, *seen): 0.0 for seen in known.facts.job_statuses})
-        for labels, build in self._active_builds():
-            known_pipeline = self.pipelines.get(labels)
-            if known_pipeline is None or known_pipeline.shown_since is None:
-                continue
-            for job in build.jobs:
-                if job.status is not Status.COMPLETED:
-                    key = (*labels, clean(job.name), job.status)
-                    jobs[key] = jobs.get(key, 0.0) + 1
-            begun = build.started_at if build.created_at is None else build.created_at
-            too_old = begun is not None and now - begun > self.rules.max_open_age
-            if build.only_jobs or build.partial or too_old:
-                continue
-            key = (*labels, build.status)
-            builds[key] = builds.get(key, 0.0) + 1
-            if begun is not None:
-                oldest[key] = min(begun, oldest.get(key, begun))
-        for family, values in ((f.ACTIVE, builds), (f.OLDEST_ACTIVE, oldest), (f.JOBS_ACTIVE, jobs)):
-            for labels, value in values.items():
-                yield family.name, labels, value
+        shown = {
+            labels: known.facts
+            for labels, known in self.pipelines.items()
+            if known.shown_since is not None
+        }
+        for labels, facts in shown.items():
+            yield from gauges.of_latest(labels, facts)
+        yield from gauges.of_active(
+            shown, self._active_builds(), since=now - self.rules.max_open_age
+        )
 
     def _active_builds(self) -> Iterator[tuple[Labels, Build]]:
         for target, builds in self.active.items():
@@ -302,22 +328,21 @@ def sample_count(vector: Vector) -> int:
     return 1 if len(vector) == 1 else len(vector) + 1
 
 
+_OF_PIPELINES = frozenset(
+    family.name for family in f.FAMILIES if family.labels[: len(f.PIPELINE)] == f.PIPELINE
+)
+
+
 def is_pipeline_series(key: SeriesKey) -> bool:
     """Whether the series is one of a build or job family."""
-    return f.BY_NAME[key.family].labels[: len(f.PIPELINE)] == f.PIPELINE
+    return key.family in _OF_PIPELINES
 
 
-def _pipeline_gauges(labels: Labels, known: Facts) -> Iterator[Sample]:
-    if known.latest is None:
-        return
-    conclusion = known.conclusion or ""
-    for word in dict.fromkeys((*CONCLUSIONS, conclusion)):
-        yield f.LAST_CONCLUSION.name, (*labels, word), float(word == conclusion)
-    for family, value in (
-        (f.LAST_DURATION, known.duration),
-        (f.LAST_COMPLETED, known.completed_at),
-        (f.LAST_PASSED, known.passed_at),
-        (f.STREAK, float(known.streak)),
-    ):
-        if value is not None:
-            yield family.name, labels, value
+def pipeline_of(key: SeriesKey) -> Labels:
+    """The labels of the pipeline that a series of a build or job family belongs to."""
+    return key.labels[: len(f.PIPELINE)]
+
+
+def is_catch_all(pipeline_labels: Labels) -> bool:
+    """Whether these are the labels that an account's increments fold into at the limit."""
+    return set(pipeline_labels[2:]) == {OTHER}

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.metrics import effects, facts
+from exporter.metrics import effects, facts, gauges
 from exporter.metrics import families as f
-from exporter.metrics.book import RESERVED_PER_PIPELINE, Book, is_pipeline_series, sample_count
+from exporter.metrics.book import Book, is_pipeline_series, pipeline_of, sample_count
 from exporter.metrics.effects import Increment
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
@@ -19,6 +19,8 @@ _encode = msgspec.msgpack.Encoder().encode
 
 _FOLDS = (("job_name",), ("job_name", "branch"), ("job_name", "branch", "workflow"))
 """Labels that become `other`, one set after the other, when the series limit is reached."""
+_CATCH_ALL = ("job_name", "branch", "workflow", "repo")
+"""What becomes `other` when nothing else helps. Only counters do: their sums stay right."""
 
 
 def digest(book: Book, target: Target, verdict: Verdict, *, now: float) -> Change:
@@ -61,12 +63,14 @@ class _Draft:
         self._now = now
         self._facts: dict[Labels, Facts] = {}
         self._deltas: dict[SeriesKey, Delta] = {}
+        self._dropped: list[str] = []
         self._samples = 0
 
     def change(self) -> Change:
         return Change(
             deltas=tuple(self._deltas.values()),
             pipelines=tuple((labels, _encode(known)) for labels, known in self._facts.items()),
+            dropped=tuple(self._dropped),
         )
 
     # -- facts
@@ -74,7 +78,9 @@ class _Draft:
     def active(self, build: Build) -> None:
         labels = self._book.labels(self._target, build)
         jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
-        self._revise(labels, lambda known: facts.seen(known, build, now=self._now, jobs=jobs))
+        for shown in (jobs, ()):  # at the limit those already shown must do
+            if self._revise(labels, lambda k: facts.seen(k, build, now=self._now, jobs=shown)):  # noqa: B023 - called at once
+                break
         if not build.only_jobs:
             self.zeros(effects.build_zeros(labels, build.trigger))
         for job in build.jobs:
@@ -88,16 +94,24 @@ class _Draft:
     def touch(self, labels: Labels) -> None:
         self._revise(labels, lambda known: msgspec.structs.replace(known, touched=self._now))
 
-    def _revise(self, labels: Labels, how: Callable[[Facts], Facts]) -> None:
-        known = self._facts.get(labels)
-        if known is None and labels in self._book.pipelines:
-            known = self._book.pipelines[labels].facts
-        if known is None:
-            if not self._book.room(self._samples + RESERVED_PER_PIPELINE):
-                return  # its counters fold into another pipeline, which has gauges of its own
-            self._samples += RESERVED_PER_PIPELINE
-            known = Facts(touched=self._now)
-        self._facts[labels] = how(known)
+    def _revise(self, labels: Labels, how: Callable[[Facts], Facts]) -> bool:
+        """Change what is known of a pipeline; False, and nothing done, if there is no room.
+
+        The counters of a pipeline that is refused fold into another one.
+        """
+        known = self._known_facts(labels)
+        after = how(Facts(touched=self._now) if known is None else known)
+        samples = gauges.room_for(after) - (0 if known is None else gauges.room_for(known))
+        if (samples or known is None) and not self._take(labels, max(samples, 0)):
+            return False
+        self._facts[labels] = after
+        return True
+
+    def _known_facts(self, labels: Labels) -> Facts | None:
+        if labels in self._facts:
+            return self._facts[labels]
+        known = self._book.pipelines.get(labels)
+        return None if known is None else known.facts
 
     # -- series
 
@@ -111,11 +125,11 @@ class _Draft:
         for key, vector in increments:
             if self._target.quiet and not self._target.exposed:
                 continue  # the state was lost: Prometheus may have counted this history already
-            room = self._place(key, vector)
-            if room != key:
-                self._book.dropped[key.family] = self._book.dropped.get(key.family, 0) + 1
-            if room is not None:
-                self._increase(room, vector)
+            place = self._place(key, vector)
+            if place != key:
+                self._dropped.append(key.family)
+            if place is not None:
+                self._increase(place, vector)
 
     def _increase(self, key: SeriesKey, vector: Vector) -> None:
         opened = self._opened(key)
@@ -132,7 +146,7 @@ class _Draft:
         series = book.series.get(key)
         if series is None or series.held is not None:
             return False
-        return series.opened or book.seen_at_zero(key, series)
+        return series.opened or book.seen_at_zero(key)
 
     def _known(self, key: SeriesKey) -> bool:
         return key in self._book.series or key in self._deltas
@@ -146,17 +160,31 @@ class _Draft:
             other = _fold(key, folded)
             if other != key and (self._known(other) or self._fits(other, samples)):
                 return other
-        return None
+        return self._catch_all(_fold(key, _CATCH_ALL)) if samples == 1 else None
 
     def _fits(self, key: SeriesKey, samples: int) -> bool:
         if not is_pipeline_series(key):
             return True
-        labels = key.labels[: len(f.PIPELINE)]
-        pipeline_known = labels in self._facts or labels in self._book.pipelines
-        if not pipeline_known or not self._book.room(self._samples + samples):
-            return False
-        self._samples += samples
-        return True
+        labels = pipeline_of(key)
+        return self._known_facts(labels) is not None and self._take(labels, samples)
+
+    def _take(self, labels: Labels, samples: int) -> bool:
+        """Use up room for so many samples of a pipeline, if there is."""
+        room = labels not in self._book.hidden and self._book.room(self._samples + samples)
+        if room:
+            self._samples += samples
+        return room
+
+    def _catch_all(self, key: SeriesKey) -> SeriesKey | None:
+        """The account's counter for what fits nowhere, in the room reserved for it."""
+        labels = pipeline_of(key)
+        if not self._known(key):
+            if labels in self._book.hidden or not self._book.spare(self._samples + 1):
+                return None
+            self._samples += 1
+        known = self._known_facts(labels) or Facts(touched=0.0)
+        self._facts[labels] = msgspec.structs.replace(known, touched=self._now)
+        return key
 
 
 def _fold(key: SeriesKey, folded: tuple[str, ...]) -> SeriesKey:

@@ -28,9 +28,9 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     passed: Order | None = None
     passed_at: float | None = None
     failures: tuple[Order, ...] = ()
-    """Failed builds after `passed`, oldest first."""
+    """Failed builds not before `passed`, oldest first; two may have the same order."""
     older_failures: int = 0
-    """Failed builds after `passed` that are no longer listed in `failures`."""
+    """How many more there are that are no longer listed in `failures`."""
     statuses: tuple[Status, ...] = ()
     """Statuses that its builds were seen in."""
     job_statuses: tuple[tuple[str, Status], ...] = ()
@@ -55,44 +55,71 @@ def seen(facts: Facts, build: Build, *, now: float, jobs: tuple[tuple[str, Statu
 
 def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Facts:
     """`facts` after a completed build became known, be it the latest or a late arrival."""
-    facts = msgspec.structs.replace(facts, touched=now)
-    order = build.order
-    if facts.latest is None or order >= facts.latest:
-        facts = msgspec.structs.replace(
-            facts, latest=order, conclusion=conclusion, completed_at=build.completed_at
-        )
-    duration = build.duration
-    if duration is not None and duration >= 0 and (facts.timed is None or order >= facts.timed):
-        facts = msgspec.structs.replace(facts, timed=order, duration=duration)
+    facts = _latest(msgspec.structs.replace(facts, touched=now), build, conclusion)
+    facts = _timed(facts, build)
     if conclusion == "passed":
         return _passed(facts, build)
     if conclusion in FAILING:
-        return _failed(facts, order)
+        return _failed(facts, build.order)
     return facts
 
 
 def corrected(facts: Facts, build: Build, *, conclusion: str, now: float) -> Facts:
-    """`facts` after a counted build turned out to have ended otherwise."""
+    """`facts` after a counted build turned out to have ended otherwise.
+
+    A pass that is taken back stays the last known one: what was before it is forgotten.
+    """
     order = build.order
-    if order in facts.failures:
-        kept = tuple(o for o in facts.failures if o != order)
-        facts = msgspec.structs.replace(facts, failures=kept)
+    mistaken = next((known for known in facts.failures if _same(known, order)), None)
+    failures = list(facts.failures)
+    if mistaken is not None:
+        failures.remove(mistaken)
+    latest = None if facts.latest is not None and _same(facts.latest, order) else facts.latest
+    facts = msgspec.structs.replace(facts, latest=latest, failures=tuple(failures))
     return completed(facts, build, conclusion=conclusion, now=now)
 
 
+def _same(known: Order, order: Order) -> bool:
+    """Whether both are of one build: its end may have moved, its number and attempt do not."""
+    return known == order or (order[1] >= 0 and known[1:] == order[1:])
+
+
+def _latest(facts: Facts, build: Build, conclusion: str) -> Facts:
+    order, completed_at = build.order, build.completed_at
+    if facts.latest is not None and order < facts.latest:
+        return facts
+    if order == facts.latest:  # never by arrival: the graver word, then the alphabet
+        conclusion = max(conclusion, facts.conclusion or "", key=lambda w: (w in FAILING, w))
+        completed_at = facts.completed_at if completed_at is None else completed_at
+    return msgspec.structs.replace(
+        facts, latest=order, conclusion=conclusion, completed_at=completed_at
+    )
+
+
+def _timed(facts: Facts, build: Build) -> Facts:
+    order, duration = build.order, build.duration
+    if duration is None or duration < 0 or (facts.timed is not None and order < facts.timed):
+        return facts
+    if order == facts.timed:
+        duration = max(duration, facts.duration or 0.0)
+    return msgspec.structs.replace(facts, timed=order, duration=duration)
+
+
 def _passed(facts: Facts, build: Build) -> Facts:
-    order = build.order
+    order, passed_at = build.order, build.completed_at
     if facts.passed is not None and order < facts.passed:
         return facts
-    after = tuple(o for o in facts.failures if o > order)
+    if order == facts.passed and passed_at is None:
+        passed_at = facts.passed_at
+    after = tuple(o for o in facts.failures if o >= order)
     older = facts.older_failures if len(after) == len(facts.failures) and after else 0
     return msgspec.structs.replace(
-        facts, passed=order, passed_at=build.completed_at, failures=after, older_failures=older
+        facts, passed=order, passed_at=passed_at, failures=after, older_failures=older
     )
 
 
 def _failed(facts: Facts, order: Order) -> Facts:
-    if (facts.passed is not None and order < facts.passed) or order in facts.failures:
+    if facts.passed is not None and order < facts.passed:
         return facts
     failures = list(facts.failures)
     insort(failures, order)

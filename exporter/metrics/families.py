@@ -86,7 +86,7 @@ LAST_CONCLUSION = Family(
     "cicd_build_last_conclusion",
     "gauge",
     (*PIPELINE, "conclusion"),
-    "1 on the conclusion of the latest completed build, 0 on the others.",
+    "1 on the conclusion of the latest completed build, 0 on the other named ones.",
     persistent=True,
 )
 LAST_DURATION = Family(
@@ -190,7 +190,6 @@ API_ERRORS = Family(
     "counter",
     (*_ACCOUNT, "reason"),
     "Failed requests, by reason.",
-    otel="cicd.system.errors",
 )
 BUDGET_EXHAUSTED = Family(
     "cicd_exporter_budget_exhausted",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from functools import lru_cache
+from unicodedata import normalize
 
 from exporter.globs import matches
 from exporter.model import OTHER, Build, Ref
@@ -13,15 +14,16 @@ from exporter.record import Labels
 MAX_BYTES = 200
 """The longest label value; longer ones end in a hash, so that they stay distinct."""
 
-_CONTROL = {code: "\ufffd" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\ufffd")
+"""C0, C1 and the two separators that some readers take for the end of a line."""
 
 
 @lru_cache(maxsize=65536)
 def clean(text: str) -> str:
-    """`text` as a label value: no control characters or lone surrogates, at most 200 bytes."""
+    """`text` as a label value: NFC, no control characters or lone surrogates, at most 200 bytes."""
     if text.isascii() and text.isprintable() and len(text) <= MAX_BYTES:
         return text
-    sound = text.encode("utf-8", "replace").decode().translate(_CONTROL)
+    sound = normalize("NFC", text.encode("utf-8", "replace").decode()).translate(_CONTROL)
     raw = sound.encode()
     if len(raw) <= MAX_BYTES:
         return sound
@@ -48,7 +50,7 @@ def pipeline(build: Build, *, provider: str, account: str, shown: Iterable[str])
     """The labels of the pipeline that `build` belongs to, in the order of `PIPELINE`."""
     return (
         provider,
-        account,
+        clean(account),
         clean(build.repo),
         clean(build.workflow),
         branch(build, shown),

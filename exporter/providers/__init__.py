@@ -9,6 +9,7 @@ file in this folder; `catalogue` finds it.
 
 from __future__ import annotations
 
+import base64
 import importlib
 import pkgutil
 from functools import cache
@@ -67,6 +68,11 @@ class Page(msgspec.Struct, frozen=True):
     """Items that could not be understood and are left out."""
 
 
+def basic(username: str, token: str) -> str:
+    """The value of an `Authorization` header with a user name (RFC 7617)."""
+    return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()
+
+
 class Provider(BaseModel):
     """The keys every account has, and what every provider can do."""
 
@@ -76,6 +82,10 @@ class Provider(BaseModel):
 
     default_url: ClassVar[str | None] = None
     """The public API root; None where every installation has its own."""
+    credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file")
+    """Keys of which exactly one names the credential."""
+    example_values: ClassVar[dict[str, Any]] = {}
+    """Values for the account in `config.example.yaml`."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
 
