@@ -186,7 +186,7 @@ async def _assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Poll
         lookback=config.polling.lookback,
         retention=config.state.retention,
         rerun_window=config.polling.rerun_window,
-        max_interval=config.polling.max_interval,
+        max_interval=max(config.polling.max_interval, config.polling.interval),
     )
     poller = Poller(
         [
@@ -237,6 +237,7 @@ async def _poll_once(config: Config) -> int:
 
 
 async def _serve(config: Config, address: tuple[str, int]) -> int:
+    stop = _stopping()
     with _listening(address) as listener:
         async with _assembled(config) as poller:
             poller.start()
@@ -252,8 +253,12 @@ async def _serve(config: Config, address: tuple[str, int]) -> int:
             )
             host, port = listener.getsockname()[:2]
             log.info("serving", extra={"address": f"{host}:{port}", "version": __version__})
-            with _stopping(server):
-                await server.serve(sockets=[listener])
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await asyncio.wait(
+                [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            server.should_exit = True
+            await serving
     log.info("stopped")
     return 0
 
@@ -282,24 +287,23 @@ class _Server(uvicorn.Server):
         yield
 
 
-@contextlib.contextmanager
-def _stopping(server: uvicorn.Server) -> Iterator[None]:
-    """SIGTERM and SIGINT end the server; a second one ends the process. SIGHUP does not."""
-    loop = asyncio.get_running_loop()
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; a second one ends the process at once. SIGHUP does not."""
+    stop = asyncio.Event()
 
-    def stop() -> None:
-        if server.should_exit:
+    def ask() -> None:
+        if stop.is_set():
             os._exit(1)
         log.info("stopping")
-        server.should_exit = True
+        stop.set()
 
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(number, ask)
     loop.add_signal_handler(
         signal.SIGHUP, log.warning, "SIGHUP: reloading is not there yet, restart instead"
     )
-    yield
-    # The handlers stay until the loop ends: the polls are still to be stopped.
+    return stop
 
 
 def _listening(address: tuple[str, int]) -> socket.socket:

@@ -40,9 +40,10 @@ __all__ = [
     "load",
 ]
 
+_INTERVAL: Path = ("polling", "interval")
 _NOT_MORE_THAN: tuple[tuple[Path, Path], ...] = (
     (("polling", "lookback"), ("state", "retention")),
-    (("polling", "interval"), ("polling", "max_interval")),
+    (_INTERVAL, ("polling", "max_interval")),
 )
 
 
@@ -101,7 +102,7 @@ def _not_more_than(report: Report, settings: Settings, low: Path, high: Path) ->
         return
     if report.known(high) == high:
         report.fault(high, f"must not be less than {'.'.join(map(str, low))}, {duration(least)}")
-    else:
+    elif low != _INTERVAL:  # a longer interval than the default of its maximum raises that
         name = ".".join(map(str, high))
         report.fault(low, f"must not be more than {name}, {duration(most)} (raise that one too)")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import math
 import time
 import zlib
 from collections.abc import Coroutine
@@ -90,8 +91,14 @@ class AccountPoller:
             self._preparing = True
             self._spawn(self._prepare())
             return
+        self._start_due()
+
+    def _start_due(self) -> None:
+        now = monotonic()
+        if now < self._rest_until:
+            return
         # An account in trouble is tried with one repo before all of them knock again.
-        workers = _WORKERS if self.error is None or not self.repos else 1
+        workers = _WORKERS if self.error is None else 1
         while self._queue and self._queue[0][0] <= now and self._busy < workers:
             _, entry = heapq.heappop(self._queue)
             state = self.repos.get(entry)
@@ -116,6 +123,7 @@ class AccountPoller:
 
     async def stop(self) -> None:
         """Cancel what is under way and wait until it has let go."""
+        self._rest_until = math.inf  # nothing new is begun
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -202,6 +210,7 @@ class AccountPoller:
             if self.repos.get(state.repo.entry) is state:
                 state.due = max(started + state.interval, self._rest_until)
                 heapq.heappush(self._queue, (state.due, state.repo.entry))
+        self._start_due()
 
     async def _poll(self, state: RepoState) -> None:
         started = monotonic()
@@ -259,7 +268,9 @@ class AccountPoller:
         if self.error is not None:
             log.info("the account is fine again", extra={"account": self.provider.name})
         self.up, self.error = True, None
-        self._rest_until, self._backoff = 0.0, _FIRST_BACKOFF
+        self._backoff = _FIRST_BACKOFF
+        if self._rest_until < math.inf:
+            self._rest_until = 0.0
 
     def _failed(self, state: RepoState, error: ProviderError) -> None:
         if state.error != str(error):
@@ -281,8 +292,7 @@ class AccountPoller:
             state.interval = longest
         else:
             state.interval = min(self._interval * 2 ** min(state.failures - 1, 10), longest)
-        if not isinstance(error, Gone) and error.reason != "forbidden":
-            self._failing.add(state.repo.entry)
+        self._failing.add(state.repo.entry)
         if error.account_wide or self._failing >= self.repos.keys():
             self._in_trouble(error)
 

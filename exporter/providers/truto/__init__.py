@@ -7,7 +7,7 @@ build's jobs, in this order.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
@@ -58,8 +58,23 @@ INTEGRATIONS: dict[str, Integration] = {
 
 
 class Truto(Provider):
-    """An integrated account of the unified API."""
+    """An integrated account of the unified API (Truto).
 
+    What `repos` holds, by integration:
+      - github: owner/name, owner/*
+      - azuredevops: workspace_id, workspace_id/repo, *
+      - bitbucket: workspace_id/repo, workspace_id/*
+      - circleci: vcs/org/repo, such as gh/acme/shop
+      - jenkins: workflow_id, *
+      - travisci: repo_id, *
+      - buddy: workspace/project/workflow; jobs only
+    """
+
+    example_values: ClassVar[dict[str, Any]] = {
+        "name": "acme-unified",
+        "integrated_account_id": "62f44730-dd91-461e-bd6a-aedd9e0ad79d",
+        "repos": ["acme/shop", "acme/api"],
+    }
     default_url = "https://api.truto.one"
 
     provider: Literal["truto"]

@@ -1,0 +1,284 @@
+"""Whose turn it is, and what an account does when it is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import PrivateAttr
+
+from exporter.errors import Gone, ProviderError, Refused, TryLater
+from exporter.exposition import Health
+from exporter.http import Api, ApiStats
+from exporter.metrics import families as f
+from exporter.poller import Poller, account, walk
+from exporter.poller.account import AccountPoller
+from exporter.poller.ground import Rules
+from exporter.providers import Page, Query, Repo
+from exporter.record import Target
+from tests.scripted import DAY, Clock, Rig, Scripted, build, done
+
+
+class Many(Scripted):
+    """Many repos, each of which may fail or hang."""
+
+    found: list[str] = []  # noqa: RUF012 - a pydantic field
+    _faults: dict[str, ProviderError] = PrivateAttr(default_factory=dict)
+    _hangs: dict[str, asyncio.Event] = PrivateAttr(default_factory=dict)
+    _polled: list[str] = PrivateAttr(default_factory=list)
+    _now: set[str] = PrivateAttr(default_factory=set)
+    _sick: ProviderError | None = PrivateAttr(default=None)
+
+    async def health(self, api: Api) -> None:
+        if self._sick is not None:
+            raise self._sick
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        return [Repo(entry) for entry in self.found]
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        assert repo.entry not in self._now, "two polls of one repo at once"
+        self._now.add(repo.entry)
+        self._polled.append(repo.entry)
+        try:
+            if repo.entry in self._hangs:
+                await self._hangs[repo.entry].wait()
+            if repo.entry in self._faults:
+                raise self._faults[repo.entry]
+            return Page((done(build(f"{repo.entry}-1", repo=repo.entry)),))
+        finally:
+            self._now.discard(repo.entry)
+
+
+class Idle(Clock):
+    """An API that nobody calls."""
+
+    def __init__(self) -> None:
+        self.stats = ApiStats()
+        self.blocked_until = 0.0
+
+    async def aclose(self) -> None:
+        return
+
+
+class Stage:
+    """One account on a rig, with the clock of its schedule in hand."""
+
+    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
+        self.rig = Rig(tmp_path / "s.db")
+        self.provider = Many(
+            name="acme", provider="scripted", token_env="T", repos=list(repos), **kw
+        )
+        api: Any = Idle()
+        self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+        self.account = AccountPoller(
+            walk.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
+        )
+        self.now = 1000.0
+        monkeypatch.setattr(account, "monotonic", lambda: self.now)
+
+    async def settle(self) -> None:
+        """Let everything run that can."""
+        while tasks := [t for t in self.account._tasks if not t.done()]:
+            hanging = sum(not event.is_set() for event in self.provider._hangs.values())
+            if len(tasks) == hanging == self.account._busy:
+                return
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+
+    async def rounds(self, seconds: float) -> list[str]:
+        """Rounds every second for so long; which repos were polled."""
+        self.provider._polled.clear()
+        for _ in range(int(seconds)):
+            await self.account.round()
+            await self.settle()
+            self.now += 1
+        return list(self.provider._polled)
+
+    def run(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def main() -> None:
+            await work()
+            await self.account.stop()
+
+        self.rig.run(main)
+        self.rig.crash()
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    return lambda *repos, **kw: Stage(tmp_path, monkeypatch, *repos, **kw)
+
+
+def test_each_repo_is_polled_once_an_interval(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/2", "a/3")
+
+    async def main() -> None:
+        assert sorted(await on.rounds(60)) == ["a/1", "a/2", "a/3"]
+        assert sorted(await on.rounds(120)) == sorted(["a/1", "a/2", "a/3"] * 2)
+        assert on.account.up
+
+    on.run(main)
+
+
+def test_first_polls_are_spread(stage: Callable[..., Stage]) -> None:
+    on = stage(*(f"a/{n}" for n in range(100)))
+
+    async def main() -> None:
+        first = await on.rounds(2)
+        assert len(first) <= 25
+        assert len({*first, *await on.rounds(20)}) == 100
+
+    on.run(main)
+
+
+def test_a_hanging_repo_holds_up_no_other(stage: Callable[..., Stage]) -> None:
+    on = stage("a/hangs", "a/fine")
+
+    async def main() -> None:
+        on.provider._hangs["a/hangs"] = asyncio.Event()
+        polled = await on.rounds(181)
+        assert polled.count("a/hangs") == 1
+        assert polled.count("a/fine") >= 3
+
+    on.run(main)
+
+
+def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/bad", "a/fine")
+    on.provider._faults["a/bad"] = TryLater("answered 502", reason="server")
+
+    async def main() -> None:
+        polled = await on.rounds(900)
+        assert polled.count("a/bad") < 6 < polled.count("a/fine")
+        assert on.account.up
+        repos = {r["repo"]: r for r in on.account.status({})["repos"]}  # type: ignore[attr-defined]
+        assert repos["a/bad"]["error"] == "answered 502"
+        assert repos["a/bad"]["last_success_at"] is None
+        assert repos["a/fine"]["error"] is None
+
+        on.provider._faults.clear()
+        assert "a/bad" in await on.rounds(901)
+        assert on.account.repos["a/bad"].interval == 60.0
+
+    on.run(main)
+
+
+def test_a_refused_token_stops_the_whole_account_but_for_a_probe(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage(*(f"a/{n}" for n in range(20)))
+    fault = Refused("answered 401", reason="unauthorized")
+
+    async def main() -> None:
+        await on.rounds(60)
+        on.provider._faults = {f"a/{n}": fault for n in range(20)}
+        polled = await on.rounds(600)
+        assert len(polled) <= 4 + 8
+        assert not on.account.up
+        assert on.account.error == "answered 401"
+
+        on.provider._faults.clear()
+        assert len(set(await on.rounds(400))) == 20
+        assert on.account.up
+        assert on.account.error is None
+
+    on.run(main)
+
+
+def test_an_account_that_needs_a_person_is_not_polled(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1")
+    on.provider._sick = Refused("needs_reauth: connect it again", reason="unauthorized")
+
+    async def main() -> None:
+        assert await on.rounds(120) == []
+        assert on.account.error == "needs_reauth: connect it again"
+        on.provider._sick = None
+        assert await on.rounds(301)
+        assert on.account.up
+
+    on.run(main)
+
+
+def test_an_account_is_down_when_every_repo_fails(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/2")
+
+    async def main() -> None:
+        await on.rounds(60)
+        assert on.account.up
+        gone = Gone("answered 404", reason="not_found")
+        on.provider._faults = {"a/1": gone, "a/2": gone}
+        await on.rounds(120)
+        assert not on.account.up
+
+    on.run(main)
+
+
+def test_discovery_adds_and_drops_repos_and_their_unfinished_builds(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/*", found=["a/1", "a/2"])
+
+    async def main() -> None:
+        await on.rounds(60)
+        assert sorted(on.account.repos) == ["a/1", "a/2"]
+        on.provider.found[:] = ["a/2", "a/3"]
+        await on.rounds(3700)
+        assert sorted(on.account.repos) == ["a/2", "a/3"]
+        assert on.account.repos["a/3"].last_success > 0
+
+    on.run(main)
+
+
+def test_overlapping_entries_are_polled_once(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/*", "a/1", found=["a/1", "a/2"])
+
+    async def main() -> None:
+        assert sorted(await on.rounds(50)) == ["a/1", "a/2"]
+
+    on.run(main)
+
+
+def test_an_account_is_down_until_its_first_clean_poll(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        assert not on.account.view().up
+        assert on.account.view().polls[-1] == 0
+        await on.rounds(2)
+        assert on.account.view().up
+        assert sum(on.account.view().polls[:-1]) == 1
+        assert on.account.view().repos[0].last_success > time.time() - 60
+
+    on.run(main)
+
+
+def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build("1"))]
+    api: Any = Idle()
+    rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+    polling = AccountPoller(walk.Reader(rig.provider, api, rig.recorder, rules), interval=60.0)
+
+    committed = asyncio.Event()
+    expose = rig.book.expose
+
+    def exposed(target: Target) -> None:
+        expose(target)
+        committed.set()
+
+    rig.book.expose = exposed  # type: ignore[method-assign]
+
+    async def main() -> None:
+        poller = Poller([polling], rig.recorder, Health())
+        poller.start()
+        async with asyncio.timeout(10):
+            await committed.wait()
+        assert rig.value(f.BUILDS) == 1
+        await poller.stop()
+
+    rig.run(main)
