@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import re
 import ssl
@@ -42,7 +41,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from pathlib import Path
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -53,7 +51,9 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from exporter import __version__, wire
+from exporter.conditional import Memory
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.secret import Token, sendable
 from exporter.wire import RateLimit
 
 __all__ = ["Answer", "Api", "ApiStats", "Pace", "RateLimit", "Token"]
@@ -75,47 +75,6 @@ _UNSAFE_PATH = re.compile(
 )
 
 
-class Token:
-    """A secret by reference: the name of an environment variable, or a file."""
-
-    def __init__(self, *, env: str | None, file: str | None) -> None:
-        self._env = env
-        self._file = file
-
-    def read(self) -> str | None:
-        """The secret as it is now, or None where neither place is named.
-
-        A file is opened each time, so that no way to rotate it is missed. Raises
-        Refused(`unauthorized`), which names the place, if no token is there.
-        """
-        if self._env is not None:
-            place, text = f"environment variable {self._env}", os.environ.get(self._env, "")
-        elif self._file is not None:
-            place, text = f"token_file {self._file}", _content(self._file)
-        else:
-            return None
-        text = text.strip()
-        if not text:
-            raise Refused(f"{place} is not set or empty", reason="unauthorized")
-        if not _sendable(text):
-            raise Refused(f"{place} holds more than one line of ASCII", reason="unauthorized")
-        return text
-
-
-def _content(file: str) -> str:
-    try:
-        return Path(file).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        text = f"cannot be read: {error.strerror}"
-    except ValueError:  # not UTF-8; the error's own text would quote the secret
-        text = "does not hold text"
-    raise Refused(f"token_file {file} {text}", reason="unauthorized")
-
-
-def _sendable(value: str) -> bool:
-    return value.isascii() and value.isprintable()
-
-
 class ApiStats(msgspec.Struct):
     """What an `Api` has met so far; read at scrape time."""
 
@@ -135,6 +94,17 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
     body: T
     headers: httpx.Headers
     status: int
+    """304 if the body is the one that was remembered."""
+
+
+class _Call(msgspec.Struct, Generic[T], frozen=True):
+    """What to ask for, and as whom."""
+
+    method: str
+    url: str
+    into: type[T]
+    credentials: Callable[[], dict[str, str]]
+    conditional: bool = False
 
 
 class Pace(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,6 +163,7 @@ class Api:
         self._client: httpx.AsyncClient | None = None
         self._tls: ssl.SSLContext | None = None
         self._strikes = 0
+        self._memory = Memory()
 
     def now(self) -> float:
         """Seconds since the epoch by the provider's clock."""
@@ -204,7 +175,12 @@ class Api:
             await self._client.aclose()
 
     async def get(
-        self, path: str, params: Mapping[str, str | int] | None = None, *, into: type[T]
+        self,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        into: type[T],
+        conditional: bool = False,
     ) -> Answer[T]:
         """GET `root` + `path` and decode its JSON as `into`.
 
@@ -212,13 +188,29 @@ class Api:
         `quote(segment, safe="")`; `params` are quoted here. A permanent redirect (301,
         308) to below `root` is followed once, any other is refused, so the credential
         goes nowhere else. Raises only ProviderErrors, as the table of this module says.
+
+        A `conditional` answer with an `ETag` is remembered, as what was read from it, and
+        the next such request only asks for a newer one; at a 304 its body is the answer.
         """
         url = self._url(path, params)
+        return await self._answer(_Call("GET", url, into, self._credentials, conditional))
+
+    async def post(
+        self, path: str, *, into: type[T], headers: Callable[[], dict[str, str]]
+    ) -> Answer[T]:
+        """POST nothing to `root` + `path` with `headers` in place of the account's.
+
+        Like `get` it sends again what failed, so it is for requests that may be served
+        twice, such as for a short-lived token. No redirect is followed.
+        """
+        return await self._answer(_Call("POST", self._url(path, None), into, headers))
+
+    async def _answer(self, call: _Call[T]) -> Answer[T]:
         attempt = 0
         while True:
             attempt += 1
             try:
-                return await self._authorized(url, into)
+                return await self._authorized(call)
             except TryLater as fault:
                 pause = max(fault.delay or 0.0, self._pace.pause(attempt))
                 hopeless = fault.reason == "rate_limited" or pause > self._pace.cap
@@ -234,21 +226,21 @@ class Api:
         query = urlencode(params or {}, quote_via=quote, safe="", errors="replace")
         return f"{self._root}{path}" + (f"?{query}" if query else "")
 
-    async def _authorized(self, url: str, into: type[T]) -> Answer[T]:
+    async def _authorized(self, call: _Call[T]) -> Answer[T]:
         """An attempt, and at once another if it is refused and the token is a new one."""
-        headers = self._headers()
+        headers = self._headers(call)
         try:
-            return await self._attempt(url, headers, into)
+            return await self._attempt(call, headers)
         except Refused as fault:
-            fresh = self._headers() if fault.reason == "unauthorized" else headers
+            fresh = self._headers(call) if fault.reason == "unauthorized" else headers
             if fresh == headers:
                 raise
-        return await self._attempt(url, fresh, into)
+        return await self._attempt(call, fresh)
 
-    def _headers(self) -> httpx.Headers:
+    def _headers(self, call: _Call[T]) -> httpx.Headers:
         try:
-            wanted = self._credentials()
-            if not all(map(_sendable, wanted.values())):
+            wanted = call.credentials()
+            if not all(map(sendable, wanted.values())):
                 raise Refused(
                     f"{self._place}: the credential holds what no header can carry",
                     reason="unauthorized",
@@ -261,14 +253,20 @@ class Api:
         headers.update({"Accept-Encoding": "gzip", "User-Agent": f"cicd-exporter/{__version__}"})
         return headers
 
-    async def _attempt(self, url: str, headers: httpx.Headers, into: type[T]) -> Answer[T]:
+    async def _attempt(self, call: _Call[T], headers: httpx.Headers) -> Answer[T]:
         """One request with its redirect; a failure is counted and told where it happened."""
+        url, into = call.url, call.into
         async with self._slots:
             self._stand_back()
             try:
-                reply = await self._send(url, headers)
-                if reply.status in _PERMANENT_REDIRECTS:
-                    reply = await self._send(self._moved(reply), headers)
+                known = self._memory.recall(url, into, headers) if call.conditional else None
+                asked = headers if known is None else known.asking(headers)
+                reply = await self._send(call.method, url, asked)
+                if reply.status in _PERMANENT_REDIRECTS and call.method == "GET":
+                    reply = await self._send(call.method, self._moved(reply), asked)
+                if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
+                    self._strikes = 0
+                    return Answer(known.body(into), reply.headers, reply.status)
                 self._judge(reply)
                 body = wire.decode(reply, into)
             except ProviderError as fault:
@@ -277,6 +275,8 @@ class Api:
                 text = wire.hushed(str(fault)[: 10 * _MAX_TEXT], headers)[:_MAX_TEXT]
                 fault.args = (f"{where}: {text}",)
                 raise
+        if call.conditional:
+            self._memory.keep(url, into, headers, etag=reply.headers.get("etag"), body=body)
         return Answer(body=body, headers=reply.headers, status=reply.status)
 
     def _stand_back(self) -> None:
@@ -288,13 +288,13 @@ class Api:
                 delay=delay,
             )
 
-    async def _send(self, url: str, headers: httpx.Headers) -> wire.Reply:
+    async def _send(self, method: str, url: str, headers: httpx.Headers) -> wire.Reply:
         client = self._client or self._connect()
         code = "error"
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                client.stream("GET", url, headers=headers) as response,
+                client.stream(method, url, headers=headers) as response,
             ):
                 code = str(response.status_code)
                 self._note(response.headers)

@@ -1,4 +1,7 @@
-"""Log lines as logfmt or JSON, with the same keys in both: ts level msg, then the facts."""
+"""Log lines as logfmt or JSON, with the same keys in both: ts level msg, then the facts.
+
+Whatever a provider, a branch or an exception says, one record is one line.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,13 @@ from typing import Literal
 
 LEVELS = ("debug", "info", "warn", "error")
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_NO_FACTS = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "taskName",
+    "color_message",  # uvicorn's message once more, with colours
+}
+_NAMES = {"warning": "warn", "critical": "error"}
 
 
 def configure(*, level: str, form: Literal["logfmt", "json"]) -> None:
@@ -31,20 +40,21 @@ class _Formatter(logging.Formatter):
         self._join = _as_json if form == "json" else _as_logfmt
 
     def format(self, record: logging.LogRecord) -> str:
+        level = record.levelname.lower()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
         line: dict[str, object] = {
             "ts": f"{at}.{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
+            "level": _NAMES.get(level, level),
             "msg": record.getMessage(),
         }
-        line |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        line |= {k: v for k, v in vars(record).items() if k not in line.keys() | _NO_FACTS}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return self._join(line)
 
 
 def _as_json(line: dict[str, object]) -> str:
-    return json.dumps(line, default=str, ensure_ascii=False)
+    return _printable(json.dumps(line, default=str, ensure_ascii=False))
 
 
 def _as_logfmt(line: dict[str, object]) -> str:
@@ -52,5 +62,13 @@ def _as_logfmt(line: dict[str, object]) -> str:
 
 
 def _quoted(text: str) -> str:
-    plain = text.isprintable() and not any(c in ' "=' for c in text) and text
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    if text and text.isprintable() and not any(c in ' "=\\' for c in text):
+        return text
+    return _printable(json.dumps(text, ensure_ascii=False))
+
+
+def _printable(dumped: str) -> str:
+    """JSON without the control, direction and surrogate characters that it may hold itself."""
+    if dumped.isprintable():
+        return dumped
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in dumped)

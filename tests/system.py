@@ -118,7 +118,9 @@ class Exposition:
 
     def counters(self) -> dict[str, float]:
         """All that may never go down of what survives a restart."""
-        lasting = r"cicd_(build|job).*|cicd_exporter_(missing_values|unmapped_values|anomalies|gaps).*"
+        lasting = (
+            r"cicd_(build|job).*|cicd_exporter_(missing_values|unmapped_values|anomalies|gaps).*"
+        )
         return {
             key: value
             for key, value in self.select(lasting).items()
@@ -135,10 +137,10 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def get(url: str, path: str = "", *, timeout: float = 10.0, **headers: str) -> Answer:
+def get(url: str, path: str, **headers: str) -> Answer:
     """GET; a header's name is written with underscores. Raises OSError."""
     begun = time.monotonic()
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
     try:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         connection.request("GET", path, headers=named)
@@ -166,12 +168,16 @@ class Exporter:
         self._lines: list[str] = []
         self._news = threading.Condition()
 
-    def __enter__(self) -> Self:
+    def begin(self) -> None:
+        """Start the process and do not wait for it."""
         self.process = subprocess.Popen(
             self._command, env=self._env, stderr=subprocess.PIPE, text=True, encoding="utf-8"
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    def __enter__(self) -> Self:
+        self.begin()
         try:
             line = self.logged("msg=serving", within=_START)
         except BaseException:
@@ -224,7 +230,8 @@ class Exporter:
         """A scrape in which every account is up and every repo was polled after an instant."""
         scrape = self.scrape()
         polls = scrape.select("cicd_exporter_poll_last_success_timestamp_seconds")
-        assert polls and min(polls.values()) > after, polls
+        assert polls
+        assert min(polls.values()) > after, polls
         return scrape
 
     def kill(self) -> None:

@@ -34,6 +34,9 @@ DAY = 86400
 DURATIONS, QUEUES = (10.0, 60.0, 300.0), (5.0, 30.0)
 SHOWN = ("main", "release/1.2", "release/9")  # what the default globs of `branches` let through
 ENDS = ("null", "empty", "absent")
+FORKED = "acme/forked"
+RERUN = 300
+"""Seconds before the first poll when the build was created that is run again later."""
 
 QUEUED, WAITING, RUNNING = Status.QUEUED, Status.WAITING, Status.IN_PROGRESS
 
@@ -133,14 +136,12 @@ SYSTEMS = {
 class Author:
     """Writes the builds of one account, in whole seconds and down to their jobs."""
 
-    def __init__(self, integration: str) -> None:
+    def __init__(self, integration: str, *, serial: int = 100) -> None:
         self.integration = integration
         self.system = SYSTEMS[integration]
-        self._serial = 100
+        self._serial = serial
 
-    def build(
-        self, created: float, *, queue: float = 5, span: float = 60, **fields: Any
-    ) -> Run:
+    def build(self, created: float, *, queue: float = 5, span: float = 60, **fields: Any) -> Run:
         """A build with two jobs, the second of which decides."""
         self._serial += 1
         never = fields.pop("never_ran", False)
@@ -178,34 +179,17 @@ class Author:
 
     def _with_jobs(self, run: Run) -> Run:
         self._serial += 1
-        name = f"{self._serial}{{}}"
-        if self.integration == "travisci":  # where a job that is run again keeps its id
-            name = f"{run.id}00{{}}"
-        if run.started_at is None or run.completed_at is None:
-            never = JobRun(
-                id="", name="", completed_at=run.completed_at, conclusion=run.conclusion
-            )
-            return replace(
-                run,
-                jobs=tuple(
-                    replace(never, id=name.format(i), name=job)
-                    for i, job in enumerate(("build", "test"))
-                ),
-            )
-        middle = run.started_at + (run.completed_at - run.started_at) // 2
-        held_from = run.held and run.held[0]
-        middle = middle if held_from is None else held_from
-        first = JobRun(
-            id=name.format(0), name="build", started_at=run.started_at, completed_at=middle
-        )
-        second = JobRun(
-            id=name.format(1),
-            name="test",
-            started_at=middle if run.held is None else run.held[1],
-            completed_at=run.completed_at,
-            conclusion=run.conclusion,
-            held=run.held,
-        )
+        # At Travis a job that is run again keeps its id.
+        stem = f"{run.id}00" if self.integration == "travisci" else str(self._serial)
+        ended, conclusion = run.completed_at, run.conclusion
+        first = JobRun(id=f"{stem}0", name="build", completed_at=ended, conclusion=conclusion)
+        second = replace(first, id=f"{stem}1", name="test")
+        if run.started_at is not None and ended is not None:
+            middle = run.started_at + (ended - run.started_at) // 2
+            until, since = run.held or (middle, middle)
+            begun = run.started_at
+            first = replace(first, started_at=begun, completed_at=until, conclusion="passed")
+            second = replace(second, started_at=since, held=run.held)
         return replace(run, jobs=(first, second))
 
     def ordinary(self, now: float) -> Iterator[Run]:
@@ -240,17 +224,24 @@ class Author:
 
     def unusual(self, now: float) -> Iterator[Run]:
         """Whatever else there is."""
+        held = (now - 20, now + 25)
         yield self.build(now - 10, queue=40, span=60)  # queued
         yield self.build(now - 70, queue=30, span=85)  # running
-        yield self.build(now - 80, span=75, branch="feature/x", trigger="cron")
-        yield self.build(now - 90, span=110, held=(now - 20, now + 25))
-        yield self.build(now - 8 * DAY, span=30 * DAY)  # forgotten by everybody
+        yield self.build(now - 80, span=110, branch="feature/x", trigger="cron")
+        yield self.build(now - 90, span=170, held=held)
+        yield self.build(now - RERUN, conclusion="failed", branch="release/1.2")
+        yield self.build(now - 3000, queue=2900, span=150)  # begun pages ago
+        if self.integration != "buddy":  # which does not tell the age of what never began
+            yield self.build(now - 8 * DAY, span=30 * DAY)
+        if self.integration != "circleci":  # where only a request for each would tell
+            yield self.build(now - 1.25 * DAY, span=1.25 * DAY + 50)  # begun before our time
         yield self.build(now - 2 * DAY, conclusion="failed")  # before our time
         if self.integration != "jenkins":
             yield self.build(now - 9100, conclusion="cancelled", never_ran=True)
         if self.integration in {"github", "azuredevops", "travisci"}:
             yield self.build(now - 9200, queue=-7, span=50, jobs=())
-            yield self.build(now - 9300, queue=7, span=-3, jobs=())
+            if self.integration != "github":  # whose end is the last change of all
+                yield self.build(now - 9300, queue=7, span=-3, jobs=())
             for gap in ("started_at", "completed_at", "conclusion"):
                 age = 9400 + len(gap)
                 yield self.build(now - age, conclusion="failed", overrides={gap: None})
@@ -260,7 +251,8 @@ class Author:
 
     def github(self, now: float) -> Iterator[Run]:
         yield self.build(now - 9600, queue=0)
-        yield self.build(now - 95, span=90, held=(now - 20, now + 25), raw_status="action_required")
+        held = (now - 20, now + 25)
+        yield self.build(now - 95, span=190, held=held, raw_status="action_required")
         yield self.build(now - 60, span=80, raw_status="hibernating")
         nothing = {"conclusion": None, "remote_data": msgspec.UNSET}
         yield self.build(now - 9700, overrides=nothing, jobs=())
@@ -274,15 +266,31 @@ class Author:
         ]
         yield replace(mixed, jobs=(*mixed.jobs, *more))
 
+    def later(self, now: float, before: list[Run]) -> Iterator[Run]:
+        """What happens in the four minutes after the first poll."""
+        for n, word in enumerate(("failed", "passed", "failed", "cancelled")):
+            new = self.build(now + 3 + n, span=8 + n, conclusion=word, branch="release/9")
+            yield replace(new, trigger="cron")
+        yield self.build(now + 70, queue=20, span=100)
+        if not self.system.attempts:
+            return
+        (first,) = (run for run in before if run.created_at == now - RERUN)
+        second = self.again(first, after=20 + RERUN - 65, conclusion="passed")
+        third = self.again(second, after=45, conclusion="failed")
+        fourth = self.again(third, after=5)
+        yield from (second, third, fourth)
 
-def written(integration: str, now: float) -> list[Run]:
-    """All builds of an account, numbered by age and with ids of the system's kind."""
-    author = Author(integration)
-    runs = [*author.ordinary(now), *author.unusual(now)]
-    ages = sorted({run.id: run.created_at for run in runs}.items(), key=lambda pair: pair[1])
-    numbers = {run_id: n for n, (run_id, _) in enumerate(ages, 1)}
+
+def numbered(integration: str, runs: list[Run], *, after: int = 0) -> list[Run]:
+    """`runs` numbered by age from `after` on, and with ids of the system's kind."""
+    first = {run.id: run.created_at for run in runs if run.attempt == 1}
+    numbers = {
+        run_id: after + n for n, run_id in enumerate(sorted(first, key=first.__getitem__), 1)
+    }
     return [
         replace(run, id=_native_id(integration, numbers[run.id]), number=numbers[run.id])
+        if run.id in numbers
+        else run
         for run in runs
     ]
 
@@ -304,7 +312,8 @@ class Oracle:
         """`ends`: whether Buddy tells when a job ended."""
         self.world, self.name, self.system = world, integration, SYSTEMS[integration]
         self.floor = world.clock() - DAY
-        self._shows_jobs, self._ends = jobs or integration == "buddy", ends
+        self._shows_jobs = jobs or integration == "buddy"
+        self._ends = ends or integration != "buddy"
         self._builds: dict[tuple[str, int], Run] = {}
         self._jobs: dict[tuple[str, int, str], tuple[Run, JobRun]] = {}
         self._active: list[Run] = []
@@ -328,7 +337,7 @@ class Oracle:
             self._seen["status"].add((self._pipeline(run), self._status(run, now)))
             if run.raw_status == "hibernating":
                 self._seen["unknown status"].add((run.id,))
-        elif (run.completed_at or 0) < self.floor:
+        elif self._is_history(run):
             return
         elif (run.id, run.attempt) not in self._builds:
             self._builds[run.id, run.attempt] = run
@@ -341,11 +350,15 @@ class Oracle:
             status = self._job_status(job, now)
             if status is not Status.COMPLETED:
                 self._seen["job status"].add((self._pipeline(run), job.name, status))
-            elif (job.completed_at or 0) < self.floor:
+            elif self._is_history(job):
                 continue
             elif not job.carried_over:
                 self._jobs[run.id, run.attempt, job.id] = (run, job)
             self._seen["job"].add((self._pipeline(run), job.name))
+
+    def _is_history(self, run: Run | JobRun) -> bool:
+        newest = run.completed_at if self._ends else run.started_at
+        return newest is not None and newest < self.floor
 
     def _status(self, run: Run, now: float) -> Status:
         if self.name == "circleci" and not run.jobs:
@@ -399,26 +412,23 @@ class Oracle:
 
     def expected(self) -> dict[str, float]:
         """Every series of the build and job families, and what could not be told."""
-        ledger = _Page(self.system.label, self.name)
-        for family, fields in (("missing", "duration queue conclusion attempt"), ("unmapped", "status conclusion trigger")):
-            for field in fields.split():
-                ledger.tell(family, field, 0)
-        ledger.tell("unmapped", "status", len(self._seen["unknown status"]))
-        ledger.tell("missing", "attempt", self._lost_attempts)
+        page = _Page(self.system.label, self.name)
+        page.tell("unmapped", "status", len(self._seen["unknown status"]))
+        page.tell("missing", "attempt", self._lost_attempts)
         for where, trigger in self._seen["trigger"]:
-            ledger.add("cicd_build_retries_total", where, 0)
+            page.add("cicd_build_retries_total", where, 0)
             for word in CONCLUSIONS:
-                ledger.add("cicd_builds_total", where, 0, trigger=trigger, conclusion=word)
+                page.add("cicd_builds_total", where, 0, trigger=trigger, conclusion=word)
         pipelines = defaultdict(list)
         for run in self._builds.values():
-            self._count(ledger, run)
+            self._count(page, run)
             pipelines[self._pipeline(run)].append(run)
         for where, runs in pipelines.items():
-            self._latest(ledger, where, runs)
-        self._unfinished(ledger)
+            self._latest(page, where, runs)
+        self._unfinished(page)
         if self._shows_jobs:
-            self._count_jobs(ledger)
-        return dict(ledger.values)
+            self._count_jobs(page)
+        return dict(page.values)
 
     def _count(self, page: _Page, run: Run) -> None:
         where, conclusion = self._pipeline(run), self._conclusion(run)
@@ -426,7 +436,10 @@ class Oracle:
         page.add("cicd_builds_total", where, trigger=trigger, conclusion=conclusion)
         page.add("cicd_build_retries_total", where, float(run.attempt > 1))
         page.tell("missing", "conclusion", _says_nothing(run))
-        page.tell("unmapped", "conclusion", conclusion == "other" and not _says_nothing(run))
+        unknown = conclusion == "other" and not _says_nothing(run)
+        page.tell("unmapped", "conclusion", unknown)
+        if self.name == "travisci":  # whose one word is the status as well
+            page.tell("unmapped", "status", unknown)
         page.tell("unmapped", "trigger", trigger == "other")
         page.span("duration", self._duration(run), where, run, conclusion=conclusion)
         if run.attempt == 1:
@@ -469,29 +482,32 @@ class Oracle:
 
     def _count_jobs(self, page: _Page) -> None:
         now = self.world.clock()
+        listed = self.world.listed(self.world.accounts[self.name], self.system.entry)
         for where, name in self._seen["job"]:
             for word in CONCLUSIONS:
                 page.add("cicd_jobs_total", where, 0, job_name=name, conclusion=word)
         for where, name, status in self._seen["job status"]:
             page.add("cicd_jobs_active", where, 0, job_name=name, status=status)
-        for run in self.world.listed(self.world.accounts[self.name], self.system.entry):
+        for run in listed if self.system.jobs else ():
             for job in run.jobs if now - run.created_at < 7 * DAY else ():
                 if (status := self._job_status(job, now)) is not Status.COMPLETED:
                     where = self._pipeline(run)
                     page.add("cicd_jobs_active", where, job_name=job.name, status=status)
         for run, job in self._jobs.values():
-            where, conclusion = self._pipeline(run), self._conclusion(job)
-            labels = {"job_name": job.name, "conclusion": conclusion}
-            page.add("cicd_jobs_total", where, **labels)
-            if job.started_at is None:
-                continue
-            if job.completed_at is not None and self._ends and job.conclusion != "skipped":
-                span = job.completed_at - job.started_at
-                page.observe("cicd_job_duration_seconds", where, span, DURATIONS, **labels)
-            if self.system.jobs_created:
-                queue = job.started_at - (job.created_at or run.born)
-                name = "cicd_job_queue_seconds"
-                page.observe(name, where, queue, QUEUES, job_name=job.name)
+            self._count_job(page, run, job)
+
+    def _count_job(self, page: _Page, run: Run, job: JobRun) -> None:
+        where, conclusion = self._pipeline(run), self._conclusion(job)
+        labels = {"job_name": job.name, "conclusion": conclusion}
+        page.add("cicd_jobs_total", where, 1, **labels)
+        if job.started_at is None:
+            return
+        if job.completed_at is not None and self._ends and job.conclusion != "skipped":
+            span = job.completed_at - job.started_at
+            page.observe("cicd_job_duration_seconds", where, span, DURATIONS, **labels)
+        if self.system.jobs_created:
+            queue = job.started_at - (job.created_at or run.born)
+            page.observe("cicd_job_queue_seconds", where, queue, QUEUES, job_name=job.name)
 
 
 class _Page:
@@ -506,7 +522,7 @@ class _Page:
         own = {"provider": self._provider, "account": self._account}
         return series(name, {**own, **place, **labels})
 
-    def add(self, name: str, where: tuple[str, ...], by: float = 1, **labels: str) -> None:
+    def add(self, name: str, where: tuple[str, ...], by: float = 1, /, **labels: str) -> None:
         self.values[self._key(name, where, labels)] += by
 
     def put(self, name: str, where: tuple[str, ...], value: float) -> None:
@@ -536,7 +552,8 @@ class _Page:
 
     def tell(self, family: str, field: str, by: float = 1) -> None:
         key = {"provider": self._provider, "field": field}
-        self.values[series(f"cicd_exporter_{family}_values_total", key)] += by
+        if by:
+            self.values[series(f"cicd_exporter_{family}_values_total", key)] += by
 
 
 def _says_nothing(run: Run | JobRun) -> bool:
@@ -546,10 +563,12 @@ def _says_nothing(run: Run | JobRun) -> bool:
 
 def told(scrape: Exposition, integration: str) -> dict[str, float]:
     """What the exporter says of an account, and of its provider's data."""
-    return scrape.select("cicd_(build|job).*", account=integration) | scrape.select(
-        "cicd_exporter_(missing_values|unmapped_values|anomalies)_total",
-        provider=SYSTEMS[integration].label,
-    )
+    data = "cicd_exporter_(missing_values|unmapped_values|anomalies)_total"
+    return scrape.select("cicd_(build|job).*", account=integration) | {
+        key: value
+        for key, value in scrape.select(data, provider=SYSTEMS[integration].label).items()
+        if value  # which of them exist at 0 is not the contract's
+    }
 
 
 def assert_true(scrape: Exposition, oracle: Oracle) -> None:
@@ -578,13 +597,19 @@ class Clock:
 def stage(*, turn: int, finish_date: bool = True) -> World:
     """A world with an account of each integration, each with its own ways of paging."""
     world = World(Clock(), page_size=7)
+    now = world.clock()
     for n, (integration, system) in enumerate(SYSTEMS.items()):
         opened = world.open(integration, integration, system.entry)
         opened.behaviour.end = ENDS[(n + turn) % 3]  # type: ignore[assignment]
-        opened.behaviour.paging = ("offset", "keyset")[(n + turn) % 2]  # type: ignore[assignment]
+        opened.behaviour.paging = ("offset", "keyset")[(n + turn) % 2]
         opened.behaviour.empty_pages = frozenset({1 + turn % 2})
         opened.behaviour.finish_date = finish_date
-        world.add(integration, system.entry, *written(integration, world.clock()))
+        author = Author(integration)
+        runs = [*author.ordinary(now), *author.unusual(now)]
+        world.add(integration, system.entry, *numbered(integration, runs))
+    world.open("forks", "github", FORKED)
+    fork = Author("github").build(now - 100, trigger="workflow_run", head_repo="fork/shop")
+    world.add("forks", FORKED, fork)
     return world
 
 
@@ -593,6 +618,7 @@ def config(folder: Path, url: str, *, jobs: bool, **polling: Any) -> Path:
         account(name, name, url, [system.entry], jobs=jobs or name == "buddy")
         for name, system in SYSTEMS.items()
     ]
+    accounts.append(account("forks", "github", url, [FORKED]))
     buckets = {"duration_buckets": DURATIONS, "queue_buckets": QUEUES, "zero_hold": 0}
     return configure(folder, accounts, metrics=buckets, polling=polling)
 
@@ -623,3 +649,75 @@ def test_the_first_poll_tells_the_truth(first_poll, integration):
     oracle.look()
 
     assert_true(first_poll.scrape, oracle)
+
+
+def test_a_run_from_a_fork_is_a_pull_requests_whatever_its_branch(first_poll):
+    counted = first_poll.scrape.select("cicd_builds_total", account="forks", conclusion="passed")
+
+    assert [key for key in counted if 'branch="pull_request"' in key] == list(counted)
+
+
+BARE = ("azuredevops", "bitbucket", "circleci", "jenkins", "travisci")
+
+
+def test_where_the_raw_objects_are_not_sent_the_single_build_and_the_jobs_tell(tmp_path):
+    world = World(Clock())
+    spans = {"passed": 60.0, "failed": 47.0, "cancelled": 8.0}
+    for name in BARE:
+        world.open(name, name, SYSTEMS[name].entry).behaviour.remote_data = False
+        author = Author(name)
+        builds = [
+            author.build(world.clock() - 900, span=span, conclusion=word)
+            for word, span in spans.items()
+        ]
+        world.add(name, SYSTEMS[name].entry, *numbered(name, builds))
+
+    with EmulatorThread(world) as emulator:
+        accounts = [account(name, name, emulator.url, [SYSTEMS[name].entry]) for name in BARE]
+        scrape = once(configure(tmp_path, accounts)).scrape
+
+    for name in BARE:
+        label, duration = SYSTEMS[name].label, "cicd_build_duration_seconds_sum"
+        assert spans == {
+            word: scrape.total(duration, account=name, conclusion=word) for word in spans
+        }
+        queueless = 0 if name in {"bitbucket", "circleci", "travisci"} else 3
+        missing = "cicd_exporter_missing_values_total"
+        assert scrape.total(missing, provider=label, field="queue") == queueless
+        assert scrape.total(missing, provider=label) == queueless
+
+
+def test_what_happens_later_is_told_as_it_happens(tmp_path):
+    """Builds go on, begin and are run again while the exporter polls."""
+    world = stage(turn=2)
+    now = world.clock()
+    clock: Any = world.clock
+    oracles = [Oracle(world, integration, jobs=True) for integration in SYSTEMS]
+
+    def watched() -> None:
+        for oracle in oracles:
+            oracle.look()
+        eventually(lambda: _assert_all(exporter.scrape(), oracles))
+
+    polling = {"interval": 0.3, "max_interval": 1, "rerun_window": "10m"}
+    with EmulatorThread(world) as emulator:
+        file = config(tmp_path, emulator.url, jobs=True, **polling)
+        with Exporter(file) as exporter:
+            eventually(exporter.polled)
+            watched()
+            for integration, system in SYSTEMS.items():
+                before = world.attempts(integration)
+                later = [*Author(integration, serial=900).later(now, before)]
+                high = max(run.number for run in before)
+                world.add(integration, system.entry, *numbered(integration, later, after=high))
+            for seconds in (60, 120, 240):
+                clock.now = now + seconds
+                watched()
+            settled = time.time()
+            scrape = eventually(lambda: exporter.polled(after=settled + 1))
+            _assert_all(scrape, oracles)
+
+
+def _assert_all(scrape: Exposition, oracles: Iterable[Oracle]) -> None:
+    for oracle in oracles:
+        assert_true(scrape, oracle)

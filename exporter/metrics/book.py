@@ -117,7 +117,7 @@ class Book:
         self.targets = {target.id: target for target in loaded.targets}
         rows: dict[Labels, list[StoredSeries]] = {}
         for row in loaded.series:
-            if is_pipeline_series(row.series):
+            if is_pipeline_family(row.series.family):
                 rows.setdefault(pipeline_of(row.series), []).append(row)
             else:
                 self._insert(row.series, Series(row.vector, now, row.held, row.opened))
@@ -203,7 +203,7 @@ class Book:
 
     def _insert(self, key: SeriesKey, series: Series) -> None:
         self.series[key] = series
-        if is_pipeline_series(key):
+        if is_pipeline_family(key.family):
             self.pipelines[pipeline_of(key)].series[key] = series
             self._samples += sample_count(series.vector)
         else:
@@ -333,9 +333,9 @@ _OF_PIPELINES = frozenset(
 )
 
 
-def is_pipeline_series(key: SeriesKey) -> bool:
-    """Whether the series is one of a build or job family."""
-    return key.family in _OF_PIPELINES
+def is_pipeline_family(name: str) -> bool:
+    """Whether this is one of the build and job families."""
+    return name in _OF_PIPELINES
 
 
 def pipeline_of(key: SeriesKey) -> Labels:

@@ -8,11 +8,11 @@ import msgspec
 
 from exporter.metrics import effects, facts, gauges
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, is_pipeline_series, pipeline_of, sample_count
+from exporter.metrics.book import Book, is_pipeline_family, pipeline_of, sample_count
 from exporter.metrics.effects import Increment
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
-from exporter.model import ACTIVE, OTHER, Build
+from exporter.model import ACTIVE, OTHER, Build, Status
 from exporter.record import Change, Delta, Labels, SeriesKey, Target, Vector, Verdict
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -78,9 +78,12 @@ class _Draft:
     def active(self, build: Build) -> None:
         labels = self._book.labels(self._target, build)
         jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
-        for shown in (jobs, ()):  # at the limit those already shown must do
-            if self._revise(labels, lambda k: facts.seen(k, build, now=self._now, jobs=shown)):  # noqa: B023 - called at once
-                break
+
+        def see(jobs: tuple[tuple[str, Status], ...]) -> bool:
+            return self._revise(labels, lambda k: facts.seen(k, build, now=self._now, jobs=jobs))
+
+        if not see(jobs):  # at the limit those jobs that are shown already must do
+            see(())
         if not build.only_jobs:
             self.zeros(effects.build_zeros(labels, build.trigger))
         for job in build.jobs:
@@ -102,7 +105,7 @@ class _Draft:
         known = self._known_facts(labels)
         after = how(Facts(touched=self._now) if known is None else known)
         samples = gauges.room_for(after) - (0 if known is None else gauges.room_for(known))
-        if (samples or known is None) and not self._take(labels, max(samples, 0)):
+        if (samples > 0 or known is None) and not self._take(labels, samples):
             return False
         self._facts[labels] = after
         return True
@@ -141,7 +144,7 @@ class _Draft:
     def _opened(self, key: SeriesKey) -> bool:
         """Whether an increment may show at once."""
         book = self._book
-        if book.immediate or not is_pipeline_series(key) or not self._target.exposed:
+        if book.immediate or not is_pipeline_family(key.family) or not self._target.exposed:
             return True
         series = book.series.get(key)
         if series is None or series.held is not None:
@@ -163,17 +166,17 @@ class _Draft:
         return self._catch_all(_fold(key, _CATCH_ALL)) if samples == 1 else None
 
     def _fits(self, key: SeriesKey, samples: int) -> bool:
-        if not is_pipeline_series(key):
+        if not is_pipeline_family(key.family):
             return True
         labels = pipeline_of(key)
         return self._known_facts(labels) is not None and self._take(labels, samples)
 
     def _take(self, labels: Labels, samples: int) -> bool:
         """Use up room for so many samples of a pipeline, if there is."""
-        room = labels not in self._book.hidden and self._book.room(self._samples + samples)
-        if room:
-            self._samples += samples
-        return room
+        if labels in self._book.hidden or not self._book.room(self._samples + max(samples, 1)):
+            return False
+        self._samples += samples
+        return True
 
     def _catch_all(self, key: SeriesKey) -> SeriesKey | None:
         """The account's counter for what fits nowhere, in the room reserved for it."""

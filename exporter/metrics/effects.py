@@ -84,10 +84,12 @@ def of_job(news: JobCompleted, pipeline: Labels, buckets: Buckets) -> Iterator[I
     if carried_over(job, news.build):
         return
     name, conclusion = clean(job.name), conclusion_label(job)
+    # GitHub says that a skipped job started when it was skipped: it never waited to.
+    queue = None if conclusion == "skipped" else job.queue
     yield count(f.JOBS, *pipeline, name, conclusion)
     for family, labels, seconds in (
         (f.JOB_DURATION, (*pipeline, name, conclusion), job.duration),
-        (f.JOB_QUEUE, (*pipeline, name), job.queue),
+        (f.JOB_QUEUE, (*pipeline, name), queue),
     ):
         if seconds is not None:
             yield _span(family, labels, seconds, f"negative_job_{family.buckets}", buckets)

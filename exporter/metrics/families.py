@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 
+from exporter.errors import Reason
 from exporter.record import Labels
 
 Kind = Literal["counter", "gauge", "histogram"]
@@ -31,6 +32,9 @@ class Family(msgspec.Struct, frozen=True):
     """Whether its values survive a restart; the others start with the process."""
     buckets: Literal["duration", "queue", "poll"] | None = None
     """Which configured bounds a histogram has."""
+    zeros: tuple[str, ...] = ()
+    """Values of its last label that are there at 0 before the first event, for each provider
+    or account; all that there can be."""
     otel: str = ""
     """The OpenTelemetry metric that says the same, where there is one."""
 
@@ -190,6 +194,7 @@ API_ERRORS = Family(
     "counter",
     (*_ACCOUNT, "reason"),
     "Failed requests, by reason.",
+    zeros=get_args(Reason),
 )
 BUDGET_EXHAUSTED = Family(
     "cicd_exporter_budget_exhausted",
@@ -233,6 +238,7 @@ UNMAPPED = Family(
     ("provider", "field"),
     "Native words that no table maps.",
     persistent=True,
+    zeros=("status", "conclusion", "trigger", "job_status", "job_conclusion"),
 )
 MISSING = Family(
     "cicd_exporter_missing_values_total",
@@ -240,6 +246,7 @@ MISSING = Family(
     ("provider", "field"),
     "Completed builds of which a value could not be told.",
     persistent=True,
+    zeros=("duration", "queue", "conclusion", "attempt"),
 )
 ANOMALIES = Family(
     "cicd_exporter_anomalies_total",
@@ -247,6 +254,14 @@ ANOMALIES = Family(
     ("provider", "kind"),
     "Contradictory data, such as negative durations, clamped or dropped.",
     persistent=True,
+    zeros=(
+        "negative_duration",
+        "negative_queue",
+        "negative_job_duration",
+        "negative_job_queue",
+        "conclusion_changed",
+        "reopened",
+    ),
 )
 GAPS = Family(
     "cicd_exporter_gaps_total",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from exporter.model import Build
+from exporter.model import Build, Status
 from exporter.record import Cursor
 
 OVERLAP = 600.0
@@ -67,8 +67,15 @@ class Ground:
         return self._was_read(build)
 
     def may_be_news(self, build: Build) -> bool:
-        """Whether an attempt that was not counted yet is worth a request."""
-        return not self._was_read(build) if build.time is None else build.time >= self.floor
+        """Whether an attempt that was not counted yet is worth a request.
+
+        What has begun before the floor and still runs will end after it; but the status of
+        a partial build is a guess.
+        """
+        if build.time is None:
+            return not self._was_read(build)
+        runs = build.status is not Status.COMPLETED and not build.partial
+        return runs or build.time >= self.floor
 
     def is_history(self, build: Build) -> bool:
         """Whether `build` is too old to be counted."""

@@ -197,7 +197,9 @@ class Walk:
             elif known is not None or self._ground.may_be_news(build):
                 wanting.append((build, known))
         filled, old = await self._fill(wanting)
-        return plain + filled, reached or old
+        found = plain + filled
+        self._met.update(AttemptKey(build.key, build.attempt) for build in found)
+        return found, reached or old
 
     def _meet(self, build: Build) -> None:
         """What a page showed, in whichever attempt, needs no request of its own."""

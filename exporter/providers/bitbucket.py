@@ -1,9 +1,44 @@
-"""Bitbucket Pipelines."""
+"""Bitbucket Pipelines.
+
+A build is one run of a pipeline, a job one step of it.
+
+Scopes: `repository` and `pipeline` (read) of an API token with the account's e-mail as
+`username`, or of a repository, project or workspace access token without.
+
+Requests: one per repo and poll; a new build costs one more for its steps, once it has
+completed (one for each 100 steps; with `jobs: true` one each poll while it runs). Discovery
+costs one for each 100 repos and, when a repo is first met, one that tells whether its
+pipelines are switched on. The limit is 1000 an hour for one user, so N repos cannot be
+polled more often than every 3.6 N seconds: 16 repos at the interval of one minute.
+Access tokens of workspaces with more than 100 paid seats get up to 10 000.
+
+Self-hosted: none; Bitbucket Data Center has no Pipelines.
+
+Known: duration (start of the first step to the end of the pipeline), queue, trigger (a run
+by the API looks like one by hand), attempts (`run_number`), jobs without queue times. An
+attempt that was run again before anybody saw it complete cannot be asked for.
+"""
 
 from __future__ import annotations
 
-from exporter.model import Status
-from exporter.words import Words, rows
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import quote
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import PrivateAttr
+
+from exporter.errors import Gone, Malformed, Refused
+from exporter.globs import matches
+from exporter.http import Api
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import at, each, moment, text, whole, word
+from exporter.providers import Page, Provider, Query, Repo, basic
+from exporter.words import Standing, Words, own, rows, standing, trigger
+
+T = TypeVar("T")
 
 WORDS = Words(
     status=rows(
@@ -23,7 +58,8 @@ WORDS = Words(
             "timeout": "EXPIRED",
             "skipped": "NOT_RUN",
         }
-    ),
+    )
+    | own("UNKNOWN"),
     trigger=rows(
         {
             "push": "PUSH pipeline_trigger_push",
@@ -36,3 +72,326 @@ WORDS = Words(
     ),
 )
 """REST API 2.0: pipeline and step states with their stages and results, trigger types."""
+
+_SECTIONS = own("default pull-requests branches tags bookmarks")
+_SECTIONS["pullrequests"] = "pull-requests"
+"""Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
+is named by its pattern."""
+
+_ENTRY = re.compile(r"[^/*]+/(?:[^/*]+|\*)")
+_TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2})")
+_KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|completed)_)?")
+_PAGELEN = 100
+_MOST_PAGES = 100
+_AGAIN = 86400.0
+"""Seconds after which a repo without pipelines is asked again without a sign of change."""
+_LONG = 6 * 3600.0
+"""Seconds that a build may take and still be found by the first walk when it ends in time."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A page of any list. `next` is an absolute URL and may be missing before the last page."""
+
+    values: list[msgspec.Raw]
+    next: Any = None
+    page: Any = None
+    pagelen: Any = None
+    size: Any = None
+
+    def continues(self, page: int, pagelen: int) -> bool:
+        """Whether there is a page after this one, the number `page` of `pagelen` items each."""
+        size, given = whole(self.size), whole(self.pagelen) or pagelen
+        if text(self.next) is not None:
+            return True
+        if size is not None:
+            return bool(self.values) and page * given < size
+        return len(self.values) >= given
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What is read of a pipeline. It does not say when it started."""
+
+    uuid: str
+    build_number: Any = None
+    run_number: Any = None
+    state: Any = None
+    target: Any = None
+    trigger: Any = None
+    created_on: Any = None
+    completed_on: Any = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What is read of a step. Older answers spell the keys in camel case."""
+
+    uuid: str
+    name: Any = None
+    run_number: Any = None
+    state: Any = None
+    trigger: Any = None
+    started_on: Any = None
+    completed_on: Any = None
+    run_number_: Any = msgspec.field(name="runNumber", default=None)
+    started_on_: Any = msgspec.field(name="startedOn", default=None)
+    completed_on_: Any = msgspec.field(name="completedOn", default=None)
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What is read of a repository."""
+
+    full_name: str
+    updated_on: Any = None
+    mainbranch: Any = None
+
+
+class Memo:
+    """Which repos have no pipelines, so that they are not asked at each discovery."""
+
+    def __init__(self) -> None:
+        self.on: set[str] = set()
+        self.off: dict[str, tuple[Any, float]] = {}
+        """When the repo last changed, and the epoch seconds of the answer."""
+
+    def __eq__(self, other: object) -> bool:
+        """Memories make no difference to what a provider is: a reload compares accounts."""
+        return isinstance(other, Memo)
+
+    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
+
+    def is_off(self, entry: str, changed: Any, now: float) -> bool:
+        """Whether the repo had no pipelines lately, and has not changed since."""
+        then, at = self.off.get(entry, (None, -_AGAIN))
+        return then == changed and now - at < _AGAIN
+
+
+class Bitbucket(Provider):
+    """Bitbucket Pipelines (Bitbucket Cloud).
+
+    1000 requests an hour are allowed, and each repo costs one a poll.
+    """
+
+    default_url = "https://api.bitbucket.org/2.0"
+    example_values: ClassVar[dict[str, Any]] = {
+        "username": "ci-reader@acme.example",
+        "interval": "5m",
+        "repos": ["acme/shop", "acme/*"],
+    }
+
+    provider: Literal["bitbucket"]
+    username: str | None = None
+    """E-mail of the account that an API token belongs to; leave it out for access tokens."""
+
+    _memo: Memo = PrivateAttr(default_factory=Memo)
+
+    @property
+    def consecutive_numbers(self) -> bool:
+        """Build numbers count the pipelines of one repo."""
+        return True
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """Entries that are neither a repo nor all repos of a workspace."""
+        what = "must be workspace/repo or workspace/*"
+        entries = enumerate(account.get("repos", ()))
+        odd = ((i, entry) for i, entry in entries if not _ENTRY.fullmatch(entry))
+        return [(("repos", i), f"{what} (got {entry!r})") for i, entry in odd]
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Basic for the API token of a user, else a bearer token."""
+        if token is None:
+            return {}
+        if self.username is not None:
+            return {"Authorization": basic(self.username, token)}
+        return {"Authorization": f"Bearer {token}"}
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        """The repos of a workspace whose pipelines are switched on."""
+        workspace = pattern.partition("/")[0]
+        wanted = "values.full_name,values.updated_on,values.mainbranch.name,next,size,pagelen"
+        path = f"/repositories/{quote(workspace, safe='')}"
+        found: list[Repo] = []
+        for repo in await _all(api, path, {"fields": wanted}, Listed):
+            entry = f"{workspace}/{repo.full_name.rpartition('/')[2]}"
+            excluded = any(matches(glob, entry) for glob in self.exclude)
+            if not excluded and await self._has_pipelines(api, entry, repo.updated_on):
+                found.append(Repo(entry, text(at(repo.mainbranch, "name"))))
+        return found
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        """A page of the pipelines, newest first; the size stays that of the first page."""
+        token = _TOKEN.fullmatch(query.token or f"1x{min(query.size, _PAGELEN)}")
+        if token is None:
+            raise Malformed(f"{query.token!r} is no page of Bitbucket", reason="bad_shape")
+        number, size = int(token[1]), int(token[2])
+        # Without `sort` the oldest would come first; the minus sign is in no description.
+        params: dict[str, str | int] = {"sort": "-created_on", "pagelen": size, "page": number}
+        answer = await api.get(f"{_path(repo.entry)}/pipelines", params, into=Envelope)
+        items, rejected = each(answer.body.values, Pipeline)
+        builds = tuple(to_build(item, repo) for item in items)
+        # Created earlier than wanted is the rest of the list too; what of it still runs is
+        # known. Only a walk through a window may be the first one, which knows nothing yet.
+        edge = query.since - (_LONG if query.size >= _PAGELEN else 0.0)
+        oldest = min((b.created_at for b in builds if b.created_at is not None), default=edge)
+        more = oldest >= edge and answer.body.continues(number, size)
+        return Page(builds, f"{number + 1}x{size}" if more else None, rejected)
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        """The start, which only the steps tell, and the steps themselves."""
+        path = f"{_path(repo.entry)}/pipelines/{_braced(build.native_id)}/steps"
+        build = replace(build, partial=False)
+        try:
+            steps = await _all(api, path, {}, Step)
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+            return build
+        jobs = tuple(to_job(step, build) for step in steps)
+        build = replace(build, started_at=started(build, jobs))
+        return replace(build, jobs=jobs) if self.jobs else build
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        """The single pipeline, and its steps if they are wanted or needed."""
+        path = f"{_path(repo.entry)}/pipelines/{_braced(known.native_id)}"
+        build = to_build((await api.get(path, into=Pipeline)).body, repo)
+        wants = build.partial or self.jobs
+        return await self.detail(api, repo, build, known) if wants else build
+
+    async def _has_pipelines(self, api: Api, entry: str, changed: Any) -> bool:
+        """Whether the repo uses Pipelines; where that cannot be told, it does."""
+        memo, now = self._memo, api.now()
+        if entry in memo.on:
+            return True
+        if memo.is_off(entry, changed, now):
+            return False
+        try:
+            config = await api.get(f"{_path(entry)}/pipelines_config", into=dict[str, Any])
+            enabled = config.body.get("enabled") is not False
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+            enabled = isinstance(error, Refused)
+        if enabled:
+            memo.on.add(entry)
+        else:
+            memo.off[entry] = (changed, now)
+        return enabled
+
+
+def to_build(item: Pipeline, repo: Repo) -> Build:
+    """A build as its pipeline tells it; a completed one lacks its start."""
+    created, ended = moment(item.created_on), moment(item.completed_on)
+    status, conclusion, unmapped = _standing(item.state, started=None, ended=ended)
+    kind = word(at(item.trigger, "name")) or word(at(item.trigger, "type"))
+    why, unknown = trigger(WORDS, kind)
+    branch, ref = _ref(item.target)
+    key = item.uuid.strip("{}")
+    return Build(
+        key=key,
+        native_id=key,
+        repo=repo.entry,
+        workflow=_workflow(item.target),
+        branch=branch,
+        ref=ref,
+        default_branch=repo.default_branch,
+        number=whole(item.build_number),
+        attempt=max(1, whole(item.run_number) or 1),
+        status=status,
+        conclusion=conclusion,
+        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        created_at=created,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped + unknown,
+        partial=status is Status.COMPLETED and conclusion != "skipped",
+    )
+
+
+def to_job(step: Step, build: Build) -> Job:
+    """A step. One that is run again has a `run_number` of its own.
+
+    A manual step is pending from the beginning; it waits for a person when its pipeline does.
+    """
+    begun = moment(step.started_on or step.started_on_)
+    ended = moment(step.completed_on or step.completed_on_)
+    status, conclusion, unmapped = _standing(step.state, started=begun, ended=ended)
+    manual = word(at(step.trigger, "type")) == "pipeline_step_trigger_manual"
+    if status is Status.QUEUED and manual and build.status is Status.WAITING:
+        status = Status.WAITING
+    attempt = whole(step.run_number) or whole(step.run_number_)
+    return Job(
+        id=step.uuid.strip("{}"),
+        name=text(step.name) or "",
+        attempt=build.attempt if attempt is None else max(1, attempt),
+        status=status,
+        conclusion=conclusion,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped,
+    )
+
+
+def started(build: Build, jobs: tuple[Job, ...]) -> float | None:
+    """When the first step of this attempt began; None if none did.
+
+    Steps that passed in an earlier attempt are listed again as they were then, and those
+    that were not run have a time too: that of the decision.
+    """
+    mine = [j for j in jobs if j.attempt == build.attempt and j.conclusion != "skipped"]
+    return min((job.started_at for job in mine if job.started_at is not None), default=None)
+
+
+def _standing(state: Any, *, started: float | None, ended: float | None) -> Standing:
+    """Where a pipeline or step stands; a stage says more of what is unfinished."""
+    result = _said(at(state, "result"))
+    found = standing(WORDS, _said(state), result, started=started, ended=ended)
+    stage = WORDS.status.get(_said(at(state, "stage")) or "")
+    if found.status is not Status.COMPLETED and stage is Status.WAITING:
+        return found._replace(status=stage)
+    return found
+
+
+def _said(named: Any) -> str | None:
+    """The word of a state, stage or result: its name, else what its type ends with."""
+    kind = word(at(named, "type"))
+    return word(at(named, "name")) or (_KIND.sub("", kind, count=1) if kind else None)
+
+
+def _workflow(target: Any) -> str:
+    kind = word(at(target, "selector.type")) or ""
+    return _SECTIONS.get(kind, text(at(target, "selector.pattern")) or kind)
+
+
+def _ref(target: Any) -> tuple[str | None, Ref]:
+    name = text(at(target, "ref_name"))
+    if word(at(target, "type")) == "pipeline_pullrequest_target":
+        return name or text(at(target, "source")), Ref.PULL_REQUEST
+    if word(at(target, "ref_type")) in ("tag", "annotated_tag"):
+        return name, Ref.TAG
+    return name, Ref.BRANCH
+
+
+def _path(entry: str) -> str:
+    workspace, _, slug = entry.partition("/")
+    return f"/repositories/{quote(workspace, safe='')}/{quote(slug, safe='')}"
+
+
+def _braced(uuid: str) -> str:
+    return quote(f"{{{uuid}}}", safe="")
+
+
+async def _all(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) -> list[T]:
+    """The items of all pages of a list, without those that cannot be understood."""
+    found: list[T] = []
+    last: list[bytes] = []
+    for page in range(1, _MOST_PAGES + 1):
+        query = {**params, "pagelen": _PAGELEN, "page": page}
+        body = (await api.get(path, query, into=Envelope)).body
+        raws = [bytes(raw) for raw in body.values]
+        if raws != last:  # else pages are not told apart here
+            found += each(body.values, into)[0]
+        if raws == last or not body.continues(page, _PAGELEN):
+            return found
+        last = raws
+    raise Malformed(f"{path}: the list does not end", reason="bad_shape")
+
+
+PROVIDER = Bitbucket

@@ -128,7 +128,8 @@ class Court:
         lost = [n for n in range(1, min(build.attempt, _MOST_MISSED)) if n not in known]
         for attempt in lost:
             self._insert(build, attempt, None, _MISSED)
-        return len(lost)
+        # A key with a start in it is of one attempt alone: the others have keys of their own.
+        return 0 if "@" in build.key else len(lost)
 
     def _jobs(self, build: Build) -> None:
         for job in build.jobs:

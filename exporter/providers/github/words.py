@@ -1,4 +1,4 @@
-"""GitHub Actions."""
+"""The words of GitHub Actions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ WORDS = Words(
         "workflow_run workflow_call dynamic release create delete deployment deployment_status"
         " check_run check_suite status issues issue_comment discussion discussion_comment fork"
         " gollum label milestone page_build project project_card project_column public"
-        " registry_package watch branch_protection_rule"
+        " registry_package watch branch_protection_rule image_version pull_request_comment"
     ),
 )
 """REST API, workflow runs and jobs; "Events that trigger workflows"."""

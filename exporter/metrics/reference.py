@@ -1,0 +1,123 @@
+"""`docs/METRICS.md`, made from the table of families: `python -m exporter.metrics.reference`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+
+from exporter.metrics import families as f
+from exporter.metrics.families import Family
+from exporter.metrics.labels import MAX_BYTES
+from exporter.model import ACTIVE, CONCLUSIONS, OTHER, TRIGGERS
+
+
+def _codes(words: Iterable[str]) -> str:
+    return " ".join(f"`{word}`" for word in words)
+
+
+LABELS = {
+    "provider": ("the CI system: `github` `azure_devops` `travis` and so on", ""),
+    "account": ("`name` of the account in the configuration", ""),
+    "repo": ("the repository; of poll metrics the polled entry of `repos`", "vcs.repository.name"),
+    "workflow": (
+        "the workflow, pipeline or job path; empty where there is none",
+        "cicd.pipeline.name",
+    ),
+    "branch": (
+        "one that `metrics.branches` has, or the default; else `other` `tag` `pull_request`",
+        "vcs.ref.head.name",
+    ),
+    "trigger": (f"{_codes(TRIGGERS)}, a documented native word, or `{OTHER}`", ""),
+    "status": (_codes(ACTIVE), "cicd.pipeline.run.state"),
+    "conclusion": (
+        f"{_codes(CONCLUSIONS)}, a documented native word, or `{OTHER}`",
+        "cicd.pipeline.result",
+    ),
+    "job_name": ("the job", "cicd.pipeline.task.name"),
+    "code": ("an HTTP status code, or `error` where no answer came", ""),
+    "reason": (_codes(f.API_ERRORS.zeros), ""),
+    "field": (
+        f"of missing values {_codes(f.MISSING.zeros)}; of unmapped ones {_codes(f.UNMAPPED.zeros)}",
+        "",
+    ),
+    "kind": (_codes(f.ANOMALIES.zeros), ""),
+    "resource": ("what the provider limits, in its own words; empty where it has none", ""),
+    "metric": ("a build or job family", ""),
+    "version": ("version of the exporter", ""),
+    "revision": ("commit that it was built from; empty if not known", ""),
+    "python_version": ("version of Python", ""),
+}
+"""The values of each label, and the OpenTelemetry attribute that says the same."""
+
+WORDS = {
+    "passed": "success",
+    "failed": "failure",
+    "cancelled": "cancellation",
+    "timeout": "timeout",
+    "skipped": "skip",
+    "retried": "retried (custom)",
+    "partial": "partial (custom)",
+    "error": "error",
+    "queued": "pending",
+    "waiting": "waiting (custom)",
+    "in_progress": "executing",
+}
+"""OpenTelemetry's words for ours, of `cicd.pipeline.result` and `cicd.pipeline.run.state`."""
+
+_INTRODUCTION = f"""\
+# Metrics
+
+Made from `exporter/metrics/families.py` by `python -m exporter.metrics.reference`: change that.
+
+Builds are polled on a timer. A scrape shows what the polls have found so far and never waits for
+a provider; `{f.LAST_SUCCESS.name}` tells how old that is.
+
+*B* stands for the labels {_codes(f.PIPELINE)}.
+
+What *persists* goes on after a restart, the rest starts with the process. A new series of a
+build or job counter or histogram shows 0 for `metrics.zero_hold` before its first increment, so
+that `increase()` sees it. At `metrics.series_limit` what would need a new series goes to one
+with `{OTHER}` for `job_name`, `branch`, `workflow` and at last `repo`, or is refused where it is
+an observation; both are counted in `{f.SERIES_DROPPED.name}`.
+"""
+
+_GROUPS = {"Builds": "cicd_build", "Jobs": "cicd_job", "The exporter": "cicd_exporter"}
+
+
+def reference() -> str:
+    """The page."""
+    parts = [_INTRODUCTION]
+    for title, prefix in _GROUPS.items():
+        rows = [_row(family) for family in f.FAMILIES if family.name.startswith(prefix)]
+        heads = ("metric", "type", "labels", "meaning", "persists", "OpenTelemetry")
+        parts.append(f"## {title}\n\n{_table(heads, rows)}")
+    parts.append("Beside them are the `process_*` and `python_info` metrics.\n")
+    labels = [(_codes([name]), values, attribute) for name, (values, attribute) in LABELS.items()]
+    parts.append(
+        f"## Labels\n\nA value is UTF-8 text of at most {MAX_BYTES} bytes without control"
+        " characters; a longer one is cut\nand ends in a hash. What is not known is empty.\n\n"
+        + _table(("label", "values", "OpenTelemetry"), labels)
+    )
+    words = [(_codes([word]), WORDS[word]) for word in (*CONCLUSIONS, *ACTIVE)]
+    parts.append(_table(("conclusion or status", "OpenTelemetry"), words))
+    return "\n".join(parts)
+
+
+def _row(family: Family) -> tuple[str, ...]:
+    labels = family.labels
+    if labels[: len(f.PIPELINE)] == f.PIPELINE:
+        own = _codes(labels[len(f.PIPELINE) :])
+        shown = f"*B* {own}".strip()
+    else:
+        shown = _codes(labels)
+    persists = "yes" if family.persistent else ""
+    return (_codes([family.name]), family.kind, shown, family.help, persists, family.otel)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [heads, tuple("---" for _ in heads), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n".replace("  ", " ") for cells in lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())

@@ -1,0 +1,314 @@
+"""Azure DevOps Pipelines: builds of projects, jobs from their timelines.
+
+Token: a personal access token with Build (read, `vso.build`), and Project and Team (read,
+`vso.project`) for a wildcard. Server: `url` is `https://HOST/tfs`, the organization is the
+collection.
+
+Requests: an idle poll of a project costs 2, whatever the number of its repositories that
+are polled: one for all unfinished builds, one for those that have finished lately. A new
+build costs 1 more when it has finished, for its timeline, which alone knows the attempt,
+a timeout, an approval and the jobs. The timeline of an unfinished build is read again
+after a 20th of its age, at least every 5 minutes. After a restart the timelines of
+`rerun_window` are read once. Limit: 200 TSTU in 5 minutes; delays come before refusals.
+
+Known: duration, queue, trigger, jobs (without a queue time), attempts. An attempt is told
+by the highest `attempt` of stages, phases and jobs. It is found by a build's `finishTime`
+having changed; attempts that fell between two polls come from the timelines of
+`previousAttempts`. `startTime` is of the first attempt, so a later one starts with the
+first record of it. The API does not tell requests of people and scripts apart (`manual`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
+
+import msgspec
+from msgspec.structs import replace
+from pydantic import PrivateAttr
+
+from exporter.errors import Malformed, ProviderError, TryLater
+from exporter.globs import matches
+from exporter.http import Api
+from exporter.model import Build, Status
+from exporter.payload import each, text, word
+from exporter.providers import Page, Provider, Query, Repo, basic
+from exporter.providers.azure_devops.memo import Listing, Memo
+from exporter.providers.azure_devops.reading import (
+    Place,
+    Reading,
+    Record,
+    Run,
+    Timeline,
+    belongs,
+    earlier_attempt,
+    previous_timelines,
+    read_timeline,
+    to_build,
+    with_reading,
+)
+from exporter.providers.azure_devops.words import WORDS
+
+__all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", "to_build"]
+
+_ENTRY = re.compile(r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)")
+_UNFINISHED = "inProgress,notStarted,cancelling,postponed"
+_MOST = 1000
+"""Unfinished builds, or projects, on a page."""
+_MOST_PAGES = 100
+_STEP = 300.0
+"""Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
+_MOST_ATTEMPTS = 20
+"""Earlier attempts that are worth a request each."""
+
+
+class _List(msgspec.Struct, frozen=True):
+    value: list[msgspec.Raw]
+
+
+class _Project(msgspec.Struct, frozen=True):
+    name: str
+    state: Any = None
+
+
+class AzureDevOps(Provider):
+    """Azure DevOps Services; for Azure DevOps Server `url` is https://HOST/tfs.
+
+    `repos` holds organization/project, organization/project/repository and organization/*;
+    at a Server the collection takes the place of the organization.
+    """
+
+    example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/tools/deploy"]}
+    api_version: ClassVar[str] = "7.1"
+    default_url = "https://dev.azure.com"
+
+    provider: Literal["azure_devops"]
+    username: str | None = None
+    """User name for HTTP Basic; a personal access token needs none."""
+
+    _memo: Memo = PrivateAttr(default_factory=Memo)
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """Entries of another shape."""
+        shape = "organization/project, organization/project/repository or organization/*"
+        return [
+            (("repos", i), f"{entry!r} is no repository or project (write {shape})")
+            for i, entry in enumerate(account.get("repos", ()))
+            if not _ENTRY.fullmatch(entry)
+        ]
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """Basic, with any user name; and no redirect to a page for people to sign in."""
+        quiet = {"X-TFS-FedAuthRedirect": "Suppress"}
+        if token is None:
+            return quiet
+        return quiet | {"Authorization": basic(self.username or "", token)}
+
+    def covers(self, wide: str, narrow: str) -> bool:
+        """Whether `narrow` is a repository of the project `wide`."""
+        return narrow.casefold().startswith(f"{wide.casefold()}/")
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        """The projects of an organization, but for those being made or deleted."""
+        organization = pattern.partition("/")[0]
+        path = f"/{quote(organization, safe='')}/_apis/projects"
+        raws = await self._everything(api, path, {"stateFilter": "wellFormed"})
+        entries = [
+            f"{organization}/{project.name}"
+            for project in each(raws, _Project)[0]
+            if (word(project.state) or "wellformed") == "wellformed"
+        ]
+        return [Repo(entry) for entry in entries if not self._excludes(entry)]
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        """Builds that finished lately; on the first page before them all unfinished ones.
+
+        `minTime` ends the list. The unfinished come first, for one that ends between the
+        two requests is then heard of in the right order.
+        """
+        place = Place.of(repo.entry)
+        since = query.since // _STEP * _STEP
+        listing = await self._memo.listing(
+            (_project(place).casefold(), query.token),
+            repo.entry,
+            since,
+            clock=api.now,
+            fetch=partial(self._listing, api, place, since, query),
+        )
+        builds = [to_build(run, place) for run in listing.runs if belongs(run, place)]
+        kept = [build for build in builds if not self._excludes(build.repo)]
+        attempts = await asyncio.gather(
+            *(self._listed_attempts(api, place, build) for build in kept), return_exceptions=True
+        )
+        found: list[Build] = []
+        for result in attempts:
+            if isinstance(result, BaseException):
+                raise result
+            found.extend(result)
+        return Page(tuple(found), listing.next, listing.rejected)
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        """What a timeline adds that could not be read with the page."""
+        reading = self._memo.reading(build)
+        if reading is not None and build.attempt < reading.attempt:
+            return replace(build, partial=False)
+        if build.partial or self._lacks_jobs(build, reading):
+            place = Place.of(repo.entry)
+            return (await self._attempts(api, place, replace(build, attempt=1), anew=True))[-1]
+        return build
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        """The single build and, when it is due, its timeline."""
+        place = Place.of(repo.entry)
+        path = f"{_project(place)}/_apis/build/builds/{quote(known.native_id, safe='')}"
+        answer = await api.get(path, self._params(), into=Run)
+        return (await self._attempts(api, place, to_build(answer.body, place)))[-1]
+
+    # -- lists
+
+    def _params(self, **more: str | int) -> dict[str, str | int]:
+        return {"api-version": self.api_version} | more
+
+    async def _listing(self, api: Api, place: Place, since: float, query: Query) -> Listing:
+        path = f"{_project(place)}/_apis/build/builds"
+        raws: list[msgspec.Raw] = []
+        if query.token is None:
+            raws = await self._everything(
+                api, path, {"statusFilter": _UNFINISHED, "queryOrder": "queueTimeDescending"}
+            )
+        least = datetime.fromtimestamp(max(since, 0.0), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        ended, following = await self._part(
+            api,
+            path,
+            {
+                "statusFilter": "completed",
+                "queryOrder": "finishTimeDescending",  # without an order some are left out
+                "minTime": least,
+                "$top": query.size,
+            },
+            query.token,
+        )
+        runs, rejected = each([*raws, *ended], Run)
+        return Listing(tuple(_once(runs)), following, rejected)
+
+    async def _part(
+        self, api: Api, path: str, params: dict[str, str | int], token: str | None
+    ) -> tuple[list[msgspec.Raw], str | None]:
+        """One page of a list, and the token of the next one."""
+        more = {} if token is None else {"continuationToken": token}
+        answer = await api.get(path, self._params() | params | more, into=_List)
+        return answer.body.value, text(answer.headers.get("x-ms-continuationtoken"))
+
+    async def _everything(
+        self, api: Api, path: str, params: dict[str, str | int]
+    ) -> list[msgspec.Raw]:
+        """All pages of a list."""
+        found: list[msgspec.Raw] = []
+        token: str | None = None
+        for _ in range(_MOST_PAGES):
+            raws, following = await self._part(api, path, params | {"$top": _MOST}, token)
+            found.extend(raws)
+            if following is None or following == token:
+                return found
+            token = following
+        raise Malformed(f"the pages of {path} do not end", reason="bad_shape")
+
+    # -- timelines
+
+    async def _listed_attempts(self, api: Api, place: Place, build: Build) -> list[Build]:
+        """As `_attempts`; a timeline that fails for now is this build's own trouble."""
+        try:
+            return await self._attempts(api, place, build)
+        except TryLater as error:
+            if error.account_wide:
+                raise
+            reading = self._memo.reading(build)
+            attempt = 1 if reading is None else reading.attempt
+            return [replace(build, attempt=attempt, partial=True)]
+
+    async def _attempts(
+        self, api: Api, place: Place, build: Build, *, anew: bool = False
+    ) -> list[Build]:
+        """The attempts of a listed build that are not known yet, its newest at the end."""
+        before = self._memo.reading(build)
+        if not anew and self._memo.is_current(build, api.now()):
+            reading = before or Reading(finished=build.completed_at, read_at=api.now())
+            return [with_reading(build, reading, jobs=self.jobs)]
+        finished = build.completed_at if build.status is Status.COMPLETED else None
+        try:
+            records = await self._records(api, place, build)
+        except ProviderError as error:
+            if error.account_wide or isinstance(error, TryLater):
+                raise
+            reading = Reading(
+                finished=finished, read_at=api.now(), attempt=_unread_attempt(build, before)
+            )
+            self._memo.keep(build, reading)
+            return [with_reading(build, reading, jobs=self.jobs)]
+        reading = read_timeline(records, finished=finished, now=api.now())
+        seen = 0 if before is None else before.attempt - (before.finished is None)
+        earlier = await self._earlier(api, place, build, records, range(seen + 1, reading.attempt))
+        self._memo.keep(build, reading)
+        return [*earlier, with_reading(build, reading, jobs=self.jobs)]
+
+    async def _earlier(
+        self, api: Api, place: Place, build: Build, records: Sequence[Record], unseen: range
+    ) -> list[Build]:
+        """The `unseen` attempts of a build as far as timelines tell them, oldest first."""
+        heard = list(records)
+        found: list[Build] = []
+        for attempt in unseen[::-1][:_MOST_ATTEMPTS]:
+            for timeline in previous_timelines(heard, attempt):
+                try:
+                    heard.extend(await self._records(api, place, build, timeline))
+                except ProviderError as error:
+                    if error.account_wide or isinstance(error, TryLater):
+                        raise
+            told = earlier_attempt(build, attempt, heard, jobs=self.jobs)
+            found.extend([] if told is None else [told])
+        return found[::-1]
+
+    async def _records(
+        self, api: Api, place: Place, build: Build, timeline: str = ""
+    ) -> list[Record]:
+        path = f"{_project(place)}/_apis/build/builds/{quote(build.native_id, safe='')}/timeline"
+        if timeline:
+            path += f"/{quote(timeline, safe='')}"
+        answer = await api.get(path, self._params(), into=Timeline | None)  # type: ignore[arg-type]
+        body: Timeline | None = answer.body
+        return [] if body is None else body.read()
+
+    def _lacks_jobs(self, build: Build, reading: Reading | None) -> bool:
+        """Whether jobs were told and are no longer remembered: they were not counted then."""
+        completed = build.status is Status.COMPLETED
+        return (
+            self.jobs and completed and not build.jobs and reading is not None and reading.had_jobs
+        )
+
+    def _excludes(self, entry: str) -> bool:
+        return any(matches(pattern, entry) for pattern in self.exclude)
+
+
+def _project(place: Place) -> str:
+    return f"/{quote(place.organization, safe='')}/{quote(place.project, safe='')}"
+
+
+def _unread_attempt(build: Build, before: Reading | None) -> int:
+    """Which attempt this is if the timeline is gone or refused."""
+    if before is None:
+        return 1
+    return before.attempt + (before.finished not in (None, build.completed_at))
+
+
+def _once(runs: list[Run]) -> list[Run]:
+    """Each build once, as it was last told, where it was first listed."""
+    return list({run.id: run for run in runs}.values())
+
+
+PROVIDER = AzureDevOps

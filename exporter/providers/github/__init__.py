@@ -1,0 +1,220 @@
+"""GitHub Actions: a build is one attempt of a workflow run.
+
+Scopes: `repo` of a classic token (none for public repos), or of a fine-grained token or an
+App the repository permission "Actions: read"; a wildcard of an App finds what it is
+installed on. Without a token public repos can be read, 60 requests an hour.
+
+Requests: one per repo and poll. If nothing has changed GitHub answers 304, which counts
+against no limit if there is a token. A new build costs nothing more, but one request for
+each unfinished one that is no longer among the latest 30, and for each earlier attempt
+that nobody saw. With `jobs: true` each build costs one more per poll until it has
+completed, and one then (one for each 100 jobs). Discovery costs one for each 100 repos;
+that of an organization one, that of a user two or three. The limit is 5000 an hour for a
+user, 5000 to 15000 for an App's installation; GitHub Enterprise Server has none by default.
+
+Self-hosted: GitHub Enterprise Server 3.4 or newer by `url` https://HOST/api/v3.
+
+Known: duration, trigger (a dispatch by the API looks like one by hand), attempts; the queue
+only with `jobs: true`, as a run says that it started when it was created. Tags look like
+branches.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, ClassVar, Literal
+from urllib.parse import quote
+
+from pydantic import PrivateAttr
+
+from exporter.errors import Gone, ProviderError, Refused, TryLater
+from exporter.globs import matches
+from exporter.http import Api
+from exporter.model import Build, Status
+from exporter.payload import moment, text
+from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers.github.app import App, Installation
+from exporter.providers.github.client import Client, has_more
+from exporter.providers.github.memo import Memo
+from exporter.providers.github.payload import Place, Run, to_build, with_jobs, without_jobs
+from exporter.providers.github.words import WORDS
+
+__all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
+
+_ENTRY = re.compile(r"[^/*\s]+/[^/*\s]+")
+_WILDCARD = re.compile(r"[^/*\s]+/\*")
+_MOST_ATTEMPTS = 50
+"""Earlier attempts of one run that are asked for, the latest ones."""
+
+
+class GitHub(Provider):
+    """GitHub Actions, on github.com or GitHub Enterprise Server (url: https://HOST/api/v3)."""
+
+    default_url = "https://api.github.com"
+    anonymous = True
+    credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
+    example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/*", "octocat/hello-world"]}
+
+    provider: Literal["github"]
+    app: App | None = None
+    """In place of a token, a GitHub App: {id: 12345, private_key_file: app.pem,
+    installation_id: 67890}."""
+
+    _memo: Memo = PrivateAttr(default_factory=Memo)
+    _installation: Installation = PrivateAttr(default_factory=Installation)
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+        """Entries of another shape, and a key of the App that cannot be used."""
+        found: list[tuple[tuple[str | int, ...], str]] = [
+            (("repos", i), f"{entry!r} is not of the form owner/name (write owner/name or owner/*)")
+            for i, entry in enumerate(account.get("repos", ()))
+            if not _ENTRY.fullmatch(entry) and not _WILDCARD.fullmatch(entry)
+        ]
+        app = account.get("app")
+        if isinstance(app, App) and (fault := app.fault()) is not None:
+            found.append((("app", "private_key_file"), fault))
+        return found
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """A bearer token, or that of the App's installation.
+
+        Raises Refused(`unauthorized`) if the App has none yet.
+        """
+        return _headers(token if self.app is None else self._installation.token())
+
+    async def renew(self, api: Api) -> None:
+        """Fetch an installation token if there is none that lasts for a poll."""
+        if self.app is not None:
+            await self._installation.renew(self.app, api, _headers)
+
+    def covers(self, wide: str, narrow: str) -> bool:
+        """Whether both name the same repo, in other upper and lower case."""
+        return wide < narrow and wide.lower() == narrow.lower()
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        """The owner's repos, but for archived, disabled and excluded ones."""
+        owner = pattern.partition("/")[0]
+        listed = await self._places(Client(api), owner)
+        found = {
+            place.full_name: Repo(place.full_name, text(place.default_branch))
+            for place in listed
+            if place.full_name.partition("/")[0].lower() == owner.lower()
+            and True not in (place.archived, place.disabled)
+            and not any(matches(exclude, place.full_name) for exclude in self.exclude)
+        }
+        return list(found.values())
+
+    async def _places(self, client: Client, owner: str) -> list[Place]:
+        if self.app is not None:
+            return await client.places("/installation/repositories")
+        try:
+            return await client.places(f"/orgs/{quote(owner)}/repos", type="all")
+        except Gone:
+            places = await client.places(f"/users/{quote(owner)}/repos", type="owner")
+        if self.token_env is None and self.token_file is None:
+            return places
+        try:  # the private ones are listed only for their owner
+            return places + await client.places("/user/repos", affiliation="owner")
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+            return places
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        """One page of the repo's runs, each after those earlier attempts that may be news."""
+        number, size = 1, query.size
+        if query.token is not None:
+            number, size = map(int, query.token.split("x"))
+        runs = await Client(api).runs(repo.entry, number, size)
+        earlier = await self._earlier(api, repo, [r for r in runs.items if _is_rerun(r, query)])
+        builds = [
+            build if self.jobs else without_jobs(build)
+            for run in runs.items
+            for build in (to_build(each, repo) for each in (*earlier.get(run.id, ()), run))
+        ]
+        more = has_more(runs.total_count, number, size, listed=runs.listed)
+        return Page(tuple(builds), f"{number + 1}x{size}" if more else None, runs.rejected)
+
+    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+        """`build` with its jobs if they are wanted; a run lacks nothing else."""
+        if not self.jobs:
+            return build
+        final = build.status is Status.COMPLETED
+        try:
+            tasks = await Client(api).jobs(repo.entry, build.native_id, build.attempt, final=final)
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+            return without_jobs(build)
+        return with_jobs(build, tasks, now=api.now())
+
+    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        """The run; if it is in a later attempt by now, what became of the known one.
+
+        But one that was held for an approval never ran: its run goes on as the next.
+        """
+        client = Client(api)
+        build = to_build(await client.run(repo.entry, known.native_id), repo)
+        if build.attempt != known.attempt:
+            run = await client.attempt(repo.entry, known.native_id, known.attempt)
+            own = to_build(run, repo)
+            build = own if own.status is Status.COMPLETED else build
+        return await self.detail(api, repo, build, known) if self.jobs else without_jobs(build)
+
+    async def _earlier(self, api: Api, repo: Repo, reruns: list[Run]) -> dict[int, list[Run]]:
+        """The earlier attempts of runs by id; each is asked for once.
+
+        Those that were held for an approval never ran, and are left out.
+        """
+        wanted = [
+            (run.id, attempt)
+            for run in reruns
+            for attempt in range(max(1, run.attempt - _MOST_ATTEMPTS), run.attempt)
+        ]
+        calls = [self._attempt(api, repo, key) for key in wanted if key not in self._memo]
+        for failure in await asyncio.gather(*calls, return_exceptions=True):
+            if failure is not None:
+                raise failure
+        found: dict[int, list[Run]] = {}
+        for key in wanted:
+            run = self._memo.recall(key)
+            if run is not None:
+                found.setdefault(run.id, []).append(run)
+        return found
+
+    async def _attempt(self, api: Api, repo: Repo, key: tuple[int, int]) -> None:
+        """Ask for an attempt; one that fails again and again is given up."""
+        run_id, attempt = key
+        run: Run | None = None
+        try:
+            run = await Client(api).attempt(repo.entry, str(run_id), attempt)
+        except ProviderError as error:
+            if error.account_wide:
+                raise
+            if isinstance(error, TryLater) and not self._memo.gives_up(key):
+                raise
+        if run is not None and _ended(run, repo, attempt):
+            self._memo.keep(key, run)
+        else:
+            self._memo.keep(key, None)
+
+
+def _ended(run: Run, repo: Repo, attempt: int) -> bool:
+    build = to_build(run, repo)
+    return build.attempt == attempt and build.status is Status.COMPLETED
+
+
+def _is_rerun(run: Run, query: Query) -> bool:
+    """Whether earlier attempts of a run may have ended since the last walk."""
+    latest = moment(run.updated_at)
+    return run.attempt > 1 and (latest is None or latest >= query.since)
+
+
+def _headers(token: str | None) -> dict[str, str]:
+    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
+
+
+PROVIDER = GitHub

@@ -1,0 +1,212 @@
+"""From GitLab's pipelines and jobs to builds and jobs, without any I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.model import Build, Job, Ref, Status, Unmapped
+from exporter.payload import at, moment, text, whole, word
+from exporter.providers import Repo
+from exporter.words import Standing, Words, own, rows, standing, trigger
+
+WORDS = Words(
+    status=rows(
+        {
+            Status.QUEUED: "created waiting_for_resource preparing waiting_for_callback pending"
+            " scheduled",  # scheduled: delayed jobs, not a cron
+            Status.WAITING: "manual",
+            Status.IN_PROGRESS: "running canceling",
+        }
+    ),
+    conclusion=rows(
+        {
+            "passed": "success",
+            "partial": "success-with-warnings success_with_warnings",
+            "failed": "failed",
+            "cancelled": "canceled",
+            "skipped": "skipped",
+        }
+    ),
+    trigger=rows(
+        {
+            "push": "push",
+            "merge_request": "merge_request_event external_pull_request_event",
+            "cron": "schedule pipeline_execution_policy_schedule",
+            "web": "web webide chat",
+            "api": "api trigger",
+        }
+    )
+    | own(
+        "unknown external pipeline parent_pipeline ondemand_dast_scan ondemand_dast_validation"
+        " security_orchestration_policy container_registry_push duo_workflow"
+        " dependency_management_security_update"
+    ),
+)
+"""REST API v4: `status` of pipelines and jobs, the group of `detailed_status`, `source`."""
+
+REASONS = rows(
+    {
+        "failed": "unknown_failure script_failure missing_dependency_failure archived_failure"
+        " forward_deployment_failure failed_outdated_deployment_job user_blocked project_deleted"
+        " pipeline_loop_detected trace_size_exceeded builds_disabled environment_creation_failure"
+        " deployment_rejected protected_environment_failure secrets_provider_not_found"
+        " ip_restriction_failure insufficient_bridge_permissions"
+        " downstream_bridge_project_not_found invalid_bridge_trigger"
+        " upstream_bridge_project_not_found insufficient_upstream_permissions"
+        " bridge_pipeline_is_child_pipeline downstream_pipeline_creation_failed"
+        " reached_max_descendant_pipelines_depth reached_max_pipeline_hierarchy_size"
+        " reached_downstream_pipeline_trigger_rate_limit duo_workflow_not_allowed",
+        "timeout": "job_execution_timeout stuck_or_timeout_failure",
+        # The server or the runner: the job's script had no part in it.
+        "error": "runner_system_failure api_failure data_integrity_failure scheduler_failure"
+        " stale_schedule runner_unsupported no_matching_runner unmet_prerequisites"
+        " ci_quota_exceeded",
+    }
+)
+"""What the `failure_reason` of a failed job makes of it."""
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What is read of a pipeline. The list leaves out the tag flag, start, end and details."""
+
+    id: int | str
+    iid: Any = None
+    status: Any = None
+    source: Any = None
+    ref: Any = None
+    tag: Any = None
+    detailed_status: Any = None
+    created_at: Any = None
+    updated_at: Any = None
+    started_at: Any = None
+    finished_at: Any = None
+
+
+class JobItem(msgspec.Struct, frozen=True):
+    """What is read of a job."""
+
+    id: int | str
+    name: Any = None
+    status: Any = None
+    failure_reason: Any = None
+    created_at: Any = None
+    started_at: Any = None
+    finished_at: Any = None
+    queued_duration: Any = None
+
+
+def to_build(item: Pipeline, repo: Repo) -> Build:
+    """A build as its pipeline tells it; pipeline ids are unique in a whole GitLab."""
+    begun, ended = moment(item.started_at), moment(item.finished_at)
+    status, conclusion, unmapped = _standing(item, begun, ended)
+    source = word(item.source)
+    why, unknown = trigger(WORDS, source)
+    branch, ref = _ref(text(item.ref), source, is_tag=item.tag is True)
+    return Build(
+        key=str(item.id),
+        native_id=str(item.id),
+        repo=repo.entry,
+        branch=branch,
+        ref=ref,
+        default_branch=repo.default_branch,
+        number=whole(item.iid),
+        status=status,
+        conclusion=conclusion,
+        trigger=why,
+        created_at=moment(item.created_at),
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped + unknown,
+    )
+
+
+def as_listed(build: Build, updated: float | None) -> Build:
+    """A build of the list, where the last change stands for the times that are not there.
+
+    So it is as old as its place in the list says: a pipeline that was created long ago
+    and has just completed is no known ground. `detail` puts the real times in.
+    """
+    if build.status is Status.COMPLETED:
+        return replace(build, completed_at=updated, partial=True)
+    return replace(build, started_at=updated, partial=True)
+
+
+def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
+    """The jobs of a pipeline. Those of one name are attempts, in the order of their ids."""
+    attempts: Counter[str] = Counter()
+    jobs: list[Job] = []
+    for item in sorted(items, key=lambda item: whole(item.id) or 0):
+        name = text(item.name) or ""
+        attempts[name] += 1
+        jobs.append(to_job(item, name, attempts[name]))
+    return tuple(jobs)
+
+
+def to_job(item: JobItem, name: str, attempt: int) -> Job:
+    """A job. It begins to queue when its stage's turn has come.
+
+    All jobs are created with their pipeline, so only `queued_duration` tells how long one
+    waited for a runner; without it the creation must do.
+    """
+    begun, ended = moment(item.started_at), moment(item.finished_at)
+    status, conclusion, unmapped = standing(
+        WORDS, word(item.status), None, started=begun, ended=ended
+    )
+    reason = word(item.failure_reason) if conclusion == "failed" else None
+    if reason is not None and reason in REASONS:
+        conclusion = REASONS[reason]
+    elif reason is not None:
+        unmapped = (*unmapped, Unmapped("failure_reason", reason))
+    created, queued = moment(item.created_at), item.queued_duration
+    if begun is not None and isinstance(queued, int | float) and queued >= 0:
+        created = begun - queued
+    return Job(
+        id=str(item.id),
+        name=name,
+        attempt=attempt,
+        status=status,
+        conclusion=conclusion,
+        created_at=created,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped,
+    )
+
+
+def lacks(build: Build) -> bool:
+    """Whether a completed build has no start or no end; a skipped one needs none."""
+    missing = build.started_at is None or build.completed_at is None
+    return build.status is Status.COMPLETED and build.conclusion != "skipped" and missing
+
+
+def filled_by_jobs(build: Build, jobs: Iterable[Job]) -> Build:
+    """A build with a missing start or end taken from its jobs."""
+    if not lacks(build):
+        return build
+    started = [job.started_at for job in jobs if job.started_at is not None]
+    ended = [job.completed_at for job in jobs if job.completed_at is not None]
+    return replace(
+        build,
+        started_at=min(started, default=None) if build.started_at is None else build.started_at,
+        completed_at=max(ended, default=None) if build.completed_at is None else build.completed_at,
+    )
+
+
+def _standing(item: Pipeline, begun: float | None, ended: float | None) -> Standing:
+    """Where a pipeline stands; its group says whether only allowed failures happened."""
+    status, group = word(item.status), word(at(item.detailed_status, "group"))
+    warned = status == "success" and WORDS.conclusion.get(group or "") == "partial"
+    return standing(WORDS, status, group if warned else None, started=begun, ended=ended)
+
+
+def _ref(name: str | None, source: str | None, *, is_tag: bool) -> tuple[str | None, Ref]:
+    """The branch, and what it is. A merge request's pipeline has a ref of its own."""
+    is_request = WORDS.trigger.get(source or "") == "merge_request"
+    if is_request or (name is not None and name.startswith("refs/merge-requests/")):
+        return name, Ref.PULL_REQUEST
+    return name, Ref.TAG if is_tag else Ref.BRANCH

@@ -1,0 +1,131 @@
+"""What is remembered between polls so as to ask for less."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import NamedTuple
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from exporter.model import Build
+from exporter.providers import Query
+from exporter.providers.jenkins.reading import QueueItem
+from exporter.providers.jenkins.tree import Node, Nodes, Pulse
+
+FRESH = 15.0
+"""Seconds that one snapshot of the controller may serve other entries."""
+USABLE = 60.0
+"""Seconds that a snapshot may tell that a build still runs."""
+_DEEP_PAGE = 100
+"""A walk that asks for so many builds wants to read them, whatever is known."""
+_LONG_PAST = 86400.0
+"""Seconds before the horizon: builds beside a last one that old have ended as well."""
+_NO_STAGES_FOR = 3600.0
+_MOST_QUEUED = 10_000
+
+
+class Snapshot(msgspec.Struct):
+    """The controller's jobs at one time, and its queue as soon as it is asked for."""
+
+    nodes: Nodes
+    at: float
+    """Epoch seconds, the provider's clock."""
+    served: set[str]
+    queue: dict[str, list[QueueItem]] | None = None
+
+
+class _Mark(NamedTuple):
+    """Up to where a job was read by a walk whose `Query.since` was `since`."""
+
+    pulse: Pulse
+    since: float
+
+
+class Memo:
+    """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
+
+    def __init__(self) -> None:
+        self.snapshot: Snapshot | None = None
+        self.plain: set[str] = set()
+        """Jobs whose builds have no stages."""
+        self._marks: dict[str, _Mark] = {}
+        self._awaited: dict[str, Build | None] = {}
+        self._stages_seen = False
+        self._no_stages_until = 0.0
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def __eq__(self, other: object) -> bool:
+        """Memories make no difference to what a provider is: a reload compares accounts."""
+        return isinstance(other, Memo)
+
+    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
+
+    def lock(self, what: str) -> asyncio.Lock:
+        """One at a time; the lock is forgotten when nobody holds it."""
+        return self._locks.get(what) or self._locks.setdefault(what, asyncio.Lock())
+
+    def fresh(self, entry: str, now: float) -> Snapshot | None:
+        """A snapshot a few seconds old that this entry has not had yet."""
+        held = self.snapshot
+        if held is None or not 0 <= now - held.at < FRESH or entry in held.served:
+            return None
+        held.served.add(entry)
+        return held
+
+    # -- which jobs must be listed
+
+    def must_read(self, job: Node, query: Query) -> bool:
+        """Whether a job's builds must be listed; then notes that this walk reads them.
+
+        A job is left out whose last build has not changed since a walk read it - if that
+        walk was committed. It was if the poller has moved on: `Query.since` only grows
+        when a walk has ended cleanly. What ran beside the last build then is known to be
+        unfinished, and is refreshed by itself. The poller's deep walks read all jobs
+        but those whose last build ended a day before the horizon.
+        """
+        if job.pulse is None:
+            return False
+        ended = job.pulse.ended
+        if ended is not None and ended + _LONG_PAST < query.since:
+            return False
+        mark = self._marks.get(job.path)
+        read = mark is not None and mark.pulse == job.pulse and mark.since < query.since
+        if read and query.size < _DEEP_PAGE:
+            return False
+        self._marks[job.path] = _Mark(job.pulse, query.since)
+        return True
+
+    # -- what left the queue
+
+    def await_start(self, keys: Iterable[str]) -> None:
+        """Note queued builds, to know them by their queue ids when they start."""
+        for key in keys:
+            self._awaited.setdefault(key, None)
+        while len(self._awaited) > _MOST_QUEUED:
+            del self._awaited[next(iter(self._awaited))]
+
+    def started(self, key: str, build: Build) -> None:
+        """Note which build a queued one has become."""
+        if key in self._awaited:
+            self._awaited[key] = build
+
+    def became(self, key: str) -> Build | None:
+        """The build that a queued one has become, if a list has shown it."""
+        build = self._awaited.get(key)
+        if build is not None:
+            del self._awaited[key]
+        return build
+
+    # -- the stage view
+
+    def has_stages(self, now: float) -> bool:
+        """Whether to ask for stages: not for an hour after the plugin was found missing."""
+        return now >= self._no_stages_until
+
+    def heard_stages(self, now: float, *, found: bool) -> None:
+        """Note an answer; once stages have been seen, missing ones are a build's own matter."""
+        self._stages_seen = self._stages_seen or found
+        if not self._stages_seen:
+            self._no_stages_until = now + _NO_STAGES_FOR
