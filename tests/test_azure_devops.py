@@ -199,6 +199,39 @@ def test_an_idle_poll_of_a_project_is_two_requests_however_many_repositories_are
     assert 11 == rig.value(f.BUILDS, repo="acme/shop/repo-1")
 
 
+def test_polls_side_by_side_share_one_listing_and_each_sees_it_once() -> None:
+    world = azure_devops.AzureDevOps()
+    for i in range(5):
+        world.run(f"repo-{i}", age=900)
+    app = world.app()
+    native = provider()
+
+    async def read() -> int:
+        async with serving(app) as url:
+            api = Station(native, app, "").api(url)
+            for _ in range(2):
+                query = Query(since=time.time() - 7200, size=30)
+                pages = await asyncio.gather(
+                    *(native.page(api, Repo(f"acme/shop/repo-{i}"), query) for i in range(5))
+                )
+                assert [1] * 5 == [len(page.builds) for page in pages]
+            await api.aclose()
+            return sum("statusFilter" in request for request in app.state.requests)
+
+    assert 2 * 2 == asyncio.run(read())
+
+
+def test_a_build_that_never_started_has_no_timeline_to_ask_for() -> None:
+    world = azure_devops.AzureDevOps()
+    build = world.run(age=300, lasts=20, result="canceled")
+    del build["startTime"]
+    rig = station(world, jobs=True)
+
+    assert 2 == len(rig.polled())
+    assert 1 == rig.value(f.BUILDS, conclusion="cancelled")
+    assert 0 == rig.value(f.BUILD_DURATION)
+
+
 def test_a_burst_between_two_polls_is_counted_whole() -> None:
     world = azure_devops.AzureDevOps()
     world.run()

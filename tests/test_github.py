@@ -42,7 +42,7 @@ from exporter.providers.github.payload import (
 )
 from exporter.record import Cursor
 from exporter.times import instant
-from tests import golden
+from tests import golden, hostile
 from tests.emulators.github import TOKEN, Hub, iso, said
 from tests.scripted import DAY, Rig
 
@@ -878,6 +878,19 @@ async def test_a_user_s_repos_are_found_the_private_ones_too() -> None:
 
 
 @live
+async def test_a_short_page_of_repos_may_have_a_next_one() -> None:
+    link = '<https://api.github.invalid/x?per_page=100&page=2>; rel="next", <...>; rel="last"'
+    pages = [hostile.http(f'[{{"full_name":"acme/r{n}"}}]', link=link) for n in (1, 2)]
+    async with hostile.Server(*pages) as server:
+        api = Api(root=server.root, headers=dict, timeout=5.0)
+        found = await github().discover(api, "acme/*")
+        await api.aclose()
+
+    assert ["acme/r1", "acme/r2"] == [repo.entry for repo in found]
+    assert 2 == len(server.requests)
+
+
+@live
 async def test_nobody_s_repos_are_no_repos() -> None:
     hub = Hub()
     hub.broken["/users/"] = said(404, "Not Found")
@@ -905,7 +918,8 @@ def test_a_repo_is_polled_once_however_its_name_is_written() -> None:
 
 
 def test_the_credential_is_a_bearer_token_or_none() -> None:
-    accept = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    kinds = "application/vnd.github+json, application/json"
+    accept = {"Accept": kinds, "X-GitHub-Api-Version": "2022-11-28"}
 
     assert {**accept, "Authorization": "Bearer s3cret"} == github().headers("s3cret")
     assert accept == github(token_env=None).headers(None)

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from exporter.demo.serve import serving
-from exporter.errors import Gone, ProviderError, StateUnavailable
+from exporter.errors import Gone, Malformed, ProviderError, StateUnavailable
 from exporter.http import Api, Pace
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
@@ -27,6 +27,8 @@ from tests.emulators.jenkins import FREESTYLE, MULTIBRANCH, cause
 from tests.emulators.rig import Station
 
 SHOP = Where("team/shop", "team/shop")
+USER = "hudson.model.Cause$UserIdCause"
+TIMER = "hudson.triggers.TimerTrigger$TimerTriggerCause"
 EVENT = cause("jenkins.branch.BranchEventCause")
 
 
@@ -103,14 +105,14 @@ def test_a_build_stands_as_building_says(
 @pytest.mark.parametrize(
     ("causes", "expected"),
     [
-        (["hudson.model.Cause$UserIdCause"], "web"),
-        (["hudson.model.Cause$UpstreamCause", "hudson.triggers.TimerTrigger$TimerTriggerCause"], "cron"),
-        (["hudson.model.Cause$UserIdCause", "org.jenkinsci.plugins.workflow.cps.replay.ReplayCause"], "replay"),
+        ([USER], "web"),
+        (["hudson.model.Cause$UpstreamCause", TIMER], "cron"),
+        ([USER, "org.jenkinsci.plugins.workflow.cps.replay.ReplayCause"], "replay"),
         (["com.example.NovelCause", "hudson.model.Cause$RemoteCause"], "api"),
         (["com.example.NovelCause"], "other"),
         ([], "other"),
     ],
-)  # fmt: skip
+)
 def test_the_most_telling_cause_is_the_trigger(causes: list[str], expected: str) -> None:
     build = built(building=True, actions=[{}, cause(*causes)])
 
@@ -166,12 +168,12 @@ def test_a_push_to_a_pull_requests_job_is_a_merge_request() -> None:
     where = Where("team/shop", "team/shop/PR-1")
 
     assert "merge_request" == built(where, actions=[EVENT]).trigger
-    assert "web" == built(where, actions=[cause("hudson.model.Cause$UserIdCause")]).trigger
+    assert "web" == built(where, actions=[cause(USER)]).trigger
 
 
 def test_only_the_metrics_plugin_tells_the_time_in_the_queue() -> None:
     told = {"_class": "jenkins.metrics.impl.TimeInQueueAction", "queuingDurationMillis": 2500}
-    ended = {"building": False, "result": "SUCCESS", "duration": 61_500}
+    ended: dict[str, Any] = {"building": False, "result": "SUCCESS", "duration": 61_500}
 
     assert (2.5, 61.5) == (built(**ended, actions=[told]).queue, built(**ended).duration)
     assert built(**ended).queue is None
@@ -231,6 +233,34 @@ def test_an_idle_round_is_one_request_for_all_jobs_and_a_new_build_one_more() ->
     assert 31 == rig.value(f.BUILDS)
 
 
+def test_polls_side_by_side_share_one_tree_and_each_sees_it_once() -> None:
+    world = jenkins.Jenkins()
+    for name in "abc":
+        world.run(f"team/{name}")
+    app = world.app()
+    native = provider()
+
+    async def read() -> list[bool]:
+        async with serving(app) as url:
+            api = Station(native, app, "/ci").api(url)
+            for _ in range(2):
+                query = Query(since=0.0, size=30)
+                await asyncio.gather(
+                    *(native.page(api, Repo(f"team/{name}"), query) for name in "abc")
+                )
+            await api.aclose()
+            return [request.startswith("/ci/api/json") for request in app.state.requests]
+
+    assert 2 == sum(asyncio.run(read()))
+
+
+def test_a_page_token_of_another_provider_begins_the_walk_anew() -> None:
+    api: Any = None
+
+    with pytest.raises(Malformed):
+        asyncio.run(provider().page(api, Repo("team/shop"), Query(since=0.0, size=30, token="c/2")))
+
+
 def test_what_has_rested_for_days_costs_nothing_even_when_all_is_read_again() -> None:
     world = jenkins.Jenkins()
     world.run("team/attic", age=4 * 86400)
@@ -273,7 +303,10 @@ def test_a_build_that_ends_beside_a_newer_one_is_counted() -> None:
     assert 0 == rig.gauge(f.ACTIVE, status="in_progress")
 
 
-def test_what_was_read_but_not_committed_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("deep", [True, False])
+def test_what_was_read_but_not_committed_is_read_again(
+    monkeypatch: pytest.MonkeyPatch, *, deep: bool
+) -> None:
     world = jenkins.Jenkins()
     world.run("team/shop")
     rig = station(world)
@@ -281,16 +314,20 @@ def test_what_was_read_but_not_committed_is_read_again(monkeypatch: pytest.Monke
     rig.polled()
     world.run("team/shop", age=60, lasts=10)
 
-    def broken() -> Any:
+    async def broken(*_: Any, **__: Any) -> Any:
         raise StateUnavailable("disk full")
 
-    for _ in range(2):
-        with monkeypatch.context() as patch, pytest.raises(StateUnavailable):
-            patch.setattr(rig.ledger, "transaction", broken)
-            rig.polled()
-    requests = rig.polled()
+    requests = []
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.recorder, "record", broken)
+        for number in range(3):
+            before = len(rig.app.state.requests)
+            with pytest.raises(StateUnavailable):
+                rig.polled(deep=deep and number == 0)
+            requests.append(len(rig.app.state.requests) - before)
 
-    assert 2 == len(requests)
+    assert [2, 2, 2] == requests
+    assert 2 == len(rig.polled())
     assert 2 == rig.value(f.BUILDS)
     assert 1 == len(rig.polled())
 
@@ -459,7 +496,7 @@ def test_a_folder_or_nothing_is_no_job(entry: str) -> None:
     world.run("team/shop")
     rig = station(world, entry)
 
-    with pytest.raises(Gone, match="there is no job|is a folder"):
+    with pytest.raises(Gone, match=r"there is no job|is a folder"):
         rig.polled()
 
 
@@ -559,18 +596,16 @@ def test_stages_are_jobs_and_none_is_counted_twice() -> None:
     begun = world.run("team/shop", age=100, lasts=None)
     world.run("team/plain", kind=FREESTYLE)
     first = stage("compile", "SUCCESS", lasts=20)
-    world.stage_view(
-        "team/shop", 1, "IN_PROGRESS", first, stage("test", "IN_PROGRESS"), stage("x", "NOT_EXECUTED")
-    )  # fmt: skip
+    never = stage("x", "NOT_EXECUTED")
+    world.stage_view("team/shop", 1, "IN_PROGRESS", first, stage("test", "IN_PROGRESS"), never)
     rig = station(world, "team/shop", "team/plain", jobs=True)
     rig.polled()
 
     assert (1, 1) == (rig.value(f.JOBS), rig.gauge(f.JOBS_ACTIVE, status="in_progress"))
 
     world.end(begun, lasts=90)
-    world.stage_view(
-        "team/shop", 1, "FAILED", first, stage("test", "FAILED", lasts=30), stage("x", "NOT_EXECUTED")
-    )  # fmt: skip
+    failed = stage("test", "FAILED", lasts=30)
+    world.stage_view("team/shop", 1, "FAILED", first, failed, never)
     assert 3 == len(rig.polled())
     rig.polled(deep=True)
 

@@ -9,22 +9,22 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import httpx
 import pytest
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
+from starlette.applications import Starlette
 
-import exporter.web
 from exporter.demo.serve import serving
-from exporter.exposition import Health, snapshot
+from exporter.exposition import Health, render, snapshot
 from exporter.http import Api, ApiStats
 from exporter.metrics import families as f
 from exporter.poller import Poller, walk
@@ -75,28 +75,54 @@ class Stub:
         return self._status
 
 
-Work = Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
+class Switch:
+    """Stands for the poller that a test puts here."""
+
+    poller: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.poller, name)
 
 
-def served(poller: Any, work: Work[T], *, telemetry_path: str = "/metrics") -> T:
-    """What `work` makes of a served poller."""
+class Web:
+    """A server in a thread, over the poller that a test names."""
 
-    async def main() -> T:
-        async with (
-            serving(application(poller, telemetry_path=telemetry_path)) as url,
-            client(url) as c,
-        ):
-            return await work(c)
+    def __init__(self) -> None:
+        self._switch = Switch()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
-    return asyncio.run(main())
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._started.wait(10)
+        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serving(served(self._switch)) as self.url:
+            self._started.set()
+            await self._stop.wait()
+
+    def ask(self, method: str, path: str, of: Stub, **options: Any) -> httpx.Response:
+        """One request to the exporter of a poller."""
+        self._switch.poller = of
+        return self.client.request(method, f"{self.url}{path}", **options)
 
 
-def client(url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=10.0)
+def served(poller: Any, telemetry_path: str = "/metrics") -> Starlette:
+    return application(poller, telemetry_path=telemetry_path)
 
 
-def asked(poller: Any, method: str, path: str, **options: Any) -> httpx.Response:
-    return served(poller, lambda c: c.request(method, path, **options))
+@pytest.fixture(scope="module")
+def web() -> Iterator[Web]:
+    with Web() as running:
+        yield running
 
 
 def ours(response: httpx.Response) -> list[str]:
@@ -116,19 +142,19 @@ def ours(response: httpx.Response) -> list[str]:
         ("/-/ready", "text/plain; charset=utf-8"),
     ],
 )
-def test_what_there_is_can_be_read_and_nothing_else_done_to_it(path: str, media_type: str) -> None:
-    async def ask(c: httpx.AsyncClient) -> list[httpx.Response]:
-        methods = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW")
-        return [await c.request(method, path) for method in methods]
-
-    get, head, *others = served(Stub(), ask)
+def test_what_there_is_can_be_read_and_nothing_else_done_to_it(
+    web: Web, path: str, media_type: str
+) -> None:
+    get, head = (web.ask(method, path, Stub()) for method in ("GET", "HEAD"))
 
     assert (get.status_code, get.headers["content-type"]) == (200, media_type)
     assert get.headers["x-content-type-options"] == "nosniff"
     assert get.content
     assert (head.status_code, head.headers["content-type"], head.content) == (200, media_type, b"")
-    assert {r.status_code for r in others} == {405}
-    assert {r.headers["allow"] for r in others} <= {"GET, HEAD", "HEAD, GET"}
+    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "BREW"):
+        refused = web.ask(method, path, Stub())
+        assert refused.status_code == 405
+        assert set(refused.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize(
@@ -141,30 +167,36 @@ def test_what_there_is_can_be_read_and_nothing_else_done_to_it(path: str, media_
         "/status",
         "/-/",
         "/-/quit",
-        "/-/reload",
         "/debug/pprof",
         "/favicon.ico",
         "//evil.example/metrics",
         "/%2e%2e/etc/passwd",
     ],
 )
-def test_what_there_is_not_is_not_found(path: str) -> None:
-    async def ask(c: httpx.AsyncClient) -> list[httpx.Response]:
-        return [await c.request(m, f"{c.base_url}{path}") for m in ("GET", "POST")]
-
-    for response in served(Stub(), ask):
+def test_what_there_is_not_is_not_found(web: Web, path: str) -> None:
+    for method in ("GET", "POST"):
+        response = web.ask(method, path, Stub())
         assert (response.status_code, "location" in response.headers) == (404, False)
 
 
-def test_the_telemetry_path_is_the_configured_one() -> None:
-    async def ask(c: httpx.AsyncClient) -> list[Any]:
-        paths = ("/ci/numbers", "/metrics", "/")
-        return [await c.get(path) for path in paths]
+def test_nobody_reloads_where_that_is_not_allowed(web: Web) -> None:
+    for method in ("GET", "POST", "PUT"):
+        assert web.ask(method, "/-/reload", Stub()).status_code in (403, 404, 405)
 
-    numbers, metrics, page = served(Stub(), ask, telemetry_path="/ci/numbers")
+
+def test_the_telemetry_path_is_the_configured_one() -> None:
+    async def main() -> list[httpx.Response]:
+        async with serving(served(Stub(), "/ci/numbers")) as url, client(url) as c:
+            return [await c.get(path) for path in ("/ci/numbers", "/metrics", "/")]
+
+    numbers, metrics, page = asyncio.run(main())
 
     assert (numbers.status_code, metrics.status_code) == (200, 404)
     assert '<a href="/ci/numbers">' in page.text
+
+
+def client(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=10.0)
 
 
 # --- metrics ---
@@ -182,14 +214,10 @@ def test_the_telemetry_path_is_the_configured_one() -> None:
     ],
     ids=str,
 )
-def test_the_format_is_what_was_asked_for(accept: list[str], media_type: str) -> None:
-    headers = [("accept", value.encode("latin-1")) for value in accept]
+def test_the_format_is_what_was_asked_for(web: Web, accept: list[str], media_type: str) -> None:
+    headers = [(b"accept", value.encode("latin-1")) for value in accept or [""]]
 
-    async def ask(c: httpx.AsyncClient) -> httpx.Response:
-        del c.headers["accept"]
-        return await c.get("/metrics", headers=headers)
-
-    response = served(Stub(), ask)
+    response = web.ask("GET", "/metrics", Stub(), headers=headers)
 
     assert response.headers["content-type"] == media_type
     assert response.headers["vary"] == "Accept, Accept-Encoding"
@@ -212,18 +240,18 @@ def test_the_format_is_what_was_asked_for(accept: list[str], media_type: str) ->
         ("", False),
     ],
 )
-def test_a_scrape_is_packed_where_that_is_welcome(header: str, packed: bool) -> None:
+def test_a_scrape_is_packed_where_that_is_welcome(web: Web, header: str, packed: bool) -> None:
     stub = Stub()
 
-    plain = asked(stub, "GET", "/metrics", headers={"accept-encoding": "identity"})
-    response = asked(stub, "GET", "/metrics", headers={"accept-encoding": header})
+    plain = web.ask("GET", "/metrics", stub, headers={"accept-encoding": "identity"})
+    response = web.ask("GET", "/metrics", stub, headers={"accept-encoding": header})
 
     assert ("gzip" == response.headers.get("content-encoding")) is packed
     assert ours(response) == ours(plain) != []
     assert (int(response.headers["content-length"]) < len(plain.content) / 2) is packed
 
 
-def test_a_get_of_the_metrics_is_a_scrape_and_nothing_else_is() -> None:
+def test_a_get_of_the_metrics_is_a_scrape_and_nothing_else_is(web: Web) -> None:
     now = 7.0
     stub = Stub()
     stub.book._clock = lambda: now
@@ -235,55 +263,52 @@ def test_a_get_of_the_metrics_is_a_scrape_and_nothing_else_is() -> None:
         ("GET", "/"),
         ("GET", "/status.json"),
     ):
-        asked(stub, method, path)
+        web.ask(method, path, stub)
         assert stub.book._scraped == before
-    asked(stub, "GET", "/metrics")
+    web.ask("GET", "/metrics", stub)
 
     assert stub.book._scraped == now
 
 
-def test_nothing_waits_for_a_scrape_that_is_being_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_waits_for_a_scrape_that_is_being_rendered(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begun, go = threading.Event(), threading.Event()
-    render = exporter.web.render
 
     def slow(*args: Any) -> bytes:
         begun.set()
         assert go.wait(10)
         return render(*args)
 
-    monkeypatch.setattr(exporter.web, "render", slow)
+    monkeypatch.setattr("exporter.web.render", slow)
+    scrapes: list[httpx.Response] = []
+    unpacked = {"accept-encoding": "identity"}
+    scraper = threading.Thread(
+        target=lambda: scrapes.append(web.ask("GET", "/metrics", Stub(), headers=unpacked))
+    )
+    scraper.start()
+    assert begun.wait(10)
 
-    async def ask(c: httpx.AsyncClient) -> tuple[httpx.Response, httpx.Response]:
-        scrape = asyncio.create_task(c.get("/metrics"))
-        await asyncio.to_thread(begun.wait, 10)
-        healthy = await c.get("/-/healthy")
-        assert not scrape.done()
-        go.set()
-        return healthy, await scrape
-
-    healthy, scrape = served(Stub(), ask)
-
-    assert (healthy.status_code, scrape.status_code) == (200, 200)
+    assert web.ask("GET", "/-/healthy", Stub()).status_code == 200
+    assert scrapes == []
+    go.set()
+    scraper.join()
+    assert [scrape.status_code for scrape in scrapes] == [200]
 
 
-def test_a_scrape_needs_no_thread_of_those_that_wait_for_dns() -> None:
+def test_a_scrape_needs_none_of_the_threads_that_wait_for_dns() -> None:
     go = threading.Event()
 
-    async def ask(c: httpx.AsyncClient) -> httpx.Response:
-        waiting = [asyncio.create_task(asyncio.to_thread(go.wait, 10)) for _ in range(100)]
-        await asyncio.sleep(0)  # they have taken all threads there are
-        try:
-            return await c.get("/metrics")
-        finally:
-            go.set()
-            await asyncio.gather(*waiting)
-
     async def main() -> httpx.Response:
-        app = application(Stub(), telemetry_path="/metrics")  # type: ignore[arg-type]
-        async with serving(app) as url:
-            async with client(url) as c:
-                await c.get("/-/healthy")  # the name of the server is known from now on
-                return await ask(c)
+        async with serving(served(Stub())) as url, client(url) as c:
+            await c.get("/-/healthy")  # from now on there is a connection
+            waiting = [asyncio.create_task(asyncio.to_thread(go.wait, 10)) for _ in range(100)]
+            await asyncio.sleep(0)  # they have taken all threads there are
+            try:
+                return await c.get("/metrics")
+            finally:
+                go.set()
+                await asyncio.gather(*waiting)
 
     assert asyncio.run(main()).status_code == 200
 
@@ -324,16 +349,16 @@ def poisoned(text: str) -> Stub:
     return Stub(ACCOUNT | {"name": text, "provider": text, "error": text, "repos": [repo]})
 
 
-def test_a_poisoned_name_is_text_on_the_page() -> None:
-    page = Tags(asked(poisoned(POISON), "GET", "/").text)
+def test_a_poisoned_name_is_text_on_the_page(web: Web) -> None:
+    page = Tags(web.ask("GET", "/", poisoned(POISON)).text)
 
     assert not page.tags & {"script", "img"}
     assert page.attributes <= {"lang", "charset", "name", "content", "href", "class"}
     assert page.text.count("<script>alert(1)</script>\"'>") == 5
 
 
-def test_the_page_may_load_and_run_nothing_but_its_own_style() -> None:
-    response = asked(Stub(), "GET", "/")
+def test_the_page_may_load_and_run_nothing_but_its_own_style(web: Web) -> None:
+    response = web.ask("GET", "/", Stub())
 
     policy = dict(
         part.strip().split(" ", 1)
@@ -352,17 +377,17 @@ def test_the_page_may_load_and_run_nothing_but_its_own_style() -> None:
     assert "style=" not in response.text
 
 
-def test_lone_surrogates_do_not_take_the_pages_down() -> None:
+def test_lone_surrogates_do_not_take_the_pages_down(web: Web) -> None:
     stub = poisoned("a\ud800b")
 
-    assert "a?b" in asked(stub, "GET", "/").text
-    assert asked(stub, "GET", "/status.json").json()["accounts"][0]["name"] == "a?b"
+    assert "a?b" in web.ask("GET", "/", stub).text
+    assert web.ask("GET", "/status.json", stub).json()["accounts"][0]["name"] == "a?b"
 
 
-def test_the_page_says_what_is_up_and_down_and_why() -> None:
+def test_the_page_says_what_is_up_and_down_and_why(web: Web) -> None:
     down = ACCOUNT | {"name": "other", "up": False, "error": "401: token refused"}
 
-    page = Tags(asked(Stub(ACCOUNT, down, state_ok=False), "GET", "/").text).text
+    page = Tags(web.ask("GET", "/", Stub(ACCOUNT, down, state_ok=False)).text).text
 
     for said in (
         "acme github up",
@@ -374,12 +399,10 @@ def test_the_page_says_what_is_up_and_down_and_why() -> None:
         assert said in page
 
 
-def test_the_page_links_to_the_rest() -> None:
-    async def ask(c: httpx.AsyncClient) -> list[int]:
-        page = (await c.get("/")).text
-        return [(await c.get(link)).status_code for link in re.findall(r'href="([^"]+)"', page)]
+def test_the_page_links_to_the_rest(web: Web) -> None:
+    links = re.findall(r'href="([^"]+)"', web.ask("GET", "/", Stub()).text)
 
-    assert served(Stub(), ask) == [200] * 4
+    assert [web.ask("GET", link, Stub()).status_code for link in links] == [200] * 4
 
 
 # --- over a real poller ---
@@ -412,10 +435,8 @@ async def polling(rig: Rig) -> AsyncIterator[Poller]:
 
 def live(rig: Rig, work: Callable[[Poller, httpx.AsyncClient], Awaitable[T]]) -> T:
     async def main() -> T:
-        async with polling(rig) as poller:
-            app = application(poller, telemetry_path="/metrics")
-            async with serving(app) as url, client(url) as c:
-                return await work(poller, c)
+        async with polling(rig) as poller, serving(served(poller)) as url, client(url) as c:
+            return await work(poller, c)
 
     return asyncio.run(main())
 

@@ -172,7 +172,9 @@ class AccountPoller:
                 if self.provider.is_wildcard(entry)
                 else [Repo(entry)]
             )
-            found.update({repo.entry: repo for repo in repos})
+            for repo in repos:
+                if repo.default_branch is not None or repo.entry not in found:
+                    found[repo.entry] = repo  # discovery knows more of it than an entry does
         entries = [e for e in found if not any(self._covers(wide, e) for wide in found)]
         now = monotonic()
         for entry in sorted(self.repos.keys() - set(entries)):

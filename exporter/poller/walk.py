@@ -183,7 +183,7 @@ class Walk:
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds]
         )
-        reached = bool(builds) and all(map(self._ground.is_old, builds))
+        reached = self._ground.is_reached(builds)
         plain: list[Build] = []
         wanting: list[tuple[Build, Build | None]] = []
         for build in builds:

@@ -73,8 +73,8 @@ WORDS = Words(
 )
 """REST API 2.0: pipeline and step states with their stages and results, trigger types."""
 
-_SECTIONS = own("default pull-requests branches tags bookmarks")
-_SECTIONS["pullrequests"] = "pull-requests"
+SECTIONS = own("default pull-requests branches tags bookmarks")
+SECTIONS["pullrequests"] = "pull-requests"
 """Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
 is named by its pattern."""
 
@@ -357,7 +357,7 @@ def _said(named: Any) -> str | None:
 
 def _workflow(target: Any) -> str:
     kind = word(at(target, "selector.type")) or ""
-    return _SECTIONS.get(kind, text(at(target, "selector.pattern")) or kind)
+    return SECTIONS.get(kind, text(at(target, "selector.pattern")) or kind)
 
 
 def _ref(target: Any) -> tuple[str | None, Ref]:

@@ -41,14 +41,10 @@ def application(poller: Poller, *, telemetry_path: str) -> Starlette:
         body = await asyncio.get_running_loop().run_in_executor(
             renderers, _packed if packed else render, values, buckets, form
         )
-        headers = {
-            "Content-Type": CONTENT_TYPES[form],
-            "Vary": "Accept, Accept-Encoding",
-            "X-Content-Type-Options": "nosniff",
-        }
+        headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
         if packed:
             headers["Content-Encoding"] = "gzip"
-        return Response(body, headers=headers)
+        return Response(body, headers=_NO_SNIFFING | headers)
 
     async def status_page(request: Request) -> Response:
         return _answer(_page(poller.status(), telemetry_path), "text/html")
@@ -57,10 +53,10 @@ def application(poller: Poller, *, telemetry_path: str) -> Starlette:
         return _answer(json.dumps(poller.status(), ensure_ascii=False), "application/json")
 
     async def healthy(request: Request) -> Response:
-        return PlainTextResponse("cicd-exporter is healthy.\n")
+        return PlainTextResponse("cicd-exporter is healthy.\n", headers=_NO_SNIFFING)
 
     async def ready(request: Request) -> Response:
-        return PlainTextResponse("cicd-exporter is ready.\n")
+        return PlainTextResponse("cicd-exporter is ready.\n", headers=_NO_SNIFFING)
 
     app = Starlette(
         routes=[
@@ -101,12 +97,13 @@ th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px s
 
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 
-_HEADERS = {
+_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
+
+_HEADERS = _NO_SNIFFING | {
     "Content-Security-Policy": (
         f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none';"
         " form-action 'none'; frame-ancestors 'none'"
     ),
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }

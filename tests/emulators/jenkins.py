@@ -101,20 +101,21 @@ class Jenkins:
             left = self.queue.get(int(item[1]))
             return missing if left is None else _cut(left, spec)
         match = _PATH.fullmatch(path)
-        if match is None:
-            return missing
+        found = None if match is None else self._found(match, spec)
+        return missing if found is None else found
+
+    def _found(self, match: re.Match[str], spec: dict[str, Any]) -> Any:
         url, number, what = match.groups()
         if what == "wfapi/describe":
-            return self.stages.get(f"{url}/{number}") or missing
+            return self.stages.get(f"{url}/{number}")
         place: Any = self.root
         for name in map(unquote, url.split("/job/")[1:]):
-            place = next((job for job in place.get("jobs", ()) if job["name"] == name), None)
-            if place is None:
-                return missing
-        if number is None:
+            inside = () if place is None else place.get("jobs", ())
+            place = next((job for job in inside if job["name"] == name), None)
+        if place is not None and number is None:
             return _cut(self._told(place), spec)
-        run = next((run for run in place["runs"] if run["number"] == int(number)), None)
-        return missing if run is None else _cut(run, spec)
+        runs = [] if place is None else place["runs"]
+        return next((_cut(run, spec) for run in runs if run["number"] == int(number or 0)), None)
 
     def _told(self, place: dict[str, Any]) -> dict[str, Any]:
         if "jobs" in place:

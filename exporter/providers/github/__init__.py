@@ -44,6 +44,8 @@ __all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
 
 _ENTRY = re.compile(r"[^/*\s]+/[^/*\s]+")
 _WILDCARD = re.compile(r"[^/*\s]+/\*")
+_ACCEPT = "application/vnd.github+json, application/json"
+"""What GitHub asks for, and what its own description of the API knows."""
 _MOST_ATTEMPTS = 50
 """Earlier attempts of one run that are asked for, the latest ones."""
 
@@ -213,7 +215,7 @@ def _is_rerun(run: Run, query: Query) -> bool:
 
 
 def _headers(token: str | None) -> dict[str, str]:
-    headers = {"Accept": "application/vnd.github+json", "X-GitHub-Api-Version": "2022-11-28"}
+    headers = {"Accept": _ACCEPT, "X-GitHub-Api-Version": "2022-11-28"}
     return headers if token is None else {**headers, "Authorization": f"Bearer {token}"}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 from urllib.parse import quote
 
@@ -18,6 +19,9 @@ _MOST_PAGES = 1000
 
 _Listed = list[msgspec.Raw] | Installed
 _LISTED = cast("type[_Listed]", _Listed)
+
+_NEXT = re.compile(r"[?&]page=(\d{1,9})(?:&[^>]*)?>; rel=\"next\"")
+"""The page after this one in a `Link` header; a short page may have one."""
 
 Params = dict[str, str | int]
 
@@ -72,7 +76,8 @@ class Client:
             listed = answer.body
             raws = listed.repositories if isinstance(listed, Installed) else listed
             found += each(raws, Place)[0]
-            if len(raws) < _PAGE and 'rel="next"' not in answer.headers.get("link", ""):
+            told = _NEXT.search(answer.headers.get("link", ""))
+            if len(raws) < _PAGE and (told is None or int(told[1]) <= number):
                 return found
         raise Malformed(f"the pages of {path} do not end", reason="bad_shape")
 

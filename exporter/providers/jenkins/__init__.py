@@ -26,7 +26,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, ProviderError, TryLater
+from exporter.errors import Gone, Malformed, ProviderError, TryLater
 from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Status
@@ -158,7 +158,7 @@ class Jenkins(Provider):
             due = [job.path for job in jobs if self._memo.must_read(job, query)]
             token = _Token(0, label, due)
         else:
-            token = msgspec.json.decode(query.token, type=_Token)
+            token = _understood(query.token)
         parts = await asyncio.gather(
             *(self._listed(api, Where(token.label, path), token, query) for path in token.paths),
             return_exceptions=True,
@@ -364,6 +364,13 @@ class Jenkins(Provider):
         self._memo.heard_stages(now, found=True)
         stages = each(answer.body.stages or (), Stage)[0]
         return with_stages(build, answer.body.status, stages, jobs=self.jobs)
+
+
+def _understood(token: str) -> _Token:
+    try:
+        return msgspec.json.decode(token, type=_Token)
+    except msgspec.DecodeError:  # stored when the account was another provider's
+        raise Malformed("the page to go on from is none of ours", reason="bad_shape") from None
 
 
 PROVIDER = Jenkins

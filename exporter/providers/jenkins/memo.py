@@ -37,10 +37,11 @@ class Snapshot(msgspec.Struct):
 
 
 class _Mark(NamedTuple):
-    """Up to where a job was read by a walk whose `Query.since` was `since`."""
+    """Up to where a job was read, and what the walk's `Query` was."""
 
     pulse: Pulse
     since: float
+    deep: bool
 
 
 class Memo:
@@ -80,21 +81,23 @@ class Memo:
         """Whether a job's builds must be listed; then notes that this walk reads them.
 
         A job is left out whose last build has not changed since a walk read it - if that
-        walk was committed. It was if the poller has moved on: `Query.since` only grows
-        when a walk has ended cleanly. What ran beside the last build then is known to be
-        unfinished, and is refreshed by itself. The poller's deep walks read all jobs
-        but those whose last build ended a day before the horizon.
+        walk was committed, as it was if the poller has moved on since: an ordinary walk
+        comes after a deep one, and `Query.since` of ordinary ones grows, only when the walk
+        before has ended cleanly. What ran beside the last build is known to be unfinished
+        then, and is refreshed by itself. Deep walks read all jobs but those whose last
+        build ended a day before the horizon.
         """
         if job.pulse is None:
             return False
         ended = job.pulse.ended
         if ended is not None and ended + _LONG_PAST < query.since:
             return False
-        mark = self._marks.get(job.path)
-        read = mark is not None and mark.pulse == job.pulse and mark.since < query.since
-        if read and query.size < _DEEP_PAGE:
-            return False
-        self._marks[job.path] = _Mark(job.pulse, query.since)
+        mark, deep = self._marks.get(job.path), query.size >= _DEEP_PAGE
+        if not deep and mark is not None and mark.pulse == job.pulse:
+            committed = mark.deep or mark.since < query.since
+            if committed:
+                return False
+        self._marks[job.path] = _Mark(job.pulse, query.since, deep)
         return True
 
     # -- what left the queue

@@ -19,25 +19,13 @@ from exporter.providers.truto.integration import (
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
 
-_SECTIONS = {
-    "default": "default",
-    "pull-requests": "pull-requests",
-    "pullrequests": "pull-requests",
-    "branches": "branches",
-    "tags": "tags",
-    "bookmarks": "bookmarks",
-}
-"""Types of a selector that are sections of `bitbucket-pipelines.yml`; the list filter
-spells one without its hyphen. Any other (`custom`) is named by its pattern."""
-
-
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """Read the raw `target`: which part of the file ran, and for what kind of ref."""
     del entry
     target = at(item.remote_data, "target")
     kind = (text(at(target, "selector.type")) or "").lower()
     pattern = text(at(target, "selector.pattern")) or kind
-    build = replace(build, workflow=_SECTIONS.get(kind, pattern))
+    build = replace(build, workflow=native.SECTIONS.get(kind, pattern))
     if text(at(target, "type")) == "pipeline_pullrequest_target":
         source = build.branch or text(at(target, "source"))
         return replace(build, ref=Ref.PULL_REQUEST, branch=source)
