@@ -12,7 +12,6 @@ import re
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,25 +32,23 @@ class Case(NamedTuple):
 
     provider: str
     description: str
-    account: dict[str, Any]
     entry: str
-    wildcard: str | None
+    wildcard: str | None = None
+    """None where the description has no lists of repos."""
     root: str = ""
     """The path of the API root at the mock."""
+    token: str | None = None
+    """Which page is asked for."""
 
 
 CASES = [
-    Case(
-        "github",
-        "github/api.github.com.actions.prism.json",
-        {},
-        "acme/shop",
-        None,  # the description is trimmed to the actions' paths
-    ),
-    Case("gitlab", "gitlab/gitlab-v4.ci.json", {}, "42", None),
-    Case("azure_devops", "azure/build-7.2.prism.json", {}, "acme/shop", None),
-    Case("bitbucket", "bitbucket/bitbucket.pipelines.prism.json", {}, "acme/shop", None),
-    Case("circleci", "circleci/circleci-v2.json", {}, "gh/acme/shop", None),
+    Case("github", "github/api.github.com.actions.prism.json", "acme/shop", wildcard="octocat/*"),
+    Case("gitlab", "gitlab/gitlab-v4.ci.json", "42", wildcard="acme/*", root="/api/v4"),
+    # Prism refuses the list of statuses that the first page begins with, and knows no
+    # projects: known faults of the mock. So the second page is asked for.
+    Case("azure_devops", "azure/build-7.2.prism.json", "acme/shop", token="next"),
+    Case("bitbucket", "bitbucket/bitbucket.pipelines.prism.json", "acme/shop", wildcard="acme/*"),
+    Case("circleci", "circleci/circleci-v2.json", "gh/acme/shop"),
 ]
 
 
@@ -95,7 +92,6 @@ def provider_of(case: Case, url: str) -> Any:
             "token_env": "T",
             "repos": [case.entry],
             "jobs": True,
-            **case.account,
         }
     )
 
@@ -106,7 +102,9 @@ async def visit(case: Case, url: str) -> tuple[Page, list[Build], list[ProviderE
     api = Api(root=provider.root, headers=lambda: provider.headers("token"), timeout=20.0)
     repo, faults, builds = Repo(case.entry), [], []
     try:
-        page = await provider.page(api, repo, Query(since=time.time() - 3600, size=30))
+        page = await provider.page(api, repo, Query(since=0.0, size=30, token=case.token))
+        if case.wildcard is not None:
+            await provider.discover(api, case.wildcard)
         for build in page.builds:
             for work in (
                 provider.detail(api, repo, build, None),

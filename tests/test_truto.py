@@ -749,7 +749,6 @@ def test_a_page_is_asked_for_with_its_size_and_cursor():
                 "integrated_account_id": ACCOUNT,
                 "owner": "acme",
                 "repo_id": "shop",
-                "truto_ignore_remote_data": "true",
                 "limit": 30,
                 "next_cursor": "c/2+=&x",
             },
@@ -780,11 +779,7 @@ def test_a_list_is_scoped_as_its_integration_wants(integration, resource, entry,
     page(truto(integration), api, entry)
 
     ((path, params),) = api.calls
-    bare = {"truto_ignore_remote_data": "true"} if integration == "github" else {}
-    assert (resource, {"integrated_account_id": ACCOUNT, "limit": 30, **scope, **bare}) == (
-        path,
-        params,
-    )
+    assert (resource, {"integrated_account_id": ACCOUNT, "limit": 30, **scope}) == (path, params)
 
 
 # fmt: off

@@ -153,6 +153,7 @@ class AccountPoller:
     async def _prepare(self) -> None:
         """Ask for the account's health and discover what its wildcards match."""
         try:
+            await self.provider.renew(self.api)
             await self.provider.health(self.api)
             now = monotonic()
             self._healthy_at = now
@@ -219,6 +220,7 @@ class AccountPoller:
         poll: walk.Walk | None = None
         try:
             async with asyncio.timeout(POLL_DEADLINE):
+                await self.provider.renew(self.api)
                 target = await self._recorder.target(
                     self.provider.name,
                     state.repo.entry,

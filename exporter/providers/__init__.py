@@ -148,6 +148,9 @@ class Provider(BaseModel):
         """Whether polling `wide` reads all builds of the other entry `narrow` too."""
         return False
 
+    async def renew(self, api: Api) -> None:
+        """Get a new credential where one runs out; called before each poll, mostly for nothing."""
+
     async def health(self, api: Api) -> None:
         """Raise Refused if the provider says that the account needs a person."""
 

@@ -19,6 +19,7 @@ _FOREVER = 365 * 86400.0
 _REOPENED, _MISSED = 1, 2
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Build).decode
 
 
 class Court:
@@ -104,11 +105,16 @@ class Court:
     def _close(self, build: Build, *, below: bool = False) -> None:
         """Take this attempt (unless `below`) and all earlier ones off the unfinished."""
         rows = self._db.execute(
-            "DELETE FROM active WHERE account = ? AND key = ? AND attempt <= ? RETURNING attempt",
+            "DELETE FROM active WHERE account = ? AND key = ? AND attempt <= ?"
+            " RETURNING attempt, build",
             (self._account, compact(build.key), build.attempt - below),
         ).fetchall()
+        for attempt, blob in rows:
+            # What was held for a person and went on as another attempt has never run.
+            if attempt < build.attempt and _decode(blob).status is Status.WAITING:
+                self._insert(build, attempt, None, _MISSED)
         if rows:
-            closed = {AttemptKey(build.key, attempt) for (attempt,) in rows}
+            closed = {AttemptKey(build.key, attempt) for attempt, _ in rows}
             self.verdict.settled.extend(sorted(closed))
             self.verdict.active = [
                 b for b in self.verdict.active if AttemptKey(b.key, b.attempt) not in closed

@@ -8,8 +8,9 @@ Requests: an idle poll of a project costs 2, whatever the number of its reposito
 are polled: one for all unfinished builds, one for those that have finished lately. A new
 build costs 1 more when it has finished, for its timeline, which alone knows the attempt,
 a timeout, an approval and the jobs. The timeline of an unfinished build is read again
-after a 20th of its age, at least every 5 minutes. After a restart the timelines of
-`rerun_window` are read once. Limit: 200 TSTU in 5 minutes; delays come before refusals.
+after a 20th of its age, at least every 5 minutes. A repeated run costs its timeline and
+one for each attempt before, once. After a restart the timelines of `rerun_window` are read
+once. Limit: 200 TSTU in 5 minutes; delays come before refusals.
 
 Known: duration, queue, trigger, jobs (without a queue time), attempts. An attempt is told
 by the highest `attempt` of stages, phases and jobs. It is found by a build's `finishTime`
@@ -156,19 +157,24 @@ class AzureDevOps(Provider):
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """What a timeline adds that could not be read with the page."""
         reading = self._memo.reading(build)
-        if reading is not None and build.attempt < reading.attempt:
-            return replace(build, partial=False)
-        if build.partial or self._lacks_jobs(build, reading):
-            place = Place.of(repo.entry)
-            return (await self._attempts(api, place, replace(build, attempt=1), anew=True))[-1]
-        return build
+        if reading is not None and not self._lacks_jobs(build, reading):
+            is_earlier = build.attempt < reading.attempt
+            if is_earlier or not build.partial or self._memo.is_current(build, api.now()):
+                return replace(build, partial=False)
+        elif not build.partial:
+            return build
+        attempts = await self._attempts(
+            api, Place.of(repo.entry), replace(build, attempt=1), anew=True
+        )
+        return replace(attempts[-1], partial=False)
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """The single build and, when it is due, its timeline."""
         place = Place.of(repo.entry)
         path = f"{_project(place)}/_apis/build/builds/{quote(known.native_id, safe='')}"
         answer = await api.get(path, self._params(), into=Run)
-        return (await self._attempts(api, place, to_build(answer.body, place)))[-1]
+        attempts = await self._attempts(api, place, to_build(answer.body, place))
+        return replace(attempts[-1], partial=False)
 
     # -- lists
 
@@ -235,44 +241,53 @@ class AzureDevOps(Provider):
     async def _attempts(
         self, api: Api, place: Place, build: Build, *, anew: bool = False
     ) -> list[Build]:
-        """The attempts of a listed build that are not known yet, its newest at the end."""
-        before = self._memo.reading(build)
-        if not anew and self._memo.is_current(build, api.now()):
-            reading = before or Reading(finished=build.completed_at, read_at=api.now())
-            return [with_reading(build, reading, jobs=self.jobs)]
+        """The attempts of a listed build, its newest at the end.
+
+        Those before are told each time, so that none is lost with a poll that fails. All
+        are `partial` then: the poller takes those that it must fill in the order listed.
+        """
+        reading = self._memo.reading(build)
+        if anew or not self._memo.is_current(build, api.now()):
+            reading = await self._read(api, place, build, reading)
+            self._memo.keep(build, reading)
+        elif reading is None:
+            return [build]
+        newest = with_reading(build, reading, jobs=self.jobs)
+        return [*reading.earlier, replace(newest, partial=bool(reading.earlier))]
+
+    async def _read(self, api: Api, place: Place, build: Build, before: Reading | None) -> Reading:
+        """The timeline, and those of earlier attempts that were not read `before`."""
         finished = build.completed_at if build.status is Status.COMPLETED else None
         try:
             records = await self._records(api, place, build)
         except ProviderError as error:
             if error.account_wide or isinstance(error, TryLater):
                 raise
-            reading = Reading(
-                finished=finished, read_at=api.now(), attempt=_unread_attempt(build, before)
-            )
-            self._memo.keep(build, reading)
-            return [with_reading(build, reading, jobs=self.jobs)]
+            attempt = _unread_attempt(build, before)
+            return Reading(finished=finished, read_at=api.now(), attempt=attempt)
         reading = read_timeline(records, finished=finished, now=api.now())
-        seen = 0 if before is None else before.attempt - (before.finished is None)
-        earlier = await self._earlier(api, place, build, records, range(seen + 1, reading.attempt))
-        self._memo.keep(build, reading)
-        return [*earlier, with_reading(build, reading, jobs=self.jobs)]
+        known = {} if before is None else {told.attempt: told for told in before.earlier}
+        found: list[Build] = []
+        for attempt in range(reading.attempt - 1, 0, -1)[:_MOST_ATTEMPTS]:
+            told = known.get(attempt)
+            if told is None:
+                records = [*records, *await self._earlier(api, place, build, records, attempt)]
+                told = earlier_attempt(build, attempt, records, jobs=self.jobs)
+            found.extend([] if told is None else [told])
+        return replace(reading, earlier=tuple(found[::-1]))
 
     async def _earlier(
-        self, api: Api, place: Place, build: Build, records: Sequence[Record], unseen: range
-    ) -> list[Build]:
-        """The `unseen` attempts of a build as far as timelines tell them, oldest first."""
-        heard = list(records)
-        found: list[Build] = []
-        for attempt in unseen[::-1][:_MOST_ATTEMPTS]:
-            for timeline in previous_timelines(heard, attempt):
-                try:
-                    heard.extend(await self._records(api, place, build, timeline))
-                except ProviderError as error:
-                    if error.account_wide or isinstance(error, TryLater):
-                        raise
-            told = earlier_attempt(build, attempt, heard, jobs=self.jobs)
-            found.extend([] if told is None else [told])
-        return found[::-1]
+        self, api: Api, place: Place, build: Build, records: Sequence[Record], attempt: int
+    ) -> list[Record]:
+        """The records of the timelines that an earlier attempt has left behind."""
+        found: list[Record] = []
+        for timeline in previous_timelines(records, attempt):
+            try:
+                found.extend(await self._records(api, place, build, timeline))
+            except ProviderError as error:
+                if error.account_wide or isinstance(error, TryLater):
+                    raise
+        return found
 
     async def _records(
         self, api: Api, place: Place, build: Build, timeline: str = ""
@@ -284,12 +299,10 @@ class AzureDevOps(Provider):
         body: Timeline | None = answer.body
         return [] if body is None else body.read()
 
-    def _lacks_jobs(self, build: Build, reading: Reading | None) -> bool:
+    def _lacks_jobs(self, build: Build, reading: Reading) -> bool:
         """Whether jobs were told and are no longer remembered: they were not counted then."""
-        completed = build.status is Status.COMPLETED
-        return (
-            self.jobs and completed and not build.jobs and reading is not None and reading.had_jobs
-        )
+        newest = build.attempt == reading.attempt and build.status is Status.COMPLETED
+        return self.jobs and newest and not build.jobs and reading.had_jobs
 
     def _excludes(self, entry: str) -> bool:
         return any(matches(pattern, entry) for pattern in self.exclude)

@@ -107,6 +107,9 @@ class Reading(msgspec.Struct, frozen=True):
     """Held for a person, with no job running."""
     jobs: tuple[Job, ...] = ()
     had_jobs: bool = False
+    earlier: tuple[Build, ...] = ()
+    """The attempts before, as far as timelines tell them. Each is `partial`, so that it is
+    left alone if it was counted when it was the newest."""
 
     @property
     def slim(self) -> Reading:
@@ -297,8 +300,7 @@ def earlier_attempt(
 ) -> Build | None:
     """An attempt that was run again, as its jobs tell it; None if they do not.
 
-    `records` are those of its own timelines and of the ones after it. It is `partial`
-    so that it is left alone if it was counted when it was the newest.
+    `records` are those of its own timelines and of the ones after it.
     """
     after = [r.started for r in records if r.number > attempt and r.started is not None]
     until = min(after, default=None)

@@ -49,7 +49,7 @@ INTEGRATION = Integration(
     builds=named("owner", "repo_id"),
     jobs=named("owner", "repo_id", build=BUILD),
     job=named("owner", "repo_id"),
-    bare=frozenset({"builds", "jobs"}),
+    bare=frozenset({"jobs"}),
     refine=_refine,
     discovery=Discovery(
         "repos",
@@ -57,5 +57,5 @@ INTEGRATION = Integration(
         entry=owned,
     ),
 )
-"""Builds page: `owner` and `repo_id`, both bare slugs, are required; nothing is missing
-from its list, so the large raw runs are not asked for."""
+"""Builds page: `owner` and `repo_id`, both bare slugs, are required. Nothing is missing from
+its list but whose branch it is: only the large raw run names the head repository."""
