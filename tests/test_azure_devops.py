@@ -248,6 +248,19 @@ def test_a_burst_between_two_polls_is_counted_whole() -> None:
     )
 
 
+def test_a_burst_of_builds_that_took_long_is_counted_whole() -> None:
+    world = azure_devops.AzureDevOps()
+    rig = station(world)
+    world.run()
+    rig.polled()
+    for i in range(80):
+        world.run(age=9000 + i, lasts=8900 + i)
+
+    rig.polled()
+
+    assert 81 == rig.value(f.BUILDS)
+
+
 def test_old_unfinished_builds_do_not_hide_the_finished_ones() -> None:
     world = azure_devops.AzureDevOps()
     rig = station(world)

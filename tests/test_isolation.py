@@ -96,12 +96,11 @@ def test_trouble_of_four_accounts_is_nothing_to_the_fifth(stage):
     stage.emulator.faults.hang(account="hanging")
     with stage.run(timeout=60) as exporter:
         eventually(lambda: stage.assert_complete(quick(exporter), "healthy"))
-        for _ in range(2):  # and it stays fresh
-            stage.build("healthy")
-            eventually(lambda: stage.assert_complete(quick(exporter), "healthy"))
+        stage.build("healthy")  # and it stays fresh
+        eventually(lambda: stage.assert_complete(quick(exporter), "healthy"))
         scrape = quick(exporter)
         assert up(scrape) == {**dict.fromkeys(ACCOUNTS, 0.0), "healthy": 1.0}
-        assert scrape.total("cicd_builds_total") == 5
+        assert scrape.total("cicd_builds_total") == 4
         assert scrape.total("cicd_exporter_api_errors_total", account="healthy") == 0
 
         exporter.process.send_signal(signal.SIGHUP)

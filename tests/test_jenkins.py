@@ -413,6 +413,27 @@ def test_bursts_in_several_branches_are_counted_whole() -> None:
     assert 166 == rig.value(f.BUILDS)
 
 
+def test_a_branch_with_old_builds_does_not_end_the_reading_of_another() -> None:
+    world = jenkins.Jenkins()
+    world.job("team/shop", MULTIBRANCH)
+    for branch in ("aa", "mm", "zz"):
+        world.job(f"team/shop/{branch}")
+    told = [{"_class": "jenkins.metrics.impl.TimeInQueueAction", "queuingDurationMillis": 10}]
+    for i in range(40):
+        for branch in ("aa", "zz"):
+            world.run(f"team/shop/{branch}", age=9000 - i, actions=told)
+    rig = station(world)
+    rig.polled()
+    for i in range(80):
+        world.run("team/shop/mm", age=300 - i, lasts=1, actions=told)
+    for branch in ("aa", "zz"):
+        world.run(f"team/shop/{branch}", age=100, lasts=1, actions=told)
+
+    rig.polled()
+
+    assert 162 == rig.value(f.BUILDS)
+
+
 def test_a_branch_that_was_deleted_while_it_was_read_spoils_nothing() -> None:
     world = jenkins.Jenkins()
     job = world.job("team/shop", MULTIBRANCH)

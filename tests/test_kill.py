@@ -167,14 +167,14 @@ def test_25_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
             if turn == KILLS - 4:  # the last builds end while the last kills happen
                 factory.stop()
             exporter = Exporter(file)
-            if turn % 5 == 4:  # while it starts
+            if turn % 3 == 2:  # while it starts
                 exporter.begin()
-                time.sleep(chance.uniform(0.2, 1.0))
+                time.sleep(chance.uniform(0.2, 0.9))
                 exporter.kill()
                 continue
             with exporter:
                 # Mostly in the first poll, which begins a second after the start.
-                moment = chance.uniform(1.0, 1.25) if turn % 5 else chance.random()
+                moment = chance.uniform(1.0, 1.2) if turn % 6 else chance.random()
                 until = time.monotonic() + moment
                 while time.monotonic() < until:
                     watch.look(exporter)

@@ -22,7 +22,7 @@ STRANGE = 'Say "hi"\\ to\nthe \u00e9\U0001f680 {x="y"}'
 
 
 class Stage(NamedTuple):
-    """A world and an exporter that has polled it once."""
+    """A world and its exporter."""
 
     world: World
     exporter: Exporter
@@ -68,7 +68,6 @@ def stage(tmp_path_factory) -> Iterator[Stage]:
         stage.finish("CI", "passed", "failed", "passed")
         stage.finish(STRANGE, "passed")
         with exporter:
-            eventually(exporter.polled)
             yield stage
 
 
@@ -94,6 +93,7 @@ def api(stage, prometheus, tmp_path_factory) -> Iterator[str]:
     )
     try:
         url = f"http://{address}"
+        eventually(stage.exporter.polled)
         eventually(lambda: _assert_scraping(url))
         yield url
     finally:
@@ -144,6 +144,7 @@ def test_increase_sees_every_build_of_a_brand_new_workflow(stage, api):
 
 
 def test_promtool_has_nothing_to_say(stage, promtool):
+    eventually(stage.exporter.polled)
     text = stage.exporter.get("/metrics").body
 
     done = subprocess.run(
@@ -176,12 +177,13 @@ def test_both_formats_say_the_same_and_each_series_once(stage):
             assert other.select("cicd_.*") == first.select("cicd_.*")
             assert other.types == first.types
 
+    eventually(stage.exporter.polled)
     eventually(assert_same)
 
 
 def test_names_of_any_spelling_are_label_values(stage):
     shown = STRANGE.replace("\n", "\ufffd")
 
-    scrape = stage.exporter.scrape()
+    scrape = eventually(stage.exporter.polled)
 
     assert scrape.total("cicd_builds_total", workflow=shown) == 1

@@ -699,7 +699,7 @@ def test_what_happens_later_is_told_as_it_happens(tmp_path):
             oracle.look()
         eventually(lambda: _assert_all(exporter.scrape(), oracles))
 
-    polling = {"interval": 0.3, "max_interval": 1, "rerun_window": "10m"}
+    polling = {"interval": 0.3, "max_interval": 2, "rerun_window": "10m"}
     with EmulatorThread(world) as emulator:
         file = config(tmp_path, emulator.url, jobs=True, **polling)
         with Exporter(file) as exporter:

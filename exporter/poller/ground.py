@@ -32,7 +32,6 @@ class Ground:
     ) -> None:
         self._cursor = cursor
         self._counts = counts
-        self._deep = deep
         self._lowest: int | None = None
         self._highest: int | None = None
         self.floor = max(cursor.floor, now - rules.retention)
@@ -57,19 +56,6 @@ class Ground:
         """Whether the numbers have started again: the job was made anew."""
         high = self._cursor.high
         return high is not None and self._highest is not None and self._highest < high
-
-    def is_reached(self, builds: list[Build]) -> bool:
-        """Whether a page needs no page after it.
-
-        That is when all of it is known ground, or, as lists are newest first, when its last
-        build was created before the horizon: older ones that still run are known and read
-        by themselves. The deep walks trust no order.
-        """
-        if not builds:
-            return False
-        last = builds[-1].created_at
-        shallow = not self._deep and last is not None and last < self.horizon
-        return shallow or all(map(self.is_old, builds))
 
     def is_old(self, build: Build) -> bool:
         """Whether `build` lies beyond the horizon."""

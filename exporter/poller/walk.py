@@ -165,7 +165,7 @@ class Walk:
 
     async def _page(self, token: str | None) -> Page:
         size = _DEEP_PAGE if self._deep else _PAGE
-        query = Query(since=self._ground.horizon, size=size, token=token)
+        query = Query(since=self._ground.horizon, size=size, token=token, deep=self._deep)
         try:
             page = await self._provider.page(self._api, self._repo, query)
         except ProviderError as error:
@@ -183,7 +183,7 @@ class Walk:
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds]
         )
-        reached = self._ground.is_reached(builds)
+        reached = bool(builds) and all(map(self._ground.is_old, builds))
         plain: list[Build] = []
         wanting: list[tuple[Build, Build | None]] = []
         for build in builds:

@@ -56,6 +56,9 @@ class Query(msgspec.Struct, frozen=True):
     """How many items a page should have; a hint."""
     token: str | None = None
     """`Page.next` of the page before; None asks for the first, the newest."""
+    deep: bool = False
+    """Whether all builds since then are wanted, not only what is new or still runs. Else a
+    list in order of creation may end at the first build created before `since`."""
 
 
 class Page(msgspec.Struct, frozen=True):

@@ -60,7 +60,9 @@ __all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", 
 _ENTRY = re.compile(r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)")
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
 _MOST = 1000
-"""Unfinished builds, or projects, on a page."""
+"""Unfinished builds, builds that finished lately, or projects on a page."""
+_DEEP_PAGE = 100
+"""A walk that asks for so many builds goes far back: page by page."""
 _MOST_PAGES = 100
 _STEP = 300.0
 """Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
@@ -130,17 +132,19 @@ class AzureDevOps(Provider):
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Builds that finished lately; on the first page before them all unfinished ones.
 
-        `minTime` ends the list. The unfinished come first, for one that ends between the
-        two requests is then heard of in the right order.
+        `minTime` ends the list, so that an ordinary walk reads it as one page: a list by
+        `finishTime` has old builds before new ones. The unfinished come first, for one
+        that ends between the two requests is then heard of in the right order.
         """
         place = Place.of(repo.entry)
         since = query.since // _STEP * _STEP
+        size = query.size if query.size >= _DEEP_PAGE else _MOST
         listing = await self._memo.listing(
-            (_project(place).casefold(), query.token),
+            (f"{size} {_project(place).casefold()}", query.token),
             repo.entry,
             since,
             clock=api.now,
-            fetch=partial(self._listing, api, place, since, query),
+            fetch=partial(self._listing, api, place, since, replace(query, size=size)),
         )
         builds = [to_build(run, place) for run in listing.runs if belongs(run, place)]
         kept = [build for build in builds if not self._excludes(build.repo)]

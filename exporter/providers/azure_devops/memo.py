@@ -60,7 +60,7 @@ class Memo:
         clock: Callable[[], float],
         fetch: Callable[[], Awaitable[Listing]],
     ) -> Listing:
-        """A page of a project (`where`: project and token) that reaches back to `since`.
+        """A page of a project (`where`: project and size, token) that reaches back to `since`.
 
         An answer a few seconds old is given to each entry once, so that an entry never
         sees the same one again, and its odd items are told to the first one only.

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Sequence
+from math import inf
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -163,18 +164,21 @@ class Jenkins(Provider):
             *(self._listed(api, Where(token.label, path), token, query) for path in token.paths),
             return_exceptions=True,
         )
-        builds, going_on, rejected = queued, [], 0
+        listed: list[tuple[str, Page]] = []
         for path, part in zip(token.paths, parts, strict=True):
-            if isinstance(part, BaseException):
-                if isinstance(part, Gone) and path != repo.entry:
-                    continue  # a branch that was deleted
+            if not isinstance(part, BaseException):
+                listed.append((path, part))
+            elif not isinstance(part, Gone) or path == repo.entry:  # else a deleted branch
                 raise part
-            builds.extend(part.builds)
-            rejected += part.rejected
-            going_on.extend([path] if part.next is not None else [])
+        # The poller takes the last build of a page for the oldest: no branch may end another.
+        listed.sort(key=lambda one: (one[1].next is not None, _reach(one[1])))
+        going_on = [path for path, part in listed if part.next is not None]
         following = _Token(token.offset + query.size, token.label, going_on)
-        text = msgspec.json.encode(following).decode() if going_on else None
-        return Page(tuple(builds), text, rejected)
+        return Page(
+            (*queued, *(build for _, part in listed for build in part.builds)),
+            msgspec.json.encode(following).decode() if going_on else None,
+            sum(part.rejected for _, part in listed),
+        )
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """Whether a running pipeline waits for input, and the stages if jobs are wanted."""
@@ -364,6 +368,12 @@ class Jenkins(Provider):
         self._memo.heard_stages(now, found=True)
         stages = each(answer.body.stages or (), Stage)[0]
         return with_stages(build, answer.body.status, stages, jobs=self.jobs)
+
+
+def _reach(part: Page) -> float:
+    """When the last build of a list was created, epoch seconds."""
+    created = part.builds[-1].created_at if part.builds else None
+    return inf if created is None else created
 
 
 def _understood(token: str) -> _Token:

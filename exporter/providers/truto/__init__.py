@@ -163,7 +163,8 @@ class Truto(Provider):
         listing = await client.builds(repo.entry, query)
         builds = [to_build(how, i, repo) for i in listing.items if how.belongs(i, repo.entry)]
         kept = tuple(build for build in builds if not self._excludes(build.repo))
-        return Page(kept, listing.next, listing.rejected)
+        ends = not query.deep and builds and _is_before(builds[-1], query.since)
+        return Page(kept, None if ends else listing.next, listing.rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """The gaps of the list item, from the single build and then from the jobs.
@@ -272,6 +273,11 @@ class Truto(Provider):
         jobs = tuple(read.values())
         ended = all(job.status is Status.COMPLETED for job in jobs)
         return None if ended and self._how.judged_by_jobs else Jobs(jobs, fresh.blocked)
+
+
+def _is_before(build: Build, since: float) -> bool:
+    """Whether `build` is so old that what a list has behind it is too: it is newest first."""
+    return build.created_at is not None and build.created_at < since
 
 
 def _same(single: Build, known: Build) -> Build:
