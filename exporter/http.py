@@ -50,11 +50,11 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from exporter import __version__, wire
+from exporter import __version__, limits, wire
 from exporter.conditional import Memory
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.limits import RateLimit
 from exporter.secret import Token, sendable
-from exporter.wire import RateLimit
 
 __all__ = ["Answer", "Api", "ApiStats", "Pace", "RateLimit", "Token"]
 
@@ -336,11 +336,11 @@ class Api:
 
     def _note(self, headers: httpx.Headers) -> None:
         """Learn what every answer tells beside its body: the clock and the limits."""
-        date = None if "age" in headers else wire.http_date(headers.get("date", ""))
+        date = None if "age" in headers else limits.http_date(headers.get("date", ""))
         if date is not None:
             skew = date - time.time()
             self.stats.clock_skew = skew if abs(skew) >= _SKEW_FROM else 0.0
-        limit = wire.rate_limit(headers, self.now())
+        limit = limits.rate_limit(headers, self.now())
         if limit is not None:
             resource = next((headers[name] for name in _RESOURCES if name in headers), "")
             if resource in self.stats.rate_limits or len(self.stats.rate_limits) < _MAX_RESOURCES:
@@ -387,7 +387,7 @@ class Api:
 
     def _asked(self, headers: httpx.Headers) -> float | None:
         """Seconds that an answer asks to wait, within reason."""
-        delay = wire.wanted_delay(headers, self.now())
+        delay = limits.wanted_delay(headers, self.now())
         if delay is None:
             return None
         jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._pace.random()

@@ -16,8 +16,6 @@ import re
 import ssl
 import zlib
 from collections.abc import Iterator
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from functools import cache
 from http import HTTPStatus
 from http.client import responses
@@ -27,8 +25,8 @@ import aiohttp
 import httpx
 import msgspec
 
-from exporter import times
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.limits import rate_limit
 from exporter.payload import decoded
 
 T = TypeVar("T")
@@ -77,11 +75,6 @@ _STATUS: dict[int, _Row] = {
 _OTHER_4XX: _Row = (Refused, "bad_shape", "the API rejects the request")
 _OTHER_5XX: _Row = (TryLater, "server", "")
 _LIMIT_WORDS = re.compile(r"rate.?limit|abuse detection|too many requests", re.IGNORECASE)
-
-_EPOCH_FROM = 1e9  # a smaller "reset" is a number of seconds from now
-_LIMIT_HEADERS = ("x-ratelimit", "ratelimit", "x-rate-limit")
-_LIMIT_NUMBER = re.compile(r"\s*(\d{1,15}(?:\.\d{1,9})?)\s*(?:[;,].*)?", re.ASCII)
-_SECONDS = re.compile(r"\s*-?\d+(?:\.\d*)?\s*", re.ASCII)
 
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
 _SECRET_FROM = 4  # characters; a shorter word of a header is a version, not a secret
@@ -147,63 +140,6 @@ def _is_limit(reply: Reply, text: str) -> bool:
     limit = rate_limit(reply.headers, 0.0)
     exhausted = limit is not None and limit.remaining == 0
     return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
-
-
-class RateLimit(msgspec.Struct, frozen=True):
-    """What the provider last said of one of its limits; None where it did not say."""
-
-    limit: float | None
-    remaining: float | None
-    reset_at: float | None
-    """Seconds since the epoch, the provider's clock."""
-
-
-def rate_limit(headers: httpx.Headers, now: float) -> RateLimit | None:
-    """The limit that an answer's headers tell, or None; `now` is the provider's time.
-
-    The number may have a window behind it (`110;w=10`). The reset is a time or, as in
-    the unified API, a number of seconds from now.
-    """
-    for prefix in _LIMIT_HEADERS:
-        limit, remaining, reset = (
-            _number(headers.get(f"{prefix}-{part}", "")) for part in ("limit", "remaining", "reset")
-        )
-        if reset is not None:
-            reset = now + reset if reset < _EPOCH_FROM else times.instant(reset)
-        if (limit, remaining, reset) != (None, None, None):
-            return RateLimit(limit=limit, remaining=remaining, reset_at=reset)
-    return None
-
-
-def _number(text: str) -> float | None:
-    match = _LIMIT_NUMBER.fullmatch(text)
-    return float(match[1]) if match else None
-
-
-def wanted_delay(headers: httpx.Headers, now: float) -> float | None:
-    """Seconds that an answer asks to wait, perhaps absurd ones, or None.
-
-    They come from `Retry-After`, in either of its forms, or else from the reset of a
-    limit with nothing left. `now` is the provider's time.
-    """
-    text = headers.get("retry-after")
-    if text is None:
-        limit = rate_limit(headers, now)
-        at = None if limit is None or limit.remaining else limit.reset_at
-    elif _SECONDS.fullmatch(text):
-        return float(text)
-    else:
-        at = http_date(text)
-    return None if at is None else at - now
-
-
-def http_date(text: str) -> float | None:
-    """Seconds since the epoch of a `Date` header, or None."""
-    try:
-        date = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return times.instant((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
 
 
 class _Gunzip:
@@ -294,7 +230,8 @@ def decode(reply: Reply, into: type[T]) -> T:
     """
     problem: ProviderError
     try:
-        value: T = decoded(reply.body.removeprefix(_BOM), _decoder(cast("Any", into)))
+        body = reply.body.removeprefix(_BOM) if reply.status != HTTPStatus.NO_CONTENT else b"null"
+        value: T = decoded(body, _decoder(cast("Any", into)))
     except msgspec.ValidationError as error:
         text = f"the answer is not as the API promises: {error}"
         words = said(reply)

@@ -457,7 +457,7 @@ def test_a_web_page_means_that_the_token_is_wrong(reply: bytes) -> None:
 @pytest.mark.parametrize(
     ("status", "verdict", "retried"),
     [
-        (204, (Malformed, "bad_json"), False),
+        (204, (Malformed, "bad_shape"), False),
         (300, (Malformed, "redirect"), False),
         (304, (Malformed, "redirect"), False),
         (400, (Refused, "bad_shape"), False),

@@ -1,6 +1,6 @@
 """`docs/PROVIDERS.md`, made from what the providers say of themselves.
 
-    python -m exporter.config.reference > docs/PROVIDERS.md
+python -m exporter.config.reference > docs/PROVIDERS.md
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """Every metric family, and what a build does to them.
 
-`families` is the table, `labels` and `effects` are pure, `facts` is what a pipeline
-remembers beside its counters, `book` holds the series in memory.
+`families` is the table and `reference` its page. `labels`, `effects`, `facts` (what a
+pipeline remembers beside its counters) and `gauges` are pure. `book` holds the series in
+memory, and `draft` tells what a verdict would do to it.
 """

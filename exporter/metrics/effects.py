@@ -30,8 +30,8 @@ def conclusion_label(run: Build | Job) -> str:
 
 
 def count(family: Family, *labels: str, amount: float = 1.0) -> Increment:
-    """An increment of a counter."""
-    return SeriesKey(family.name, labels), (amount,)
+    """An increment of a counter. Its labels need not be clean."""
+    return SeriesKey(family.name, tuple(map(clean, labels))), (amount,)
 
 
 def build_zeros(pipeline: Labels, trigger: str) -> Iterator[SeriesKey]:
@@ -51,7 +51,7 @@ def of_build(news: Completed, pipeline: Labels, buckets: Buckets) -> Iterator[In
     """What a completed build attempt adds."""
     build, provider = news.build, pipeline[0]
     conclusion = conclusion_label(build)
-    yield count(f.BUILDS, *pipeline, clean(build.trigger), conclusion)
+    yield count(f.BUILDS, *pipeline, build.trigger, conclusion)
     if build.attempt > 1:
         yield count(f.RETRIES, *pipeline)
     if build.conclusion is None:

@@ -90,6 +90,8 @@ class Walk:
         self._failures = 0
         self._history = 0
         self._container: Build | None = None
+        self._jobs_met: set[str] = set()
+        self._whole = target.cursor.resume is None
         self.rejected = 0
         """Listed items that could not be understood."""
 
@@ -179,11 +181,13 @@ class Walk:
     async def _read(self, page: Page) -> tuple[list[Build], bool]:
         """The builds of a page, filled, and whether they are all known ground."""
         self._ground.meet(page.builds)
-        builds = [self._contained(build) for build in page.builds]
+        builds = [self._contained(build, last=page.next is None) for build in page.builds]
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds]
         )
-        reached = bool(builds) and all(map(self._ground.is_old, builds))
+        # By what the page itself shows, not by jobs that it does not.
+        old = bool(builds) and all(map(self._ground.is_old, page.builds))
+        reached = old and not self._expects_jobs
         plain: list[Build] = []
         wanting: list[tuple[Build, Build | None]] = []
         for build in builds:
@@ -196,10 +200,11 @@ class Walk:
                 plain.append(build)
             elif known is not None or self._ground.may_be_news(build):
                 wanting.append((build, known))
-        filled, old = await self._fill(wanting)
-        found = plain + filled
+        filled, history = await self._fill(wanting)
+        # The attempts of one build are heard in their order.
+        found = sorted(plain + filled, key=lambda build: build.attempt)
         self._met.update(AttemptKey(build.key, build.attempt) for build in found)
-        return found, reached or old
+        return found, reached or history
 
     def _meet(self, build: Build) -> None:
         """What a page showed, in whichever attempt, needs no request of its own."""
@@ -211,15 +216,31 @@ class Walk:
             return False  # the number was counted in the job's earlier life
         return AttemptKey(build.key, build.attempt) in settled
 
-    def _contained(self, build: Build) -> Build:
-        """A container of jobs keeps the unfinished ones of the pages before."""
+    def _contained(self, build: Build, *, last: bool) -> Build:
+        """A container of jobs keeps the unfinished ones that are on other pages.
+
+        Also those that only earlier polls have met, until the list has ended without them.
+        """
         if not build.only_jobs:
             return build
-        before = self._container.jobs if self._container is not None else ()
+        before = self._container or self._known(build)
         listed = {job.id for job in build.jobs}
-        kept = tuple(j for j in before if j.status is not Status.COMPLETED and j.id not in listed)
+        self._jobs_met |= listed
+        kept = tuple(
+            job
+            for job in (() if before is None else before.jobs)
+            if job.status is not Status.COMPLETED
+            and job.id not in listed
+            and (job.id in self._jobs_met or not (last and self._whole))
+        )
         self._container = replace(build, jobs=kept + build.jobs)
         return self._container
+
+    @property
+    def _expects_jobs(self) -> bool:
+        """Whether unfinished jobs of the container have not been met yet."""
+        container = self._container
+        return container is not None and any(job.id not in self._jobs_met for job in container.jobs)
 
     def _wants_detail(self, build: Build) -> bool:
         return not build.only_jobs and (build.partial or self._provider.jobs)

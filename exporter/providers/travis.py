@@ -17,8 +17,8 @@ known by its id and its start: `1234@1600000000` is a key that each restart has 
 and that every later reading finds again, also in another process. A run that has not
 started is `1234@`, as long. That a run is a restart (attempt 2, no queue time) is told by
 `restarted_at` of a job or, where an older API has none, by an earlier start that this
-process has seen; which restart it is nobody tells. Of a restart that came and went between two polls only the last run
-is left to see.
+process has seen; which restart it is nobody tells. Of a restart that came and went between
+two polls only the last run is left to see.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from exporter.providers.truto.integration import (
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
 
+
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """Read the raw `target`: which part of the file ran, and for what kind of ref."""
     del entry
