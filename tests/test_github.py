@@ -903,7 +903,7 @@ async def test_nobody_s_repos_are_no_repos() -> None:
 def test_an_entry_of_another_shape_is_a_fault(entry: str) -> None:
     faults = GitHub.faults({"repos": ["acme/shop", entry, "acme/*"]})
 
-    what = f"{entry!r} is not of the form owner/name (write owner/name or owner/*)"
+    what = f"must be owner/name or owner/* (got {entry!r})"
     assert [(("repos", 1), what)] == faults
 
 

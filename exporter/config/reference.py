@@ -33,6 +33,8 @@ def _section(name: str, provider: type[Provider]) -> Iterator[str]:
     own = [key for key in provider.model_fields if key not in Provider.model_fields]
     yield f"- `provider: {name}`"
     yield f"- `url`: {provider.default_url or 'every installation has its own'}"
+    if provider.entry_form != Provider.entry_form:
+        yield f"- `repos`: {provider.entry_form}"
     yield f"- token: {'may be missing for what is public' if provider.anonymous else 'needed'}"
     if own:
         yield f"- keys of its own: {', '.join(f'`{key}`' for key in own)}"

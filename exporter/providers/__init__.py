@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import importlib
 import pkgutil
+import re
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
@@ -19,6 +20,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from exporter import times
+from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build
 
@@ -33,6 +35,9 @@ def _text(value: Any) -> Any:
 
 Duration = Annotated[float, BeforeValidator(_duration), Field(strict=True)]
 """Seconds; written `30s 5m 1h30m 1d` or as a number of seconds."""
+
+Fault = tuple[tuple[str | int, ...], str]
+"""Where in an account something is wrong, and what."""
 
 Entry = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
 """One line of `repos`; a bare number is its own spelling."""
@@ -89,6 +94,10 @@ class Provider(BaseModel):
     """Keys of which exactly one names the credential."""
     example_values: ClassVar[dict[str, Any]] = {}
     """Values for the account in `config.example.yaml`."""
+    entry_form: ClassVar[str] = "text"
+    """What a line of `repos` looks like, in words."""
+    entry_pattern: ClassVar[str] = r".+"
+    """The same as a regular expression for all of it."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
 
@@ -131,13 +140,21 @@ class Provider(BaseModel):
         return False
 
     @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    def faults(cls, account: dict[str, Any]) -> list[Fault]:
         """What is wrong with an account that its field types cannot say.
 
         `account` holds the validated values. Each fault is the place inside the account
         (`("repos", 2)`) and one line: what is wrong (what to do).
         """
-        raise NotImplementedError
+        return [
+            (("repos", i), f"must be {cls.entry_form} (got {entry!r})")
+            for i, entry in enumerate(account.get("repos", ()))
+            if not re.fullmatch(cls.entry_pattern, entry)
+        ]
+
+    def excludes(self, entry: str) -> bool:
+        """Whether a glob of `exclude` matches."""
+        return any(matches(glob, entry) for glob in self.exclude)
 
     def headers(self, token: str | None) -> dict[str, str]:
         """The headers that every request carries, the credential among them."""

@@ -31,7 +31,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
@@ -78,7 +77,6 @@ SECTIONS["pullrequests"] = "pull-requests"
 """Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
 is named by its pattern."""
 
-_ENTRY = re.compile(r"[^/*]+/(?:[^/*]+|\*)")
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2})")
 _KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|completed)_)?")
 _PAGELEN = 100
@@ -170,6 +168,8 @@ class Bitbucket(Provider):
     1000 requests an hour are allowed, and each repo costs one a poll.
     """
 
+    entry_form = "workspace/repo or workspace/*"
+    entry_pattern = r"[^/*]+/(?:[^/*]+|\*)"
     default_url = "https://api.bitbucket.org/2.0"
     example_values: ClassVar[dict[str, Any]] = {
         "username": "ci-reader@acme.example",
@@ -188,14 +188,6 @@ class Bitbucket(Provider):
         """Build numbers count the pipelines of one repo."""
         return True
 
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries that are neither a repo nor all repos of a workspace."""
-        what = "must be workspace/repo or workspace/*"
-        entries = enumerate(account.get("repos", ()))
-        odd = ((i, entry) for i, entry in entries if not _ENTRY.fullmatch(entry))
-        return [(("repos", i), f"{what} (got {entry!r})") for i, entry in odd]
-
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic for the API token of a user, else a bearer token."""
         if token is None:
@@ -212,7 +204,7 @@ class Bitbucket(Provider):
         found: list[Repo] = []
         for repo in await _all(api, path, {"fields": wanted}, Listed):
             entry = f"{workspace}/{repo.full_name.rpartition('/')[2]}"
-            excluded = any(matches(glob, entry) for glob in self.exclude)
+            excluded = self.excludes(entry)
             if not excluded and await self._has_pipelines(api, entry, repo.updated_on):
                 found.append(Repo(entry, text(at(repo.mainbranch, "name"))))
         return found

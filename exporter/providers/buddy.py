@@ -30,7 +30,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
@@ -67,7 +66,6 @@ WORDS = Words(
 )
 """REST API: execution and action execution `status`; `triggered_on`, before it trigger modes."""
 
-_ENTRY = re.compile(r"[^/*]+/(?:\*|[^/*]+(?:/.+)?)")
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2}):([^:,/]+(?:,[^:,/]+)*)")
 _NEVER_RAN = "initial"
 _DEEP = 100
@@ -168,6 +166,8 @@ class Buddy(Provider):
     An entry is a project with all its pipelines, or one pipeline by its name or id.
     """
 
+    entry_form = "workspace/project, workspace/project/pipeline or workspace/*"
+    entry_pattern = r"[^/*]+/(?:\*|[^/*]+(?:/.+)?)"
     default_url = "https://api.buddy.works"
     example_values: ClassVar[dict[str, Any]] = {
         "repos": ["acme/shop", "acme/site/deploy", "acme/*"]
@@ -176,16 +176,6 @@ class Buddy(Provider):
     provider: Literal["buddy"]
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries that name neither a project nor a pipeline nor a whole workspace."""
-        what = "must be workspace/project, workspace/project/pipeline or workspace/*"
-        return [
-            (("repos", i), f"{what} (got {entry!r})")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """A bearer token."""
@@ -206,7 +196,7 @@ class Buddy(Provider):
         projects = await _all(api, path, "projects", Project)
         active = (p.name for p in projects if word(p.status) in (None, "active"))
         entries = (f"{workspace}/{name}" for name in active)
-        return [Repo(e) for e in entries if not any(matches(glob, e) for glob in self.exclude)]
+        return [Repo(e) for e in entries if not self.excludes(e)]
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """The page of that number of each pipeline that may have so many news.

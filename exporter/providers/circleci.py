@@ -77,7 +77,6 @@ WORDS = Words(
 )
 """API v2 jobs and workflows, v1.1 outcomes, v3 phases; v2 pipeline trigger types."""
 
-_ENTRY = re.compile(r"[^/*]+/[^/*]+/[^/*]+")
 _PULL = re.compile(r"pull/\d+(?:/.*)?")
 _SHORT = {"github": "gh", "bitbucket": "bb"}
 _SETUP = "setup"
@@ -166,6 +165,8 @@ class CircleCI(Provider):
     Projects are named by their slug, such as gh/acme/shop; there are no wildcards.
     """
 
+    entry_form = "vcs/org/repo, such as gh/acme/shop; nothing can be discovered here"
+    entry_pattern = r"[^/*]+/[^/*]+/[^/*]+"
     default_url = "https://circleci.com/api/v2"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["gh/acme/shop"]}
 
@@ -177,16 +178,6 @@ class CircleCI(Provider):
     def consecutive_numbers(self) -> bool:
         """A pipeline may run no workflow, so the numbers of workflows have holes."""
         return False
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries that are no project slug."""
-        what = "must be vcs/org/repo, such as gh/acme/shop; nothing can be discovered here"
-        return [
-            (("repos", i), f"{what} (got {entry!r})")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """A header of CircleCI's own."""

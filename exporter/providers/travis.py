@@ -23,7 +23,6 @@ two polls only the last run is left to see.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
@@ -33,7 +32,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Malformed
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
@@ -62,7 +60,6 @@ WORDS = Words(
 )
 """API v3: build and job `state`, build `event_type`."""
 
-_ENTRY = re.compile(r"[^/*\s]+/(?:[^/*\s]+|\*)")
 _LIMIT = 100
 _MOST_PAGES = 100
 _MOST_BUILDS = 20_000
@@ -165,6 +162,8 @@ def _keep(notes: dict[str, T], key: str, value: T) -> None:
 class Travis(Provider):
     """Travis CI (travis-ci.com and Enterprise)."""
 
+    entry_form = "owner/repo or owner/*"
+    entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     default_url = "https://api.travis-ci.com"
     anonymous = True
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/*"]}
@@ -172,15 +171,6 @@ class Travis(Provider):
     provider: Literal["travis"]
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries that are neither a repo nor all repos of an owner."""
-        return [
-            (("repos", i), f"must be owner/repo or owner/*, got {entry!r}")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """The version of the API is a header too."""
@@ -203,7 +193,7 @@ class Travis(Provider):
                 return [
                     Repo(item.slug, text(at(item.default_branch, "name")))
                     for item in found
-                    if item.active is not False and not self._excludes(item.slug)
+                    if item.active is not False and not self.excludes(item.slug)
                 ]
             offset = following
         raise Malformed(f"the repos of {owner}: the list does not end", reason="bad_shape")
@@ -244,9 +234,6 @@ class Travis(Provider):
     def _read(self, item: BuildItem, repo: Repo) -> Build:
         build = to_build(item, repo)
         return self._memo.read(build if self.jobs else replace(build, jobs=()))
-
-    def _excludes(self, slug: str) -> bool:
-        return any(matches(glob, slug) for glob in self.exclude)
 
 
 def to_build(item: BuildItem, repo: Repo) -> Build:

@@ -22,7 +22,6 @@ first record of it. The API does not tell requests of people and scripts apart (
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -34,7 +33,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Malformed, ProviderError, TryLater
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, text, word
@@ -57,7 +55,6 @@ from exporter.providers.azure_devops.words import WORDS
 
 __all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", "to_build"]
 
-_ENTRY = re.compile(r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)")
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
 _MOST = 1000
 """Unfinished builds, builds that finished lately, or projects on a page."""
@@ -88,6 +85,8 @@ class AzureDevOps(Provider):
 
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/tools/deploy"]}
     api_version: ClassVar[str] = "7.1"
+    entry_form = "organization/project, organization/project/repository or organization/*"
+    entry_pattern = r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)"
     default_url = "https://dev.azure.com"
 
     provider: Literal["azure_devops"]
@@ -95,16 +94,6 @@ class AzureDevOps(Provider):
     """User name for HTTP Basic; a personal access token needs none."""
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries of another shape."""
-        shape = "organization/project, organization/project/repository or organization/*"
-        return [
-            (("repos", i), f"{entry!r} is no repository or project (write {shape})")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic, with any user name; and no redirect to a page for people to sign in."""
@@ -127,7 +116,7 @@ class AzureDevOps(Provider):
             for project in each(raws, _Project)[0]
             if (word(project.state) or "wellformed") == "wellformed"
         ]
-        return [Repo(entry) for entry in entries if not self._excludes(entry)]
+        return [Repo(entry) for entry in entries if not self.excludes(entry)]
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Builds that finished lately; on the first page before them all unfinished ones.
@@ -147,7 +136,7 @@ class AzureDevOps(Provider):
             fetch=partial(self._listing, api, place, since, replace(query, size=size)),
         )
         builds = [to_build(run, place) for run in listing.runs if belongs(run, place)]
-        kept = [build for build in builds if not self._excludes(build.repo)]
+        kept = [build for build in builds if not self.excludes(build.repo)]
         attempts = await asyncio.gather(
             *(self._listed_attempts(api, place, build) for build in kept), return_exceptions=True
         )
@@ -307,9 +296,6 @@ class AzureDevOps(Provider):
         """Whether jobs were told and are no longer remembered: they were not counted then."""
         newest = build.attempt == reading.attempt and build.status is Status.COMPLETED
         return self.jobs and newest and not build.jobs and reading.had_jobs
-
-    def _excludes(self, entry: str) -> bool:
-        return any(matches(pattern, entry) for pattern in self.exclude)
 
 
 def _project(place: Place) -> str:

@@ -22,18 +22,16 @@ branches.
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import moment, text
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Fault, Page, Provider, Query, Repo
 from exporter.providers.github.app import App, Installation
 from exporter.providers.github.client import Client, has_more
 from exporter.providers.github.memo import Memo
@@ -42,8 +40,6 @@ from exporter.providers.github.words import WORDS
 
 __all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
 
-_ENTRY = re.compile(r"[^/*\s]+/[^/*\s]+")
-_WILDCARD = re.compile(r"[^/*\s]+/\*")
 _ACCEPT = "application/vnd.github+json, application/json"
 """What GitHub asks for, and what its own description of the API knows."""
 _MOST_ATTEMPTS = 50
@@ -53,6 +49,8 @@ _MOST_ATTEMPTS = 50
 class GitHub(Provider):
     """GitHub Actions, on github.com or GitHub Enterprise Server (url: https://HOST/api/v3)."""
 
+    entry_form = "owner/name or owner/*"
+    entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     default_url = "https://api.github.com"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
@@ -67,13 +65,9 @@ class GitHub(Provider):
     _installation: Installation = PrivateAttr(default_factory=Installation)
 
     @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    def faults(cls, account: dict[str, Any]) -> list[Fault]:
         """Entries of another shape, and a key of the App that cannot be used."""
-        found: list[tuple[tuple[str | int, ...], str]] = [
-            (("repos", i), f"{entry!r} is not of the form owner/name (write owner/name or owner/*)")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry) and not _WILDCARD.fullmatch(entry)
-        ]
+        found = super().faults(account)
         app = account.get("app")
         if isinstance(app, App) and (fault := app.fault()) is not None:
             found.append((("app", "private_key_file"), fault))
@@ -104,7 +98,7 @@ class GitHub(Provider):
             for place in listed
             if place.full_name.partition("/")[0].lower() == owner.lower()
             and True not in (place.archived, place.disabled)
-            and not any(matches(exclude, place.full_name) for exclude in self.exclude)
+            and not self.excludes(place.full_name)
         }
         return list(found.values())
 

@@ -24,7 +24,6 @@ first completed; `cicd_build_last_conclusion` follows, and the anomaly `reopened
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeVar
@@ -36,7 +35,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, moment, text, whole, word
@@ -57,7 +55,6 @@ __all__ = ["PROVIDER", "REASONS", "WORDS", "GitLab"]
 
 T = TypeVar("T")
 
-_ENTRY = re.compile(r"\d+|[^/*\s]+(?:/[^/*\s]+)+|(?:[^/*\s]+/)+\*{1,2}")
 _STEP = 300
 """Seconds to which `updated_after` is rounded, so that the URL stays the same for a while."""
 _SIZE = 100
@@ -119,6 +116,8 @@ def _keep(notes: dict[str, Any], key: str, value: Any) -> None:
 class GitLab(Provider):
     """GitLab CI (gitlab.com and self-managed)."""
 
+    entry_form = "group/project, the number of a project, group/* or group/** (subgroups too)"
+    entry_pattern = r"\d+|[^/*\s]+(?:/[^/*\s]+)+|(?:[^/*\s]+/)+\*{1,2}"
     default_url = "https://gitlab.com/api/v4"
     anonymous = True
     example_values: ClassVar[dict[str, Any]] = {
@@ -128,16 +127,6 @@ class GitLab(Provider):
     provider: Literal["gitlab"]
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries that are neither a project nor all projects of a group."""
-        what = "must be group/project, the number of a project, group/* or group/** (subgroups too)"
-        return [
-            (("repos", i), f"{what}, got {entry!r}")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """The header that takes personal, group and project access tokens alike."""
@@ -160,8 +149,7 @@ class GitLab(Provider):
         return [
             Repo(project.path_with_namespace, text(project.default_branch))
             for project in found
-            if _is_active(project)
-            and not any(matches(glob, project.path_with_namespace) for glob in self.exclude)
+            if _is_active(project) and not self.excludes(project.path_with_namespace)
         ]
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:

@@ -18,7 +18,6 @@ a build of its own. Queue items count as queued builds.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from math import inf
 from typing import Any, ClassVar, Literal
@@ -28,7 +27,6 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, ProviderError, TryLater
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import at, each, whole
@@ -51,7 +49,6 @@ from exporter.providers.jenkins.words import WORDS
 
 __all__ = ["PROVIDER", "WORDS", "Jenkins", "Run", "Stage", "Where", "to_build", "to_job"]
 
-_ENTRY = re.compile(r"(?:[^/*]+/)*(?:[^/*]+|\*{1,2})")
 _LOADED = 100
 """`builds` holds so many at most; `allBuilds` is dearer and has all."""
 
@@ -104,20 +101,14 @@ class Jenkins(Provider):
     }
     anonymous = True
 
+    entry_form = "a job path: folder/job, *, folder/* or folder/**"
+    entry_pattern = r"(?:[^/*]+/)*(?:[^/*]+|\*{1,2})"
+
     provider: Literal["jenkins"]
     username: str | None = None
     """The user whose API token it is; without it the token is sent as a bearer token."""
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-
-    @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
-        """Entries of another shape."""
-        return [
-            (("repos", i), f"{entry!r} is no job path (write folder/job, *, folder/* or folder/**)")
-            for i, entry in enumerate(account.get("repos", ()))
-            if not _ENTRY.fullmatch(entry)
-        ]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic with a user's API token; a bearer token before a controller without users."""
@@ -144,7 +135,7 @@ class Jenkins(Provider):
             if place.is_container and not place.is_multibranch:
                 if stars == "**":
                     pending.extend(await self._inside(api, snapshot, place.path))
-            elif place.active and not self._excludes(place.path):
+            elif place.active and not self.excludes(place.path):
                 found.append(Repo(place.path))
         return found
 
@@ -154,7 +145,7 @@ class Jenkins(Provider):
         if query.token is None:
             snapshot = await self._snapshot(api, repo.entry)
             label, jobs = await self._jobs_of(api, snapshot, repo.entry)
-            jobs = [job for job in jobs if not self._excludes(job.path)]
+            jobs = [job for job in jobs if not self.excludes(job.path)]
             queued = await self._queued(api, snapshot, label, jobs)
             due = [job.path for job in jobs if self._memo.must_read(job, query)]
             token = _Token(0, label, due)
@@ -196,9 +187,6 @@ class Jenkins(Provider):
         if build.key != known.key:
             raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
         return await self._with_stages(api, build)
-
-    def _excludes(self, path: str) -> bool:
-        return any(matches(pattern, path) for pattern in self.exclude)
 
     # -- the tree of jobs
 

@@ -13,11 +13,10 @@ from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.globs import matches
 from exporter.http import Api
 from exporter.model import Build, Job, Status
 from exporter.payload import at, text
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Fault, Page, Provider, Query, Repo
 from exporter.providers.truto import (
     azuredevops,
     bitbucket,
@@ -105,12 +104,12 @@ class Truto(Provider):
         return self.integration == "jenkins"
 
     @classmethod
-    def faults(cls, account: dict[str, Any]) -> list[tuple[tuple[str | int, ...], str]]:
+    def faults(cls, account: dict[str, Any]) -> list[Fault]:
         """Entries of the wrong shape for the integration, and Buddy without jobs."""
         how = INTEGRATIONS.get(account.get("integration", ""))
         if how is None:
             return []
-        found: list[tuple[tuple[str | int, ...], str]] = [
+        found: list[Fault] = [
             (("repos", i), fault)
             for i, entry in enumerate(account.get("repos", ()))
             if (fault := how.entry.fault(entry)) is not None
@@ -141,7 +140,7 @@ class Truto(Provider):
         found: dict[str, Repo] = {}
         for place in await self._client(api).places(how.resource, how.scope(pattern)):
             entry = how.entry(pattern, place)
-            if entry is not None and _is_active(place) and not self._excludes(entry):
+            if entry is not None and _is_active(place) and not self.excludes(entry):
                 branch = text(place.default_branch)
                 found[entry] = Repo(entry, branch and branch.removeprefix("refs/heads/"))
         return list(found.values())
@@ -162,7 +161,7 @@ class Truto(Provider):
             return Page((container,), listing.next, listing.rejected)
         listing = await client.builds(repo.entry, query)
         builds = [to_build(how, i, repo) for i in listing.items if how.belongs(i, repo.entry)]
-        kept = tuple(build for build in builds if not self._excludes(build.repo))
+        kept = tuple(build for build in builds if not self.excludes(build.repo))
         ends = not query.deep and builds and _is_before(builds[-1], query.since)
         return Page(kept, None if ends else listing.next, listing.rejected)
 
@@ -205,9 +204,6 @@ class Truto(Provider):
 
     def _client(self, api: Api) -> Client:
         return Client(api, self._how, self.integrated_account_id)
-
-    def _excludes(self, entry: str) -> bool:
-        return any(matches(pattern, entry) for pattern in self.exclude)
 
     def _needs_jobs(self, build: Build) -> bool:
         how = self._how
