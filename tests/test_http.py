@@ -23,10 +23,10 @@ import httpx
 import msgspec
 import pytest
 
-from exporter import __version__, wire
-from exporter.conditional import Memory
+from exporter import __version__
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
-from exporter.http import Answer, Api, ApiStats, Pace, RateLimit, Token
+from exporter.http import Answer, Api, ApiStats, Pace, RateLimit, Token, wire
+from exporter.http.conditional import Memory
 from tests import hostile
 from tests.hostile import Reply, Request, Server, drip, flood, hang_up, http, reset, stall
 

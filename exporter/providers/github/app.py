@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from exporter import times
 from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
-from exporter.secret import content, sendable
+from exporter.http.secret import content, sendable
 
 _BEFORE = 360.0
 """Seconds before its end when a token is renewed; more than a poll may take."""

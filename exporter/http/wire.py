@@ -26,7 +26,7 @@ import httpx
 import msgspec
 
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.limits import rate_limit
+from exporter.http.limits import rate_limit
 from exporter.payload import decoded
 
 T = TypeVar("T")

@@ -50,11 +50,13 @@ import httpx
 import msgspec
 from httpx_aiohttp import AiohttpTransport
 
-from exporter import __version__, limits, wire
-from exporter.conditional import Memory
+from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.limits import RateLimit
-from exporter.secret import Token, sendable
+from exporter.http import limits, wire
+from exporter.http.conditional import Memory
+from exporter.http.limits import RateLimit
+from exporter.http.pace import Pace
+from exporter.http.secret import Token, sendable
 
 __all__ = ["Answer", "Api", "ApiStats", "Pace", "RateLimit", "Token"]
 
@@ -105,25 +107,6 @@ class _Call(msgspec.Struct, Generic[T], frozen=True):
     into: type[T]
     credentials: Callable[[], dict[str, str]]
     conditional: bool = False
-
-
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How hard an API is pressed. Pauses are in seconds."""
-
-    concurrency: int = 8
-    """Requests under way at once."""
-    attempts: int = 3
-    """How often one request is sent at most."""
-    base: float = 0.5
-    """The longest pause before the second attempt; doubled before each further one."""
-    cap: float = 8.0
-    """The longest pause at all; a server that asks for a longer one is left alone."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    random: Callable[[], float] = random.random
-
-    def pause(self, attempt: int) -> float:
-        """Full jitter: a random share of a span that doubles with each attempt."""
-        return self.random() * min(self.cap, self.base * 2.0 ** (attempt - 1))
 
 
 _PACE = Pace()

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 import httpx
 import msgspec
 
-from exporter.secret import sendable
+from exporter.http.secret import sendable
 
 T = TypeVar("T")
 
