@@ -74,6 +74,7 @@ class AccountPoller:
         self._busy = 0
         self._prepared_at: float | None = None
         self._preparing = False
+        self._scheduled = False
         self._healthy_at: float | None = None
         self._rest_until = 0.0
         self._backoff = _FIRST_BACKOFF
@@ -88,7 +89,7 @@ class AccountPoller:
         if now < self._rest_until or self._preparing:
             return
         if self._needs_preparing(now):
-            self._preparing = True
+            self._preparing = self._scheduled = True
             self._spawn(self._prepare())
             return
         self._start_due()
@@ -164,6 +165,8 @@ class AccountPoller:
             self._in_trouble(error)
         finally:
             self._preparing = False
+        if self._scheduled:
+            self._start_due()
 
     async def _discover(self) -> None:
         found: dict[str, Repo] = {}
