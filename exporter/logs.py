@@ -30,7 +30,7 @@ def configure(*, level: str, form: Literal["logfmt", "json"]) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     # Theirs would repeat ours, or name each request with its URL.
-    for noisy in ("apscheduler", "httpx", "httpcore", "aiohttp", "asyncio"):
+    for noisy in ("apscheduler", "httpx", "httpcore", "aiohttp", "asyncio", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 

@@ -108,8 +108,8 @@ def github(**keys: Any) -> GitHub:
 
 def test_every_recorded_run_and_job_is_understood(shared: Path) -> None:
     folder = shared / "recordings" / "github"
-    runs = dict(golden.lines(folder, "workflow_runs.jsonl"))
-    jobs = dict(golden.lines(folder, "jobs.jsonl"))
+    runs = dict(golden.lines(folder, "workflow_runs.jsonl")) | sent(folder, "workflow_run")
+    jobs = dict(golden.lines(folder, "jobs.jsonl")) | sent(folder, "workflow_job")
     page = msgspec.json.decode(b'{"workflow_runs":[' + b",".join(runs.values()) + b"]}", type=Runs)
     builds = [to_build(item, SHOP) for item in page.items]
     tasks = [msgspec.json.decode(line, type=Task) for line in jobs.values()]
@@ -123,6 +123,14 @@ def test_every_recorded_run_and_job_is_understood(shared: Path) -> None:
             for key, task in zip(jobs, tasks, strict=True)
         },
     )
+
+
+def sent(folder: Path, kind: str) -> dict[str, bytes]:
+    """The objects that webhooks carried: those of the REST API, by the line's key."""
+    return {
+        key: bytes(msgspec.json.decode(line, type=dict[str, msgspec.Raw])[kind])
+        for key, line in golden.lines(folder, f"webhook_{kind}.jsonl")
+    }
 
 
 def build_of(task: Task) -> Build:

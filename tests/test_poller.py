@@ -282,3 +282,22 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
         await poller.stop()
 
     rig.run(main)
+
+
+def test_a_poll_has_a_deadline(
+    stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(account, "POLL_DEADLINE", 0.05)
+    on = stage("a/hangs", "a/fine")
+    on.provider._hangs["a/hangs"] = asyncio.Event()
+
+    async def main() -> None:
+        await on.account.round()
+        while on.account._tasks:
+            await asyncio.wait(on.account._tasks)
+        state = on.account.repos["a/hangs"]
+        assert state.error is not None
+        assert state.error.startswith("the poll took longer than")
+        assert on.account.up
+
+    on.run(main)
