@@ -69,6 +69,8 @@ class Stage:
     """One account on a rig, with the clock of its schedule in hand."""
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
+        self.now = 1000.0
+        monkeypatch.setattr(account, "monotonic", lambda: self.now)
         self.rig = Rig(tmp_path / "s.db")
         self.provider = Many(
             name="acme", provider="scripted", token_env="T", repos=list(repos), **kw
@@ -78,8 +80,6 @@ class Stage:
         self.account = AccountPoller(
             walk.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
         )
-        self.now = 1000.0
-        monkeypatch.setattr(account, "monotonic", lambda: self.now)
 
     async def settle(self) -> None:
         """Let everything run that can."""
@@ -196,6 +196,7 @@ def test_an_account_that_needs_a_person_is_not_polled(stage: Callable[..., Stage
 
     async def main() -> None:
         assert await on.rounds(120) == []
+        assert [repo.last_success for repo in on.account.view().repos] == [0.0]
         assert on.account.error == "needs_reauth: connect it again"
         on.provider._sick = None
         assert await on.rounds(301)

@@ -47,7 +47,6 @@ class RepoState(msgspec.Struct):
     error: str | None = None
     failures: int = 0
     target: int | None = None
-    polling: bool = False
 
 
 class AccountPoller:
@@ -80,6 +79,7 @@ class AccountPoller:
         self._backoff = _FIRST_BACKOFF
         self._failing: set[str] = set()
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
+        self._adopt(self._named())
 
     # -- the schedule
 
@@ -101,10 +101,9 @@ class AccountPoller:
         # An account in trouble is tried with one repo before all of them knock again.
         workers = _WORKERS if self.error is None else 1
         while self._queue and self._queue[0][0] <= now and self._busy < workers:
-            _, entry = heapq.heappop(self._queue)
+            due, entry = heapq.heappop(self._queue)
             state = self.repos.get(entry)
-            if state is not None and not state.polling:
-                state.polling = True
+            if state is not None and state.due == due:  # else the repo was dropped meanwhile
                 self._busy += 1
                 self._spawn(self._turn(state))
 
@@ -169,37 +168,40 @@ class AccountPoller:
             self._start_due()
 
     async def _discover(self) -> None:
-        found: dict[str, Repo] = {}
-        for entry in self.provider.repos:
-            repos = (
-                await self.provider.discover(self.api, entry)
-                if self.provider.is_wildcard(entry)
-                else [Repo(entry)]
-            )
-            for repo in repos:
-                if repo.default_branch is not None or repo.entry not in found:
-                    found[repo.entry] = repo  # discovery knows more of it than an entry does
-        entries = [e for e in found if not any(self._covers(wide, e) for wide in found)]
-        now = monotonic()
-        for entry in sorted(self.repos.keys() - set(entries)):
-            self.repos.pop(entry)
-        fresh = [entry for entry in entries if entry not in self.repos]
-        # Spread by hash, so that a restart or a second exporter does not knock in the same order.
-        for turn, entry in enumerate(sorted(fresh, key=lambda e: zlib.crc32(e.encode()))):
-            due = now + min(turn * _SPREAD, self._interval)
-            self.repos[entry] = RepoState(found[entry], due, self._interval)
-            heapq.heappush(self._queue, (due, entry))
-        for entry, state in self.repos.items():
-            state.repo = found[entry]
+        found = self._named()
+        for pattern in filter(self.provider.is_wildcard, self.provider.repos):
+            # Discovery knows more of a repo than an entry does.
+            found |= {r.entry: r for r in await self.provider.discover(self.api, pattern)}
+        self._adopt(found)
         self._recorder.keep_active(self.provider.name, set(self.repos))
         log.info(
             "polling",
             extra={
                 "account": self.provider.name,
                 "repos": len(self.repos),
-                "requests_per_hour": round(len(self.repos) * 3600 / self._interval),
+                "polls_per_hour": round(len(self.repos) * 3600 / self._interval),
             },
         )
+
+    def _named(self) -> dict[str, Repo]:
+        """The entries that need no discovery."""
+        entries = (e for e in self.provider.repos if not self.provider.is_wildcard(e))
+        return {entry: Repo(entry) for entry in entries}
+
+    def _adopt(self, found: dict[str, Repo]) -> None:
+        """Poll these repos from now on, and no others."""
+        entries = {e for e in found if not any(self._covers(wide, e) for wide in found)}
+        now = monotonic()
+        for entry in self.repos.keys() - entries:
+            del self.repos[entry]
+        # Spread by hash, so that a restart or a second exporter does not knock in the same order.
+        fresh = sorted(entries - self.repos.keys(), key=lambda e: zlib.crc32(e.encode()))
+        for turn, entry in enumerate(fresh):
+            due = now + min(turn * _SPREAD, self._interval)
+            self.repos[entry] = RepoState(found[entry], due, self._interval)
+            heapq.heappush(self._queue, (due, entry))
+        for entry, state in self.repos.items():
+            state.repo = found[entry]
 
     def _covers(self, wide: str, narrow: str) -> bool:
         return wide != narrow and self.provider.covers(wide, narrow)
@@ -212,7 +214,6 @@ class AccountPoller:
             await self._poll(state)
         finally:
             self._busy -= 1
-            state.polling = False
             if self.repos.get(state.repo.entry) is state:
                 state.due = max(started + state.interval, self._rest_until)
                 heapq.heappush(self._queue, (state.due, state.repo.entry))
