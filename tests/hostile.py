@@ -8,47 +8,62 @@ import socket
 import ssl
 import struct
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple, Self
 
-LOCALHOST_KEY = """\
-(made at test time in later versions)
-"""
-"""Belongs to the two certificates below and protects nothing."""
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-LOCALHOST_CERT = """\
------BEGIN CERTIFICATE-----
-MIIBdDCCARqgAwIBAgIUBlraDnBFvrnMr1+SWkjeEoz/dxMwCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTIwMDEwMTAwMDAwMFoYDzIxMTkxMjMx
-MjM1OTU5WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAASTwmTqtdqQMP18j2D5t3j0aFeQP+fOgPpFL0QWxBq5l1aiExHILONd
-ytrxbdW0ABilOJMtPVy+Ekjz8bzzWxlho0gwRjAUBgNVHREEDTALgglsb2NhbGhv
-c3QwDwYDVR0TAQH/BAUwAwEB/zAdBgNVHQ4EFgQUxnox8DGdKC+gj9iJnUTkPxQB
-NUowCgYIKoZIzj0EAwIDSAAwRQIhALaiAgCVLVDn1NjbDhH2YcWMMkqdsQAbAey+
-WmbzlBTbAiBe521C3rZTVuPYfPzrNKR4rRZO6mKwacI3Jhj4YP29gQ==
------END CERTIFICATE-----
-"""
-"""For localhost, self-signed, good until 2119."""
+_DAY = timedelta(days=1)
 
-EXPIRED_CERT = """\
------BEGIN CERTIFICATE-----
-MIIBcjCCARigAwIBAgIUFNbw9jdTa5obOX8k7UmKI5b2Nn4wCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJbG9jYWxob3N0MB4XDTIwMDEwMTAwMDAwMFoXDTIwMDEwMjAw
-MDAwMFowFDESMBAGA1UEAwwJbG9jYWxob3N0MFkwEwYHKoZIzj0CAQYIKoZIzj0D
-AQcDQgAEk8Jk6rXakDD9fI9g+bd49GhXkD/nzoD6RS9EFsQauZdWohMRyCzjXcra
-8W3VtAAYpTiTLT1cvhJI8/G881sZYaNIMEYwFAYDVR0RBA0wC4IJbG9jYWxob3N0
-MA8GA1UdEwEB/wQFMAMBAf8wHQYDVR0OBBYEFMZ6MfAxnSgvoI/YiZ1E5D8UATVK
-MAoGCCqGSM49BAMCA0gAMEUCIQCufZCzWQCpfe8dFHqplEKEdVhEgF87cJG0UnxP
-gp85YgIge1geD5svHmvBdqvTyO9lF5ecXQWCQLMdsybXj9PSiVc=
------END CERTIFICATE-----
-"""
+
+@cache
+def good_certificate() -> str:
+    """For localhost, self-signed, made for this run; PEM."""
+    return _certificate(datetime.now(UTC) + _DAY)
+
+
+@cache
+def expired_certificate() -> str:
+    """The same with the same key, but good until yesterday."""
+    return _certificate(datetime.now(UTC) - _DAY)
+
+
+@cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def _certificate(until: datetime) -> str:
+    key, name = _key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=until - 7 * _DAY,
+        not_valid_after=until,
+    )
+    for extension in (
+        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
+        x509.BasicConstraints(ca=True, path_length=None),
+        x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
+    ):
+        is_critical = isinstance(extension, x509.BasicConstraints)
+        builder = builder.add_extension(extension, critical=is_critical)
+    return builder.sign(key, SHA256()).public_bytes(Encoding.PEM).decode()
 
 
 def tls(folder: Path, certificate: str) -> ssl.SSLContext:
-    """The server's side of `certificate`; its files are left in `folder`."""
+    """The server's side of one of the certificates; its files are left in `folder`."""
     key, cert = folder / "key.pem", folder / "cert.pem"
-    key.write_text(LOCALHOST_KEY)
+    key.write_bytes(_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     cert.write_text(certificate)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert, key)

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from exporter import __version__
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import EmulatorThread, Fault, Run, World
 
 TOKEN = "demo"
 
@@ -245,3 +245,27 @@ def _address(stream: Any) -> str:
     found = re.search(r"address=(\S+)", line)
     assert found is not None
     return found[1]
+
+
+def test_once_waits_for_a_rate_limit_to_end(tmp_path: Path) -> None:
+    world = World()
+    now = time.time()
+    world.open("acc", "github", "acme/shop")
+    world.add(
+        "acc",
+        "acme/shop",
+        Run(id="1", number=1, created_at=now - 60, started_at=now - 50, completed_at=now - 9),
+    )
+    with EmulatorThread(world) as emulator:
+        emulator.faults.add(
+            Fault(
+                status=429,
+                headers={"Retry-After": "1"},
+                where="/unified/ci-cd/builds",
+                times=1,
+            )
+        )
+        ended = cli("once", f"--config.file={config(tmp_path, emulator.url)}")
+        statuses = [r.status for r in emulator.journal.requests("/unified/ci-cd/builds")]
+
+    assert (ended.returncode, statuses) == (0, [429, 200])

@@ -11,7 +11,7 @@ import ssl
 import time
 import traceback
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -1067,7 +1067,7 @@ def test_a_fault_leaves_the_client_usable() -> None:
 
 
 def test_a_private_ca_is_trusted_by_ca_file(tmp_path: Path) -> None:
-    tls = hostile.tls(tmp_path, hostile.LOCALHOST_CERT)
+    tls = hostile.tls(tmp_path, hostile.good_certificate())
 
     assert visit(OK, tls=tls, ca_file=str(tmp_path / "cert.pem")).answer.body == {"a": 1}
 
@@ -1075,17 +1075,17 @@ def test_a_private_ca_is_trusted_by_ca_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("certificate", "trusted", "host", "said"),
     [
-        (hostile.LOCALHOST_CERT, False, "localhost", "self-signed certificate"),
-        (hostile.LOCALHOST_CERT, True, "127.0.0.1", "IP address mismatch"),
-        (hostile.EXPIRED_CERT, True, "localhost", "certificate has expired"),
+        (hostile.good_certificate, False, "localhost", "self-signed certificate"),
+        (hostile.good_certificate, True, "127.0.0.1", "IP address mismatch"),
+        (hostile.expired_certificate, True, "localhost", "certificate has expired"),
     ],
     ids=["self-signed", "wrong-host", "expired"],
 )
 def test_a_certificate_that_is_not_right_is_refused(
-    tmp_path: Path, certificate: str, said: str, host: str, *, trusted: bool
+    tmp_path: Path, certificate: Callable[[], str], said: str, host: str, *, trusted: bool
 ) -> None:
     async def go() -> Answer[Any] | ProviderError:
-        tls = hostile.tls(tmp_path, certificate)
+        tls = hostile.tls(tmp_path, certificate())
         ca_file = str(tmp_path / "cert.pem") if trusted else None
         async with (
             Server(OK, tls=tls) as server,
@@ -1135,15 +1135,15 @@ def test_a_ca_file_that_is_missing_or_broken_is_refused_and_named(tmp_path: Path
 
 def test_a_ca_that_is_rotated_is_trusted_from_the_next_request_on(tmp_path: Path) -> None:
     async def go() -> list[type]:
-        tls = hostile.tls(tmp_path, hostile.LOCALHOST_CERT)
+        tls = hostile.tls(tmp_path, hostile.good_certificate())
         bundle = tmp_path / "bundle.pem"
-        bundle.write_text(hostile.EXPIRED_CERT)
+        bundle.write_text(hostile.expired_certificate())
         async with (
             Server(OK, tls=tls) as server,
             connected(server.root, ca_file=str(bundle)) as (api, _),
         ):
             before = await attempt(api, "/x", None, dict)
-            bundle.write_text(hostile.LOCALHOST_CERT)
+            bundle.write_text(hostile.good_certificate())
             between = await attempt(api, "/x", None, dict)
             after = await attempt(api, "/x", None, dict)
             return [type(before), type(between), type(after)]

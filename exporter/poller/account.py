@@ -32,6 +32,9 @@ _SPREAD = 0.1
 """Seconds between the first polls of an account's repos."""
 _DISCOVERY = 3600.0
 _HEALTH = 600.0
+_ONCE_TRIES = 20
+_ONCE_PATIENCE = 60.0
+"""Seconds that a single poll of everything waits for a rate limit to end, so often."""
 _FIRST_BACKOFF, _LAST_BACKOFF = 15.0, 300.0
 """Seconds that an account in trouble is left alone, doubling."""
 
@@ -108,8 +111,10 @@ class AccountPoller:
                 self._spawn(self._turn(state))
 
     async def once(self) -> bool:
-        """Poll every repo once; whether all went well."""
-        await self._prepare()
+        """Poll every repo once; whether all went well.
+
+        A rate limit that ends soon is waited for.
+        """
         gate = asyncio.Semaphore(_WORKERS)
 
         async def one(state: RepoState) -> None:
@@ -117,7 +122,17 @@ class AccountPoller:
                 if self._rest_until <= monotonic():
                     await self._poll(state)
 
-        await asyncio.gather(*(one(state) for state in self.repos.values()))
+        for _ in range(_ONCE_TRIES):
+            if self._prepared_at is None:
+                await self._prepare()
+            left = [state for state in self.repos.values() if not state.last_success]
+            await asyncio.gather(*(one(state) for state in left))
+            wait = self.api.blocked_until - monotonic()
+            if not 0 < wait <= _ONCE_PATIENCE:
+                break
+            log.info("waiting for the rate limit", extra={"account": self.provider.name})
+            await asyncio.sleep(wait)
+            self._rest_until = 0.0
         polled = [state.error is None and state.last_success > 0 for state in self.repos.values()]
         return self.error is None and all(polled)
 
