@@ -105,6 +105,12 @@ def test_nothing_committed_names_this_machine() -> None:
     assert [] == [p for p in committed() if pattern.search(p.read_bytes())]
 
 
+def test_nothing_committed_holds_a_private_key() -> None:
+    head = b"PRIVATE " + b"KEY-----"
+
+    assert [] == [p for p in committed() if head in p.read_bytes()]
+
+
 # --- the locks ---
 
 

@@ -4,8 +4,8 @@ Token: a personal access token with Build (read, `vso.build`), and Project and T
 `vso.project`) for a wildcard. Server: `url` is `https://HOST/tfs`, the organization is the
 collection.
 
-Requests: an idle poll of a project costs 2, whatever the number of its repositories that
-are polled: one for all unfinished builds, one for those that have finished lately. A new
+Requests: an idle poll of a project costs 2: one for all unfinished builds, one for those that
+have finished lately. They serve all its repositories that are polled within 15 seconds. A new
 build costs 1 more when it has finished, for its timeline, which alone knows the attempt,
 a timeout, an approval and the jobs. The timeline of an unfinished build is read again
 after a 20th of its age, at least every 5 minutes. A repeated run costs its timeline and

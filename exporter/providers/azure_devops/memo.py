@@ -78,7 +78,8 @@ class Memo:
                 held.served.add(entry)
                 return msgspec.structs.replace(held.listing, rejected=0)
             listing = await fetch()
-            self._held = {w: h for w, h in self._held.items() if 0 <= now - h.at < FRESH}
+            # One that was fetched meanwhile is newer than `now` and stays.
+            self._held = {w: h for w, h in self._held.items() if now - h.at < FRESH}
             self._held[where] = _Held(listing, since, now, {entry})
             return listing
 
