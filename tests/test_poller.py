@@ -38,6 +38,8 @@ class Many(Scripted):
             raise self._sick
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        if pattern in self._faults:
+            raise self._faults[pattern]
         return [Repo(entry) for entry in self.found]
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
@@ -231,6 +233,26 @@ def test_discovery_adds_and_drops_repos_and_their_unfinished_builds(
         await on.rounds(3700)
         assert sorted(on.account.repos) == ["a/2", "a/3"]
         assert on.account.repos["a/3"].last_success > 0
+
+    on.run(main)
+
+
+def test_a_wildcard_in_trouble_is_told_and_holds_up_no_other_entry(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1", "gone/*", "b/*", found=["b/1"])
+    on.provider._faults["gone/*"] = Gone("answered 404", reason="not_found")
+
+    async def main() -> None:
+        assert sorted(set(await on.rounds(61))) == ["a/1", "b/1"]
+        assert on.account.up
+        assert on.account.status({})["error"] == "gone/* cannot be discovered: answered 404"
+        on.provider._faults = {"b/*": TryLater("answered 502", reason="server")}
+        await on.rounds(700)
+        assert sorted(on.account.repos) == ["a/1", "b/1"]
+        on.provider._faults.clear()
+        await on.rounds(700)
+        assert on.account.status({})["error"] is None
 
     on.run(main)
 

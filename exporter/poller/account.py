@@ -81,6 +81,7 @@ class AccountPoller:
         self._rest_until = 0.0
         self._backoff = _FIRST_BACKOFF
         self._failing: set[str] = set()
+        self._unresolved: dict[str, str] = {}
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
         self._adopt(self._named())
 
@@ -134,7 +135,7 @@ class AccountPoller:
             await asyncio.sleep(wait)
             self._rest_until = 0.0
         polled = [state.error is None and state.last_success > 0 for state in self.repos.values()]
-        return self.error is None and all(polled)
+        return self.error is None and not self._unresolved and all(polled)
 
     async def stop(self) -> None:
         """Cancel what is under way and wait until it has let go."""
@@ -174,7 +175,8 @@ class AccountPoller:
             self._healthy_at = now
             if self._prepared_at is None or now - self._prepared_at >= _DISCOVERY:
                 await self._discover()
-                self._prepared_at = now
+                # A wildcard in trouble is tried again with the next look at the account's health.
+                self._prepared_at = now - _DISCOVERY + _HEALTH if self._unresolved else now
         except ProviderError as error:
             self._in_trouble(error)
         finally:
@@ -184,9 +186,19 @@ class AccountPoller:
 
     async def _discover(self) -> None:
         found = self._named()
+        self._unresolved = {}
         for pattern in filter(self.provider.is_wildcard, self.provider.repos):
-            # Discovery knows more of a repo than an entry does.
-            found |= {r.entry: r for r in await self.provider.discover(self.api, pattern)}
+            try:
+                repos = await self.provider.discover(self.api, pattern)
+            except ProviderError as error:
+                if error.account_wide:
+                    raise
+                self._not_resolved(pattern, error)
+            else:
+                # Discovery knows more of a repo than an entry does.
+                found |= {repo.entry: repo for repo in repos}
+        if self._unresolved:  # what it found before may still be there
+            found = {entry: state.repo for entry, state in self.repos.items()} | found
         self._adopt(found)
         self._recorder.keep_active(self.provider.name, set(self.repos))
         log.info(
@@ -196,6 +208,15 @@ class AccountPoller:
                 "repos": len(self.repos),
                 "polls_per_hour": round(len(self.repos) * 3600 / self._interval),
             },
+        )
+
+    def _not_resolved(self, pattern: str, error: ProviderError) -> None:
+        """One wildcard's trouble is not that of the other entries."""
+        self._unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
+        log.warning(
+            "a wildcard cannot be discovered: %s",
+            error,
+            extra={"account": self.provider.name, "pattern": pattern, "reason": error.reason},
         )
 
     def _named(self) -> dict[str, Repo]:
@@ -354,7 +375,7 @@ class AccountPoller:
             "provider": self.provider.label,
             "url": self.provider.root,
             "up": self.up,
-            "error": self.error,
+            "error": self.error or "; ".join(self._unresolved.values()) or None,
             "repos": [self._repo_status(state, counted) for state in self.repos.values()],
         }
 

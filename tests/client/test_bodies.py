@@ -1,0 +1,165 @@
+"""A body is decoded whole and in the promised shape, or it is no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import zlib
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from exporter.errors import Malformed, ProviderError, Refused, TryLater
+from exporter.http import wire
+from tests.client import BODY, CHUNKED, ENDLESS, LONG, Item, gz, visit
+from tests.hostile import Reply, flood, hang_up, http, reset
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(http(BODY), id="plain"),
+        pytest.param(http(BODY, content_encoding="identity"), id="identity"),
+        pytest.param(gz(gzip.compress(BODY)), id="gzip"),
+        pytest.param(http(gzip.compress(BODY), content_encoding="X-GZip"), id="x-gzip"),
+        pytest.param(gz(gzip.compress(BODY[:99]) + gzip.compress(BODY[99:])), id="two-members"),
+        pytest.param(CHUNKED + b"%x\r\n%s\r\n0\r\n\r\n" % (len(BODY), BODY), id="chunked"),
+        pytest.param(hang_up(ENDLESS + BODY), id="until-close"),
+        pytest.param(http(b"\xef\xbb\xbf" + BODY), id="byte-order-mark"),
+        pytest.param(http(BODY, content_type="text/html"), id="json-called-html"),
+        pytest.param(http(BODY, status=203), id="203"),
+    ],
+)
+def test_a_sound_body_is_decoded(reply: Reply) -> None:
+    met = visit(reply)
+
+    assert met.answer.body == json.loads(BODY)
+    assert met.stats.errors == {}
+
+
+def test_an_answer_tells_status_and_headers() -> None:
+    answer = visit(http('{"a":1}', status=203, link="<x>; rel=next")).answer
+
+    assert (answer.status, answer.headers["Link"]) == (203, "<x>; rel=next")
+
+
+PACKED = gzip.compress(os.urandom(60_000))
+BOMB = gzip.compress(bytes(wire.MAX_BODY + 1), 9)
+
+
+@pytest.mark.parametrize(
+    ("reply", "verdict", "retried"),
+    [
+        pytest.param(gz(PACKED[:30_000]), (TryLater, "bad_encoding"), True, id="gzip-cut-off"),
+        pytest.param(gz(PACKED[:-1]), (TryLater, "bad_encoding"), True, id="gzip-one-byte-short"),
+        pytest.param(gz(BODY), (TryLater, "bad_encoding"), True, id="not-gzip-at-all"),
+        pytest.param(
+            gz(PACKED[:-5] + b"12345"), (TryLater, "bad_encoding"), True, id="gzip-bad-checksum"
+        ),
+        pytest.param(
+            gz(gzip.compress(BODY) + b"trailing"), (TryLater, "bad_encoding"), True, id="gzip-more"
+        ),
+        pytest.param(
+            http(zlib.compress(BODY), content_encoding="deflate"),
+            (Malformed, "bad_encoding"),
+            False,
+            id="deflate",
+        ),
+        pytest.param(
+            http(BODY, content_encoding="gzip, br"), (Malformed, "bad_encoding"), False, id="br"
+        ),
+        pytest.param(gz(BOMB), (Malformed, "too_large"), False, id="gzip-bomb"),
+        pytest.param(
+            flood(ENDLESS, b" " * 1_000_000), (Malformed, "too_large"), False, id="endless"
+        ),
+        pytest.param(hang_up(LONG + b"{}"), (TryLater, "connect"), True, id="length-not-kept"),
+        pytest.param(reset(LONG + b"{}"), (TryLater, "connect"), True, id="reset-in-body"),
+        pytest.param(hang_up(CHUNKED + b"99\r\n{"), (TryLater, "connect"), True, id="chunk-cut"),
+        pytest.param(hang_up(CHUNKED + b"zz\r\n{"), (TryLater, "connect"), True, id="chunk-size"),
+        pytest.param(gz(b""), (Malformed, "bad_json"), False, id="gzip-of-nothing"),
+    ],
+)
+def test_a_body_that_is_not_whole_is_no_answer(
+    reply: Reply, verdict: tuple[type[ProviderError], str], *, retried: bool
+) -> None:
+    met = visit(reply)
+
+    assert met.verdict == verdict
+    assert len(met.requests) == (3 if retried else 1)
+    assert met.stats.requests.total() == len(met.requests)
+    assert met.stats.errors == {verdict[1]: len(met.requests)}
+    assert met.left_open == 0
+
+
+def test_gzip_is_read_whole_in_whatever_pieces_it_comes_and_never_in_part() -> None:
+    async def receive(data: bytes, size: int) -> bytes:
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(data), size):
+                yield data[start : start + size]
+
+        encoding = {"content-encoding": "gzip"}
+        request = httpx.Request("GET", "http://h/")
+        response = httpx.Response(200, headers=encoding, content=pieces(), request=request)
+        return (await wire.receive(response)).body
+
+    packed = gzip.compress(b"first,") + gzip.compress(b"second")
+    for size in range(1, len(packed) + 1):
+        assert asyncio.run(receive(packed, size)) == b"first,second"
+    for end in set(range(1, len(packed))) - {len(gzip.compress(b"first,"))}:
+        with pytest.raises(TryLater, match="cut off"):
+            asyncio.run(receive(packed[:end], 7))
+
+
+@pytest.mark.parametrize(
+    ("body", "verdict"),
+    [
+        (b"", "bad_json"),
+        (b"  \n", "bad_json"),
+        (b'{"n":1', "bad_json"),
+        (b'{"n":1}}', "bad_json"),
+        (b'{"n":NaN}', "bad_json"),
+        (b'{"n":1,"more":Infinity}', "bad_json"),
+        (b'{"n":1,"text":"\xff"}', "bad_json"),
+        (b'{"n":1,"more":' + b"[" * 200_000, "bad_json"),
+        ('{"n":1}'.encode("utf-16"), "bad_json"),
+        (b"null", "bad_shape"),
+        (b"[]", "bad_shape"),
+        (b'{"n":"1"}', "bad_shape"),
+        (b'{"n":' + b"9" * 5000 + b"}", "bad_shape"),
+        (b'{"n":1e999}', "bad_shape"),
+    ],
+    ids=lambda value: value[:24].decode("latin-1") or "empty" if isinstance(value, bytes) else "",
+)
+def test_what_is_not_the_promised_json_is_malformed(body: bytes, verdict: str) -> None:
+    met = visit(http(body), into=Item)
+
+    assert met.verdict == (Malformed, verdict)
+    assert len(met.requests) == 1
+    assert not met.error.account_wide
+
+
+def test_a_wrong_shape_is_named_with_its_place_and_what_the_answer_says() -> None:
+    met = visit(http('{"message":"Bad things"}'), into=Item)
+    assert "missing required field `n`; it says: Bad things" in str(met.error)
+
+    met = visit(http('[{"n":1},{"n":[]}]'), into=list[Item])
+    assert "at `$[1].n`" in str(met.error)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        http("<!doctype html><title>Sign in</title>", content_type="text/html; charset=utf-8"),
+        http("\n <html>", status=203),
+        http("Please sign in", content_type="text/html"),
+    ],
+    ids=["page", "203", "no-tags"],
+)
+def test_a_web_page_means_that_the_token_is_wrong(reply: bytes) -> None:
+    met = visit(reply)
+
+    assert met.verdict == (Refused, "unauthorized")
+    assert "answered with a web page instead of JSON" in str(met.error)

@@ -1,0 +1,200 @@
+"""Whatever the network and TLS do wrong becomes an error that names it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import Malformed, ProviderError, Refused, TryLater
+from exporter.http import Answer
+from tests import hostile
+from tests.client import ENDLESS, LONG, OK, attempt, connected, free_port, visit
+from tests.hostile import Reply, Server, drip, flood, hang_up, reset, stall
+
+# The network
+
+
+def test_a_refused_connection_is_tried_again_and_told() -> None:
+    met = visit(OK, root=f"http://127.0.0.1:{free_port()}")
+
+    assert met.verdict == (TryLater, "connect")
+    assert "ConnectionRefusedError" in str(met.error)
+    assert met.stats.requests == {"error": 3}
+    assert met.error.account_wide
+
+
+def test_an_unknown_host_is_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def getaddrinfo(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    met = visit(OK, root="https://api.invalid")
+
+    assert met.verdict == (TryLater, "dns")
+    assert str(met.error).startswith("api.invalid/x: the host name cannot be resolved")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(hang_up(), id="closed"),
+        pytest.param(reset(), id="reset"),
+        pytest.param(hang_up(b"SSH-2.0-x\r\n"), id="not-http"),
+        pytest.param(hang_up(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 99_999), id="endless-header"),
+        pytest.param(hang_up(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 9999), id="many-headers"),
+        pytest.param(hang_up(b"HTTP/1.1 200 OK\r\nx"), id="half-a-header"),
+    ],
+)
+def test_what_breaks_off_or_is_no_http_is_a_connection_error(reply: Reply) -> None:
+    met = visit(reply)
+
+    assert met.verdict == (TryLater, "connect")
+    assert met.stats.requests == {"error": 3}
+    assert met.left_open == 0
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        pytest.param(stall(), "error", id="nothing"),
+        pytest.param(drip(b"HTTP/1.1 200 OK\r\nx: ", every=0.02), "error", id="slow-headers"),
+        pytest.param(drip(ENDLESS + b"{", every=0.02), "200", id="slow-body"),
+    ],
+)
+def test_the_deadline_covers_the_whole_answer(reply: Reply, code: str) -> None:
+    met = visit(reply, timeout=0.15)
+
+    assert met.verdict == (TryLater, "timeout")
+    assert met.stats.requests == {code: 3}
+    assert met.left_open == 0
+
+
+def test_a_server_that_never_shakes_hands_is_a_timeout() -> None:
+    async def go() -> Answer[Any] | ProviderError:
+        async def silent(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writers.append(writer)
+
+        writers: list[asyncio.StreamWriter] = []
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with connected(f"https://127.0.0.1:{port}", timeout=0.15) as (api, _):
+            outcome = await attempt(api, "/x", None, dict)
+        for writer in writers:
+            writer.close()
+        server.close()
+        return outcome
+
+    outcome = asyncio.run(go())
+    assert isinstance(outcome, TryLater)
+    assert outcome.reason == "timeout"
+
+
+def test_a_cancelled_request_stays_cancelled() -> None:
+    async def go() -> None:
+        async with Server(stall()) as server, connected(server.root) as (api, _):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await api.get("/x", into=dict)
+            assert api.stats.errors == {}
+
+    asyncio.run(go())
+
+
+def test_a_fault_leaves_the_client_usable() -> None:
+    met = visit(reset(LONG), flood(ENDLESS, b" " * 1_000_000), OK, count=2)
+
+    assert [type(outcome) for outcome in met.outcomes] == [Malformed, Answer]
+    assert met.left_open == 0
+
+
+# TLS
+
+
+def test_a_private_ca_is_trusted_by_ca_file(tmp_path: Path) -> None:
+    tls = hostile.tls(tmp_path, hostile.good_certificate())
+
+    assert visit(OK, tls=tls, ca_file=str(tmp_path / "cert.pem")).answer.body == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("certificate", "trusted", "host", "said"),
+    [
+        (hostile.good_certificate, False, "localhost", "self-signed certificate"),
+        (hostile.good_certificate, True, "127.0.0.1", "IP address mismatch"),
+        (hostile.expired_certificate, True, "localhost", "certificate has expired"),
+    ],
+    ids=["self-signed", "wrong-host", "expired"],
+)
+def test_a_certificate_that_is_not_right_is_refused(
+    tmp_path: Path, certificate: Callable[[], str], said: str, host: str, *, trusted: bool
+) -> None:
+    async def go() -> Answer[Any] | ProviderError:
+        tls = hostile.tls(tmp_path, certificate())
+        ca_file = str(tmp_path / "cert.pem") if trusted else None
+        async with (
+            Server(OK, tls=tls) as server,
+            connected(f"https://{host}:{server.port}", ca_file=ca_file) as (api, _),
+        ):
+            outcome = await attempt(api, "/x", None, dict)
+            assert server.requests == []
+            return outcome
+
+    error = asyncio.run(go())
+
+    assert isinstance(error, Refused)
+    assert error.reason == "tls"
+    assert said in str(error)
+    assert "ca_file" in str(error)
+
+
+def test_a_server_that_does_not_speak_tls_is_told_as_such() -> None:
+    async def go() -> Answer[Any] | ProviderError:
+        async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(greet, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        async with server, connected(f"https://127.0.0.1:{port}") as (api, _):
+            return await attempt(api, "/x", None, dict)
+
+    error = asyncio.run(go())
+
+    assert isinstance(error, TryLater)
+    assert error.reason == "tls"
+    assert "check the scheme of url" in str(error)
+
+
+def test_a_ca_file_that_is_missing_or_broken_is_refused_and_named(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.pem"
+    broken.write_text("no certificate")
+    for ca_file in (tmp_path / "missing.pem", broken):
+        met = visit(OK, ca_file=str(ca_file))
+
+        assert met.verdict == (Refused, "tls")
+        assert str(ca_file) in str(met.error)
+        assert met.requests == []
+
+
+def test_a_ca_that_is_rotated_is_trusted_from_the_next_request_on(tmp_path: Path) -> None:
+    async def go() -> list[type]:
+        tls = hostile.tls(tmp_path, hostile.good_certificate())
+        bundle = tmp_path / "bundle.pem"
+        bundle.write_text(hostile.expired_certificate())
+        async with (
+            Server(OK, tls=tls) as server,
+            connected(server.root, ca_file=str(bundle)) as (api, _),
+        ):
+            before = await attempt(api, "/x", None, dict)
+            bundle.write_text(hostile.good_certificate())
+            between = await attempt(api, "/x", None, dict)
+            after = await attempt(api, "/x", None, dict)
+            return [type(before), type(between), type(after)]
+
+    assert asyncio.run(go()) == [Refused, Refused, Answer]
