@@ -7,8 +7,9 @@ from typing import Any
 
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.draft import digest
+from exporter.metrics.families import Family
 from exporter.model import Build, Job, Status
-from exporter.record import Completed, Cursor, JobCompleted, Target, Verdict
+from exporter.record import Completed, Cursor, JobCompleted, Labels, Target, Verdict
 from tests.scripted import BUCKETS, DAY, build
 
 PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
@@ -48,3 +49,8 @@ def job_done(of: Build | None = None, **values: Any) -> Verdict:
     known |= {"created_at": 100.0, "started_at": 103.0, "completed_at": 123.0}
     known |= {"conclusion": "passed", **values}
     return Verdict(jobs=[JobCompleted(of or build("1"), Job(**known))])
+
+
+def shown_gauges(book: Book, family: Family) -> dict[Labels, float]:
+    now = time.time()
+    return {labels: value for name, labels, value in book.gauges(now) if name == family.name}

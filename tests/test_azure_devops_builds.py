@@ -1,155 +1,28 @@
-"""The azure_devops provider: recorded objects, documented words, and truth over HTTP."""
+"""Every build and attempt of Azure DevOps is counted once, whatever its timeline tells."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import Route
 
 from exporter.demo.serve import serving
-from exporter.errors import Malformed, ProviderError, Refused, StateUnavailable
-from exporter.http import Api, Pace
+from exporter.errors import ProviderError, StateUnavailable
 from exporter.metrics import families as f
-from exporter.model import Build, Ref, Status
-from exporter.providers import Query, Repo, catalogue
-from exporter.providers.azure_devops import (
-    WORDS,
-    AzureDevOps,
-    Place,
-    Run,
-    read_timeline,
-    to_build,
-)
+from exporter.providers import Query, Repo
+from exporter.providers.azure_devops import Run, read_timeline, to_build
 from exporter.providers.azure_devops.reading import Timeline
-from tests import golden
+from tests.azure_devops_station import PLACE, provider, station
 from tests.emulators import azure_devops
 from tests.emulators.rig import Station
-
-PLACE = Place.of("Acme/shop")
-
-
-def provider(*repos: str, **keys: Any) -> AzureDevOps:
-    named = {"name": "acme", "provider": "azure_devops", "token_env": "T"}
-    return AzureDevOps(**{**named, "repos": list(repos or ("acme/shop",)), **keys})
-
-
-def station(world: azure_devops.AzureDevOps, *repos: str, **keys: Any) -> Station:
-    return Station(provider(*repos, **keys), world.app(), "")
-
-
-def built(**values: Any) -> Build:
-    return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE)
 
 
 def total(rig: Station, family: f.Family) -> float:
     """The sum over all series of a histogram."""
     return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
-
-
-# -- recordings
-
-
-def test_recorded_builds_and_timelines_become_builds_and_jobs(shared: Path) -> None:
-    folder = shared / "recordings/azure"
-    found = {}
-    for key, line in golden.lines(folder, "builds.jsonl"):
-        found[key] = golden.told(to_build(msgspec.json.decode(line, type=Run), PLACE))
-    for key, line in golden.lines(folder, "timelines.jsonl"):
-        records = msgspec.json.decode(line, type=Timeline).read()
-        assert len(records) == len(json.loads(line)["records"] or ())
-        for job in read_timeline(records, finished=None, now=0.0).jobs:
-            found[f"{key} {job.name}"] = golden.told(job)
-    for key, line in golden.lines(folder, "timeline_records.jsonl"):
-        records = Timeline([msgspec.Raw(line)]).read()
-        assert len(records) == 1
-        for job in read_timeline(records, finished=None, now=0.0).jobs:
-            found[key] = golden.told(job)
-
-    golden.check("azure_devops", found)
-
-
-# -- words
-
-
-def test_every_documented_word_is_in_the_table(shared: Path) -> None:
-    api = json.loads((shared / "openapi/azure/build-7.2.json").read_text())
-    types = api.get("definitions") or api["components"]["schemas"]
-
-    def words(kind: str, field: str) -> set[str]:
-        return {word.lower() for word in types[kind]["properties"][field]["enum"]}
-
-    assert words("Build", "status") - {"all"} <= WORDS.status.keys() | {"abandoned"}
-    assert words("Build", "result") <= WORDS.conclusion.keys()
-    assert words("Build", "reason") - {"all"} <= WORDS.trigger.keys()
-    assert words("TimelineRecord", "state") <= WORDS.status.keys()
-    assert words("TimelineRecord", "result") <= WORDS.conclusion.keys()
-
-
-@pytest.mark.parametrize(
-    ("status", "result", "stands", "conclusion"),
-    [
-        ("notStarted", None, Status.QUEUED, None),
-        ("postponed", "none", Status.QUEUED, None),
-        ("cancelling", None, Status.IN_PROGRESS, None),
-        ("inProgress", "succeeded", Status.IN_PROGRESS, None),
-        ("completed", "partiallySucceeded", Status.COMPLETED, "partial"),
-        ("completed", "canceled", Status.COMPLETED, "cancelled"),
-        ("completed", "novel", Status.COMPLETED, "other"),
-        ("completed", None, Status.COMPLETED, None),
-        (7, None, Status.QUEUED, None),
-    ],
-)
-def test_status_and_result_say_together_how_a_build_stands(
-    status: Any, result: str | None, stands: Status, conclusion: str | None
-) -> None:
-    build = built(status=status, result=result)
-
-    assert (stands, conclusion) == (build.status, build.conclusion)
-
-
-@pytest.mark.parametrize(
-    ("source", "reason", "branch", "ref"),
-    [
-        ("refs/heads/release/1.0", "manual", "release/1.0", Ref.BRANCH),
-        ("refs/tags/v1", "individualCI", "v1", Ref.TAG),
-        ("refs/pull/12/merge", "pullRequest", "12/merge", Ref.PULL_REQUEST),
-        ("refs/heads/fix", "pullRequest", "fix", Ref.PULL_REQUEST),
-        ("$/shop/main", "manual", "$/shop/main", Ref.BRANCH),
-        (None, "schedule", None, Ref.BRANCH),
-    ],
-)
-def test_the_source_branch_tells_branches_tags_and_pull_requests(
-    source: str | None, reason: str, branch: str | None, ref: Ref
-) -> None:
-    build = built(sourceBranch=source, reason=reason)
-
-    assert (branch, ref) == (build.branch, build.ref)
-
-
-def test_the_labels_are_the_entrys_and_the_builds_own_repository() -> None:
-    def repo(entry: str, **repository: str) -> str:
-        run = msgspec.convert({"id": 1, "repository": repository}, Run)
-        return to_build(run, Place.of(entry)).repo
-
-    assert "acme/shop/api" == repo("acme/shop", name="api", id="6255c947")
-    assert "acme/shop/octo/api" == repo("acme/shop", id="octo/api", type="GitHub")
-    assert "acme/shop/octo/API" == repo("acme/shop/octo/API", id="octo/api", type="GitHub")
-    assert "acme/shop" == repo("acme/shop")
-
-
-def test_times_with_seven_digits_are_read_and_the_key_ignores_the_spelling_of_the_organization():
-    build = built(queueTime="2020-09-07T02:00:40.1049268Z", startTime="2020-09-07T02:00:41.335128Z")
-
-    assert 1.23 == pytest.approx(build.queue, abs=0.001)
-    assert ("acme/7", 7, "7") == (build.key, build.number, build.native_id)
 
 
 # -- truth over HTTP
@@ -502,127 +375,3 @@ def test_a_build_that_left_the_window_is_refreshed_by_itself() -> None:
 
     assert any(f"builds/{build['id']}?" in request for request in requests)
     assert 1 == rig.value(f.BUILDS)
-
-
-# -- repos
-
-
-def test_projects_are_discovered_but_for_the_excluded_and_the_unborn() -> None:
-    world = azure_devops.AzureDevOps()
-    for project in ("shop", "my tools", "attic", "new", "other"):
-        world.run(project=project)
-    world.states["new"] = "createPending"
-    rig = station(world, "acme/*", exclude=["acme/at*", "acme/other/shop"])
-
-    requests = rig.polled()
-
-    assert ["acme/shop", "acme/my tools", "acme/other"] == rig.entries
-    assert 3 == sum("_apis/projects" in request for request in requests)
-    assert 2 == rig.value(f.BUILDS)
-    assert 1 == rig.value(f.BUILDS, repo="acme/my tools/shop")
-
-
-def test_an_entry_with_a_repository_counts_only_its_builds() -> None:
-    world = azure_devops.AzureDevOps()
-    world.run("api")
-    world.run("web")
-    world.run()["repository"] = {"id": "octo/api", "type": "GitHub"}
-    rig = station(world, "acme/shop/API", "acme/shop/octo/api")
-
-    rig.polled()
-
-    assert (1, 1, 2) == (
-        rig.value(f.BUILDS, repo="acme/shop/API"),
-        rig.value(f.BUILDS, repo="acme/shop/octo/api"),
-        rig.value(f.BUILDS),
-    )
-
-
-def test_a_project_covers_its_repositories() -> None:
-    assert provider().covers("acme/Shop", "Acme/shop/api")
-    assert not provider().covers("acme/shop", "acme/shop-2")
-    assert not provider().covers("acme/shop", "acme/SHOP")
-
-
-@pytest.mark.parametrize("entry", ["acme/shop", "acme/*", "acme/my tools/octo/api"])
-def test_a_good_entry_has_no_fault(entry: str) -> None:
-    assert [] == AzureDevOps.faults({"repos": [entry]})
-
-
-@pytest.mark.parametrize(
-    "entry", ["acme", "*", "acme/", "/shop", "acme/shop/*", "acme/sh*p", "acme/shop/", "*/shop"]
-)
-def test_a_bad_entry_is_told(entry: str) -> None:
-    assert [("repos", 1)] == [
-        place for place, _ in AzureDevOps.faults({"repos": ["acme/shop", entry]})
-    ]
-
-
-def test_odd_items_are_left_out_and_counted() -> None:
-    world = azure_devops.AzureDevOps()
-    world.run()
-    world.projects["shop"].append(
-        {"id": "x", **{k: v for k, v in world.run().items() if k != "id"}}
-    )
-    world.projects["shop"][1]["definition"] = 7
-
-    async def read() -> tuple[int, int]:
-        async with serving(world.app()) as url:
-            api = station(world).api(url)
-            page = await provider().page(
-                api, Repo("acme/shop"), Query(since=time.time() - 9000, size=30)
-            )
-            await api.aclose()
-            return len(page.builds), page.rejected
-
-    assert (2, 1) == asyncio.run(read())
-
-
-# -- authentication
-
-
-def test_the_token_is_sent_with_any_user_name() -> None:
-    assert "Basic OnRvaw==" == provider().headers("tok")["Authorization"]
-    assert "Basic bWU6dG9r" == provider(username="me").headers("tok")["Authorization"]
-    assert "Authorization" not in provider().headers(None)
-
-
-SIGN_IN = HTMLResponse("<html><title>Azure DevOps Services | Sign In</title>", 203)
-
-
-@pytest.mark.parametrize(
-    ("answer", "kind", "said"),
-    [
-        (SIGN_IN, Refused, "token is probably wrong"),
-        (RedirectResponse("https://spsprodweu.example/_signin", 302), Malformed, "redirected to"),
-        (Response(status_code=401), Refused, "401"),
-    ],
-)
-def test_a_page_to_sign_in_is_told_as_what_it_is(
-    answer: Response, kind: type[ProviderError], said: str
-) -> None:
-    app = Starlette(routes=[Route("/{rest:path}", lambda request: answer)])
-
-    async def read() -> None:
-        async with serving(app) as url:
-            api = Api(
-                root=url,
-                headers=lambda: provider().headers("pat"),
-                timeout=5.0,
-                pace=Pace(attempts=1),
-            )
-            try:
-                await provider().page(api, Repo("acme/shop"), Query(since=0.0, size=30))
-            finally:
-                await api.aclose()
-
-    with pytest.raises(kind, match=said) as caught:
-        asyncio.run(read())
-    assert caught.value.account_wide
-
-
-def test_the_catalogue_has_it_and_a_reload_sees_no_change() -> None:
-    assert catalogue()["azure_devops"] is AzureDevOps
-    assert provider() == provider()
-    assert provider() != provider("acme/other")
-    assert "https://host/tfs" == provider(url="https://host/tfs/").root

@@ -1,0 +1,336 @@
+"""A book never shows more than its limit, its sums stay right, and what is idle is forgotten."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter import exposition
+from exporter.metrics import effects, gauges
+from exporter.metrics import families as f
+from exporter.metrics.book import Book, sample_count
+from exporter.metrics.draft import digest, tally
+from exporter.metrics.families import Buckets, Family
+from exporter.metrics.labels import clean
+from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Build, Job, Status
+from exporter.record import Completed, JobCompleted, Verdict
+from tests.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
+from tests.scripted import BUCKETS, DAY, Rig, build, done
+
+# --- the draft ---
+
+NAMES = st.sampled_from(["a", "b", "c"])
+TIMES = st.none() | st.floats(0, 1e6)
+JOBS = st.builds(
+    Job,
+    id=NAMES,
+    name=NAMES,
+    status=st.sampled_from(Status),
+    conclusion=st.none() | st.sampled_from(["passed", "failed", "odd"]),
+    created_at=TIMES,
+    started_at=TIMES,
+    completed_at=TIMES,
+)
+BUILDS = st.builds(
+    Build,
+    key=st.uuids().map(str),
+    repo=NAMES,
+    workflow=NAMES,
+    branch=st.sampled_from(["main", "release/1", "release/2", "x"]),
+    status=st.sampled_from(ACTIVE),
+    attempt=st.integers(1, 3),
+    trigger=st.sampled_from(["push", "cron"]),
+    conclusion=st.none() | st.sampled_from(["passed", "failed", "odd"]),
+    created_at=TIMES,
+    started_at=TIMES,
+    completed_at=TIMES,
+    jobs=st.lists(JOBS, max_size=3).map(tuple),
+    partial=st.booleans(),
+    only_jobs=st.booleans(),
+)
+
+
+@st.composite
+def verdicts(draw: st.DrawFn) -> Verdict:
+    builds = draw(st.lists(BUILDS, max_size=6))
+    verdict = Verdict()
+    for each in builds:
+        jobs = [job for job in each.jobs if job.status is Status.COMPLETED]
+        verdict.jobs += [JobCompleted(each, job) for job in jobs]
+        if each.only_jobs or draw(st.booleans()):
+            verdict.active.append(each)
+        else:
+            ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
+            verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
+    verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
+    verdict.corrected = [news.build for news in verdict.completed[:1]]
+    return verdict
+
+
+def content(book: Book) -> bytes:
+    """All that a book holds."""
+    values = (
+        list(book.series.items()),
+        list(book.pipelines.items()),
+        book.active,
+        book.dropped,
+        book._samples,
+    )
+    return msgspec.msgpack.encode(values)
+
+
+@given(
+    st.lists(verdicts(), min_size=1, max_size=3),
+    st.sampled_from([40, 200, 100_000]),
+    st.sampled_from([0.0, 60.0]),
+)
+def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: float) -> None:
+    book = a_book(limit, zero_hold, clock=lambda: 5.0)
+    for verdict in history[:-1]:
+        learn(book, verdict)
+    before = content(book)
+
+    drafts = [digest(book, SHOWN, history[-1], now=7.0) for _ in range(2)]
+
+    assert drafts[0] == drafts[1]
+    assert content(book) == before
+
+
+# --- the limit ---
+
+
+def exposed(book: Book) -> Counter[str]:
+    """How many samples of each build and job family a scrape shows."""
+    shown = exposition.snapshot(book, [], exposition.Health(), now=time.time())
+    text = exposition.render(shown, BUCKETS, "text").decode()
+    names = re.findall(r"^(cicd_(?:builds?|jobs?)_\w+)", text, re.MULTILINE)
+    return Counter(re.sub("_(bucket|sum|count)$", "", name) for name in names)
+
+
+def room_of(book: Book) -> int:
+    """How many samples a book may show, counted anew."""
+    series = [s for known in book.pipelines.values() for s in known.series.values()]
+    gauges_shown = sum(gauges.room_for(known.facts) for known in book.pipelines.values())
+    return gauges_shown + sum(sample_count(s.vector) for s in series)
+
+
+def total(book: Book, family: Family) -> float:
+    """What a counter has counted, held or shown."""
+    vectors = [
+        vector
+        for key, series in book.series.items()
+        if key.family == family.name
+        for vector in (series.vector, series.held)
+        if vector is not None
+    ]
+    return sum(vector[0] for vector in vectors)
+
+
+@given(st.lists(verdicts(), max_size=5), st.integers(1, 400), st.sampled_from([0.0, 60.0]))
+def test_no_more_samples_are_exposed_than_the_limit(
+    history: list[Verdict], limit: int, zero_hold: float
+) -> None:
+    book = a_book(limit, zero_hold)
+    for verdict in history:
+        learn(book, verdict)
+
+        assert exposed(book).total() <= book._samples == room_of(book) <= limit
+
+
+@given(st.lists(verdicts(), max_size=8), st.integers(150, 600))
+def test_sums_stay_right_at_the_limit(history: list[Verdict], limit: int) -> None:
+    book, free = a_book(limit), a_book()
+    for verdict in history:
+        learn(book, verdict)
+        learn(free, verdict)
+
+    for family in (f.BUILDS, f.RETRIES, f.JOBS, f.MISSING):
+        assert total(book, family) == total(free, family)
+    assert free.dropped.total() == 0
+    if book.series.keys() >= free.series.keys():
+        assert book.dropped.total() == 0
+
+
+def test_at_the_limit_increments_fold_into_what_is_there() -> None:
+    book = a_book(limit=90)
+    learn(book, completed(branch="x"))
+    learn(book, completed(branch="main"))
+
+    learn(book, completed(branch="release/1"))
+
+    builds = {
+        k.labels[2:]: s.vector[0] for k, s in book.series.items() if k.family == f.BUILDS.name
+    }
+    assert builds["acme/shop", "CI", OTHER, "push", "passed"] == 2
+    assert book.dropped == {f.BUILDS.name: 1, f.BUILD_DURATION.name: 1, f.BUILD_QUEUE.name: 1}
+
+
+def test_what_fits_nowhere_goes_to_the_counters_of_the_account() -> None:
+    book = a_book(limit=60)
+    learn(book, completed())
+
+    learn(book, completed(repo="acme/other"))
+    learn(book, completed(repo="acme/third"))
+
+    builds = {
+        k.labels[1:]: s.vector[0] for k, s in book.series.items() if k.family == f.BUILDS.name
+    }
+    assert builds["acme", OTHER, OTHER, OTHER, "push", "passed"] == 2
+    assert book.dropped == {f.BUILDS.name: 2, f.BUILD_DURATION.name: 2, f.BUILD_QUEUE.name: 2}
+    assert shown_gauges(book, f.LAST_CONCLUSION).keys() == {(*PIPELINE, c) for c in CONCLUSIONS}
+
+
+def test_refused_pipelines_leave_nothing_behind() -> None:
+    book = a_book(limit=1)
+
+    for number in range(20):
+        learn(book, completed(repo=f"acme/{number}"))
+        learn(book, job_done(build("1", repo=f"acme/{number}")))
+
+    assert [*book.pipelines] == [("scripted", "acme", OTHER, OTHER, OTHER)]
+    assert [*book.series.values()] == [*book.pipelines.popitem()[1].series.values()]
+    assert book.dropped[f.BUILDS.name] == book.dropped[f.JOBS.name] == 20
+
+
+def test_jobs_that_have_no_room_are_not_shown_and_their_build_is() -> None:
+    jobs = tuple(Job(id=str(n), name=f"job {n}", status=Status.QUEUED) for n in range(100))
+    book = a_book(limit=100)
+
+    learn(book, Verdict(active=[build("1", jobs=jobs)]))
+
+    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
+    assert shown_gauges(book, f.JOBS_ACTIVE) == {}
+    assert exposed(book).total() <= 100
+
+
+def test_the_sizes_are_those_of_the_scrape() -> None:
+    book = a_book()
+    learn(book, completed(jobs=(Job(id="1", name="t", status=Status.QUEUED),)))
+    learn(book, job_done())
+
+    shown = exposition.snapshot(book, [], exposition.Health(), now=time.time())
+
+    sizes = {labels[0]: int(value) for labels, (value,) in shown[f.SERIES].items()}
+    assert {name: size for name, size in sizes.items() if size} == exposed(book)
+    assert sizes.keys() == {x.name for x in f.FAMILIES if x.labels[:5] == f.PIPELINE}
+    assert shown[f.SERIES_LIMIT] == {(): (100_000.0,)}
+
+
+def test_a_lowered_limit_hides_the_idlest_and_a_raised_one_shows_them_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path / "s.db")
+    for number in range(4):
+        rig.provider._builds = [done(build(str(number), repo=f"acme/{number}"))]
+        rig.poll()
+    rules = rig.rules
+
+    rig.rules = msgspec.structs.replace(rules, series_limit=100)
+    rig.restart()
+
+    assert exposed(rig.book).total() <= 100
+    assert {labels[2] for labels in rig.book.pipelines} == {"acme/2", "acme/3"}
+    assert "series_limit" in caplog.text
+
+    rig.provider._builds = [done(build("9", repo="acme/0"))]
+    rig.poll()
+    assert (rig.value(f.BUILDS), rig.book.dropped[f.BUILDS.name]) == (3, 1)
+    rig.rules = rules
+    rig.restart()
+
+    assert rig.value(f.BUILDS) == 5
+    assert rig.value(f.BUILDS, repo="acme/0") == 1
+    rig.crash()
+
+
+# --- forgetting ---
+
+
+def test_an_idle_pipeline_is_forgotten_and_comes_back_from_0(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path / "s.db", zero_hold=120.0, clock=lambda: 0.0)
+    rig.provider._builds = [done(build("1")), done(build("2", branch="x"))]
+    rig.poll()
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + 29 * DAY)
+    rig.provider._builds = [done(build("3", branch="x"))]
+    rig.poll()
+    rig.run(rig.recorder.sweep)
+    assert rig.value(f.BUILDS, branch="main") == 1
+    monkeypatch.setattr(time, "time", lambda: now + 31 * DAY)
+    rig.run(rig.recorder.sweep)
+
+    assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
+    assert {key.labels[4] for key, _ in rig.book.stored()} == {OTHER}
+    assert rig.book._samples == room_of(rig.book)
+    rig.restart()
+    assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
+    rig.provider._builds = [done(build("4"))]
+    rig.poll()
+    main = {key.labels[5:]: s for key, s in rig.book.series.items() if key.labels[4] == "main"}
+    assert main["push", "passed"].vector == (0.0,)
+    assert main["push", "passed"].held == (1.0,)
+    rig.crash()
+
+
+def test_a_pipeline_with_an_unfinished_build_is_not_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [build("1")]
+    rig.poll()
+    now = time.time()
+
+    monkeypatch.setattr(time, "time", lambda: now + 31 * DAY)
+    rig.run(rig.recorder.sweep)
+
+    assert PIPELINE in rig.book.pipelines
+    rig.crash()
+
+
+# --- buckets ---
+
+
+def test_changed_buckets_start_their_histogram_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build(str(n))) for n in range(3)]
+    rig.poll()
+    caplog.clear()
+
+    rig.restart()
+    assert caplog.text == ""
+    rig.rules = msgspec.structs.replace(rig.rules, buckets=Buckets((20.0,), BUCKETS.queue))
+    rig.restart()
+
+    assert rig.value(f.BUILD_DURATION) == 0
+    assert rig.value(f.BUILD_QUEUE) == 3
+    assert rig.value(f.BUILDS) == 3
+    told = [record.__dict__["metric"] for record in caplog.records]
+    assert told == [f.BUILD_DURATION.name, f.JOB_DURATION.name]
+
+    rig.provider._builds.append(done(build("9")))
+    rig.poll()
+    assert rig.value(f.BUILD_DURATION) == 1
+    rig.crash()
+
+
+@pytest.mark.parametrize("account", ["acme", "a\nb", "a\x1fb", "x" * 300], ids=ascii)
+def test_a_gap_is_counted_for_the_account(account: str) -> None:
+    book = a_book()
+
+    change = tally(book, SHOWN, [effects.count(f.GAPS, "scripted", account)])
+    book.apply(SHOWN, Verdict(), change)
+
+    ((key, vector),) = book.stored()
+    assert (key.family, key.labels, vector) == (f.GAPS.name, ("scripted", clean(account)), (1.0,))
