@@ -1,4 +1,4 @@
-"""What passes between the ledger, the metrics and the poller: plain rows, no behaviour.
+"""What passes between the ledger, the metrics and the poller: plain rows.
 
 The ledger judges builds and says what is news (`Verdict`); the metrics say what that
 does to which series (`Change`); the ledger commits both in one transaction.
@@ -16,6 +16,11 @@ Labels = tuple[str, ...]
 Vector = tuple[float, ...]
 """A series' numbers: one for a counter; bucket counts (not cumulated, the last of them
 +Inf) and the sum for a histogram. Adding an event is adding a vector."""
+
+
+def plus(one: Vector, other: Vector) -> Vector:
+    """The sum of two vectors of one series; the same sum in memory and in the ledger."""
+    return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
 class SeriesKey(NamedTuple):

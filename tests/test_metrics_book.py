@@ -16,7 +16,7 @@ from exporter import exposition
 from exporter.metrics import effects, gauges
 from exporter.metrics import families as f
 from exporter.metrics.book import Book, sample_count
-from exporter.metrics.draft import digest, tally
+from exporter.metrics.draft import digest
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.labels import clean
 from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Build, Job, Status
@@ -329,7 +329,8 @@ def test_changed_buckets_start_their_histogram_anew(
 def test_a_gap_is_counted_for_the_account(account: str) -> None:
     book = a_book()
 
-    change = tally(book, SHOWN, [effects.count(f.GAPS, "scripted", account)])
+    events = [effects.count(f.GAPS, "scripted", account)]
+    change = digest(book, SHOWN, Verdict(), now=0.0, events=events)
     book.apply(SHOWN, Verdict(), change)
 
     ((key, vector),) = book.stored()

@@ -35,6 +35,7 @@ from exporter.record import (
     Target,
     Vector,
     Verdict,
+    plus,
 )
 
 log = logging.getLogger(__name__)
@@ -316,11 +317,6 @@ class Book:
         for target, builds in self.active.items():
             for build in builds.values():
                 yield self.labels(self.targets[target], build), build
-
-
-def plus(one: Vector, other: Vector) -> Vector:
-    """The sum of two vectors of one series."""
-    return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
 def sample_count(vector: Vector) -> int:

@@ -13,7 +13,7 @@ from exporter.metrics.effects import Increment
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
 from exporter.model import ACTIVE, OTHER, Build, Status
-from exporter.record import Change, Delta, Labels, SeriesKey, Target, Vector, Verdict
+from exporter.record import Change, Delta, Labels, SeriesKey, Target, Vector, Verdict, plus
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -23,8 +23,13 @@ _CATCH_ALL = ("job_name", "branch", "workflow", "repo")
 """What becomes `other` when nothing else helps. Only counters do: their sums stay right."""
 
 
-def digest(book: Book, target: Target, verdict: Verdict, *, now: float) -> Change:
-    """The increments and facts that `verdict` brings. `now` is epoch seconds."""
+def digest(
+    book: Book, target: Target, verdict: Verdict, *, now: float, events: Iterable[Increment] = ()
+) -> Change:
+    """The increments and facts that `verdict` brings. `now` is epoch seconds.
+
+    `events` are increments that come from no build, such as a gap.
+    """
     draft = _Draft(book, target, now)
     for build in verdict.active:
         if not build.partial:  # else it only waits for what will tell how it stands
@@ -44,13 +49,7 @@ def digest(book: Book, target: Target, verdict: Verdict, *, now: float) -> Chang
     provider = book.provider_of(target)
     draft.add(effects.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies)
     draft.add(effects.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped)
-    return draft.change()
-
-
-def tally(book: Book, target: Target, increments: Iterable[Increment]) -> Change:
-    """Increments that come from no build, such as a gap."""
-    draft = _Draft(book, target, 0.0)
-    draft.add(increments)
+    draft.add(events)
     return draft.change()
 
 
@@ -138,7 +137,7 @@ class _Draft:
         opened = self._opened(key)
         before = self._deltas.get(key)
         if before is not None:
-            vector = tuple(a + b for a, b in zip(before.vector, vector, strict=True))
+            vector = plus(before.vector, vector)
         self._deltas[key] = Delta(key, vector, held=not opened, opened=opened)
 
     def _opened(self, key: SeriesKey) -> bool:

@@ -20,7 +20,7 @@ from exporter.metrics import families as f
 from exporter.metrics.effects import observation
 from exporter.poller import walk
 from exporter.providers import Repo
-from exporter.record import Cursor, Vector
+from exporter.record import Cursor, Vector, plus
 
 log = logging.getLogger(__name__)
 
@@ -289,10 +289,7 @@ class AccountPoller:
             if poll is not None:
                 self.rejected += poll.rejected
             seconds = monotonic() - started
-            self._polls = tuple(
-                a + b
-                for a, b in zip(self._polls, observation(seconds, f.POLL_BUCKETS), strict=True)
-            )
+            self._polls = plus(self._polls, observation(seconds, f.POLL_BUCKETS))
 
     async def _diagnose(self) -> None:
         """Whether the provider says more about the account than the refusal did."""

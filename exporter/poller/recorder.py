@@ -19,7 +19,7 @@ import msgspec
 from exporter.errors import StateUnavailable
 from exporter.metrics import families as f
 from exporter.metrics.book import Book
-from exporter.metrics.draft import digest, tally
+from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
 from exporter.model import Build
 from exporter.record import AttemptKey, Change, Cursor, Target, Verdict
@@ -127,32 +127,26 @@ class Recorder:
         events: list[Increment],
     ) -> Target:
         now = time.time()
-
         moved = msgspec.structs.replace(target, cursor=cursor)
 
-        def step() -> tuple[Cursor, Verdict, list[Change]]:
+        def step() -> tuple[Cursor, Verdict, Change]:
             with self._ledger.transaction() as tx:
                 verdict = tx.judge(target, builds, now=now)
                 verdict.settled.extend(gone)
-                changes = [
-                    digest(self.book, target, verdict, now=now),
-                    tally(self.book, target, events),
-                ]
-                for change in changes:
-                    tx.save(target, change)
+                change = digest(self.book, target, verdict, now=now, events=events)
+                tx.save(target, change)
                 tx.settle(target, gone)
-                news = any(c.deltas or c.pipelines for c in changes) or verdict.settled
+                news = change.deltas or change.pipelines or verdict.settled
                 if news or not self.state_ok or not self._may_lag(target, cursor):
                     tx.move(target, cursor)
                     stored = cursor
                 else:
                     stored = self._stored[target.id]
-            return stored, verdict, changes
+            return stored, verdict, change
 
         async with self._turn:
-            self._stored[target.id], verdict, changes = await self._write(step)
-            for change in changes:
-                self.book.apply(target, verdict, change)
+            self._stored[target.id], verdict, change = await self._write(step)
+            self.book.apply(target, verdict, change)
             if moved.exposed and not target.exposed:
                 self.book.expose(moved)
             return moved

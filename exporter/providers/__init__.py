@@ -9,10 +9,12 @@ file in this folder; `catalogue` finds it.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import importlib
 import pkgutil
 import re
+from collections.abc import Awaitable, Iterable
 from functools import cache
 from typing import Annotated, Any, ClassVar
 
@@ -74,6 +76,28 @@ class Page(msgspec.Struct, frozen=True):
     """Asks for the page after this one; None at the end of the list."""
     rejected: int = 0
     """Items that could not be understood and are left out."""
+
+
+class Incidental:
+    """What a provider remembers of earlier calls so as to make fewer.
+
+    It is equal to any other of its class, as it makes no difference to what a provider is:
+    a reload compares accounts. Losing it costs a few requests.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self))
+
+    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
+
+
+async def together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
+    """The results of calls made side by side; the worst failure, once all have ended."""
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    broken = [result for result in results if isinstance(result, BaseException)]
+    if broken:
+        raise max(broken, key=lambda error: getattr(error, "account_wide", True))
+    return [result for result in results if isinstance(result, Page)]
 
 
 def basic(username: str, token: str) -> str:

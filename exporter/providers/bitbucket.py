@@ -34,7 +34,7 @@ from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo, basic
+from exporter.providers import Incidental, Page, Provider, Query, Repo, basic
 from exporter.words import Standing, Words, own, rows, standing, trigger
 
 T = TypeVar("T")
@@ -142,19 +142,13 @@ class Listed(msgspec.Struct, frozen=True):
     mainbranch: Any = None
 
 
-class Memo:
+class Memo(Incidental):
     """Which repos have no pipelines, so that they are not asked at each discovery."""
 
     def __init__(self) -> None:
         self.on: set[str] = set()
         self.off: dict[str, tuple[Any, float]] = {}
         """When the repo last changed, and the epoch seconds of the answer."""
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def is_off(self, entry: str, changed: Any, now: float) -> bool:
         """Whether the repo had no pipelines lately, and has not changed since."""

@@ -19,9 +19,8 @@ goes on under its id and is counted as it first ended).
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 from urllib.parse import quote
 
@@ -33,7 +32,7 @@ from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Incidental, Page, Provider, Query, Repo, together
 from exporter.words import Words, rows, standing, trigger
 
 T = TypeVar("T")
@@ -146,18 +145,12 @@ class Place(NamedTuple):
         return f"/workspaces/{workspace}/projects/{project}/pipelines"
 
 
-class Memo:
+class Memo(Incidental):
     """The pipelines as last listed, and as they looked when all of their news had been read."""
 
     def __init__(self) -> None:
         self.listed: dict[str, list[Pipeline]] = {}
         self.seen: dict[str, tuple[str | None, str | None]] = {}
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
 
 class Buddy(Provider):
@@ -219,7 +212,7 @@ class Buddy(Provider):
             wanted = [p for p in pipelines if str(p.id) in ids]
         edge = query.since - (_LONG if query.size >= _DEEP else 0.0)
         params = {"page": number, "per_page": size}
-        read = await _together(self._executions(api, repo, p, params, edge) for p in wanted)
+        read = await together(self._executions(api, repo, p, params, edge) for p in wanted)
         more = [str(p.id) for p, page in zip(wanted, read, strict=True) if page.next is not None]
         for item in wanted:
             if str(item.id) not in more:
@@ -361,15 +354,6 @@ def _listed(body: Envelope, field: str, path: str) -> list[msgspec.Raw]:
 def _continues(body: Envelope, number: int, items: int) -> bool:
     pages = whole(body.total_page_count)
     return items >= _SMALLEST if pages is None else number < pages
-
-
-async def _together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
-    """The results of calls made side by side; the worst failure, once all have ended."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    broken = [result for result in results if isinstance(result, BaseException)]
-    if broken:
-        raise max(broken, key=lambda error: getattr(error, "account_wide", True))
-    return [result for result in results if isinstance(result, Page)]
 
 
 async def _all(api: Api, path: str, field: str, into: type[T]) -> list[T]:

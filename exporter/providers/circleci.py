@@ -23,9 +23,8 @@ attempts (always 1), jobs without queue times. Projects cannot be listed.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
@@ -37,7 +36,7 @@ from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Incidental, Page, Provider, Query, Repo, together
 from exporter.words import Words, own, rows, standing, trigger
 
 T = TypeVar("T")
@@ -135,17 +134,11 @@ class Listed(msgspec.Struct, frozen=True):
     stopped_at: Any = None
 
 
-class Memo:
+class Memo(Incidental):
     """The pipelines that have ended: only a re-run changes them, and that is looked for."""
 
     def __init__(self) -> None:
         self._done: dict[str, None] = {}
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def __contains__(self, pipeline: str) -> bool:
         return pipeline in self._done
@@ -202,7 +195,7 @@ class CircleCI(Provider):
         # Only a walk through a window may be the first one, which knows nothing yet.
         edge = query.since - (_LONG if deep else 0.0)
         asked = [p for p in pipelines if self._is_wanted(p, query.since, edge, deep=deep)]
-        found = await _together(self._workflows(api, repo, p) for p in asked)
+        found = await together(self._workflows(api, repo, p) for p in asked)
         builds = tuple(build for page in found for build in page.builds)
         created = [moment(p.created_at) for p in pipelines]
         oldest = min((t for t in created if t is not None), default=edge)
@@ -343,15 +336,6 @@ def started(items: Iterable[Listed]) -> float | None:
     """When the first job began; None if none did. An approval is no work."""
     times = (moment(item.started_at) for item in items if word(item.type) != "approval")
     return min((time for time in times if time is not None), default=None)
-
-
-async def _together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
-    """The results of calls made side by side; the worst failure, once all have ended."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    broken = [result for result in results if isinstance(result, BaseException)]
-    if broken:
-        raise max(broken, key=lambda error: getattr(error, "account_wide", True))
-    return [result for result in results if isinstance(result, Page)]
 
 
 async def _all(api: Api, path: str, into: type[T]) -> tuple[list[T], int]:

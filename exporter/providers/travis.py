@@ -35,7 +35,7 @@ from exporter.errors import Malformed
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, each, moment, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Incidental, Page, Provider, Query, Repo
 from exporter.words import Words, rows, standing, trigger
 
 T = TypeVar("T")
@@ -117,18 +117,12 @@ class Listing(msgspec.Struct, frozen=True):
         return whole(at(self.pagination, "next.offset"))
 
 
-class Memo:
+class Memo(Incidental):
     """What was read of each build before. Lasts as long as the configuration."""
 
     def __init__(self) -> None:
         self._last: dict[str, Build] = {}
         self._first: dict[str, float] = {}
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def successor(self, known: Build) -> Build | None:
         """The run that a list has shown in place of the one that is known."""

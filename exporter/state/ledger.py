@@ -25,6 +25,7 @@ from exporter.record import (
     Target,
     Vector,
     Verdict,
+    plus,
 )
 from exporter.state import sqlite
 from exporter.state.court import Court, compact
@@ -206,9 +207,9 @@ class SqliteTransaction:
             row = self._row(delta.series)
             vector, held, opened = row or ((0.0,) * len(delta.vector), None, False)
             if delta.held:
-                held = _plus(held or (0.0,) * len(delta.vector), delta.vector)
+                held = plus(held or (0.0,) * len(delta.vector), delta.vector)
             else:
-                vector = _plus(vector, delta.vector)
+                vector = plus(vector, delta.vector)
             self._put(delta.series, vector, held, opened=opened or delta.opened)
         self._db.executemany(
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
@@ -224,7 +225,7 @@ class SqliteTransaction:
             row = self._row(key)
             if row is not None:
                 vector, held, _ = row
-                self._put(key, _plus(vector, held) if held else vector, None, opened=True)
+                self._put(key, plus(vector, held) if held else vector, None, opened=True)
 
     def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
         for labels, keys in pipelines:
@@ -286,10 +287,6 @@ class SqliteTransaction:
 
 def _split(labels: str) -> Labels:
     return tuple(labels.split(_SEPARATOR)) if labels else ()
-
-
-def _plus(one: Vector, other: Vector) -> Vector:
-    return tuple(a + b for a, b in zip(one, other, strict=True))
 
 
 def _pack(vector: Vector) -> bytes:

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from exporter.model import Build, Status
+from exporter.providers import Incidental
 from exporter.providers.azure_devops.reading import Reading, Run
 
 FRESH = 15.0
@@ -35,7 +36,7 @@ class _Held(msgspec.Struct):
     served: set[str]
 
 
-class Memo:
+class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
 
     def __init__(self) -> None:
@@ -44,12 +45,6 @@ class Memo:
         self._locks: WeakValueDictionary[tuple[str, str | None], asyncio.Lock] = (
             WeakValueDictionary()
         )
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     async def listing(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TypeVar
 
+from exporter.providers import Incidental
 from exporter.providers.github.payload import Run
 
 T = TypeVar("T")
@@ -16,18 +17,12 @@ Key = tuple[int, int]
 """A run's id and an attempt of it."""
 
 
-class Memo:
+class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs a few requests."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[Key, Run | None] = OrderedDict()
         self._failures: OrderedDict[Key, int] = OrderedDict()
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def __contains__(self, key: Key) -> bool:
         return key in self._known

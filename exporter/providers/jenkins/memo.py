@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from exporter.model import Build
-from exporter.providers import Query
+from exporter.providers import Incidental, Query
 from exporter.providers.jenkins.reading import QueueItem
 from exporter.providers.jenkins.tree import Node, Nodes, Pulse
 
@@ -44,7 +44,7 @@ class _Mark(NamedTuple):
     deep: bool
 
 
-class Memo:
+class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
 
     def __init__(self) -> None:
@@ -56,12 +56,6 @@ class Memo:
         self._stages_seen = False
         self._no_stages_until = 0.0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def lock(self, what: str) -> asyncio.Lock:
         """One at a time; the lock is forgotten when nobody holds it."""

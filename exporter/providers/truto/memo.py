@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from exporter.model import Build, Job, Status
+from exporter.providers import Incidental
 
 _FRUITLESS = 3
 _AGAIN_EVERY = 50
 _MOST_BUILDS = 10_000
 
 
-class Memo:
+class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs a few requests."""
 
     def __init__(self) -> None:
         self._fruitless = 0
         self._left_out = 0
         self._pages: dict[str, int] = {}
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
     def is_worthwhile(self) -> bool:
         """Whether to ask for a single build to fill the gaps of a completed one.
