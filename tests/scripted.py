@@ -12,7 +12,7 @@ import msgspec
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone
-from exporter.http import Api
+from exporter.http import Api, ApiStats
 from exporter.metrics import families as f
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
@@ -67,6 +67,9 @@ class Scripted(Provider):
 class Clock:
     """An API that is never called: only its clock is read."""
 
+    def __init__(self) -> None:
+        self.stats = ApiStats()
+
     def now(self) -> float:
         return time.time()
 
@@ -115,6 +118,7 @@ class Rig:
             name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
         )
         self.memory = walk.Memory()
+        self.remote = Clock()
         self.start()
 
     def start(self) -> None:
@@ -146,7 +150,7 @@ class Rig:
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in an event loop of its own; the lock belongs to no other."""
-        self.recorder._turn = asyncio.Lock()
+        self.recorder._turn = type(self.recorder._turn)()
 
         async def main() -> T:
             return await work()
@@ -163,9 +167,9 @@ class Rig:
         rules = ReadingRules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
-        clock: Any = Clock()
+        api: Any = self.remote
         return walk.Walk(
-            walk.Reader(self.provider, clock, self.recorder, rules),
+            walk.Reader(self.provider, api, self.recorder, rules),
             repo=Repo("acme/shop"),
             target=target,
             memory=self.memory,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from time import monotonic
 
 import msgspec
@@ -22,7 +22,7 @@ from exporter.metrics import gauges
 from exporter.metrics.facts import Facts
 from exporter.metrics.families import Buckets
 from exporter.metrics.gauges import Sample
-from exporter.metrics.labels import pipeline
+from exporter.metrics.labels import clean, pipeline
 from exporter.model import OTHER, Build
 from exporter.record import (
     AttemptKey,
@@ -91,38 +91,65 @@ class Book:
         clock: Callable[[], float] = monotonic,
         hold: bool = True,
     ) -> None:
-        self.rules = rules
         self.series: dict[SeriesKey, Series] = {}
         self.pipelines: dict[Labels, Pipeline] = {}
         self.targets: dict[int, Target] = {}
         self.active: dict[int, dict[AttemptKey, Build]] = {}
+        self.unpolled: set[int] = set()
+        """Targets that nobody polls any more: their unfinished builds are not shown."""
         self.hidden: set[Labels] = set()
         """Pipelines that the state knows and a lowered `series_limit` has no room for."""
         self.dropped: Counter[str] = Counter()
         """Increments folded or refused because of the limit, by family."""
-        self._providers = labels_of
         self._clock = clock
-        self._zero_hold = rules.zero_hold if hold else 0.0
+        self._hold = hold
         self._scraped = -math.inf
         self._samples = 0
-        self._reserve = min(rules.series_limit // 10, _MOST_RESERVED)
         self._others: dict[SeriesKey, Series] = {}
         """Series that are not of a pipeline."""
         self._unshown: dict[int, list[Pipeline]] = {}
+        self.obey(rules, labels_of)
 
-    # -- start ---------------------------------------------------------------------
+    # -- start and reload ------------------------------------------------------------
+
+    def obey(self, rules: Rules, labels_of: dict[str, str]) -> None:
+        """Go by these rules from now on, and by these `provider` labels of the accounts.
+
+        The buckets must be the ones that the histograms were begun with.
+        """
+        self.rules = rules
+        self._providers = labels_of
+        self._zero_hold = rules.zero_hold if self._hold else 0.0
+        self._reserve = min(rules.series_limit // 10, _MOST_RESERVED)
+
+    def leave_out(self, accounts: Collection[str]) -> None:
+        """Show these accounts no longer; `load` brings them back as the ledger has them."""
+        left = {target.id for target in self.targets.values() if target.account in accounts}
+        self.forget([labels for labels, known in self.pipelines.items() if known.target in left])
+        names = set(map(clean, accounts))
+        for key in [key for key in self._others if account_of(key) in names]:
+            del self._others[key], self.series[key]
+        self.hidden = {labels for labels in self.hidden if labels[1] not in names}
+        self.unpolled -= left
+        for target in left:
+            del self.targets[target]
+            self.active.pop(target, None)
+            self._unshown.pop(target, None)
 
     def load(self, loaded: Loaded) -> None:
-        """Take over what the ledger remembers."""
+        """Take over what the ledger remembers and is not here yet."""
         now = self._clock()
-        self.targets = {target.id: target for target in loaded.targets}
+        here = set(self.targets)
+        self.targets.update((target.id, target) for target in loaded.targets)
         rows: dict[Labels, list[StoredSeries]] = {}
         for row in loaded.series:
             if is_pipeline_family(row.series.family):
                 rows.setdefault(pipeline_of(row.series), []).append(row)
-            else:
+            elif row.series not in self.series:
                 self._insert(row.series, Series(row.vector, now, row.held, row.opened))
-        known = [(t, labels, _decode(blob)) for t, labels, blob in loaded.pipelines]
+        self.hidden -= {labels for _, labels, _ in loaded.pipelines}
+        new = (row for row in loaded.pipelines if row[1] not in self.pipelines)
+        known = [(target, labels, _decode(blob)) for target, labels, blob in new]
         known.sort(key=lambda row: (is_catch_all(row[1]), row[2].touched), reverse=True)
         for target, labels, facts in known:
             own = rows.get(labels, [])
@@ -140,7 +167,8 @@ class Book:
                 extra={"limit": self.rules.series_limit, "hidden": len(self.hidden)},
             )
         for target, build in loaded.active:
-            self.active.setdefault(target, {})[AttemptKey(build.key, build.attempt)] = build
+            if target not in here:
+                self.active.setdefault(target, {})[AttemptKey(build.key, build.attempt)] = build
 
     def provider_of(self, target: Target) -> str:
         """The `provider` label of a target's account."""
@@ -315,8 +343,9 @@ class Book:
 
     def _active_builds(self) -> Iterator[tuple[Labels, Build]]:
         for target, builds in self.active.items():
-            for build in builds.values():
-                yield self.labels(self.targets[target], build), build
+            if target not in self.unpolled:
+                for build in builds.values():
+                    yield self.labels(self.targets[target], build), build
 
 
 def sample_count(vector: Vector) -> int:
@@ -337,6 +366,12 @@ def is_pipeline_family(name: str) -> bool:
 def pipeline_of(key: SeriesKey) -> Labels:
     """The labels of the pipeline that a series of a build or job family belongs to."""
     return key.labels[: len(f.PIPELINE)]
+
+
+def account_of(key: SeriesKey) -> str | None:
+    """The `account` label of a series; None where its family has none."""
+    names = f.BY_NAME[key.family].labels
+    return key.labels[names.index("account")] if "account" in names else None
 
 
 def is_catch_all(pipeline_labels: Labels) -> bool:

@@ -1,17 +1,20 @@
 """The schedule: the only place that joins providers, ledger and metrics.
 
-APScheduler runs few jobs: a round for each account, the release of held increments and
-the sweep of what retention no longer keeps. Inside a round the account takes the repos
-that are due from a heap of its own.
+APScheduler runs few jobs: a round for each account, the release of held increments, the
+saving of what the APIs answered and the sweep of what retention no longer keeps. Inside a
+round the account takes the repos that are due from a heap of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any, cast
 
+import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter.errors import StateUnavailable
@@ -21,8 +24,51 @@ from exporter.poller.recorder import Recorder
 
 _ROUND = 1.0
 _RELEASE = 1.0
+_REMEMBER = 30.0
 _SWEEP = 3600.0
-"""Seconds between runs of the three kinds of jobs."""
+"""Seconds between runs of the four kinds of jobs."""
+_BEAT = 2.0
+"""Seconds, by the monotonic clock, after which the scheduler looks at its jobs at the latest."""
+
+
+class _Scheduler(AsyncIOScheduler):  # type: ignore[misc]  # APScheduler has no types
+    """Interval jobs that go on when the wall clock jumps.
+
+    APScheduler keeps wall times. Where the clock is put back by an hour every job would
+    stand still for an hour, and where it is put forward by years (a machine that boots
+    without a battery) each second of them would be gone through.
+    """
+
+    _beat: asyncio.TimerHandle | None = None
+    _is_righting = False
+
+    def wakeup(self) -> None:
+        """Before looking for due jobs, right those that are further off than their interval."""
+        if self._is_righting:  # each change of a job wakes the scheduler up
+            return
+        if self._beat is not None:
+            self._beat.cancel()
+        self._beat = asyncio.get_running_loop().call_later(_BEAT, self._wakeup_if_running)
+        self._is_righting = True
+        now = datetime.now(UTC)
+        for job in self.get_jobs():
+            if abs(job.next_run_time - now) > job.trigger.interval:
+                job.modify(next_run_time=now)
+        self._is_righting = False
+        super().wakeup()
+
+    def _wakeup_if_running(self) -> None:
+        if self.running:
+            self.wakeup()
+
+
+class Reload(msgspec.Struct, frozen=True):
+    """How the last attempt to load the configuration ended."""
+
+    at: float
+    """Epoch seconds."""
+    error: str | None = None
+    """Every fault on a line of its own; None if there was none."""
 
 
 class Poller:
@@ -34,23 +80,42 @@ class Poller:
         self.accounts = list(accounts)
         self.recorder = recorder
         self.health = health
-        self._scheduler = AsyncIOScheduler(timezone="UTC")
+        self._reload = Reload(health.reload_time)
+        self._scheduler = _Scheduler(timezone="UTC")
+        self._jobs: set[asyncio.Task[Any]] = set()
+        """Those that run now."""
 
     def start(self) -> None:
         """Begin polling in the running event loop."""
         for account in self.accounts:
-            self._every(_ROUND, account.round, f"round {account.provider.name}")
-        self._every(_RELEASE, self._release, "release")
-        self._every(_SWEEP, self._sweep, "sweep")
+            self._start(account)
+        self.every(_RELEASE, self._release, "release")
+        self.every(_REMEMBER, self._remember, "remember")
+        self.every(_SWEEP, self._sweep, "sweep")
         self._scheduler.start()
 
-    def _every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
+    def _start(self, account: AccountPoller) -> None:
+        self.every(_ROUND, account.round, _round_of(account))
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run `work` now and so often, never twice at once; a run that is late is not made up."""
+
+        async def run() -> None:
+            task = cast("asyncio.Task[Any]", asyncio.current_task())
+            self._jobs.add(task)
+            try:
+                with contextlib.suppress(asyncio.CancelledError):  # by `stop`
+                    await work()
+            finally:
+                self._jobs.discard(task)
+
         self._scheduler.add_job(
-            work,
+            run,
             "interval",
             seconds=seconds,
             next_run_time=datetime.now(UTC),
             id=name,
+            name=name,
             coalesce=True,
             max_instances=1,
             misfire_grace_time=None,
@@ -61,6 +126,10 @@ class Poller:
             await self.recorder.release()
         except StateUnavailable:
             return  # told and shown by the recorder; tried again at the next turn
+
+    async def _remember(self) -> None:
+        for account in self.accounts:
+            await self.recorder.remember(account.provider.name, account.api.answers)
 
     async def _sweep(self) -> None:
         try:
@@ -76,10 +145,53 @@ class Poller:
 
     async def stop(self) -> None:
         """End all polls; the step under way in the ledger is finished first."""
+        # APScheduler itself would cancel its jobs with an error and a traceback for each.
+        if self._scheduler.running:
+            self._scheduler.pause()
+            await asyncio.sleep(0)  # what was due has begun now, and is known
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*(account.stop() for account in self.accounts), *self._jobs)
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
-        await asyncio.gather(*(account.stop() for account in self.accounts))
         await self.recorder.close()
+
+    # -- another configuration
+
+    async def pause(self, accounts: Iterable[AccountPoller]) -> None:
+        """End the polls of some accounts, which are still shown as they are."""
+        leaving = list(accounts)
+        for account in leaving:
+            if self.is_polled(account):
+                self._scheduler.remove_job(_round_of(account))
+        await asyncio.gather(*(account.stop() for account in leaving))
+
+    def is_polled(self, account: AccountPoller) -> bool:
+        """Whether it has its turns: it was started, and not paused since."""
+        return self._scheduler.get_job(_round_of(account)) is not None
+
+    def resume(self, accounts: Iterable[AccountPoller]) -> None:
+        """Poll and show these accounts from now on, and no others.
+
+        Those that are there already and not among them must be paused. One of the same
+        name takes over what such a one has learned.
+        """
+        before = {account.provider.name: account for account in self.accounts}
+        self.accounts = list(accounts)
+        for account in self.accounts:
+            old = before.get(account.provider.name)
+            if old is account:
+                continue
+            if old is not None:
+                account.inherit(old)
+            self._start(account)
+
+    def reloaded(self, error: str | None = None) -> None:
+        """Show that a reload has ended, well or with a line for each fault."""
+        self._reload = Reload(time.time(), error)
+        self.health.reload_ok = error is None
+        if error is None:
+            self.health.reload_time = self._reload.at
 
     # -- what others see
 
@@ -94,5 +206,15 @@ class Poller:
         counted = self.recorder.book.counted()
         return {
             "state_ok": self.recorder.state_ok,
+            "reload": {
+                "ok": self._reload.error is None,
+                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._reload.at)),
+                "error": self._reload.error,
+            },
             "accounts": [account.status(counted) for account in self.accounts],
         }
+
+
+def _round_of(account: AccountPoller) -> str:
+    """The name of its job."""
+    return f"round {account.provider.name}"

@@ -8,7 +8,7 @@ import gzip
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,6 +18,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from exporter import __version__
+from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import CONTENT_TYPES, Format, Snapshot, negotiate, render, weighted
 from exporter.metrics.families import Buckets
 from exporter.poller import Poller
@@ -27,8 +28,20 @@ _RENDERERS = 2
 be full of names that a dead DNS does not resolve."""
 
 
-def application(poller: Poller, *, telemetry_path: str) -> Starlette:
-    """The routes over a running poller. Nothing here waits for a provider."""
+Reload = Callable[[], Awaitable[Sequence[str]]]
+
+
+def application(
+    poller: Poller,
+    *,
+    telemetry_path: str,
+    reload: Reload | None = None,
+) -> Starlette:
+    """The routes over a running poller. Nothing here waits for a provider.
+
+    `reload` loads the configuration anew and says what has changed, line by line, or raises
+    ExporterError; None forbids it.
+    """
     renderers = ThreadPoolExecutor(_RENDERERS, thread_name_prefix="scrape")
 
     async def metrics(request: Request) -> Response:
@@ -65,6 +78,7 @@ def application(poller: Poller, *, telemetry_path: str) -> Starlette:
             Route("/status.json", status_data),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
+            Route("/-/reload", _reloading(reload), methods=["POST", "PUT"]),
         ]
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
@@ -78,6 +92,24 @@ def _header(request: Request, name: str) -> str:
 def _packed(values: Snapshot, buckets: Buckets, form: Format) -> bytes:
     # Level 1: a third of the time of level 6 for a fifth more bytes, on a local network.
     return gzip.compress(render(values, buckets, form), 1)
+
+
+def _reloading(reload: Reload | None) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(request: Request) -> Response:
+        if reload is None:
+            return _told("Lifecycle API is not enabled.", 403)
+        try:
+            return _told("\n".join(await reload()) or "nothing has changed", 200)
+        except ExporterError as error:
+            status = 400 if isinstance(error, ConfigError) else 500
+            return _told(f"failed to reload config: {error}", status)
+
+    return answer
+
+
+def _told(text: str, status: int) -> Response:
+    body = f"{text}\n".encode("utf-8", "replace")
+    return Response(body, status, _NO_SNIFFING, media_type="text/plain")
 
 
 def _answer(text: str, media_type: str) -> Response:

@@ -1,0 +1,190 @@
+"""Everything that a configuration asks for, put together, and taken over to another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator
+
+from exporter.config import Config
+from exporter.config.differences import Step, step
+from exporter.errors import ProviderError
+from exporter.exposition import Health
+from exporter.http import Api, Token
+from exporter.metrics import book
+from exporter.metrics.families import Buckets
+from exporter.poller import Poller, walk
+from exporter.poller.account import AccountPoller
+from exporter.poller.ground import Rules
+from exporter.poller.plan import Shares
+from exporter.poller.recorder import Recorder
+from exporter.providers import Provider
+from exporter.record import Loaded
+from exporter.state.ledger import Terms, open_ledger
+
+log = logging.getLogger(__name__)
+
+GRACE = 8.0
+"""Seconds that a stop may take before what is left is abandoned; the supervisor gives 10."""
+DRAIN = 2.0
+"""Seconds of it that open scrapes get."""
+
+
+class Assembly:
+    """A poller over the configured state.
+
+    `hold=False` lets every increment in at once. Raises StateError.
+    """
+
+    def __init__(self, config: Config, *, hold: bool = True) -> None:
+        self.config = config
+        """What is in force."""
+        self._hold = hold
+        self._shares = Shares(config.polling.reserve)
+        self._ledger = open_ledger(
+            config.state.url, _terms(config, hold=hold), on_corrupt=config.state.on_corrupt
+        )
+        labels = _labels(config)
+        self._recorder = Recorder(
+            self._ledger,
+            book.Book(_showing(config), labels, hold=hold),
+            retention=config.state.retention,
+        )
+        try:
+            self._recorder.start(labels)
+        except BaseException:
+            self._ledger.close()
+            raise
+        self.poller = Poller(
+            [
+                account_poller(account, config, self._recorder, self._shares)
+                for account in config.accounts
+            ],
+            self._recorder,
+            Health(reload_time=time.time()),
+        )
+
+    async def adopt(self, wanted: Config) -> Step:
+        """Go by another configuration as far as a running process can; tells what that is.
+
+        Accounts that stay as they are notice nothing. Raises StateUnavailable, nothing done.
+        """
+        change = step(self.config, wanted)
+        config = change.config
+        known = await self._unknown(config)
+        kept = self._kept(config)
+        await self.poller.pause(
+            account for account in self.poller.accounts if account.provider.name not in kept
+        )
+        await self._recorder.change(
+            _showing(config), _labels(config), known, retention=config.state.retention
+        )
+        # From here on nothing is awaited: either all of it is in force or nothing.
+        self.config = config
+        self._ledger.terms = _terms(config, hold=self._hold)
+        self._shares.keep(config.polling.reserve)
+        self.poller.resume(
+            kept.get(account.name) or account_poller(account, config, self._recorder, self._shares)
+            for account in config.accounts
+        )
+        return change
+
+    async def _unknown(self, config: Config) -> Loaded:
+        """What the ledger remembers and the book has left out so far."""
+        running = {account.name for account in self.config.accounts}
+        has_room = config.metrics.series_limit > self.config.metrics.series_limit
+        more = {account.name for account in config.accounts}
+        if not has_room or not self._recorder.book.hidden:
+            more -= running
+        return await self._recorder.remembered(more) if more else Loaded()
+
+    def _kept(self, config: Config) -> dict[str, AccountPoller]:
+        """The accounts, by name, whose polls can go on as they are."""
+        if _reading_keys(config) != _reading_keys(self.config):
+            return {}
+        wanted = {account.name: account for account in config.accounts}
+        return {
+            account.provider.name: account
+            for account in self.poller.accounts
+            if wanted.get(account.provider.name) == account.provider
+            and self.poller.is_polled(account)  # else an earlier reload broke down half-way
+        }
+
+
+@contextlib.asynccontextmanager
+async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Assembly]:
+    """An assembly whose poller is not yet started; stopped at the end."""
+    assembly = Assembly(config, hold=hold)
+    try:
+        yield assembly
+    finally:
+        try:
+            async with asyncio.timeout(GRACE - DRAIN):
+                await assembly.poller.stop()
+        except TimeoutError:
+            log.warning("some polls did not stop in time and are abandoned")
+
+
+def account_poller(
+    account: Provider, config: Config, recorder: Recorder, shares: Shares
+) -> AccountPoller:
+    """What polls one configured account: the only place that makes one, with its API client."""
+    token = Token(env=account.token_env, file=account.token_file)
+    share = shares.of(account, _credential(account, token))
+    api = Api(
+        root=account.root,
+        headers=lambda: account.headers(token.read()),
+        timeout=config.polling.timeout,
+        ca_file=account.ca_file,
+        proxy=account.proxy,
+        budget=share.budget,
+    )
+    reader = walk.Reader(account, api, recorder, _reading(config))
+    return AccountPoller(reader, interval=config.polling.interval, share=share)
+
+
+def _credential(account: Provider, token: Token) -> bytes:
+    """What tells credentials apart and gives none away: by value, else by where it is."""
+    try:
+        known: object = sorted(account.headers(token.read()).items())
+    except ProviderError:
+        known = account.model_dump(include=set(account.credentials))
+    return hashlib.blake2b(repr(known).encode(), digest_size=16).digest()
+
+
+# -- what each part wants to know of a configuration
+
+
+def _reading(config: Config) -> Rules:
+    return Rules(
+        lookback=config.polling.lookback,
+        retention=config.state.retention,
+        rerun_window=config.polling.rerun_window,
+        max_interval=max(config.polling.max_interval, config.polling.interval),
+    )
+
+
+def _reading_keys(config: Config) -> object:
+    """All that `account_poller` reads beside the account, and a little more."""
+    return config.polling, config.state.retention
+
+
+def _showing(config: Config) -> book.Rules:
+    return book.Rules(
+        branches=config.metrics.branches,
+        buckets=Buckets(config.metrics.duration_buckets, config.metrics.queue_buckets),
+        zero_hold=config.metrics.zero_hold,
+        series_limit=config.metrics.series_limit,
+        max_open_age=config.polling.max_open_age,
+    )
+
+
+def _terms(config: Config, *, hold: bool) -> Terms:
+    return Terms(config.state.retention, config.polling.lookback, quiet=hold)
+
+
+def _labels(config: Config) -> dict[str, str]:
+    return {account.name: account.label for account in config.accounts}

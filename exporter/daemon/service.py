@@ -1,0 +1,127 @@
+"""Serving: the socket, the signals and the web server, from the start to a clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+
+import msgspec
+import uvicorn
+
+from exporter import __version__
+from exporter.config import Config
+from exporter.daemon.assembly import DRAIN, assembled
+from exporter.daemon.reload import Reloads
+from exporter.errors import ExporterError
+from exporter.web import application
+
+log = logging.getLogger(__name__)
+
+
+class Service(msgspec.Struct, frozen=True):
+    """What the command line says of a running process."""
+
+    file: str
+    """The configuration file, which a reload reads again."""
+    address: tuple[str, int]
+    """Host, empty for all addresses, and port; 0 takes a free one."""
+    lifecycle: bool = False
+    """Whether anybody may reload over HTTP."""
+    watch: float | None = None
+    """Seconds between two looks at the file; None leaves reloading to those who ask for it."""
+
+
+async def serve(config: Config, service: Service) -> int:
+    """Poll and serve until SIGTERM or SIGINT; the exit code.
+
+    Raises ExporterError if the address or the state is not to be had.
+    """
+    loop = asyncio.get_running_loop()
+    stop = _stopping()
+    with _listening(service.address) as listener:
+        async with assembled(config) as assembly:
+            poller = assembly.poller
+            reloads = Reloads(assembly, service.file)
+            loop.add_signal_handler(signal.SIGHUP, reloads.signalled)
+            poller.start()
+            if service.watch is not None:
+                poller.every(service.watch, reloads.look, "look at the configuration")
+            app = application(
+                poller,
+                telemetry_path=config.web.telemetry_path,
+                reload=reloads.reload if service.lifecycle else None,
+            )
+            server = _Server(
+                uvicorn.Config(
+                    app,
+                    log_config=None,
+                    access_log=False,
+                    lifespan="off",
+                    timeout_graceful_shutdown=int(DRAIN),
+                )
+            )
+            host, port = listener.getsockname()[:2]
+            log.info("serving", extra={"address": f"{host}:{port}", "version": __version__})
+            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            await asyncio.wait(
+                [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
+            )
+            await reloads.close()
+            server.should_exit = True
+            await serving
+    log.info("stopped")
+    return 0
+
+
+class _Server(uvicorn.Server):
+    """A server that leaves the signals to us."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _stopping() -> asyncio.Event:
+    """Set by SIGTERM and SIGINT; a second one ends the process at once. SIGHUP does not.
+
+    Until somebody else takes SIGHUP it is put off, as nothing is awaited before that.
+    """
+    stop = asyncio.Event()
+
+    def ask() -> None:
+        if stop.is_set():
+            os._exit(1)
+        log.info("stopping")
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ask)
+    loop.add_signal_handler(signal.SIGHUP, log.debug, "SIGHUP: nothing is served yet")
+    return stop
+
+
+def _listening(address: tuple[str, int]) -> socket.socket:
+    """A bound socket. Raises ExporterError if the address is not to be had."""
+    host, port = address
+    every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - what `:PORT` asks for
+    try:
+        found = socket.getaddrinfo(host or every, port, type=socket.SOCK_STREAM)
+        # The protocol is named, as asyncio turns Nagle's delay off only where it is TCP's.
+        listener = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if found[0][0] == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+        listener.bind(found[0][4])
+        listener.listen(1024)
+    except OSError as error:
+        raise ExporterError(
+            f"cannot listen on {host}:{port}: {error.strerror} (choose another"
+            " --web.listen-address or stop who has it)"
+        ) from None
+    return listener
