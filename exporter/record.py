@@ -104,6 +104,8 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """The page where an unfinished walk goes on."""
     walk: float | None = None
     """When that unfinished walk began."""
+    top: int | None = None
+    """The highest build number that it has met."""
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -129,6 +131,34 @@ class StoredSeries(NamedTuple):
     vector: Vector
     held: Vector | None
     opened: bool
+
+
+class AnswerKey(NamedTuple):
+    """Which answer of an account's API."""
+
+    url: str
+    shape: str
+    """A digest of the type that it was read as."""
+
+
+class StoredAnswer(NamedTuple):
+    """An answer as the state has it, so that the API need only say that it still holds."""
+
+    key: AnswerKey
+    etag: str
+    packed: bytes
+    """What was read from it: JSON, compressed."""
+    reader: bytes
+    """A salted digest of the headers it was asked for with, the credential among them."""
+    used: float
+    """Epoch seconds when it was last asked for, to the day."""
+
+
+class AnswerChanges(NamedTuple):
+    """What has changed among the answers of an account since they were last saved."""
+
+    kept: list[StoredAnswer]
+    dropped: list[AnswerKey]
 
 
 class Loaded(msgspec.Struct):

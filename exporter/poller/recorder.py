@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from exporter.errors import StateUnavailable
+from exporter.http.conditional import Memory
 from exporter.metrics import families as f
-from exporter.metrics.book import Book
+from exporter.metrics.book import Book, Rules, account_of, is_pipeline_family, pipeline_of
 from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
+from exporter.metrics.labels import clean
 from exporter.model import Build
-from exporter.record import AttemptKey, Change, Cursor, Target, Verdict
+from exporter.record import AttemptKey, Change, Cursor, Loaded, SeriesKey, Target, Verdict
 from exporter.state import Ledger
 
 log = logging.getLogger(__name__)
@@ -31,6 +33,18 @@ T = TypeVar("T")
 
 _CURSOR_LAG = 300.0
 """Seconds that the stored cursor of a quiet repo may lag; a restart reads so much more again."""
+
+
+class _Turn(asyncio.Lock):
+    """Whose step it is."""
+
+    taken_by: asyncio.Task[Any] | None = None
+    """The last one that has come to its turn."""
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.taken_by = asyncio.current_task()
+        return True
 
 
 class Recorder:
@@ -42,7 +56,7 @@ class Recorder:
         self._ledger = ledger
         self._retention = retention
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
-        self._turn = asyncio.Lock()
+        self._turn = _Turn()
         self._stored: dict[int, Cursor] = {}
 
     def start(self, accounts: Iterable[str]) -> None:
@@ -59,27 +73,39 @@ class Recorder:
                         "buckets have changed: the histogram starts anew at 0",
                         extra={"metric": family.name},
                     )
-        loaded = self._ledger.load()
+        self.book.load(_of_accounts(self._ledger.load(), set(accounts)))
+
+    async def remembered(self, accounts: Iterable[str]) -> Loaded:
+        """What the ledger knows of these accounts. Raises StateUnavailable."""
         known = set(accounts)
-        loaded.targets = [t for t in loaded.targets if t.account in known]
-        ids = {t.id for t in loaded.targets}
-        loaded.active = [(target, build) for target, build in loaded.active if target in ids]
-        loaded.pipelines = [row for row in loaded.pipelines if row[0] in ids]
-        shown = {labels for _, labels, _ in loaded.pipelines}
-        pipeline = slice(0, len(f.PIPELINE))
-        loaded.series = [
-            row
-            for row in loaded.series
-            if f.BY_NAME[row.series.family].labels[pipeline] != f.PIPELINE
-            or row.series.labels[pipeline] in shown
-        ]
-        self.book.load(loaded)
+
+        def step() -> Loaded:
+            with self._ledger.transaction():  # it tells of a disk that fails
+                return _of_accounts(self._ledger.load(), known)
+
+        return await self._finish(self._run(step))
+
+    async def change(
+        self, rules: Rules, labels_of: dict[str, str], loaded: Loaded, *, retention: float
+    ) -> None:
+        """Go by another configuration, between two steps of the ledger.
+
+        `labels_of` are the `provider` labels of its accounts. Accounts that are not among
+        them are shown no longer; they must not be polled any more. `loaded` is what is
+        `remembered` of the others that the book does not have.
+        """
+        async with self._turn:
+            accounts = {target.account for target in self.book.targets.values()}
+            self.book.leave_out(accounts - labels_of.keys())
+            self.book.obey(rules, labels_of)
+            self.book.load(loaded)
+            self._retention = retention
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""
-        for target in self.book.targets.values():
-            if target.account == account and target.repo not in repos:
-                self.book.active.pop(target.id, None)
+        targets = [t for t in self.book.targets.values() if t.account == account]
+        self.book.unpolled.difference_update(t.id for t in targets)
+        self.book.unpolled.update(t.id for t in targets if t.repo not in repos)
 
     async def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """What the ledger knows of a repo; `cursor` is where a new one begins."""
@@ -92,7 +118,7 @@ class Recorder:
 
     async def _alone(self, step: Callable[[], T]) -> T:
         async with self._turn:
-            return await self._write(step)
+            return await self._attempt(step)
 
     async def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
         """Which attempts were counted already."""
@@ -109,11 +135,12 @@ class Recorder:
         cursor: Cursor,
         gone: Iterable[AttemptKey] = (),
         events: Iterable[Increment] = (),
-    ) -> Target:
+    ) -> tuple[Target, bool]:
         """Judge builds, count what is news and move the cursor, all in one transaction.
 
         `gone` are unfinished builds to forget, `events` increments of other counters.
-        Returns the target as it stands now. Raises StateUnavailable, nothing done.
+        Returns the target as it stands now, and whether anything was news. Raises
+        StateUnavailable, nothing done.
         """
         heard, lost, extra = list(builds), list(gone), list(events)
         return await self._finish(self._record(target, heard, cursor, lost, extra))
@@ -125,7 +152,7 @@ class Recorder:
         cursor: Cursor,
         gone: list[AttemptKey],
         events: list[Increment],
-    ) -> Target:
+    ) -> tuple[Target, bool]:
         now = time.time()
         moved = msgspec.structs.replace(target, cursor=cursor)
 
@@ -149,7 +176,8 @@ class Recorder:
             self.book.apply(target, verdict, change)
             if moved.exposed and not target.exposed:
                 self.book.expose(moved)
-            return moved
+            news = verdict.completed or verdict.jobs or verdict.active or verdict.settled
+            return moved, bool(news)
 
     async def release(self) -> None:
         """Open the series whose hold is over."""
@@ -185,6 +213,47 @@ class Recorder:
             await self._write(step)
             self.book.forget(idle)
 
+    async def recall(self, account: str, answers: Memory) -> None:
+        """Give `answers` back what was remembered of an account's API, the first time."""
+        if answers.is_new:
+            await self._finish(self._recall(account, answers))
+
+    async def _recall(self, account: str, answers: Memory) -> None:
+        async with self._turn:
+            if not answers.is_new:
+                return  # done by who had the turn before
+            try:
+                rows = await self._run(lambda: self._ledger.answers(account))
+            except StateUnavailable as error:
+                log.warning("%s: everything is asked for anew", error, extra={"account": account})
+                rows = []
+            answers.restore(rows)
+
+    async def remember(self, account: str, answers: Memory) -> None:
+        """Write what has changed in `answers`, of an account's API, since the last time.
+
+        What cannot be written is written later: to lose it costs a restart some requests
+        and nothing else.
+        """
+        await self._finish(self._remember(account, answers))
+
+    async def _remember(self, account: str, answers: Memory) -> None:
+        async with self._turn:
+            if not self.state_ok:
+                return  # what there is room for belongs to the counters
+            changes = answers.changes()
+            if not any(changes):
+                return
+
+            def step() -> None:
+                with self._ledger.transaction() as tx:
+                    tx.keep_answers(account, changes)
+
+            try:
+                await self._write(step)
+            except StateUnavailable:
+                answers.unsaved(changes)
+
     async def close(self) -> None:
         """Finish the step under way and let go of the state."""
         async with self._turn:
@@ -194,14 +263,18 @@ class Recorder:
     async def _run(self, step: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, step)
 
-    async def _write(self, step: Callable[[], T]) -> T:
+    async def _attempt(self, step: Callable[[], T]) -> T:
+        """Run a step that may have nothing to write: its success proves nothing."""
         try:
-            result = await self._run(step)
+            return await self._run(step)
         except StateUnavailable as error:
             if self.state_ok:
                 log.error("%s", error)
             self.state_ok = False
             raise
+
+    async def _write(self, step: Callable[[], T]) -> T:
+        result = await self._attempt(step)
         if not self.state_ok:
             log.info("the state can be written again")
         self.state_ok = True
@@ -218,12 +291,34 @@ class Recorder:
             and (cursor.high, cursor.resume) == (stored.high, stored.resume)
         )
 
-    @staticmethod
-    async def _finish(step: Awaitable[T]) -> T:
-        """Await `step` to its end, also when cancelled meanwhile."""
+    async def _finish(self, step: Awaitable[T]) -> T:
+        """Await `step` to its end, also when cancelled meanwhile, if its turn has come by then."""
         task = asyncio.ensure_future(step)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
+            if self._turn.taken_by is not task:
+                task.cancel()
             await asyncio.wait([task])
             raise
+
+
+def _of_accounts(loaded: Loaded, accounts: Collection[str]) -> Loaded:
+    """The part of it that belongs to these accounts, and what belongs to none."""
+    targets = [target for target in loaded.targets if target.account in accounts]
+    ids = {target.id for target in targets}
+    pipelines = [row for row in loaded.pipelines if row[0] in ids]
+    shown = {labels for _, labels, _ in pipelines}
+    names = {None, *map(clean, accounts)}
+
+    def belongs(series: SeriesKey) -> bool:
+        if is_pipeline_family(series.family):
+            return pipeline_of(series) in shown
+        return account_of(series) in names
+
+    return Loaded(
+        targets=targets,
+        active=[(target, build) for target, build in loaded.active if target in ids],
+        series=[row for row in loaded.series if belongs(row.series)],
+        pipelines=pipelines,
+    )

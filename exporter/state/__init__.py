@@ -1,4 +1,4 @@
-"""The ledger: what was seen, what was counted, and where each repo's reading stands.
+"""The ledger: what was seen and counted, where each repo's reading stands, what APIs answered.
 
 `Ledger` is all that the floors above know of it; nothing of SQL shows. It judges
 builds and commits the verdict together with what follows from it, so that a crash at
@@ -12,7 +12,18 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from exporter.model import Build
-from exporter.record import AttemptKey, Change, Cursor, Labels, Loaded, SeriesKey, Target, Verdict
+from exporter.record import (
+    AnswerChanges,
+    AttemptKey,
+    Change,
+    Cursor,
+    Labels,
+    Loaded,
+    SeriesKey,
+    StoredAnswer,
+    Target,
+    Verdict,
+)
 
 
 class Transaction(Protocol):
@@ -42,8 +53,11 @@ class Transaction(Protocol):
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         """Keep a histogram's bounds; False if they changed and its series were dropped."""
 
+    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+        """Keep, or no longer keep, answers of an account's API."""
+
     def prune(self, *, now: float) -> None:
-        """Forget finished builds that retention no longer keeps."""
+        """Forget finished builds that retention no longer keeps, and answers out of use."""
 
 
 class Ledger(Protocol):
@@ -54,6 +68,12 @@ class Ledger(Protocol):
 
     def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
         """Which of these attempts were counted. A key that ends in `@` stands for its prefix."""
+
+    def answers(self, account: str) -> list[StoredAnswer]:
+        """The kept answers of an account, the most recently used last.
+
+        Raises StateUnavailable; to go on without them costs requests and nothing else.
+        """
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commits at its end, or leaves nothing behind. Raises StateUnavailable."""

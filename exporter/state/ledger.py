@@ -15,12 +15,15 @@ import msgspec
 from exporter.errors import StateUnavailable
 from exporter.model import Build
 from exporter.record import (
+    AnswerChanges,
+    AnswerKey,
     AttemptKey,
     Change,
     Cursor,
     Labels,
     Loaded,
     SeriesKey,
+    StoredAnswer,
     StoredSeries,
     Target,
     Vector,
@@ -31,6 +34,8 @@ from exporter.state import sqlite
 from exporter.state.court import Court, compact
 
 _SEPARATOR = "\x1f"  # a control character, which no label value has
+_OUT_OF_USE = 7 * 86400.0
+"""Seconds after which an answer that nobody asked for again is forgotten."""
 _encode = msgspec.msgpack.Encoder().encode
 _build = msgspec.msgpack.Decoder(Build).decode
 _cursor = msgspec.msgpack.Decoder(Cursor).decode
@@ -60,7 +65,7 @@ class SqliteLedger:
     def __init__(self, connection: sqlite3.Connection, terms: Terms, *, volatile: bool) -> None:
         self.terms = terms
         self._db = connection
-        self._volatile = volatile
+        self.is_volatile = volatile
         self._accounts: dict[str, int] = dict(
             connection.execute("SELECT name, id FROM account").fetchall()
         )
@@ -112,6 +117,17 @@ class SqliteLedger:
             bounds = (compact(key.key),)
         return self._db.execute(sql, (account, *bounds, key.attempt)).fetchone() is not None
 
+    def answers(self, account: str) -> list[StoredAnswer]:
+        try:
+            rows = self._db.execute(
+                "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?",
+                (self._accounts.get(account),),
+            ).fetchall()
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the state cannot be read ({error})") from error
+        answers = [StoredAnswer(AnswerKey(*row[:2]), *row[2:]) for row in rows]
+        return sorted(answers, key=lambda answer: answer.used)
+
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
         db = self._db
@@ -148,7 +164,7 @@ class SqliteLedger:
         if not self.terms.quiet:
             return False
         lost_at = self.meta("quarantined_at")
-        return self._volatile or (
+        return self.is_volatile or (
             lost_at is not None and first_poll - self.terms.lookback < lost_at
         )
 
@@ -251,10 +267,28 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
         return row is None
 
+    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+        if self._ledger.is_volatile:
+            return  # they would be in memory twice, and end with it
+        number = self._ledger.account_id(account)
+        self._db.executemany(
+            "DELETE FROM answer WHERE account = ? AND url = ? AND shape = ?",
+            [(number, *key) for key in changes.dropped],
+        )
+        self._db.executemany(
+            "INSERT OR REPLACE INTO answer (account, url, shape, used, reader, etag, packed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (number, *row.key, row.used, row.reader, row.etag, row.packed)
+                for row in changes.kept
+            ],
+        )
+
     def prune(self, *, now: float) -> None:
         before = now - self._ledger.terms.retention
         self._db.execute("DELETE FROM attempt WHERE listed < ?", (before,))
         self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
+        self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
         self._db.execute(
             "INSERT INTO cicd_exporter_meta VALUES ('pruned_to', ?)"
             " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",

@@ -9,16 +9,26 @@ from pathlib import Path
 from typing import Literal
 
 from exporter.errors import StateRefused
+from exporter.state import mounts
 
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 1
+VERSION = 2
 _MAGIC = b"SQLite format 3\0"
 _MARK = b"cicd_exporter_meta"
 """The name of our first table: stands in the first page of every state file of ours."""
 
-SCHEMA = """
+_ANSWER = """
+-- what is long stands last, so that `used` is read without it
+CREATE TABLE answer (
+    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
+    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
+    PRIMARY KEY (account, url, shape));
+"""
+
+SCHEMA = (
+    """
 CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE target (
@@ -42,6 +52,11 @@ CREATE TABLE series (
 CREATE TABLE pipeline (
     labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
 """
+    + _ANSWER
+)
+
+_STEPS = {1: _ANSWER}
+"""What makes of a state file of one version one of the next."""
 
 
 def connect(
@@ -50,12 +65,14 @@ def connect(
     """A locked connection to the state at `path`, made if it is absent or empty.
 
     None keeps the state in memory. Raises StateRefused, with the file untouched, when
-    another process has it, when it is not ours or is newer, or when it is corrupt and
-    `on_corrupt` says `fail`; `quarantine` renames it and starts empty instead.
+    another process has it, when it is not ours or is newer, when it is on a network file
+    system, or when it is corrupt and `on_corrupt` says `fail`; `quarantine` renames it and
+    starts empty instead.
     """
     if path is None:
         return _create(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
     try:
+        _require_local(path)
         if not path.exists() or path.stat().st_size == 0:
             return _create(_open(path))
         _require_ours(path)
@@ -89,6 +106,15 @@ def connect(
         raise StateRefused(f"state file {path} cannot be opened: {error.strerror}") from None
 
 
+def _require_local(path: Path) -> None:
+    kind = mounts.network(path)
+    if kind is not None:
+        raise StateRefused(
+            f"state file {path} is on a network file system ({kind}), where SQLite can neither"
+            " lock nor recover it: let state.url name a local disk or a block volume"
+        )
+
+
 def _open(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path, check_same_thread=False, isolation_level=None, timeout=0.0, cached_statements=256
@@ -101,8 +127,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _create(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("BEGIN EXCLUSIVE")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        for statement in SCHEMA.split(";"):
-            connection.execute(statement)
+        _execute(connection, SCHEMA)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
@@ -136,12 +161,30 @@ def _verified(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(str(found).splitlines()[0])
         if application != APPLICATION_ID:
             raise StateRefused(f"state file {path} is not a state of cicd-exporter: left alone")
+        _upgrade(connection, version)
         connection.execute("COMMIT")
+        if version < VERSION:
+            log.info("the state file is upgraded", extra={"file": str(path), "format": VERSION})
         _tune(connection)
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Make today's format of an older one; raises DatabaseError if that is none."""
+    if version < 1:
+        raise sqlite3.DatabaseError(f"there is no format {version}")
+    for step in range(version, VERSION):
+        _execute(connection, _STEPS[step])
+        connection.execute(f"PRAGMA user_version = {step + 1}")
+
+
+def _execute(connection: sqlite3.Connection, script: str) -> None:
+    """Execute statements inside the transaction that there is."""
+    for statement in script.split(";"):
+        connection.execute(statement)
 
 
 def _require_ours(path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +66,8 @@ class World:
     shift: int = 0
     """Hours of the zone that times are written in."""
     limited: bool = False
+    unchanged: int = 0
+    """Answers of 304 so far."""
     ids: Any = field(default_factory=lambda: itertools.count(1000))
 
     def pipeline(self, project: str, created: float, **values: Any) -> Pipeline:
@@ -96,7 +100,28 @@ class World:
             "/api/v4/projects/{id:path}/pipelines/{pid:int}": self._single,
             "/api/v4/projects/{id:path}/pipelines": self._list,
         }
-        return emulator(endpoints, ("PRIVATE-TOKEN", TOKEN))
+        tagged = {path: self._tagged(endpoint) for path, endpoint in endpoints.items()}
+        return emulator(tagged, ("PRIVATE-TOKEN", TOKEN))
+
+    def _tagged(self, endpoint: Endpoint) -> Callable[[Request], Response | None]:
+        """With a weak entity tag of the body, which alone decides about 304."""
+
+        def answer(request: Request) -> Response | None:
+            found = endpoint(request)
+            if found is None:
+                return None
+            response = found if isinstance(found, Response) else JSONResponse(found)
+            if response.status_code != 200:
+                return response
+            digest = hashlib.sha256(bytes(response.body)).hexdigest()
+            response.headers["etag"] = f'W/"{digest[:32]}"'
+            if request.headers.get("if-none-match") == response.headers["etag"]:
+                self.unchanged += 1
+                kept = {k: v for k, v in response.headers.items() if not k.startswith("content-")}
+                return Response(None, 304, kept)
+            return response
+
+        return answer
 
     def _time(self, at: float | None) -> str | None:
         if at is None or not self.shift:
@@ -163,6 +188,8 @@ class World:
 
     def _basic(self, p: Pipeline) -> dict[str, Any]:
         named = {"id": p.id, "iid": p.iid, "status": p.status, "source": p.source, "ref": p.ref}
+        named |= {"project_id": 7, "sha": f"{p.id:040x}", "name": None}
+        named["web_url"] = f"https://gitlab.invalid/{p.project}/-/pipelines/{p.id}"
         return named | {"created_at": self._time(p.created), "updated_at": self._time(p.updated)}
 
     def _job(self, job: Job) -> dict[str, Any]:

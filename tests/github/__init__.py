@@ -95,7 +95,7 @@ class Desk(Rig):
         self.found: list[Repo] = []
 
     async def __aenter__(self) -> Self:
-        self.recorder._turn = asyncio.Lock()
+        self.recorder._turn = type(self.recorder._turn)()
         self._stack = AsyncExitStack()
         url = await self._stack.enter_async_context(serving(self.hub.app))
         self.api = Api(

@@ -6,12 +6,13 @@ pipelines are no builds: GitLab lists neither with the others.
 Scopes: `read_api` of a personal, group or project access token; public projects of public
 groups need none. A CI job's own token cannot list pipelines.
 
-Requests: one per project and poll, for what has changed since the last one. A new build
-costs one more once it has completed and, if it was met before that, one when it was met;
-with `jobs: true` another one for each 100 jobs (each poll while it runs). An unfinished
-build that does not change is asked for every 15 minutes. Discovery costs one request for
-each 100 projects. gitlab.com allows 2000 a minute; self-managed ones say their limits, if
-any, in `RateLimit-*` headers.
+Requests: one per project and poll, for what has changed in the last hours. If nothing has
+since the last poll GitLab answers 304, which costs nearly no traffic but counts against the
+limit like any answer. A new build costs one more once it has completed and, if it was met
+before that, one when it was met; with `jobs: true` another one for each 100 jobs (each poll
+while it runs). An unfinished build that does not change is asked for every 15 minutes.
+Discovery costs one request for each 100 projects. gitlab.com allows 2000 a minute;
+self-managed ones say their limits, if any, in `RateLimit-*` headers.
 
 Self-hosted: any GitLab that is still supported, with `url: https://HOST/api/v4`.
 
@@ -40,6 +41,7 @@ from exporter.model import Build, Status
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.providers.gitlab.reading import (
+    LISTED,
     REASONS,
     WORDS,
     JobItem,
@@ -47,6 +49,7 @@ from exporter.providers.gitlab.reading import (
     as_listed,
     filled_by_jobs,
     lacks,
+    pipelines,
     to_build,
     to_jobs,
 )
@@ -55,8 +58,10 @@ __all__ = ["PROVIDER", "REASONS", "WORDS", "GitLab"]
 
 T = TypeVar("T")
 
-_STEP = 300
-"""Seconds to which `updated_after` is rounded, so that the URL stays the same for a while."""
+_STEP = 6 * 3600
+"""Seconds to which `updated_after` is rounded, so that the URL, and with it the answer of a
+quiet project, stays the same for long. Without `updated_after` it always would, but then
+GitLab sorts all pipelines of the project by a column without an index and may time out."""
 _SIZE = 100
 _MOST_PAGES = 100
 _RECHECK = 900.0
@@ -155,8 +160,8 @@ class GitLab(Provider):
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Pipelines by the time of their last change, newest first, back to `query.since`.
 
-        Completion, and a retry's opening again, are changes. So the list ends by itself
-        where known ground begins, whatever the age of the pipelines in it.
+        Completion, and a retry's opening again, are changes. So known ground begins at the
+        first that has not changed since then, whatever the age of the pipelines in it.
         """
         number = whole(query.token or 1)
         if number is None:
@@ -168,11 +173,14 @@ class GitLab(Provider):
             "per_page": _SIZE,
             "page": number,
         }
-        answer = await api.get(f"{_path(repo.entry)}/pipelines", params, into=list[msgspec.Raw])
-        items, rejected = each(answer.body, Pipeline)
+        path = f"{_path(repo.entry)}/pipelines"
+        answer = await api.get(path, params, into=LISTED, conditional=number == 1)
+        items, rejected = pipelines(answer.body)
         builds = [await self._listed(api, repo, item) for item in items]
         following = _next(answer.headers, number, len(answer.body))
-        return Page(tuple(builds), None if following is None else str(following), rejected)
+        if following is None or _reaches(items, query.since):
+            return Page(tuple(builds), None, rejected)
+        return Page(tuple(builds), str(following), rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """What only the single pipeline tells, and the jobs if they are wanted or needed.
@@ -234,7 +242,8 @@ class GitLab(Provider):
 
     async def _single(self, api: Api, repo: Repo, build: Build) -> Build:
         path = f"{_path(repo.entry)}/pipelines/{build.native_id}"
-        item = (await api.get(path, into=Pipeline)).body
+        runs = build.status is not Status.COMPLETED  # else it is not asked for again
+        item = (await api.get(path, into=Pipeline, conditional=runs)).body
         self._memo.asked(build.key, api.now())
         return to_build(item, repo)
 
@@ -251,6 +260,12 @@ def _path(entry: str) -> str:
 def _rounded(since: float) -> str:
     at = datetime.fromtimestamp(since // _STEP * _STEP, UTC)
     return at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _reaches(items: list[Pipeline], since: float) -> bool:
+    """Whether a page ends with a pipeline that has not changed since then."""
+    changed = moment(items[-1].updated_at) if items else None
+    return changed is not None and changed < since
 
 
 def _next(headers: httpx.Headers, page: int, count: int) -> int | None:

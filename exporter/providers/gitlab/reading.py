@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status, Unmapped
-from exporter.payload import at, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.words import Standing, Words, own, rows, standing, trigger
 
@@ -71,10 +71,10 @@ REASONS = rows(
 """What the `failure_reason` of a failed job makes of it."""
 
 
-class Pipeline(msgspec.Struct, frozen=True):
+class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is read of a pipeline. The list leaves out the tag flag, start, end and details."""
 
-    id: int | str
+    id: int | Id
     iid: Any = None
     status: Any = None
     source: Any = None
@@ -87,10 +87,24 @@ class Pipeline(msgspec.Struct, frozen=True):
     finished_at: Any = None
 
 
+_Listed = msgspec.defstruct(
+    "_Listed",
+    [(member, msgspec.Raw, msgspec.Raw()) for member in Pipeline.__struct_fields__],
+    omit_defaults=True,
+)
+"""A pipeline in a list: its members as they came, so that one odd one does not spoil the list."""
+
+LISTED = cast(
+    "type[list[Any]]",
+    list[_Listed | str | int | float | bool | list[Any] | None],  # type: ignore[valid-type]
+)
+"""What a list of pipelines is read as: of one that is remembered only this much is kept."""
+
+
 class JobItem(msgspec.Struct, frozen=True):
     """What is read of a job."""
 
-    id: int | str
+    id: int | Id
     name: Any = None
     status: Any = None
     failure_reason: Any = None
@@ -98,6 +112,11 @@ class JobItem(msgspec.Struct, frozen=True):
     started_at: Any = None
     finished_at: Any = None
     queued_duration: Any = None
+
+
+def pipelines(listed: Iterable[Any]) -> tuple[list[Pipeline], int]:
+    """The items of a `LISTED`, and how many could not be understood."""
+    return each((msgspec.Raw(msgspec.json.encode(item)) for item in listed), Pipeline)
 
 
 def to_build(item: Pipeline, repo: Repo) -> Build:

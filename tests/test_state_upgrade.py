@@ -1,0 +1,118 @@
+"""A state file of an older version goes on as if it had always been one of today's."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import StateRefused
+from exporter.metrics import families as f
+from exporter.state import sqlite
+from tests.scripted import Rig, build, done
+
+VERSION_1 = """
+CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE target (
+    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, repo TEXT NOT NULL,
+    cursor BLOB NOT NULL, quiet INTEGER NOT NULL, UNIQUE (account, repo));
+-- key has no type on purpose: decimal ids are kept as integers, which take a third of the room
+CREATE TABLE attempt (
+    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
+    conclusion TEXT, listed REAL NOT NULL, flags INTEGER NOT NULL,
+    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
+CREATE TABLE job (
+    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL, job NOT NULL,
+    listed REAL NOT NULL, PRIMARY KEY (account, key, attempt, job)) WITHOUT ROWID;
+CREATE TABLE active (
+    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
+    target INTEGER NOT NULL, build BLOB NOT NULL,
+    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
+CREATE TABLE series (
+    family TEXT NOT NULL, labels TEXT NOT NULL, vector BLOB NOT NULL,
+    held BLOB, opened INTEGER NOT NULL, PRIMARY KEY (family, labels)) WITHOUT ROWID;
+CREATE TABLE pipeline (
+    labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
+"""
+TABLES = re.findall(r"CREATE TABLE (\w+)", VERSION_1)
+
+
+def old(path: Path, builds: int) -> None:
+    """A file of version 1 in which so many builds are counted and one runs."""
+    rig = Rig(path.with_name("new.db"))
+    rig.provider._builds = [*(done(build(str(n))) for n in range(builds)), build("runs")]
+    rig.poll()
+    rig.crash()
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(VERSION_1)
+        db.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+        db.execute("PRAGMA user_version = 1")
+        db.execute("ATTACH ? AS new", (str(path.with_name("new.db")),))
+        for table in TABLES:
+            db.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
+        db.commit()
+
+
+def described(path: Path) -> Any:
+    """The version and the tables of a file."""
+    with closing(sqlite3.connect(path)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = db.execute("SELECT name, sql FROM sqlite_master WHERE sql NOTNULL ORDER BY name")
+        return version, tables.fetchall()
+
+
+def test_an_older_file_goes_on_counting(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    old(path, 3)
+    assert described(path)[0] == 1
+    rig = Rig(path)
+
+    assert rig.value(f.BUILDS) == 3
+    assert rig.gauge(f.ACTIVE, status="in_progress") == 1
+    rig.provider._builds = [done(build(key)) for key in ("0", "1", "2", "runs", "new")]
+    rig.poll()
+    assert rig.value(f.BUILDS) == 5
+    rig.crash()
+
+
+def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    old(path, 1)
+    Rig(path).crash()
+
+    assert described(path) == described(tmp_path / "new.db")
+    assert described(path)[0] == sqlite.VERSION
+    Rig(path).crash()
+
+
+def test_an_upgrade_happens_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s.db"
+    old(path, 3)
+    before = described(path)
+    halfway = sqlite._STEPS[1] + "INSERT INTO nowhere VALUES (1);"
+    with monkeypatch.context() as patch:
+        patch.setitem(sqlite._STEPS, 1, halfway)
+        with pytest.raises(StateRefused, match="cannot be opened"):
+            Rig(path)
+
+    assert described(path) == before
+    rig = Rig(path)
+    assert rig.value(f.BUILDS) == 3
+    rig.crash()
+
+
+def test_a_format_that_has_never_been_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    Rig(path).crash()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 0")
+
+    with pytest.raises(StateRefused, match="is corrupt"):
+        Rig(path)
