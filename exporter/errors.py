@@ -7,6 +7,7 @@ ExporterError
 |   `-- StateUnavailable  cannot be written now: nothing counted, tried again
 `-- ProviderError       one request or answer; `reason` becomes a label
     |-- TryLater        may succeed later: back off
+    |   `-- Waiting     was not sent, to save the budget: nobody has failed
     |-- Refused         will not succeed until a person acts: back off far
     |-- Gone            the resource is not there
     `-- Malformed       an answer that cannot be understood: not "no builds"
@@ -70,6 +71,8 @@ class ProviderError(ExporterError):
         super().__init__(message)
         self.reason: Reason = reason
         self.account_wide = reason in ACCOUNT_WIDE if account_wide is None else account_wide
+        self.counted = False
+        """Whether `api_errors_total` has it."""
 
 
 class TryLater(ProviderError):
@@ -78,6 +81,10 @@ class TryLater(ProviderError):
     def __init__(self, message: str, *, reason: Reason, delay: float | None = None) -> None:
         super().__init__(message, reason=reason)
         self.delay = delay
+
+
+class Waiting(TryLater):
+    """Nothing was sent: the API's budget is used up until `delay` seconds from now."""
 
 
 class Refused(ProviderError):

@@ -11,16 +11,19 @@ from typing import Any
 import pytest
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, ProviderError, Refused, TryLater
+from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.exposition import Health
-from exporter.http import Api, ApiStats
+from exporter.http import Api, ApiStats, Budget
+from exporter.http.conditional import Memory
 from exporter.metrics import families as f
-from exporter.poller import Poller, account, walk
+from exporter.poller import Poller, account, plan, report, trouble, walk
 from exporter.poller.account import AccountPoller
 from exporter.poller.ground import Rules
 from exporter.providers import Page, Query, Repo
 from exporter.record import Target
 from tests.scripted import DAY, Clock, Rig, Scripted, build, done
+
+HOUR = 3600.0
 
 
 class Many(Scripted):
@@ -32,6 +35,9 @@ class Many(Scripted):
     _polled: list[str] = PrivateAttr(default_factory=list)
     _now: set[str] = PrivateAttr(default_factory=set)
     _sick: ProviderError | None = PrivateAttr(default=None)
+    _more: int = PrivateAttr(default=0)
+    _runs: bool = PrivateAttr(default=False)
+    _bug: str = PrivateAttr(default="")
 
     async def health(self, api: Api) -> None:
         if self._sick is not None:
@@ -51,7 +57,10 @@ class Many(Scripted):
                 await self._hangs[repo.entry].wait()
             if repo.entry in self._faults:
                 raise self._faults[repo.entry]
-            return Page((done(build(f"{repo.entry}-1", repo=repo.entry)),))
+            if repo.entry == self._bug:
+                raise RuntimeError("a bug")
+            begun = [build(f"{repo.entry}-{n}", repo=repo.entry) for n in range(1 + self._more)]
+            return Page(tuple(begun if self._runs else map(done, begun)))
         finally:
             self._now.discard(repo.entry)
 
@@ -61,7 +70,8 @@ class Idle(Clock):
 
     def __init__(self) -> None:
         self.stats = ApiStats()
-        self.blocked_until = 0.0
+        self.budget = Budget()
+        self.answers = Memory()
 
     async def aclose(self) -> None:
         return
@@ -72,13 +82,15 @@ class Stage:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
         self.now = 1000.0
-        monkeypatch.setattr(account, "monotonic", lambda: self.now)
+        for module in (account, plan, report, trouble, walk):
+            monkeypatch.setattr(module, "monotonic", lambda: self.now)
         self.rig = Rig(tmp_path / "s.db")
+        longest = kw.pop("max_interval", 900.0)
         self.provider = Many(
             name="acme", provider="scripted", token_env="T", repos=list(repos), **kw
         )
         api: Any = Idle()
-        self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+        self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest)
         self.account = AccountPoller(
             walk.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
         )
@@ -120,7 +132,7 @@ def test_each_repo_is_polled_once_an_interval(stage: Callable[..., Stage]) -> No
     async def main() -> None:
         assert sorted(await on.rounds(60)) == ["a/1", "a/2", "a/3"]
         assert sorted(await on.rounds(120)) == sorted(["a/1", "a/2", "a/3"] * 2)
-        assert on.account.up
+        assert on.account.trouble.up
 
     on.run(main)
 
@@ -157,7 +169,7 @@ def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
     async def main() -> None:
         polled = await on.rounds(900)
         assert polled.count("a/bad") < 6 < polled.count("a/fine")
-        assert on.account.up
+        assert on.account.trouble.up
         repos = {r["repo"]: r for r in on.account.status({})["repos"]}  # type: ignore[attr-defined]
         assert repos["a/bad"]["error"] == "answered 502"
         assert repos["a/bad"]["last_success_at"] is None
@@ -168,6 +180,136 @@ def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
         assert on.account.repos["a/bad"].interval == 60.0
 
     on.run(main)
+
+
+def test_an_idle_repo_backs_off_and_returns_at_once_when_it_moves(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        first = len(await on.rounds(HOUR))
+        second = len(await on.rounds(HOUR))
+        third = len(await on.rounds(HOUR))
+        assert 60 / 2 > first > 6 > max(second, third)
+        assert min(second, third) >= 4
+        assert on.account.repos["a/1"].interval == 900.0
+        on.provider._more = 1
+        await on.rounds(900)
+        assert on.account.repos["a/1"].interval == 60.0
+        assert len(await on.rounds(240)) == 4
+
+    on.run(main)
+
+
+def test_a_repo_with_an_unfinished_build_is_polled_at_twice_the_rate(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1")
+    on.provider._runs = True
+
+    async def main() -> None:
+        assert len(await on.rounds(300)) == 10
+        on.provider._runs = False
+        assert len(await on.rounds(300)) in {5, 6}
+
+    on.run(main)
+
+
+def test_the_same_interval_for_all_turns_adapting_off(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/2", max_interval=60.0)
+    on.provider._runs = True
+
+    async def main() -> None:
+        assert len(await on.rounds(HOUR)) == 120
+        on.provider._runs = False
+        await on.rounds(HOUR)
+        assert len(await on.rounds(HOUR)) == 120
+
+    on.run(main)
+
+
+def test_polls_that_wait_for_the_budget_are_nobodys_failure_and_lose_no_turn(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1", "a/2")
+
+    async def main() -> None:
+        await on.rounds(60)
+        on.account.share.budget.stop(3600.0)
+        assert await on.rounds(600) == []
+        assert on.account.trouble.up
+        assert on.account.view().budget_exhausted
+        on.account.share.budget.blocked_until = 0.0
+        assert sorted(await on.rounds(2)) == ["a/1", "a/2"]
+        assert not on.account.view().budget_exhausted
+
+        on.provider._faults["a/1"] = Waiting("used up", reason="rate_limited", delay=9.0)
+        assert "a/1" in await on.rounds(200)
+        assert on.account.repos["a/1"].failures == 0
+        assert on.account.trouble.up
+        on.provider._faults.clear()
+        assert "a/1" in await on.rounds(2)
+
+    on.run(main)
+
+
+def test_a_repo_that_breaks_the_code_is_not_polled_all_the_time(
+    stage: Callable[..., Stage], caplog: pytest.LogCaptureFixture
+) -> None:
+    on = stage("a/bad", "a/fine")
+    on.provider._bug = "a/bad"
+
+    async def main() -> None:
+        polled = await on.rounds(300)
+        assert polled.count("a/bad") <= 6
+        assert polled.count("a/fine") >= 5
+
+    on.run(main)
+    assert "this is a bug" in caplog.text
+
+
+def test_a_repo_that_is_gone_shows_no_unfinished_builds_until_it_is_back(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1", "a/2")
+    on.provider._runs = True
+
+    def active() -> float:
+        samples = on.rig.book.gauges(time.time())
+        return sum(value for name, _, value in samples if name == f.ACTIVE.name)
+
+    async def main() -> None:
+        await on.rounds(60)
+        assert active() == 2
+        on.provider._faults["a/1"] = Gone("answered 404", reason="not_found")
+        await on.rounds(30)
+        assert active() == 2
+        await on.rounds(3 * 900)
+        assert active() == 1
+        on.provider._faults.clear()
+        await on.rounds(901)
+        assert active() == 2
+
+    on.run(main)
+
+
+def test_the_same_trouble_of_many_repos_is_logged_once_in_a_while(
+    stage: Callable[..., Stage], caplog: pytest.LogCaptureFixture
+) -> None:
+    on = stage(*(f"a/{n}" for n in range(20)))
+    bad = [f"a/{n}" for n in range(19)]
+    on.provider._faults = {entry: Gone("answered 404", reason="not_found") for entry in bad}
+
+    async def main() -> None:
+        await on.rounds(60)
+        assert len([r for r in caplog.records if r.msg.startswith("a poll failed")]) == 1
+        await on.rounds(2000)
+
+    on.run(main)
+    told = [r for r in caplog.records if r.msg.startswith("a poll failed")]
+    assert 2 <= len(told) <= 4
+    assert vars(told[1])["not_logged"] >= 18
 
 
 def test_a_refused_token_stops_the_whole_account_but_for_a_probe(
@@ -181,13 +323,13 @@ def test_a_refused_token_stops_the_whole_account_but_for_a_probe(
         on.provider._faults = {f"a/{n}": fault for n in range(20)}
         polled = await on.rounds(600)
         assert len(polled) <= 4 + 8
-        assert not on.account.up
-        assert on.account.error == "answered 401"
+        assert not on.account.trouble.up
+        assert on.account.trouble.error == "answered 401"
 
         on.provider._faults.clear()
         assert len(set(await on.rounds(400))) == 20
-        assert on.account.up
-        assert on.account.error is None
+        assert on.account.trouble.up
+        assert on.account.trouble.error is None
 
     on.run(main)
 
@@ -199,10 +341,10 @@ def test_an_account_that_needs_a_person_is_not_polled(stage: Callable[..., Stage
     async def main() -> None:
         assert await on.rounds(120) == []
         assert [repo.last_success for repo in on.account.view().repos] == [0.0]
-        assert on.account.error == "needs_reauth: connect it again"
+        assert on.account.trouble.error == "needs_reauth: connect it again"
         on.provider._sick = None
         assert await on.rounds(301)
-        assert on.account.up
+        assert on.account.trouble.up
 
     on.run(main)
 
@@ -212,11 +354,11 @@ def test_an_account_is_down_when_every_repo_fails(stage: Callable[..., Stage]) -
 
     async def main() -> None:
         await on.rounds(60)
-        assert on.account.up
+        assert on.account.trouble.up
         gone = Gone("answered 404", reason="not_found")
         on.provider._faults = {"a/1": gone, "a/2": gone}
         await on.rounds(120)
-        assert not on.account.up
+        assert not on.account.trouble.up
 
     on.run(main)
 
@@ -245,7 +387,7 @@ def test_a_wildcard_in_trouble_is_told_and_holds_up_no_other_entry(
 
     async def main() -> None:
         assert sorted(set(await on.rounds(61))) == ["a/1", "b/1"]
-        assert on.account.up
+        assert on.account.trouble.up
         assert on.account.status({})["error"] == "gone/* cannot be discovered: answered 404"
         on.provider._faults = {"b/*": TryLater("answered 502", reason="server")}
         await on.rounds(700)

@@ -51,13 +51,27 @@ from httpx_aiohttp import AiohttpTransport
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.http import limits, wire
+from exporter.http import address, bodies, limits, wire
+from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
 from exporter.http.conditional import Memory
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
 
-__all__ = ["Answer", "Api", "ApiStats", "Pace", "RateLimit", "Token"]
+__all__ = [
+    "TALLY",
+    "Allowance",
+    "Answer",
+    "Api",
+    "ApiStats",
+    "Bucket",
+    "Budget",
+    "Means",
+    "Pace",
+    "RateLimit",
+    "Tally",
+    "Token",
+]
 
 T = TypeVar("T")
 
@@ -117,8 +131,8 @@ class Api:
     `root` is the URL that paths are appended to, `proxy` that of an HTTP proxy, both
     without credentials. `headers` is asked before each request and gives the credential.
     `timeout` is the seconds that one attempt may take from connecting to the last byte.
-    `ca_file` replaces the public CAs. The environment's proxies and `.netrc` are not
-    used, and cookies are not kept.
+    `ca_file` replaces the public CAs. `budget` may be shared with other accounts. The
+    environment's proxies and `.netrc` are not used, and cookies are not kept.
     """
 
     def __init__(  # noqa: PLR0913 - the keys of an account
@@ -130,10 +144,10 @@ class Api:
         ca_file: str | None = None,
         proxy: str | None = None,
         pace: Pace = _PACE,
+        budget: Budget | None = None,
     ) -> None:
         self.stats = ApiStats()
-        self.blocked_until = 0.0
-        """Until then nothing is sent: seconds of `time.monotonic()`."""
+        self.budget = Budget() if budget is None else budget
         self._root = root.rstrip("/")
         self._place = urlsplit(root).netloc
         self._credentials = headers
@@ -145,7 +159,8 @@ class Api:
         self._client: httpx.AsyncClient | None = None
         self._tls: ssl.SSLContext | None = None
         self._strikes = 0
-        self._memory = Memory()
+        self.answers = Memory()
+        """What conditional requests have been answered."""
 
     def now(self) -> float:
         """Seconds since the epoch by the provider's clock."""
@@ -229,6 +244,7 @@ class Api:
                 )
         except ProviderError as fault:
             self.stats.errors[fault.reason] += 1
+            fault.counted = True
             raise
         headers = httpx.Headers({"Accept": "application/json"})
         headers.update(wanted)
@@ -239,36 +255,35 @@ class Api:
         """One request with its redirect; a failure is counted and told where it happened."""
         url, into = call.url, call.into
         async with self._slots:
-            self._stand_back()
+            await self._turn()
             try:
-                known = self._memory.recall(url, into, headers) if call.conditional else None
+                known = self.answers.recall(url, into, headers) if call.conditional else None
                 asked = headers if known is None else known.asking(headers)
                 reply = await self._send(call.method, url, asked)
                 if reply.status in _PERMANENT_REDIRECTS and call.method == "GET":
                     reply = await self._send(call.method, self._moved(reply), asked)
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._strikes = 0
-                    return Answer(known.body(into), reply.headers, reply.status)
+                    return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
                 self._judge(reply)
                 body = wire.decode(reply, into)
             except ProviderError as fault:
                 self.stats.errors[fault.reason] += 1
+                fault.counted = True
                 where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
-                text = wire.hushed(str(fault)[: 10 * _MAX_TEXT], headers)[:_MAX_TEXT]
+                text = wire.hushed(str(fault), headers)[:_MAX_TEXT]
                 fault.args = (f"{where}: {text}",)
                 raise
         if call.conditional:
-            self._memory.keep(url, into, headers, etag=reply.headers.get("etag"), body=body)
+            self.answers.keep(url, into, headers, etag=reply.headers.get("etag"), body=body)
         return Answer(body=body, headers=reply.headers, status=reply.status)
 
-    def _stand_back(self) -> None:
-        delay = self.blocked_until - time.monotonic()
-        if delay > 0:
-            raise TryLater(
-                f"{self._place}: rate limited; nothing is sent for another {delay:.0f} s",
-                reason="rate_limited",
-                delay=delay,
-            )
+    async def _turn(self) -> None:
+        """Wait until the budget has room for a request. Raises Waiting if that is far off."""
+        while (wait := self.budget.admit(self._place)) > 0:
+            await self._pace.sleep(wait)
+            if not self.budget.is_closed:
+                return
 
     async def _send(self, method: str, url: str, headers: httpx.Headers) -> wire.Reply:
         client = self._client or self._connect()
@@ -280,11 +295,12 @@ class Api:
             ):
                 code = str(response.status_code)
                 self._note(response.headers)
-                return await wire.receive(response)
+                return await bodies.receive(response)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
             self.stats.requests[code] += 1
+            self.budget.answered(unchanged=code == "304")
         if fault.reason == "tls" and self._tls is not None and self._ca_file is not None:
             with contextlib.suppress(OSError):  # a new CA may be in it by now
                 self._tls.load_verify_locations(self._ca_file)
@@ -301,7 +317,9 @@ class Api:
             trust_env=False,
             proxy=None if self._proxy is None else httpx.Proxy(self._proxy),
             client=lambda: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=tls, limit=self._pace.concurrency),
+                connector=aiohttp.TCPConnector(
+                    ssl=tls, limit=self._pace.concurrency, socket_factory=address.opened
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
             ),
@@ -327,6 +345,7 @@ class Api:
             resource = next((headers[name] for name in _RESOURCES if name in headers), "")
             if resource in self.stats.rate_limits or len(self.stats.rate_limits) < _MAX_RESOURCES:
                 self.stats.rate_limits[resource] = limit
+                self.budget.told(resource, limit, self.now())
 
     def _moved(self, reply: wire.Reply) -> str:
         """Where a permanent redirect points if that is below `root`; else raises Malformed."""
@@ -358,13 +377,12 @@ class Api:
 
     def _stop(self, headers: httpx.Headers) -> float:
         """Send nothing for as long as a limit asks; returns those seconds."""
-        now = time.monotonic()
-        if self.blocked_until <= now:  # else it is the same limit, met by a request beside
+        if not self.budget.is_blocked:  # else it is the same limit, met by a request beside
             self._strikes += 1
         delay = self._asked(headers)
         if delay is None:
             delay = min(_DELAY_UNKNOWN * 2 ** min(max(self._strikes - 1, 0), 6), _DELAY_TO)
-        self.blocked_until = max(self.blocked_until, now + delay)
+        self.budget.stop(delay)
         return delay
 
     def _asked(self, headers: httpx.Headers) -> float | None:

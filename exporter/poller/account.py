@@ -1,4 +1,4 @@
-"""One account: which repos it has, whose turn it is, and what to do when it is in trouble."""
+"""One account: whose turn it is, how a poll went, and what to do when it is in trouble."""
 
 from __future__ import annotations
 
@@ -6,19 +6,25 @@ import asyncio
 import heapq
 import logging
 import math
+import random
 import time
 import zlib
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine, Iterable
 from time import monotonic
 from typing import Any
 
-import msgspec
-
-from exporter.errors import Gone, ProviderError, Refused, StateUnavailable, TryLater
+from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
 from exporter.exposition import AccountView, RepoView
+from exporter.http import TALLY, Tally
 from exporter.metrics import families as f
 from exporter.metrics.effects import observation
-from exporter.poller import walk
+from exporter.model import Build
+from exporter.poller import report, walk
+from exporter.poller.discovery import Discovery
+from exporter.poller.plan import Share, Wish
+from exporter.poller.pulse import Span
+from exporter.poller.repo import RepoState, wish_for, wish_in_trouble
+from exporter.poller.trouble import Trouble
 from exporter.providers import Repo
 from exporter.record import Cursor, Vector, plus
 
@@ -26,71 +32,78 @@ log = logging.getLogger(__name__)
 
 POLL_DEADLINE = 300.0
 """Seconds for one poll of one repo; a longer walk goes on at the next poll."""
-_WORKERS = 4
+_WORTH_COMMITTING = 0.8
+"""The share of it after which a walk commits what it has and ends."""
+_WORKERS = 8
 """Repos of one account polled side by side."""
+_AHEAD = 0.98
+"""The share of a longer interval after which a poll is due, as it will wait for its turn."""
+_AGAIN = 1.0
+"""Seconds after which a poll that had to wait for the budget asks for its turn again."""
 _SPREAD = 0.1
 """Seconds between the first polls of an account's repos."""
 _DISCOVERY = 3600.0
 _HEALTH = 600.0
-_ONCE_TRIES = 20
+_ONCE_TRIES = 40
 _ONCE_PATIENCE = 60.0
 """Seconds that a single poll of everything waits for a rate limit to end, so often."""
-_FIRST_BACKOFF, _LAST_BACKOFF = 15.0, 300.0
-"""Seconds that an account in trouble is left alone, doubling."""
-
-
-class RepoState(msgspec.Struct):
-    """One polled repo. `due` is monotonic, the other times are epoch seconds."""
-
-    repo: Repo
-    due: float
-    interval: float
-    memory: walk.Memory = msgspec.field(default_factory=walk.Memory)
-    last_success: float = 0.0
-    error: str | None = None
-    failures: int = 0
-    target: int | None = None
 
 
 class AccountPoller:
-    """Polls the repos of one account."""
+    """Polls the repos of one account.
 
-    def __init__(
-        self,
-        reader: walk.Reader,
-        *,
-        interval: float,
-    ) -> None:
+    `share` is what it has in common with other accounts of the same credential.
+    """
+
+    def __init__(self, reader: walk.Reader, *, interval: float, share: Share | None = None) -> None:
         self.provider = reader.provider
         self.api = reader.api
-        self.up = False
-        self.error: str | None = None
+        self.share = Share(reader.api.budget) if share is None else share
         self.repos: dict[str, RepoState] = {}
         self.rejected = 0
+        interval = reader.provider.interval or interval
+        self.trouble = Trouble(self.provider.name, interval=interval)
+        self.discovery = Discovery(self.provider, self.trouble)
         self._reader = reader
         self._recorder = reader.recorder
-        self._rules = reader.rules
-        self._interval = reader.provider.interval or interval
+        self._span = Span(interval, max(interval, reader.rules.max_interval))
         self._queue: list[tuple[float, str]] = []
+        self._ready: list[tuple[float, float, str]] = []
+        self._known: dict[str, RepoState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._prepared_at: float | None = None
         self._preparing = False
         self._scheduled = False
         self._healthy_at: float | None = None
-        self._rest_until = 0.0
-        self._backoff = _FIRST_BACKOFF
         self._failing: set[str] = set()
-        self._unresolved: dict[str, str] = {}
+        self._announced = False
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
-        self._adopt(self._named())
+        self.waiting: str | None = None
+        """What polls wait for, if they do."""
+        self.share.members[self.provider.name] = self._wishes
+        self._adopt(self.discovery.named())
+
+    def inherit(self, old: AccountPoller) -> None:
+        """Take over what a stopped poller of the same account has learned."""
+        self.api.stats = old.api.stats
+        self.rejected, self._polls = old.rejected, old._polls
+        self.trouble.up = old.trouble.up
+        self._known = old.repos
+        found = self.discovery.named()
+        if any(map(self.provider.is_wildcard, self.provider.repos)):
+            # What wildcards found stays until the discovery at the next round says otherwise.
+            stay = {entry: state.repo for entry, state in old.repos.items()}
+            found = {e: repo for e, repo in stay.items() if not self.provider.excludes(e)} | found
+        self.repos.clear()
+        self._adopt(found)
 
     # -- the schedule
 
     async def round(self) -> None:
-        """Start the polls that are due, as far as workers are free."""
+        """Start the polls that are due, as far as workers and the budget are free."""
         now = monotonic()
-        if now < self._rest_until or self._preparing:
+        if now < self.trouble.rest_until or self._preparing or self.share.budget.is_closed:
             return
         if self._needs_preparing(now):
             self._preparing = self._scheduled = True
@@ -100,16 +113,27 @@ class AccountPoller:
 
     def _start_due(self) -> None:
         now = monotonic()
-        if now < self._rest_until:
+        if now < self.trouble.rest_until:
             return
         # An account in trouble is tried with one repo before all of them knock again.
-        workers = _WORKERS if self.error is None else 1
-        while self._queue and self._queue[0][0] <= now and self._busy < workers:
+        workers = _WORKERS if self.trouble.error is None else 1
+        while self._queue and self._queue[0][0] <= now:
             due, entry = heapq.heappop(self._queue)
+            if entry in self.repos:
+                heapq.heappush(self._ready, (self.repos[entry].deadline, due, entry))
+        while self._ready and self._busy < workers:
+            _, due, entry = self._ready[0]
             state = self.repos.get(entry)
             if state is not None and state.due == due:  # else the repo was dropped meanwhile
+                if not self.share.budget.prepay():
+                    return
                 self._busy += 1
                 self._spawn(self._turn(state))
+            heapq.heappop(self._ready)
+
+    def _wait_for(self, state: RepoState, due: float) -> None:
+        state.due = due
+        heapq.heappush(self._queue, (due, state.repo.entry))
 
     async def once(self) -> bool:
         """Poll every repo once; whether all went well.
@@ -117,32 +141,35 @@ class AccountPoller:
         A rate limit that ends soon is waited for.
         """
         gate = asyncio.Semaphore(_WORKERS)
+        budget = self.share.budget
 
         async def one(state: RepoState) -> None:
             async with gate:
-                if self._rest_until <= monotonic():
-                    await self._poll(state)
+                if self.trouble.rest_until <= monotonic() and not budget.is_closed:
+                    await self._poll(state, Tally())
 
         for _ in range(_ONCE_TRIES):
             if self._prepared_at is None:
                 await self._prepare()
             left = [state for state in self.repos.values() if not state.last_success]
             await asyncio.gather(*(one(state) for state in left))
-            wait = self.api.blocked_until - monotonic()
-            if not 0 < wait <= _ONCE_PATIENCE:
+            wait = budget.delay()
+            if not 0 < wait <= _ONCE_PATIENCE or all(s.last_success for s in left):
                 break
             log.info("waiting for the rate limit", extra={"account": self.provider.name})
             await asyncio.sleep(wait)
-            self._rest_until = 0.0
+            self.trouble.rest_until = 0.0
         polled = [state.error is None and state.last_success > 0 for state in self.repos.values()]
-        return self.error is None and not self._unresolved and all(polled)
+        return self.trouble.error is None and not self.discovery.unresolved and all(polled)
 
     async def stop(self) -> None:
         """Cancel what is under way and wait until it has let go."""
-        self._rest_until = math.inf  # nothing new is begun
+        self.trouble.rest_until = math.inf  # nothing new is begun
+        self.share.leave(self.provider.name, self._wishes)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._recorder.remember(self.provider.name, self.api.answers)
         await self.api.aclose()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -174,183 +201,184 @@ class AccountPoller:
             now = monotonic()
             self._healthy_at = now
             if self._prepared_at is None or now - self._prepared_at >= _DISCOVERY:
-                await self._discover()
+                before = {entry: state.repo for entry, state in self.repos.items()}
+                self._adopt(await self.discovery.find(self.api, before))
+                self._announced = False
                 # A wildcard in trouble is tried again with the next look at the account's health.
-                self._prepared_at = now - _DISCOVERY + _HEALTH if self._unresolved else now
+                unresolved = self.discovery.unresolved
+                self._prepared_at = now - _DISCOVERY + _HEALTH if unresolved else now
+        except Waiting:
+            return  # asked again at the first round with a budget
         except ProviderError as error:
-            self._in_trouble(error)
+            self.trouble.met(error, now=time.time())
         finally:
             self._preparing = False
         if self._scheduled:
             self._start_due()
 
-    async def _discover(self) -> None:
-        found = self._named()
-        self._unresolved = {}
-        for pattern in filter(self.provider.is_wildcard, self.provider.repos):
-            try:
-                repos = await self.provider.discover(self.api, pattern)
-            except ProviderError as error:
-                if error.account_wide:
-                    raise
-                self._not_resolved(pattern, error)
-            else:
-                # Discovery knows more of a repo than an entry does.
-                found |= {repo.entry: repo for repo in repos}
-        if self._unresolved:  # what it found before may still be there
-            found = {entry: state.repo for entry, state in self.repos.items()} | found
-        self._adopt(found)
-        self._recorder.keep_active(self.provider.name, set(self.repos))
-        log.info(
-            "polling",
-            extra={
-                "account": self.provider.name,
-                "repos": len(self.repos),
-                "polls_per_hour": round(len(self.repos) * 3600 / self._interval),
-            },
-        )
-
-    def _not_resolved(self, pattern: str, error: ProviderError) -> None:
-        """One wildcard's trouble is not that of the other entries."""
-        self._unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
-        log.warning(
-            "a wildcard cannot be discovered: %s",
-            error,
-            extra={"account": self.provider.name, "pattern": pattern, "reason": error.reason},
-        )
-
-    def _named(self) -> dict[str, Repo]:
-        """The entries that need no discovery."""
-        entries = (e for e in self.provider.repos if not self.provider.is_wildcard(e))
-        return {entry: Repo(entry) for entry in entries}
-
     def _adopt(self, found: dict[str, Repo]) -> None:
         """Poll these repos from now on, and no others."""
-        entries = {e for e in found if not any(self._covers(wide, e) for wide in found)}
         now = monotonic()
-        for entry in self.repos.keys() - entries:
+        for entry in self.repos.keys() - found.keys():
             del self.repos[entry]
         # Spread by hash, so that a restart or a second exporter does not knock in the same order.
-        fresh = sorted(entries - self.repos.keys(), key=lambda e: zlib.crc32(e.encode()))
+        fresh = sorted(found.keys() - self.repos.keys(), key=lambda e: zlib.crc32(e.encode()))
+        interval = self._span.interval
         for turn, entry in enumerate(fresh):
-            due = now + min(turn * _SPREAD, self._interval)
-            self.repos[entry] = RepoState(found[entry], due, self._interval)
-            heapq.heappush(self._queue, (due, entry))
+            wish = Wish(interval, interval, self._span.longest)
+            due = now + min(turn * _SPREAD, interval)
+            state = self._known.pop(entry, None)
+            if state is None:
+                state = RepoState(found[entry], due, wish, interval, now)
+            else:
+                state.wish, due = wish, min(state.due, now + interval)
+            self.repos[entry] = state
+            self._wait_for(state, due)
         for entry, state in self.repos.items():
             state.repo = found[entry]
+        self._show_active()
 
-    def _covers(self, wide: str, narrow: str) -> bool:
-        return wide != narrow and self.provider.covers(wide, narrow)
+    def _show_active(self) -> None:
+        """Show the unfinished builds of the repos that are there."""
+        there = {entry for entry, state in self.repos.items() if not state.is_gone}
+        self._recorder.keep_active(self.provider.name, there)
 
     # -- one poll
 
     async def _turn(self, state: RepoState) -> None:
-        started = monotonic()
+        started, put_off = monotonic(), False
         try:
-            await self._poll(state)
+            put_off = await self._poll(state, Tally(prepaid=True))
         finally:
             self._busy -= 1
+            state.interval = self.share.plan.interval(state.wish)
+            due = monotonic() + _AGAIN if put_off else started + self._pause(state.interval)
             if self.repos.get(state.repo.entry) is state:
-                state.due = max(started + state.interval, self._rest_until)
-                heapq.heappush(self._queue, (state.due, state.repo.entry))
+                self._wait_for(state, max(due, self.trouble.rest_until))
         self._start_due()
 
-    async def _poll(self, state: RepoState) -> None:
+    def _pause(self, interval: float) -> float:
+        """Seconds to the next poll; those of idle repos must not fall into step."""
+        if interval <= self._span.interval:
+            return interval
+        if self.share.is_short:
+            return interval * _AHEAD
+        return interval * random.uniform(0.9, _AHEAD)  # noqa: S311 - no secret
+
+    async def _poll(self, state: RepoState, tally: Tally) -> bool:
+        """Poll a repo; whether that must be done again as soon as the budget allows."""
         started = monotonic()
+        TALLY.set(tally)
         poll: walk.Walk | None = None
         try:
             async with asyncio.timeout(POLL_DEADLINE):
-                await self.provider.renew(self.api)
-                target = await self._recorder.target(
-                    self.provider.name,
-                    state.repo.entry,
-                    Cursor(floor=time.time() - self._rules.lookback),
-                )
-                state.target = target.id
-                poll = walk.Walk(
-                    self._reader,
-                    repo=state.repo,
-                    target=target,
-                    memory=state.memory,
-                )
+                poll = await self._walk(state, until=started + _WORTH_COMMITTING * POLL_DEADLINE)
                 await poll.run()
         except TimeoutError:
-            late = f"the poll took longer than {POLL_DEADLINE:g} s and goes on at the next one"
+            late = (
+                f"the poll took longer than {POLL_DEADLINE:g} s and is begun anew at the next one"
+            )
             self._failed(state, TryLater(late, reason="timeout"))
+        except Waiting as error:
+            self.waiting = str(error)
+            return True
         except ProviderError as error:
             self._failed(state, error)
             if isinstance(error, Refused) or error.reason == "server":
                 await self._diagnose()
         except StateUnavailable as error:
-            state.error = str(error)
+            state.error, state.reason = str(error), "state"
         else:
-            self._succeeded(state)
+            self._succeeded(state, poll)
         finally:
             if poll is not None:
                 self.rejected += poll.rejected
+                self.share.costs.note(tally, news=poll.moved or not state.last_success)
             seconds = monotonic() - started
             self._polls = plus(self._polls, observation(seconds, f.POLL_BUCKETS))
+        return False
+
+    async def _walk(self, state: RepoState, *, until: float) -> walk.Walk:
+        """A walk through the repo from where the last one ended."""
+        await self._recorder.recall(self.provider.name, self.api.answers)
+        await self.provider.renew(self.api)
+        floor = time.time() - self._reader.rules.lookback
+        target = await self._recorder.target(
+            self.provider.name, state.repo.entry, Cursor(floor=floor)
+        )
+        state.target = target.id
+        return walk.Walk(
+            self._reader,
+            repo=state.repo,
+            target=target,
+            memory=state.memory,
+            bounds=walk.Bounds(until, self.share.deep_every(self._span.longest)),
+        )
 
     async def _diagnose(self) -> None:
         """Whether the provider says more about the account than the refusal did."""
-        if self._rest_until > monotonic() and self.error is not None and not self.up:
+        trouble = self.trouble
+        if trouble.rest_until > monotonic() and trouble.error is not None:
             return
         try:
             await self.provider.health(self.api)
         except ProviderError as error:
-            if error.account_wide:
-                self._in_trouble(error)
+            if error.account_wide and not isinstance(error, Waiting):
+                trouble.met(error, now=time.time())
 
-    def _succeeded(self, state: RepoState) -> None:
-        state.last_success = time.time()
-        state.error, state.failures = None, 0
-        state.interval = self._interval
+    def _succeeded(self, state: RepoState, poll: walk.Walk) -> None:
+        now = monotonic()
+        if poll.moved or not state.last_success:
+            state.moved_at = now
+        was_gone = state.is_gone
+        state.succeeded(time.time())
+        if poll.is_unfinished:
+            state.error, state.reason = "there is more to read than one poll can", "timeout"
+        if was_gone:
+            self._show_active()
+        state.wish = wish_for(self._span, state, self.active(state), at=now, now=self.api.now())
         self._failing.discard(state.repo.entry)
-        if self.error is not None:
-            log.info("the account is fine again", extra={"account": self.provider.name})
-        self.up, self.error = True, None
-        self._backoff = _FIRST_BACKOFF
-        if self._rest_until < math.inf:
-            self._rest_until = 0.0
+        self.trouble.over()
+        self.waiting = None
+        if not self._announced:
+            self._announce()
 
     def _failed(self, state: RepoState, error: ProviderError) -> None:
-        if state.error != str(error):
-            log.warning(
-                "a poll failed: %s",
-                error,
-                extra={
-                    "account": self.provider.name,
-                    "repo": state.repo.entry,
-                    "reason": error.reason,
-                },
-            )
-        state.error = str(error)
-        state.failures += 1
-        longest = max(self._rules.max_interval, self._interval)
-        if error.account_wide:
-            state.interval = self._interval  # the whole account rests instead
-        elif isinstance(error, Gone | Refused):
-            state.interval = longest
-        else:
-            state.interval = min(self._interval * 2 ** min(state.failures - 1, 10), longest)
+        self.trouble.tell("a poll failed", error, repo=state.repo.entry)
+        was_gone = state.is_gone
+        state.failed(error)
+        state.wish = wish_in_trouble(self._span, error, state.failures)
+        if was_gone != state.is_gone:
+            self._show_active()
         self._failing.add(state.repo.entry)
         if error.account_wide or self._failing >= self.repos.keys():
-            self._in_trouble(error)
+            self.trouble.met(error, now=time.time())
 
-    def _in_trouble(self, error: ProviderError) -> None:
-        """The account as a whole fails: leave it alone for a while."""
-        if self.error != str(error):
-            log.error(
-                "the account is down: %s",
-                error,
-                extra={"account": self.provider.name, "reason": error.reason},
-            )
-        self.up, self.error = False, str(error)
-        delay = error.delay if isinstance(error, TryLater) and error.delay else self._backoff
-        self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
-        self._rest_until = max(self._rest_until, monotonic() + delay)
+    def _announce(self) -> None:
+        """Log what polling will cost, now that an answer has told of the limits."""
+        self._announced = True
+        share, span = self.share, self._span
+        polls = sum(1.0 / share.plan.interval(state.wish) for state in self.repos.values())
+        log.info(
+            "polling",
+            extra={
+                "account": self.provider.name,
+                "repos": len(self.repos),
+                "requests_per_hour_planned": round(3600 * share.costs.requests(polls)),
+                "requests_per_hour_if_idle": round(3600 * len(self.repos) / span.longest),
+                "requests_per_hour_limit": share.limit(),
+            },
+        )
+
+    def _wishes(self) -> Iterable[Wish]:
+        return [state.wish for state in self.repos.values()]
 
     # -- what others see
+
+    def active(self, state: RepoState) -> Collection[Build]:
+        """The unfinished builds of a repo."""
+        known = self._recorder.book.active
+        return () if state.target is None else known.get(state.target, {}).values()
 
     def view(self) -> AccountView:
         """For the exposition."""
@@ -358,37 +386,13 @@ class AccountPoller:
             provider=self.provider.label,
             account=self.provider.name,
             stats=self.api.stats,
-            up=self.up,
-            budget_exhausted=self.api.blocked_until > monotonic(),
+            up=self.trouble.up,
+            budget_exhausted=self.share.is_exhausted,
             rejected=self.rejected,
             polls=self._polls,
             repos=[RepoView(e, s.last_success, s.interval) for e, s in self.repos.items()],
         )
 
     def status(self, counted: dict[int, int]) -> dict[str, object]:
-        """For the status page: `counted` builds by target. Times are ISO 8601, UTC."""
-        return {
-            "name": self.provider.name,
-            "provider": self.provider.label,
-            "url": self.provider.root,
-            "up": self.up,
-            "error": self.error or "; ".join(self._unresolved.values()) or None,
-            "repos": [self._repo_status(state, counted) for state in self.repos.values()],
-        }
-
-    def _repo_status(self, state: RepoState, counted: dict[int, int]) -> dict[str, object]:
-        book = self._recorder.book
-        due = max(state.due, self._rest_until)
-        next_poll = time.time() + max(due - monotonic(), 0.0)
-        return {
-            "repo": state.repo.entry,
-            "last_success_at": _iso(state.last_success) if state.last_success else None,
-            "next_poll_at": _iso(next_poll),
-            "error": state.error,
-            "active": 0 if state.target is None else len(book.active.get(state.target, {})),
-            "builds": 0 if state.target is None else counted.get(state.target, 0),
-        }
-
-
-def _iso(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at))
+        """For the status page: `counted` builds by target."""
+        return report.of_account(self, counted)

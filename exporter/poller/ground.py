@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import msgspec
+from collections.abc import Iterable
+from typing import TypeVar
 
-from exporter.model import Build, Status
+import msgspec
+from msgspec.structs import replace
+
+from exporter.model import Build, Job, Status
 from exporter.record import Cursor
 
+T = TypeVar("T", Build, Job)
+
+AHEAD = 300.0
+"""Seconds that a time may be ahead of the provider's clock: of many servers one is fast."""
 OVERLAP = 600.0
 """Seconds before the last walk that are read again: lists lag behind their builds."""
 
@@ -33,14 +41,14 @@ class Ground:
         self._cursor = cursor
         self._counts = counts
         self._lowest: int | None = None
-        self._highest: int | None = None
+        self._highest = cursor.top
         self.floor = max(cursor.floor, now - rules.retention)
         """What completed before this is no news. Epoch seconds."""
         self.horizon = self.floor
         """What is wholly older than this is known ground. Epoch seconds."""
         if cursor.since is not None:
             since = cursor.since - OVERLAP
-            if deep:
+            if deep or cursor.since > now:  # the clock was ahead then: nobody knows when that was
                 since = min(since, now - rules.rerun_window)
             self.horizon = max(since, self.floor)
 
@@ -99,8 +107,35 @@ class Ground:
             return False
         return self._lowest > high + 1
 
+    def paused(self, token: str, walk: float | None) -> Cursor:
+        """The cursor of the walk that began at `walk` and goes on at the page of `token`."""
+        return replace(self._cursor, resume=token, walk=walk, top=self._highest)
+
     def after(self, walk: float | None) -> Cursor:
         """The cursor once the walk that began at `walk` has read to the end."""
         known = [n for n in (self._highest, self._cursor.high) if n is not None]
         high = self._highest if self.renumbered else max(known, default=None)
         return Cursor(floor=self._cursor.floor, since=walk, high=high)
+
+
+def sound(builds: Iterable[Build], now: float) -> tuple[Build, ...]:
+    """Builds without those times that are yet to come by the provider's clock, and so jobs.
+
+    Such a build would be the latest of its pipeline until then, and its spans are nonsense.
+    What is left out is noted as an anomaly, which counts when the build or job does.
+    """
+    return tuple(_sound_build(build, now + AHEAD) for build in builds)
+
+
+def _sound_build(build: Build, latest: float) -> Build:
+    jobs = tuple(_sound(job, latest, "future_job_time") for job in build.jobs)
+    if jobs != build.jobs:
+        build = replace(build, jobs=jobs)
+    return _sound(build, latest, "future_time")
+
+
+def _sound(run: T, latest: float, anomaly: str) -> T:
+    times = {"created_at": run.created_at, "started_at": run.started_at}
+    times["completed_at"] = run.completed_at
+    early = {name: None for name, at in times.items() if at is not None and at > latest}
+    return replace(run, **early, anomalies=(anomaly,)) if early else run

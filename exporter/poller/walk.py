@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from time import monotonic
@@ -17,23 +18,23 @@ from typing import TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from exporter.errors import Gone, Malformed, ProviderError, TryLater
+from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.metrics import effects
 from exporter.metrics import families as f
 from exporter.metrics.effects import Increment
 from exporter.model import Build, Status
-from exporter.poller.ground import Ground, Rules
+from exporter.poller.ground import Ground, Rules, sound
+from exporter.poller.pages import Pages, Past, count
+from exporter.poller.pulse import Pulse
 from exporter.poller.recorder import Recorder
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Page, Provider, Repo
 from exporter.record import AttemptKey, Cursor, Target
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PAGE, _DEEP_PAGE = 30, 100
-"""Items asked for on a page: few when little is new, many when much must be read."""
 _MOST_PAGES = 500
 """Pages of one poll; a longer walk goes on at the next one."""
 _AT_ONCE = 8
@@ -54,6 +55,8 @@ class Memory(msgspec.Struct):
     misses: dict[AttemptKey, int] = {}
     checked: dict[AttemptKey, float] = {}
     """Monotonic seconds when an unfinished build was last read by itself."""
+    pulse: Pulse = msgspec.field(default_factory=Pulse)
+    past: Past = msgspec.field(default_factory=Past)
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -65,10 +68,30 @@ class Reader(msgspec.Struct, frozen=True):
     rules: Rules
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """How far one poll may go. Monotonic seconds, and a span of seconds."""
+
+    until: float = math.inf
+    """What was read by then is committed, and the rest is left to the next poll."""
+    deep_every: float | None = None
+    """How often to read the whole `rerun_window`; every `max_interval` if nothing is said."""
+
+
+_UNBOUND = Bounds()
+
+
 class Walk:
     """One poll of one repo."""
 
-    def __init__(self, reader: Reader, *, repo: Repo, target: Target, memory: Memory) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        repo: Repo,
+        target: Target,
+        memory: Memory,
+        bounds: Bounds = _UNBOUND,
+    ) -> None:
         self._provider = reader.provider
         self._api = reader.api
         self._recorder = reader.recorder
@@ -76,6 +99,7 @@ class Walk:
         self._repo = repo
         self._target = target
         self._memory = memory
+        self._bounds = bounds
         self._deep = self._is_deep()
         self._ground = Ground(
             target.cursor,
@@ -83,6 +107,13 @@ class Walk:
             now=reader.api.now(),
             deep=self._deep,
             counts=reader.provider.consecutive_numbers,
+        )
+        self._pages = Pages(
+            partial(reader.provider.page, reader.api, repo),
+            memory.past,
+            reader.api.stats,
+            since=self._ground.horizon,
+            deep=self._deep,
         )
         self._met: set[AttemptKey] = set()
         self._gone: list[AttemptKey] = []
@@ -94,15 +125,17 @@ class Walk:
         self._whole = target.cursor.resume is None
         self.rejected = 0
         """Listed items that could not be understood."""
+        self.moved = False
+        """Whether anything has happened since the last walk."""
+        self.is_unfinished = False
+        """Whether there was more to read than fits into one poll; the next one goes on."""
 
     def _is_deep(self) -> bool:
         """Whether this walk reads `rerun_window` again, to see what was run again."""
         last = self._memory.deep_at
-        return (
-            self._target.cursor.since is None
-            or last is None
-            or monotonic() - last >= self._rules.max_interval
-        )
+        if self._target.cursor.since is None or last is None:
+            return True
+        return monotonic() - last >= (self._bounds.deep_every or self._rules.max_interval)
 
     async def run(self) -> Target:
         """Poll; returns the target as it stands afterwards.
@@ -111,8 +144,7 @@ class Walk:
         """
         cursor = self._target.cursor
         began = monotonic()
-        token, seen = cursor.resume, {cursor.resume}
-        walk = cursor.walk
+        token, walk = cursor.resume, cursor.walk
         builds: list[Build] = []
         ended = False
         for _ in range(_MOST_PAGES):
@@ -121,23 +153,20 @@ class Walk:
                 walk = self._api.now() - (monotonic() - began)
             filled, reached = await self._read(page)
             builds.extend(filled)
-            ended = page.next is None or reached
-            if ended or self._gives_up:
+            token, ended = page.next, page.next is None or reached
+            if token is None or ended or self._gives_up:
                 break
-            if page.next in seen:
+            if (endless := self._pages.endless(page)) is not None:
                 await self._commit(builds, _begun_anew(cursor))
-                raise Malformed(
-                    "the list of builds repeats its cursor: it cannot be read to the end",
-                    reason="bad_shape",
-                )
-            token = page.next
-            seen.add(token)
-            await self._commit(builds, replace(cursor, resume=token, walk=walk))
+                raise endless
+            await self._commit(builds, self._ground.paused(token, walk))
             builds = []
         builds.extend(await self._refresh())
-        await self._end(builds, walk, clean=ended and not self._gives_up)
+        clean = ended and not self._gives_up
+        await self._end(builds, walk, clean=clean)
         if self._trouble is not None:
             raise self._trouble
+        self.is_unfinished = not clean
         return self._target
 
     async def _end(self, builds: list[Build], walk: float | None, *, clean: bool) -> None:
@@ -155,32 +184,36 @@ class Walk:
         await self._commit(builds, self._ground.after(walk), events=events)
         if self._deep:
             self._memory.deep_at = monotonic()
+            self._memory.past.grow()
         self._tidy()
 
     @property
     def _gives_up(self) -> bool:
         """Whether going on makes no sense; else one build's trouble stays its own."""
         trouble = self._trouble
-        return trouble is not None and (trouble.account_wide or self._failures >= _MOST_FAILURES)
+        if trouble is None:  # what was read must be committed before the deadline comes
+            return monotonic() >= self._bounds.until
+        return trouble.account_wide or self._failures >= _MOST_FAILURES
 
     # -- pages
 
     async def _page(self, token: str | None) -> Page:
-        size = _DEEP_PAGE if self._deep else _PAGE
-        query = Query(since=self._ground.horizon, size=size, token=token, deep=self._deep)
         try:
-            page = await self._provider.page(self._api, self._repo, query)
+            page = await self._pages.get(token)
         except ProviderError as error:
             if token is not None and not isinstance(error, TryLater):
                 # The stored page may have expired: the next poll begins from the newest again.
                 await self._commit([], _begun_anew(self._target.cursor))
             raise
         self.rejected += page.rejected
-        return page
+        return replace(page, builds=sound(page.builds, self._api.now()))
 
     async def _read(self, page: Page) -> tuple[list[Build], bool]:
         """The builds of a page, filled, and whether they are all known ground."""
         self._ground.meet(page.builds)
+        self._memory.pulse.note(
+            (b.key, begun) for b in page.builds if (begun := b.created_at or b.started_at)
+        )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds]
@@ -336,6 +369,7 @@ class Walk:
         done: list[T | None] = []
         for result in results:
             if isinstance(result, ProviderError):
+                count(result, self._api.stats)
                 if self._trouble is None or result.account_wide:
                     self._trouble = result
                 self._failures += 1
@@ -350,11 +384,13 @@ class Walk:
         self, builds: Iterable[Build], cursor: Cursor, *, events: Iterable[Increment] = ()
     ) -> None:
         gone, self._gone = self._gone, []
-        self._target = await self._recorder.record(
-            self._target, builds, cursor=cursor, gone=gone, events=events
+        heard = sound(builds, self._api.now())
+        self._target, moved = await self._recorder.record(
+            self._target, heard, cursor=cursor, gone=gone, events=events
         )
+        self.moved = self.moved or moved
 
 
 def _begun_anew(cursor: Cursor) -> Cursor:
     """The cursor without the page where a walk was to go on."""
-    return replace(cursor, resume=None, walk=None)
+    return replace(cursor, resume=None, walk=None, top=None)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from exporter import times
 from exporter.globs import matches
-from exporter.http import Api
+from exporter.http import Allowance, Api
 from exporter.model import Build
 
 
@@ -124,6 +124,10 @@ class Provider(BaseModel):
     """The same as a regular expression for all of it."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
+    allowances: ClassVar[tuple[Allowance, ...]] = ()
+    """The limits that are published for the hosted service, where no header tells them."""
+    unchanged_is_free: ClassVar[bool] = False
+    """Whether an answer of 304 counts against no told limit."""
 
     name: Annotated[str, Field(min_length=1)]
     """The `account` label; unique."""
@@ -157,6 +161,16 @@ class Provider(BaseModel):
     def label(self) -> str:
         """The `provider` label."""
         return self.provider
+
+    @property
+    def quota(self) -> str:
+        """What has limits of its own among all that one token reaches; empty if nothing."""
+        return ""
+
+    @property
+    def published(self) -> tuple[Allowance, ...]:
+        """The published limits that hold for `url`: a self-hosted installation has its own."""
+        return self.allowances if self.root == (self.default_url or "").rstrip("/") else ()
 
     @property
     def consecutive_numbers(self) -> bool:

@@ -31,9 +31,9 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.http import Api
+from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Ref, Status
-from exporter.payload import at, each, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, reached, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo, basic
 from exporter.words import Standing, Words, own, rows, standing, trigger
 
@@ -109,7 +109,7 @@ class Envelope(msgspec.Struct, frozen=True):
 class Pipeline(msgspec.Struct, frozen=True):
     """What is read of a pipeline. It does not say when it started."""
 
-    uuid: str
+    uuid: Id
     build_number: Any = None
     run_number: Any = None
     state: Any = None
@@ -122,7 +122,7 @@ class Pipeline(msgspec.Struct, frozen=True):
 class Step(msgspec.Struct, frozen=True):
     """What is read of a step. Older answers spell the keys in camel case."""
 
-    uuid: str
+    uuid: Id
     name: Any = None
     run_number: Any = None
     state: Any = None
@@ -165,6 +165,7 @@ class Bitbucket(Provider):
     entry_form = "workspace/repo or workspace/*"
     entry_pattern = r"[^/*]+/(?:[^/*]+|\*)"
     default_url = "https://api.bitbucket.org/2.0"
+    allowances = (Allowance(1000, 3600.0),)
     example_values: ClassVar[dict[str, Any]] = {
         "username": "ci-reader@acme.example",
         "interval": "5m",
@@ -216,8 +217,8 @@ class Bitbucket(Provider):
         builds = tuple(to_build(item, repo) for item in items)
         # Created earlier than wanted is the rest of the list too; what of it still runs is
         # known. Only a walk through a window may be the first one, which knows nothing yet.
-        edge = query.since - (_LONG if query.size >= _PAGELEN else 0.0)
-        oldest = min((b.created_at for b in builds if b.created_at is not None), default=edge)
+        edge = query.since - (_LONG if query.deep else 0.0)
+        oldest = reached((build.created_at for build in builds), default=edge)
         more = oldest >= edge and answer.body.continues(number, size)
         return Page(builds, f"{number + 1}x{size}" if more else None, rejected)
 

@@ -31,7 +31,7 @@ from pydantic import PrivateAttr
 from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
-from exporter.payload import at, each, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, reached, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo, together
 from exporter.words import Words, rows, standing, trigger
 
@@ -67,8 +67,7 @@ WORDS = Words(
 
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2}):([^:,/]+(?:,[^:,/]+)*)")
 _NEVER_RAN = "initial"
-_DEEP = 100
-"""Items that the poller asks for when it wants all of a window read again."""
+_PAGE = 100
 _SMALLEST = 20
 """Items of a page by default: a shorter one is the last, where none says how many there are."""
 _LONG = 6 * 3600.0
@@ -95,7 +94,7 @@ class Project(msgspec.Struct, frozen=True):
 class Pipeline(msgspec.Struct, frozen=True):
     """What is read of a pipeline."""
 
-    id: int | str
+    id: int | Id
     name: Any = None
     last_execution_status: Any = None
     last_execution_revision: Any = None
@@ -109,7 +108,7 @@ class Pipeline(msgspec.Struct, frozen=True):
 class Execution(msgspec.Struct, frozen=True):
     """What is read of an execution. Newer answers spell one key in camel case."""
 
-    id: int | str
+    id: int | Id
     status: Any = None
     triggered_on: Any = None
     start_date: Any = None
@@ -202,7 +201,7 @@ class Buddy(Provider):
             pipelines = await self._pipelines(api, place)
             self._memo.listed[repo.entry] = pipelines
         if query.token is None:
-            number, size = 1, min(query.size, _DEEP)
+            number, size = 1, min(query.size, _PAGE)
             wanted = [p for p in pipelines if self._is_wanted(place, p, query)]
         else:
             token = _TOKEN.fullmatch(query.token)
@@ -210,7 +209,7 @@ class Buddy(Provider):
                 raise Malformed(f"{query.token!r} is no page of Buddy", reason="bad_shape")
             number, size, ids = int(token[1]), int(token[2]), set(token[3].split(","))
             wanted = [p for p in pipelines if str(p.id) in ids]
-        edge = query.since - (_LONG if query.size >= _DEEP else 0.0)
+        edge = query.since - (_LONG if query.deep else 0.0)
         params = {"page": number, "per_page": size}
         read = await together(self._executions(api, repo, p, params, edge) for p in wanted)
         more = [str(p.id) for p, page in zip(wanted, read, strict=True) if page.next is not None]
@@ -258,7 +257,7 @@ class Buddy(Provider):
         """Whether the pipeline runs, looks different, or is read again whatever it looks like."""
         last, _ = item.look
         same = self._memo.seen.get(_key(place, item.id)) == item.look
-        return last != _NEVER_RAN and (query.size >= _DEEP or last in WORDS.status or not same)
+        return last != _NEVER_RAN and (query.deep or last in WORDS.status or not same)
 
     async def _executions(
         self, api: Api, repo: Repo, item: Pipeline, params: dict[str, int], edge: float
@@ -269,7 +268,7 @@ class Buddy(Provider):
         items, rejected = each(_listed(body, "executions", path), Execution)
         builds = tuple(to_build(execution, item, repo) for execution in items)
         more = _continues(body, params["page"], len(items))
-        known = more and min(map(_asked, builds), default=edge) < edge
+        known = more and reached(map(_asked, builds), default=edge) < edge
         return Page(builds, "more" if more and not known else None, rejected)
 
 
@@ -361,7 +360,7 @@ async def _all(api: Api, path: str, field: str, into: type[T]) -> list[T]:
     found: list[T] = []
     last: list[bytes] = []
     for number in range(1, _MOST_PAGES + 1):
-        body = (await api.get(path, {"page": number, "per_page": 100}, into=Envelope)).body
+        body = (await api.get(path, {"page": number, "per_page": _PAGE}, into=Envelope)).body
         raws = [bytes(raw) for raw in _listed(body, field, path)]
         if raws != last:  # else pages are not told apart here
             found += each(map(msgspec.Raw, raws), into)[0]

@@ -35,7 +35,7 @@ from pydantic import PrivateAttr
 from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Job, Ref, Status
-from exporter.payload import at, each, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, reached, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo, together
 from exporter.words import Words, own, rows, standing, trigger
 
@@ -79,8 +79,6 @@ WORDS = Words(
 _PULL = re.compile(r"pull/\d+(?:/.*)?")
 _SHORT = {"github": "gh", "bitbucket": "bb"}
 _SETUP = "setup"
-_DEEP = 100
-"""Items that the poller asks for when it wants all of a window read again."""
 _LONG = 6 * 3600.0
 """Seconds that a build may take and still be found by the first walk when it ends in time."""
 _PATIENCE = 600.0
@@ -103,7 +101,7 @@ class Envelope(msgspec.Struct, frozen=True):
 class Pipeline(msgspec.Struct, frozen=True):
     """What is read of a pipeline. `updated_at` is its creation, whatever happens."""
 
-    id: str
+    id: Id
     number: Any = None
     state: Any = None
     created_at: Any = None
@@ -115,7 +113,7 @@ class Pipeline(msgspec.Struct, frozen=True):
 class Workflow(msgspec.Struct, frozen=True):
     """What is read of a workflow."""
 
-    id: str
+    id: Id
     name: Any = None
     status: Any = None
     tag: Any = None
@@ -126,7 +124,7 @@ class Workflow(msgspec.Struct, frozen=True):
 class Listed(msgspec.Struct, frozen=True):
     """What is read of a job. Its `created_at` is its start again, where there is one."""
 
-    id: str
+    id: Id
     name: Any = None
     type: Any = None
     status: Any = None
@@ -191,14 +189,13 @@ class CircleCI(Provider):
         path = f"/project/{quote(repo.entry, safe='')}/pipeline"
         body = (await api.get(path, params, into=Envelope)).body
         pipelines, rejected = each(body.items, Pipeline)
-        deep = query.size >= _DEEP
+        deep = query.deep
         # Only a walk through a window may be the first one, which knows nothing yet.
         edge = query.since - (_LONG if deep else 0.0)
         asked = [p for p in pipelines if self._is_wanted(p, query.since, edge, deep=deep)]
         found = await together(self._workflows(api, repo, p) for p in asked)
         builds = tuple(build for page in found for build in page.builds)
-        created = [moment(p.created_at) for p in pipelines]
-        oldest = min((t for t in created if t is not None), default=edge)
+        oldest = reached((moment(p.created_at) for p in pipelines), default=edge)
         more = bool(pipelines) and oldest >= edge
         odd = rejected + sum(page.rejected for page in found)
         return Page(builds, text(body.next_page_token) if more else None, odd)

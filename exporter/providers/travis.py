@@ -32,9 +32,9 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Malformed
-from exporter.http import Api
+from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Ref, Status
-from exporter.payload import at, each, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo
 from exporter.words import Words, rows, standing, trigger
 
@@ -68,7 +68,7 @@ _MOST_BUILDS = 20_000
 class BuildItem(msgspec.Struct, frozen=True):
     """What is read of a build. Its `duration` is the sum of its jobs' and no use."""
 
-    id: int | str
+    id: int | Id
     number: Any = None
     state: Any = None
     event_type: Any = None
@@ -82,7 +82,7 @@ class BuildItem(msgspec.Struct, frozen=True):
 class JobItem(msgspec.Struct, frozen=True):
     """What is read of a job; its number is the build's, a dot and its place in it."""
 
-    id: int | str
+    id: int | Id
     number: Any = None
     state: Any = None
     stage: Any = None
@@ -159,6 +159,7 @@ class Travis(Provider):
     entry_form = "owner/repo or owner/*"
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     default_url = "https://api.travis-ci.com"
+    allowances = (Allowance(2000, 60.0),)
     anonymous = True
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/*"]}
 
@@ -208,7 +209,9 @@ class Travis(Provider):
         listing = (await api.get(path, params, into=Listing)).body
         raws = _present(listing.builds)
         items, rejected = each(raws, BuildItem)
-        builds = tuple(self._read(item, repo) for item in items)
+        found = [build for item in items if not _is_no_run(build := to_build(item, repo))]
+        rejected += len(items) - len(found)
+        builds = tuple(map(self._noted, found))
         following = listing.next(offset, len(raws), limit)
         return Page(builds, None if following is None else str(following), rejected)
 
@@ -222,12 +225,19 @@ class Travis(Provider):
         if successor is not None:
             return successor
         params = {"include": "build.jobs"}
-        answer = await api.get(f"/build/{known.native_id}", params, into=BuildItem)
-        return self._read(answer.body, repo)
+        answer = await api.get(f"/build/{quote(known.native_id, safe='')}", params, into=BuildItem)
+        build = to_build(answer.body, repo)
+        if _is_no_run(build):
+            raise Malformed(f"build {known.native_id} has ended at no time", reason="bad_shape")
+        return self._noted(build)
 
-    def _read(self, item: BuildItem, repo: Repo) -> Build:
-        build = to_build(item, repo)
+    def _noted(self, build: Build) -> Build:
         return self._memo.read(build if self.jobs else replace(build, jobs=()))
+
+
+def _is_no_run(build: Build) -> bool:
+    """Whether a build has ended without any time, so that nobody knows which run of it that was."""
+    return build.status is Status.COMPLETED and build.key.endswith("@")
 
 
 def to_build(item: BuildItem, repo: Repo) -> Build:

@@ -103,7 +103,7 @@ def visit(
                 await attempt(api, path, params, into, conditional=conditional)
                 for _ in range(count)
             ]
-            blocked_for = api.blocked_until - time.monotonic()
+            blocked_for = api.budget.blocked_until - time.monotonic()
             await api.aclose()
             if server.connections:  # each ends when the client has let go of it
                 await asyncio.wait(server.connections, timeout=2)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import Refused, TryLater
+from exporter.errors import Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
 from tests.client import OK, Visit, attempt, connected, visit
 from tests.hostile import Server, http
@@ -23,8 +23,8 @@ def http_time(seconds_from_now: float) -> str:
 
 
 def delay_of(met: Visit) -> float:
-    assert met.verdict == (TryLater, "rate_limited")
-    assert isinstance(met.error, TryLater)
+    assert met.error.reason == "rate_limited"
+    assert isinstance(met.error, Waiting if len(met.outcomes) > 1 else TryLater)
     assert met.error.delay is not None
     return met.error.delay
 
@@ -82,7 +82,7 @@ def test_requests_go_out_again_when_the_block_is_over() -> None:
         ):
             with pytest.raises(TryLater):
                 await api.get("/x", into=dict)
-            api.blocked_until = time.monotonic()
+            api.budget.blocked_until = time.monotonic()
             return (await api.get("/x", into=dict[str, int])).body
 
     assert asyncio.run(go()) == {"a": 1}
@@ -96,7 +96,7 @@ def test_a_limit_without_a_time_is_waited_for_longer_each_time() -> None:
             connected(server.root) as (api, _),
         ):
             for _ in range(12):
-                api.blocked_until = 0.0
+                api.budget.blocked_until = 0.0
                 outcome = await attempt(api, "/x", None, dict)
                 delays.append(getattr(outcome, "delay", 0.0))
         return delays

@@ -58,8 +58,6 @@ __all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", 
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
 _MOST = 1000
 """Unfinished builds, builds that finished lately, or projects on a page."""
-_DEEP_PAGE = 100
-"""A walk that asks for so many builds goes far back: page by page."""
 _MOST_PAGES = 100
 _STEP = 300.0
 """Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
@@ -127,7 +125,7 @@ class AzureDevOps(Provider):
         """
         place = Place.of(repo.entry)
         since = query.since // _STEP * _STEP
-        size = query.size if query.size >= _DEEP_PAGE else _MOST
+        size = query.size if query.deep else _MOST
         listing = await self._memo.listing(
             (f"{size} {_project(place).casefold()}", query.token),
             repo.entry,

@@ -9,7 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status
-from exporter.payload import at, each, moment, text, whole, word
+from exporter.payload import at, each, listed, moment, text, whole, word
 from exporter.providers.azure_devops.words import WORDS
 from exporter.words import standing, trigger
 
@@ -128,7 +128,7 @@ def to_build(run: Run, place: Place) -> Build:
     return Build(
         key=f"{place.organization.casefold()}/{run.id}",
         native_id=str(run.id),
-        number=run.id,
+        number=whole(run.id),
         repo="/".join(filter(None, (place.organization, place.project, repository))),
         workflow=text(at(run.definition, "name")) or "",
         branch=branch,
@@ -205,8 +205,8 @@ def _holds(record: Record) -> bool:
 
 
 def _timed_out(record: Record) -> bool:
-    issues = record.issues if isinstance(record.issues, list) else []
-    return any(_RAN_TOO_LONG in (text(at(issue, "message")) or "").lower() for issue in issues)
+    told = (text(at(issue, "message")) or "" for issue in listed(record.issues))
+    return any(_RAN_TOO_LONG in message.lower() for message in told)
 
 
 def _jobs(records: Sequence[Record]) -> tuple[Job, ...]:
@@ -287,8 +287,7 @@ def previous_timelines(records: Iterable[Record], attempt: int) -> list[str]:
     entries = (
         entry
         for record in records
-        if isinstance(record.previous_attempts, list)
-        for entry in record.previous_attempts
+        for entry in listed(record.previous_attempts)
         if whole(at(entry, "attempt")) == attempt
     )
     ids = (text(at(entry, "timelineId")) for entry in entries)

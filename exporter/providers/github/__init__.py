@@ -28,7 +28,7 @@ from urllib.parse import quote
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater
-from exporter.http import Api
+from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import moment, text
 from exporter.providers import Fault, Page, Provider, Query, Repo
@@ -55,6 +55,10 @@ class GitHub(Provider):
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/*", "octocat/hello-world"]}
+
+    # Secondary limit of the REST API: 900 points a minute, a GET is one of them, also at 304.
+    allowances = (Allowance(900, 60.0),)
+    unchanged_is_free = True
 
     provider: Literal["github"]
     app: App | None = None
@@ -131,6 +135,9 @@ class GitHub(Provider):
             for build in (to_build(each, repo) for each in (*earlier.get(run.id, ()), run))
         ]
         more = has_more(runs.total_count, number, size, listed=runs.listed)
+        # Created earlier than wanted is the rest of the list too; what of it still runs is known.
+        last = moment(runs.items[-1].created_at) if runs.items else None
+        more = more and (query.deep or last is None or last >= query.since)
         return Page(tuple(builds), f"{number + 1}x{size}" if more else None, runs.rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:

@@ -18,8 +18,6 @@ FRESH = 15.0
 """Seconds that one snapshot of the controller may serve other entries."""
 USABLE = 60.0
 """Seconds that a snapshot may tell that a build still runs."""
-_DEEP_PAGE = 100
-"""A walk that asks for so many builds wants to read them, whatever is known."""
 _LONG_PAST = 86400.0
 """Seconds before the horizon: builds beside a last one that old have ended as well."""
 _NO_STAGES_FOR = 3600.0
@@ -86,7 +84,7 @@ class Memo(Incidental):
         ended = job.pulse.ended
         if ended is not None and ended + _LONG_PAST < query.since:
             return False
-        mark, deep = self._marks.get(job.path), query.size >= _DEEP_PAGE
+        mark, deep = self._marks.get(job.path), query.deep
         if not deep and mark is not None and mark.pulse == job.pulse:
             committed = mark.deep or mark.since < query.since
             if committed:

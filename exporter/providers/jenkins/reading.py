@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status, Unmapped
-from exporter.payload import at, moment, text, whole, word
+from exporter.payload import at, listed, moment, text, whole, word
 from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
 from exporter.words import standing, trigger
 
@@ -106,7 +106,7 @@ def to_build(run: Run, where: Where) -> Build:
     return Build(
         key=f"{where.path}#{run.number}@{second}",
         native_id=str(run.number),
-        number=run.number,
+        number=whole(run.number),
         repo=where.label,
         workflow=where.label.rpartition("/")[2],
         branch=branch,
@@ -131,22 +131,17 @@ def _end(run: Run, started: float | None) -> float | None:
 
 def _created(run: Run, started: float | None) -> float | None:
     """When it was put in the queue; only the Metrics plugin tells."""
-    spans = (whole(at(action, "queuingDurationMillis")) for action in _actions(run))
+    spans = (whole(at(action, "queuingDurationMillis")) for action in listed(run.actions))
     span = next((span for span in spans if span is not None), None)
     return None if span is None or started is None else started - span / 1000
 
 
-def _actions(run: Run) -> list[Any]:
-    return run.actions if isinstance(run.actions, list) else []
-
-
 def _causes(run: Run, *, interrupted: bool) -> Iterator[Any]:
     """Why it began, or why it was interrupted."""
-    for action in _actions(run):
-        causes = at(action, "causes")
+    for action in listed(run.actions):
         kind = text(at(action, "_class")) or ""
-        if isinstance(causes, list) and kind.endswith(_INTERRUPTED) == interrupted:
-            yield from causes
+        if kind.endswith(_INTERRUPTED) == interrupted:
+            yield from listed(at(action, "causes"))
 
 
 def _timed_out(run: Run) -> bool:
@@ -175,8 +170,8 @@ def _checked_out(run: Run) -> str | None:
     """The branch of the last checkout; those before it are of shared libraries."""
     found = (
         text(at(branch, "name"))
-        for action in reversed(_actions(run))
-        for branch in (at(action, "lastBuiltRevision.branch") or ())
+        for action in reversed(listed(run.actions))
+        for branch in listed(at(action, "lastBuiltRevision.branch"))
     )
     name = next((name for name in found if name not in (None, "detached")), None)
     return name and re.sub(r"^(?:refs/remotes/)?origin/|^refs/heads/", "", name)

@@ -29,7 +29,7 @@ from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from exporter.errors import Gone, Malformed, Refused
-from exporter.http import Api
+from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Status
 from exporter.payload import at, text
 from exporter.providers import Fault, Page, Provider, Query, Repo
@@ -71,6 +71,9 @@ INTEGRATIONS: dict[str, Integration] = {
     "buddy": buddy.INTEGRATION,
 }
 
+_OF_INTEGRATIONS: dict[str, tuple[Allowance, ...]] = {"bitbucket": (Allowance(1000, 3600.0),)}
+"""The unified API adds nothing to the limits of the CI systems: their quota is spent."""
+
 
 class Truto(Provider):
     """An integrated account of the unified API (Truto).
@@ -91,6 +94,7 @@ class Truto(Provider):
         "repos": ["acme/shop", "acme/api"],
     }
     default_url = "https://api.truto.one"
+    allowances = (Allowance(50, 10.0), Allowance(500, 10.0, by_token=True))
 
     provider: Literal["truto"]
     integration: Literal[
@@ -113,6 +117,17 @@ class Truto(Provider):
     def label(self) -> str:
         """The native provider's word, so that dashboards need not care which way it came."""
         return self._how.label
+
+    @property
+    def quota(self) -> str:
+        """Truto's own limit and the CI system's are those of one integrated account."""
+        return self.integrated_account_id
+
+    @property
+    def published(self) -> tuple[Allowance, ...]:
+        """Truto's limits, and the CI system's where its headers do not tell them."""
+        told = super().published
+        return told and told + _OF_INTEGRATIONS.get(self.integration, ())
 
     @property
     def consecutive_numbers(self) -> bool:

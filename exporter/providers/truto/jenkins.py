@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref, Status
-from exporter.payload import at, moment, text, whole
+from exporter.payload import at, listed, moment, text, whole
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
     Discovery,
@@ -62,7 +62,7 @@ def _timed_out(item: Run) -> bool:
     return any(
         (text(at(cause, "_class")) or "").endswith("$ExceededTimeout")
         for action in _actions(item)
-        for cause in _list(at(action, "causes"))
+        for cause in listed(at(action, "causes"))
     )
 
 
@@ -74,7 +74,7 @@ def _with_branch(build: Build, item: Run) -> Build:
     found = (
         text(at(branch, "name"))
         for action in reversed(_actions(item))
-        for branch in _list(at(action, "lastBuiltRevision.branch"))
+        for branch in listed(at(action, "lastBuiltRevision.branch"))
     )
     name = next((name for name in found if name not in (None, "detached")), None)
     if name is None:
@@ -85,11 +85,7 @@ def _with_branch(build: Build, item: Run) -> Build:
 
 
 def _actions(item: Run) -> list[Any]:
-    return _list(at(item.remote_data, "actions"))
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+    return listed(at(item.remote_data, "actions"))
 
 
 INTEGRATION = Integration(

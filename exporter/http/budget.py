@@ -1,0 +1,247 @@
+"""How much may be sent to an API: what it publishes, what its answers tell, what it refused.
+
+Everybody who uses one credential lives on one budget. Some of it, the reserve, is left to
+people. Three kinds of limit are kept:
+
+    published   so many requests in so many seconds, as the provider's documentation says of
+                its hosted service: requests are spaced so that no such span sees more
+    told        headers with a limit, what remains of it and when it is full again: at the
+                reserve nothing is sent until then
+    met         429 and the like: nothing is sent for as long as the answer asks
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterable
+from contextvars import ContextVar
+
+import msgspec
+
+from exporter.errors import Waiting
+from exporter.http.limits import RateLimit
+
+_BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 60.0, 30.0
+"""What of a published limit may go out at once: the least of a share of it, of what drips in
+during some seconds, and of a number of requests. The greater, the slower the long run."""
+_PATIENCE = 75.0
+"""Seconds that a request waits for its turn; a longer wait is for the schedule to plan."""
+_LONGEST = 3600.0
+"""Seconds; nobody who is sane has a window that is longer."""
+_MAX_RESOURCES = 32
+_SAME_RESET = 2.0
+"""Seconds between two resets that are one and the same, rounded differently."""
+_MARGIN, _MARGIN_SHARE = 20.0, 0.02
+"""Requests, and a share of the limit, short of the reserve: what is under way counts too."""
+
+
+class Allowance(msgspec.Struct, frozen=True):
+    """A limit that a provider publishes: `requests` in any `seconds`."""
+
+    requests: int
+    seconds: float
+    by_token: bool = False
+    """Whether all who use the token share it, also where they have budgets of their own."""
+
+
+class Tally(msgspec.Struct):
+    """What one piece of work has sent."""
+
+    sent: int = 0
+    counted: int = 0
+    """Without those that the provider's own limits leave out."""
+    prepaid: bool = False
+    """Whether the turn of its first request has been taken already."""
+
+
+TALLY: ContextVar[Tally | None] = ContextVar("TALLY", default=None)
+"""Where the requests of the current task are counted, if anybody wants to know."""
+
+
+class Means(msgspec.Struct, frozen=True):
+    """Requests per second that a budget has for now; infinite where no limit is known."""
+
+    sent: float = math.inf
+    """By what is published: every request."""
+    counted: float = math.inf
+    """By what is told, until it is full again: those that count."""
+
+
+class Bucket:
+    """Spaces requests so that no span of an allowance sees more than it allows.
+
+    A burst and what drips in during the span make the allowance less its reserve.
+    """
+
+    def __init__(self, allowance: Allowance, *, reserve: float) -> None:
+        self.reserve = reserve
+        """The share of it that is left to people; for the next `resize`."""
+        self._allowance = allowance
+        self.resize(allowance.requests)
+        self._level = self._burst
+        self._at = time.monotonic()
+
+    def resize(self, requests: float) -> None:
+        """Allow so many requests from now on; Bitbucket tells what a plan has."""
+        if self._allowance.by_token or requests < 1:
+            requests = self._allowance.requests
+        self.requests = requests
+        allowed = max(requests * (1.0 - self.reserve), 1.0)
+        steady = allowed / self._allowance.seconds
+        self._burst = max(1.0, min(_BURST_SHARE * allowed, _BURST_SECONDS * steady, _BURST))
+        self.rate = max(allowed - self._burst, 0.5) / self._allowance.seconds
+        """Requests per second in the long run."""
+
+    def wait(self, now: float) -> float:
+        """Seconds until one more request may be sent."""
+        self._level = min(self._burst, self._level + (now - self._at) * self.rate)
+        self._at = now
+        return max(0.0, (1.0 - self._level) / self.rate)
+
+    def take(self) -> None:
+        """One request is sent when its wait is over; the next one waits behind it."""
+        self._level -= 1.0
+
+
+class _Window(msgspec.Struct):
+    """What was last told of a limit. `reset` is monotonic."""
+
+    limit: float
+    remaining: float
+    reset: float
+
+
+class Budget:
+    """What all who use one credential may still send. All times are `time.monotonic()`."""
+
+    def __init__(
+        self,
+        buckets: Iterable[Bucket] = (),
+        *,
+        reserve: float = 0.0,
+        unchanged_is_free: bool = False,
+    ) -> None:
+        self.blocked_until = 0.0
+        """Until then the provider wants to hear nothing."""
+        self._buckets = tuple(buckets)
+        self._reserve = reserve
+        self._unchanged_is_free = unchanged_is_free
+        self._windows: dict[str, _Window] = {}
+
+    def keep(self, reserve: float) -> None:
+        """Leave another share to people from now on."""
+        self._reserve = reserve
+        for bucket in self._buckets:
+            bucket.reserve = reserve
+            bucket.resize(bucket.requests)
+
+    # -- before a request
+
+    def delay(self) -> float:
+        """Seconds until a request may be sent; 0 if that is now."""
+        now = time.monotonic()
+        return max(self._turn(now), self._closed(now)[0])
+
+    def admit(self, place: str) -> float:
+        """Take one request out; returns the seconds to wait before it is sent.
+
+        Raises Waiting, which names `place`, if that would be long; nothing is taken then.
+        """
+        now = time.monotonic()
+        delay, why = self._closed(now)
+        tally = TALLY.get()
+        if tally is not None and tally.prepaid and not why:
+            tally.prepaid = False
+            return 0.0
+        if not why:
+            delay = self._turn(now)
+            why = "the API's published limit is used up" if delay > _PATIENCE else ""
+        if why:
+            raise Waiting(
+                f"{place}: {why}; nothing is sent for another {delay:.0f} s",
+                reason="rate_limited",
+                delay=delay,
+            )
+        self._take()
+        return delay
+
+    def prepay(self) -> bool:
+        """Take the first request of a piece of work out, if it may be sent now."""
+        may = self.delay() <= 0
+        if may:
+            self._take()
+        return may
+
+    def _take(self) -> None:
+        for bucket in self._buckets:
+            bucket.take()
+
+    def _turn(self, now: float) -> float:
+        """Seconds until it is one more request's turn, by what is published."""
+        return max((bucket.wait(now) for bucket in self._buckets), default=0.0)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether the provider wants to hear nothing."""
+        return self.blocked_until > time.monotonic()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether nothing may be sent for a while, by what was told or met."""
+        return self._closed(time.monotonic())[0] > 0
+
+    def _closed(self, now: float) -> tuple[float, str]:
+        """Seconds for which nothing may be sent by what was told or met, and why."""
+        if self.blocked_until > now:
+            return self.blocked_until - now, "rate limited"
+        for resource, window in list(self._windows.items()):
+            if window.reset <= now:
+                del self._windows[resource]  # it is full again
+            elif window.remaining <= self._kept(window):
+                return window.reset - now, "what is left of the rate limit is kept for people"
+        return 0.0, ""
+
+    def _kept(self, window: _Window) -> float:
+        """What must remain of a limit: the reserve, and what may be under way."""
+        return self._reserve * window.limit + min(_MARGIN, _MARGIN_SHARE * window.limit)
+
+    # -- after it
+
+    def answered(self, *, unchanged: bool = False) -> None:
+        """Count a request that was sent; `unchanged` if the answer was 304."""
+        tally = TALLY.get()
+        if tally is not None:
+            tally.sent += 1
+            tally.counted += not (unchanged and self._unchanged_is_free)
+
+    def told(self, resource: str, limit: RateLimit, now: float) -> None:
+        """Heed what an answer tells of a limit; `now` is the provider's time."""
+        if limit.limit is None:
+            return
+        if limit.remaining is None or limit.reset_at is None:
+            for bucket in self._buckets:
+                bucket.resize(limit.limit)
+            return
+        ahead = min(max(limit.reset_at - now, 0.0), _LONGEST)
+        window = _Window(limit.limit, limit.remaining, time.monotonic() + ahead)
+        known = self._windows.get(resource)
+        if known is not None and abs(known.reset - window.reset) < _SAME_RESET:
+            window.remaining = min(known.remaining, window.remaining)  # answers overtake each other
+        if known is not None or len(self._windows) < _MAX_RESOURCES:
+            self._windows[resource] = window
+
+    def stop(self, delay: float) -> None:
+        """Send nothing for so many seconds."""
+        self.blocked_until = max(self.blocked_until, time.monotonic() + delay)
+
+    def means(self) -> Means:
+        """What may be sent per second from now on."""
+        now = time.monotonic()
+        sent = min((bucket.rate for bucket in self._buckets), default=math.inf)
+        counted = math.inf
+        for window in self._windows.values():
+            if window.reset > now:
+                left = max(window.remaining - self._kept(window), 0.0)
+                counted = min(counted, left / (window.reset - now))
+        return Means(sent, counted)

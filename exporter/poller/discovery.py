@@ -1,0 +1,56 @@
+"""Which repos an account has: the entries of its configuration and what wildcards find."""
+
+from __future__ import annotations
+
+from exporter.errors import ProviderError
+from exporter.http import Api
+from exporter.poller.pages import count
+from exporter.poller.trouble import Trouble
+from exporter.providers import Provider, Repo
+
+
+class Discovery:
+    """Finds the repos of one account."""
+
+    def __init__(self, provider: Provider, trouble: Trouble) -> None:
+        self.unresolved: dict[str, str] = {}
+        """What is wrong with wildcards that could not be discovered, by wildcard."""
+        self._provider = provider
+        self._trouble = trouble
+
+    def named(self) -> dict[str, Repo]:
+        """The entries that need no discovery."""
+        entries = (e for e in self._provider.repos if not self._provider.is_wildcard(e))
+        return self._apart({entry: Repo(entry) for entry in entries})
+
+    async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
+        """All repos by entry; those found `before` stay if a wildcard is in trouble.
+
+        Raises ProviderError if the account as a whole fails.
+        """
+        found = self.named()
+        self.unresolved = {}
+        for pattern in filter(self._provider.is_wildcard, self._provider.repos):
+            try:
+                repos = await self._provider.discover(api, pattern)
+            except ProviderError as error:
+                count(error, api.stats)
+                if error.account_wide:
+                    raise
+                # One wildcard's trouble is not that of the other entries.
+                self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
+                self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
+            else:
+                # Discovery knows more of a repo than an entry does.
+                found |= {repo.entry: repo for repo in repos}
+        if self.unresolved:  # what it found before may still be there
+            found = before | found
+        return self._apart(found)
+
+    def _apart(self, found: dict[str, Repo]) -> dict[str, Repo]:
+        """Without the repos that polling another one reads too."""
+        return {
+            entry: repo
+            for entry, repo in found.items()
+            if not any(wide != entry and self._provider.covers(wide, entry) for wide in found)
+        }

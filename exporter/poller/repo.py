@@ -1,0 +1,100 @@
+"""One polled repo: when its turn is, and what it is worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from exporter.errors import Gone, ProviderError, Refused
+from exporter.model import Build, Status
+from exporter.poller import walk
+from exporter.poller.plan import Wish
+from exporter.poller.pulse import Span, busy_interval, idle_interval
+from exporter.providers import Repo
+
+_SLACK = 0.05
+"""The share of its interval that a poll may be late where many are due."""
+_GONE = 3
+"""Polls in a row without finding a repo before its unfinished builds are shown no longer."""
+
+
+class RepoState(msgspec.Struct):
+    """What the schedule knows of a repo.
+
+    `due` and `moved_at` are monotonic, the other times are epoch seconds, spans seconds.
+    """
+
+    repo: Repo
+    due: float
+    wish: Wish
+    interval: float
+    """The one in force."""
+    moved_at: float
+    """When a poll last brought news; before the first one, when the repo was met."""
+    memory: walk.Memory = msgspec.field(default_factory=walk.Memory)
+    last_success: float = 0.0
+    error: str | None = None
+    reason: str | None = None
+    failures: int = 0
+    gone: int = 0
+    target: int | None = None
+
+    @property
+    def deadline(self) -> float:
+        """By when its next poll should have begun: what usually brings more news comes first."""
+        return self.due + _SLACK * self.wish.short
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the provider has denied it often enough."""
+        return self.gone >= _GONE
+
+    def succeeded(self, now: float) -> None:
+        """Note a poll to the end at `now`."""
+        self.last_success = now
+        self.error, self.reason, self.failures, self.gone = None, None, 0, 0
+
+    def failed(self, error: ProviderError) -> None:
+        """Note a poll that failed."""
+        self.error, self.reason = str(error), error.reason
+        self.failures += 1
+        self.gone = self.gone + 1 if isinstance(error, Gone) else 0
+
+
+def wish_in_trouble(span: Span, error: ProviderError, failures: int) -> Wish:
+    """What a failing repo gets: more with each failure, the longest if only a person can help."""
+    if error.account_wide:
+        wanted = span.interval  # the whole account rests instead
+    elif isinstance(error, Gone | Refused):
+        wanted = span.longest
+    else:
+        wanted = span.within(span.interval * 2.0 ** min(failures - 1, 10))
+    return Wish(wanted, wanted, span.longest)
+
+
+def wish_for(
+    span: Span, state: RepoState, active: Iterable[Build], *, at: float, now: float
+) -> Wish:
+    """What a sound repo with these unfinished builds is worth.
+
+    `at` is monotonic, `now` the provider's clock. While the budget has plenty only the silence
+    that was witnessed makes an interval longer; when it is short, also what is known of before.
+    """
+    pulse = state.memory.pulse
+    silence, gap = at - state.moved_at, pulse.gap(now)
+    plenty = idle_interval(span, silence=silence, gap=gap)
+    short = idle_interval(span, silence=max(silence, pulse.silence(now)), gap=gap)
+    age = min((now - begun for build in active if (begun := _begun(build))), default=math.inf)
+    busy = busy_interval(span, age=max(age, 0.0))
+    if busy is not None:
+        plenty, short = min(plenty, busy), span.interval
+    return Wish(plenty, short, span.longest)
+
+
+def _begun(build: Build) -> float | None:
+    """When an unfinished build began; one that is held for a person promises no news."""
+    if build.only_jobs:
+        return max((job.time for job in build.jobs if job.time is not None), default=None)
+    return None if build.status is Status.WAITING else build.time

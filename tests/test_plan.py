@@ -1,0 +1,179 @@
+"""How often a repo is worth a poll, and what a budget makes of the wishes of all."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.http import Allowance, Bucket, Budget, Means, Tally
+from exporter.poller import plan
+from exporter.poller.plan import Costs, Plan, Share, Wish, planned
+from exporter.poller.pulse import Pulse, Span, busy_interval, idle_interval
+
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+SPAN = Span(MINUTE, 15 * MINUTE)
+FIXED = Span(MINUTE, MINUTE)
+
+
+def busy(wanted: float) -> Wish:
+    return Wish(wanted, max(wanted, MINUTE), 15 * MINUTE)
+
+
+wishes = st.lists(
+    st.floats(30, 900).map(busy) | st.just(Wish(60, 900, 900)), min_size=1, max_size=60
+)
+
+
+# -- one repo
+
+
+def test_an_idle_repo_backs_off_step_by_step_to_the_longest_interval():
+    at, steps = 0.0, []
+    while not steps or steps[-1] < SPAN.longest:
+        steps.append(idle_interval(SPAN, silence=at, gap=math.inf))
+        at += steps[-1]
+    assert steps[:5] == [MINUTE] * 5
+    assert steps == sorted(steps)
+    assert all(later <= 1.25 * earlier for earlier, later in itertools.pairwise(steps))
+    assert len(steps) < 30
+    assert at < 2 * HOUR
+
+
+def test_a_repo_that_moves_has_the_configured_interval_at_once():
+    assert idle_interval(SPAN, silence=0.0, gap=math.inf) == MINUTE
+
+
+def test_a_repo_with_a_build_every_ten_minutes_is_never_idle_between_them():
+    assert idle_interval(SPAN, silence=20 * MINUTE, gap=10 * MINUTE) == MINUTE
+
+
+def test_a_repo_that_was_busy_by_day_backs_off_at_night():
+    pulse = Pulse()
+    pulse.note((str(n), n * 600.0) for n in range(20))
+    night = 20 * 600.0 + 15 * HOUR
+    silence, gap = pulse.silence(night), pulse.gap(night)
+    assert idle_interval(SPAN, silence=silence, gap=gap) == SPAN.longest
+
+
+@given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
+def test_no_interval_leaves_its_bounds(silence, gap):
+    assert SPAN.interval <= idle_interval(SPAN, silence=silence, gap=gap) <= SPAN.longest
+    assert idle_interval(FIXED, silence=silence, gap=gap) == FIXED.interval
+
+
+@given(st.floats(0, 2 * DAY))
+def test_an_unfinished_build_at_most_doubles_the_rate_and_never_lowers_it(age):
+    interval = busy_interval(SPAN, age=age)
+    assert interval is None if age > DAY else MINUTE / 2 <= interval <= MINUTE
+    assert busy_interval(FIXED, age=age) in (None, MINUTE)
+
+
+def test_a_pulse_keeps_the_latest_builds_only_whatever_the_order():
+    pulse = Pulse()
+    for n in (5, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11):
+        pulse.note([(str(n), float(n))])
+    pulse.note([("11", 11.0)])
+    assert sorted(pulse.begun.values()) == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert pulse.gap(12.0) == 1.0
+    assert pulse.silence(12.0) == 1.0
+
+
+def test_nothing_is_made_of_a_single_build():
+    pulse = Pulse()
+    assert pulse.silence(5.0) == math.inf
+    pulse.note([("1", 1.0)])
+    assert pulse.gap(5.0) == math.inf
+
+
+# -- all of them
+
+
+@given(wishes)
+def test_with_means_enough_every_repo_has_what_it_is_worth(all_wishes):
+    plenty = planned(all_wishes, math.inf)
+    assert [plenty.interval(wish) for wish in all_wishes] == [w.plenty for w in all_wishes]
+
+
+@given(wishes, st.floats(1e-4, 10))
+def test_no_plan_needs_more_than_there_is_and_none_starves_a_repo(all_wishes, polls):
+    made = planned(all_wishes, polls)
+    intervals = [made.interval(wish) for wish in all_wishes]
+    assert sum(1 / interval for interval in intervals) <= polls * 1.001
+    assert all(math.isfinite(interval) for interval in intervals)
+    assert all(i >= wish.plenty - 1e-6 for i, wish in zip(intervals, all_wishes, strict=True))
+
+
+@given(wishes, st.floats(1e-4, 10))
+def test_who_brings_more_news_is_polled_no_less_often(all_wishes, polls):
+    made = planned(all_wishes, polls)
+    by_worth = sorted(all_wishes, key=lambda wish: (wish.short, wish.plenty))
+    intervals = [made.interval(wish) for wish in by_worth]
+    if made.is_short:
+        assert intervals == sorted(intervals)
+
+
+def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest():
+    all_wishes = [Wish(60, 60, 900)] * 15 + [Wish(900, 900, 900)] * 285
+    made = planned(all_wishes, 800 / HOUR)
+    intervals = [made.interval(wish) for wish in all_wishes]
+    assert 0.95 * 800 / HOUR < sum(1 / interval for interval in intervals) <= 800 / HOUR
+    assert max(intervals) < 30 * MINUTE
+    assert intervals[0] < 5 * MINUTE
+
+
+def test_what_is_short_beyond_that_is_shared_by_all():
+    made = planned([Wish(60, 60, 900)] * 1000, 0.1)
+    assert made.interval(Wish(60, 60, 900)) == pytest.approx(10_000)
+
+
+# -- what polls cost
+
+
+def test_idle_polls_that_count_for_nothing_are_not_held_back_by_that_limit(monkeypatch):
+    monkeypatch.setattr(plan, "monotonic", lambda: 1000.0)
+    costs = Costs()
+    for _ in range(1000):
+        costs.note(Tally(sent=1, counted=0), news=False)
+    assert costs.polls(Means(sent=10.0, counted=0.01)) == pytest.approx(9.9, rel=0.01)
+
+
+def test_the_price_of_news_is_left_out_of_what_idle_polls_may_spend(monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(plan, "monotonic", lambda: now[0])
+    costs = Costs()
+    for _ in range(90):  # three requests beyond an idle poll's, every ten seconds
+        now[0] += 10
+        costs.note(Tally(sent=4, counted=4), news=True)
+    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.99 - 0.3 * (1 - 1 / math.e), rel=0.05)
+    now[0] += HOUR
+    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.99, rel=0.02)
+
+
+def test_news_never_takes_all(monkeypatch):
+    monkeypatch.setattr(plan, "monotonic", lambda: 1000.0)
+    costs = Costs()
+    costs.note(Tally(sent=10_000, counted=10_000), news=True)
+    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.2)
+
+
+def test_accounts_that_share_a_budget_have_one_plan():
+    budget = Budget([Bucket(Allowance(60, HOUR), reserve=0.0)])
+    share = Share(budget)
+    assert not share.is_exhausted
+    one, other = ([Wish(60, 60, 900)] * 30 for _ in range(2))
+    share.members = {"one": lambda: one, "other": lambda: other}
+    assert share.plan.is_short
+    assert share.is_exhausted
+    assert sum(2 / share.plan.interval(wish) for wish in one) <= budget.means().sent
+    share.leave("one", share.members["other"])
+    assert "one" in share.members
+    share.leave("one", share.members["one"])
+    assert list(share.members) == ["other"]
+
+
+def test_no_plan_is_a_plan():
+    assert Plan().interval(Wish(1, 2, 3)) == 1
