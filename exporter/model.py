@@ -73,6 +73,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     started_at: float | None = None
     completed_at: float | None = None
     unmapped: tuple[Unmapped, ...] = ()
+    anomalies: tuple[str, ...] = ()
+    """What is wrong with it and was left out."""
 
     @property
     def duration(self) -> float | None:
@@ -118,6 +120,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     completed_at: float | None = None
     jobs: tuple[Job, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
+    anomalies: tuple[str, ...] = ()
+    """What is wrong with it and was left out."""
     partial: bool = False
     only_jobs: bool = False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -12,11 +12,17 @@ from exporter.times import instant
 
 T = TypeVar("T")
 
-_ESCAPES = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"  # a pair
-    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
-    rb"|\\."
+Id = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^(?!\.+\Z)[^\s,:/?#@]+\Z")]
+"""What a CI system calls a thing. An item that says nothing of the kind cannot be asked for, and
+its request would fail the page that lists it: so it is rejected."""
+
+_SURROGATES = re.compile(
+    rb"(?<!\\)((?:\\\\)*)"  # backslashes that are text
+    rb"(?:(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"  # a pair
+    rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
 )
+_MOST_MENDED = 4 * 1024 * 1024
+"""Bytes: nothing else happens meanwhile."""
 _LONGEST_WORD = 100
 _LARGEST = 2**53  # what JSON numbers are exact to
 
@@ -25,12 +31,14 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """JSON, with a replacement character for each half of a surrogate pair in it.
 
     Some APIs cut titles in the middle of an emoji; no strict parser takes what is left.
-    Raises what the decoder raises.
+    Raises what the decoder raises, and does not try to mend what is very large.
     """
     try:
         return decoder.decode(body)
     except msgspec.DecodeError:
-        mended = _ESCAPES.sub(lambda match: rb"\ufffd" if match[1] else match[0], body)
+        if len(body) > _MOST_MENDED:
+            raise
+        mended = _SURROGATES.sub(lambda m: m[0] if m[2] else m[1] + rb"\ufffd", body)
         if mended == body:
             raise
         return decoder.decode(mended)
@@ -64,6 +72,11 @@ def at(remote: Any, path: str) -> Any:
     return remote
 
 
+def listed(value: Any) -> list[Any]:
+    """A list as it is; nothing in place of anything else."""
+    return value if isinstance(value, list) else []
+
+
 def text(value: Any) -> str | None:
     """A name or an id: text, or a number in its own spelling. Empty means None."""
     if isinstance(value, bool) or not isinstance(value, str | int):
@@ -92,3 +105,12 @@ def whole(value: Any) -> int | None:
 def moment(value: Any) -> float | None:
     """Epoch seconds of a time as this API or a provider behind it writes it."""
     return instant(value) if isinstance(value, str | int | float) else None
+
+
+def reached(times: Iterable[float | None], *, default: float) -> float:
+    """How far back a list has come: the last but one of its times.
+
+    The last one alone may be an odd item's, and must not hide what is listed after it.
+    """
+    known = sorted(time for time in times if time is not None)
+    return known[:2][-1] if known else default

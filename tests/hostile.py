@@ -7,12 +7,13 @@ import contextlib
 import socket
 import ssl
 import struct
-from collections.abc import Awaitable, Callable
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -20,7 +21,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+T = TypeVar("T")
+
 _DAY = timedelta(days=1)
+_TLS_RECORD = b"\x16"
+"""What a TLS handshake begins with."""
 
 
 @cache
@@ -36,12 +41,18 @@ def expired_certificate() -> str:
 
 
 @cache
+def foreign_certificate() -> str:
+    """A good one, of the same key, for another host."""
+    return _certificate(datetime.now(UTC) + _DAY, host="elsewhere.invalid")
+
+
+@cache
 def _key() -> ec.EllipticCurvePrivateKey:
     return ec.generate_private_key(ec.SECP256R1())
 
 
-def _certificate(until: datetime) -> str:
-    key, name = _key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+def _certificate(until: datetime, host: str = "localhost") -> str:
+    key, name = _key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     builder = x509.CertificateBuilder(
         issuer_name=name,
         subject_name=name,
@@ -51,7 +62,7 @@ def _certificate(until: datetime) -> str:
         not_valid_after=until,
     )
     for extension in (
-        x509.SubjectAlternativeName([x509.DNSName("localhost")]),
+        x509.SubjectAlternativeName([x509.DNSName(host)]),
         x509.BasicConstraints(ca=True, path_length=None),
         x509.SubjectKeyIdentifier.from_public_key(key.public_key()),
     ):
@@ -165,22 +176,38 @@ class Server:
     def __init__(self, *replies: Reply, tls: ssl.SSLContext | None = None) -> None:
         self.requests: list[Request] = []
         self.connections: set[asyncio.Task[None]] = set()
+        self.visits = 0
+        """Connections that anybody has made, whether or not he said anything."""
+        self.port = 0
         self._replies = replies
         self._tls = tls
 
-    async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=self._tls)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.root = f"{'https://localhost' if self._tls else 'http://127.0.0.1'}:{self.port}"
-        return self
+    def reply_to(self, request: Request) -> Reply:
+        """What this request, the last of `requests`, is answered with."""
+        return self._replies[min(len(self.requests), len(self._replies)) - 1]
 
-    async def __aexit__(self, *_: object) -> None:
+    async def open(self, tls: ssl.SSLContext | None) -> None:
+        """Listen, again on the same port if it did before."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port, ssl=tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Listen no longer, and end all connections."""
         self._server.close()
         for task in self.connections:
             task.cancel()
         await asyncio.gather(*self.connections, return_exceptions=True)
 
+    async def __aenter__(self) -> Self:
+        await self.open(self._tls)
+        self.root = f"{'https://localhost' if self._tls else 'http://127.0.0.1'}:{self.port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.visits += 1
         task = asyncio.ensure_future(self._serve(reader, writer))
         self.connections.add(task)
         task.add_done_callback(self.connections.discard)
@@ -189,16 +216,38 @@ class Server:
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
                 while True:
-                    head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                    begins = await reader.readexactly(1)
+                    if begins == _TLS_RECORD:  # spoken to a server without TLS
+                        return writer.write(http(status=400))
+                    head = (begins + await reader.readuntil(b"\r\n\r\n")).decode()
                     first, *lines = head.rstrip().split("\r\n")
                     method, target, _ = first.split(" ")
                     pairs = (line.split(": ", 1) for line in lines)
                     headers = {name.lower(): value for name, value in pairs}
                     self.requests.append(Request(method, target, headers))
-                    reply = self._replies[min(len(self.requests), len(self._replies)) - 1]
+                    reply = self.reply_to(self.requests[-1])
                     if callable(reply):
                         return await _until_left(reader, reply(writer))
                     writer.write(reply)
                     await writer.drain()
         finally:
             writer.close()
+
+
+class Loop:
+    """An event loop in a thread of its own, for servers that other processes visit."""
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run `work` there and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)

@@ -1,20 +1,14 @@
-"""What comes off the wire: faults, statuses, headers and bodies, turned into plain values.
-
-HTTP libraries hand out the part of a truncated gzip that arrived and inflate bombs in
-one piece, neither with an error. So bodies are read raw and unpacked here, under a cap
-before and one after, and a gzip without its end is no answer.
+"""What comes off the wire: faults, statuses, headers and JSON, turned into plain values.
 
 The errors made here say what is wrong; `http` puts in front where it happened.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import re
 import ssl
-import zlib
 from collections.abc import Iterator
 from functools import cache
 from http import HTTPStatus
@@ -26,6 +20,7 @@ import httpx
 import msgspec
 
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.http.address import ForbiddenAddressError
 from exporter.http.limits import rate_limit
 from exporter.payload import decoded
 
@@ -34,12 +29,8 @@ T = TypeVar("T")
 TRANSPORT_ERRORS = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 """All that httpx over aiohttp raises: the transport translates only some of aiohttp's errors."""
 
-MAX_WIRE, MAX_BODY = 32 * 1024 * 1024, 64 * 1024 * 1024
-"""Bytes of one answer as sent, and after decompression."""
-
-_MAX_ERROR_BODY = 64 * 1024
-_ERROR_BODY_SECONDS = 2.0
-_GZIP_WBITS = 31  # gzip only, with its header and checksum
+MAX_ERROR_BODY = 64 * 1024
+"""Bytes of an error that are read."""
 _BOM = b"\xef\xbb\xbf"
 
 _Row = tuple[type[ProviderError], Reason, str]
@@ -47,6 +38,7 @@ _Row = tuple[type[ProviderError], Reason, str]
 _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
     # httpx itself objects to nothing else than a `Location`
     (httpx.RemoteProtocolError, (Malformed, "redirect", "redirected to an address that is none")),
+    (ForbiddenAddressError, (Refused, "connect", "the host has an address where no API can be")),
     (aiohttp.ClientConnectorDNSError, (TryLater, "dns", "the host name cannot be resolved")),
     (
         ssl.SSLCertVerificationError,
@@ -76,10 +68,14 @@ _OTHER_4XX: _Row = (Refused, "bad_shape", "the API rejects the request")
 _OTHER_5XX: _Row = (TryLater, "server", "")
 _LIMIT_WORDS = re.compile(r"rate.?limit|abuse detection|too many requests", re.IGNORECASE)
 
+_SCOPE_HEADERS = ("x-accepted-github-permissions", "x-accepted-oauth-scopes")
+_SCOPE = re.compile(r'\bscope="([^"]{1,200})"')
+"""In `WWW-Authenticate`: RFC 6750; GitLab does so."""
+
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
 _SECRET_FROM = 4  # characters; a shorter word of a header is a version, not a secret
 
-_URL_QUERY = re.compile(r"(https?://[^\s?#]*)[?#]\S*")
+_URL_QUERY = re.compile(r"(https?://[^\s?#]*)(?:[?#]\S*)?")  # matches on, to be linear
 _TEXT_KEYS = ("message", "error_description", "error_message", "detail", "error")
 _MAX_DEPTH = 4
 
@@ -126,7 +122,17 @@ def refusal(reply: Reply) -> ProviderError:
         status = HTTPStatus.TOO_MANY_REQUESTS
     other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
     kind, reason, hint = _STATUS.get(status, other)
-    return kind(": ".join(filter(None, (answered, hint, text))), reason=reason)
+    needs = _needs(reply) if reason == "forbidden" else ""
+    return kind(": ".join(filter(None, (answered, hint, text, needs))), reason=reason)
+
+
+def _needs(reply: Reply) -> str:
+    """Which permission a refusal asks for, where a header names it."""
+    named = next((v for h in _SCOPE_HEADERS if (v := reply.headers.get(h))), None)
+    if named is None:
+        found = _SCOPE.search(reply.headers.get("www-authenticate", ""))
+        named = found[1] if found else ""
+    return f"it takes {plain(named)[:200]}" if named else ""
 
 
 def _host(reply: Reply) -> str:
@@ -140,85 +146,6 @@ def _is_limit(reply: Reply, text: str) -> bool:
     limit = rate_limit(reply.headers, 0.0)
     exhausted = limit is not None and limit.remaining == 0
     return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
-
-
-class _Gunzip:
-    """Inflates gzip piece by piece up to a cap; several members make one body."""
-
-    def __init__(self) -> None:
-        self._room = MAX_BODY
-        self._member = zlib.decompressobj(_GZIP_WBITS)
-        self._begun = False
-
-    def feed(self, data: bytes) -> bytes:
-        parts = []
-        while data:
-            if self._member.eof:
-                self._member = zlib.decompressobj(_GZIP_WBITS)
-            self._begun = True
-            try:
-                part = self._member.decompress(data, self._room + 1)
-            except zlib.error:
-                raise TryLater("the gzip of the answer is broken", reason="bad_encoding") from None
-            self._room -= len(part)
-            if self._room < 0:
-                raise _too_large(MAX_BODY)
-            parts.append(part)
-            data = self._member.unused_data or self._member.unconsumed_tail
-        return b"".join(parts)
-
-    def finish(self) -> None:
-        if self._begun and not self._member.eof:
-            raise TryLater("the gzip of the answer is cut off", reason="bad_encoding")
-
-
-async def receive(response: httpx.Response) -> Reply:
-    """The answer with its body, unpacked.
-
-    Raises TryLater(`bad_encoding`) if its gzip is broken or cut off, Malformed if it is
-    over a cap (`too_large`) or packed in a way that was not asked for (`bad_encoding`),
-    and the transport's own errors. But the body of an error is only a courtesy: where
-    it is not small, sound and quick, there is none, so that it never hides the status.
-    """
-    body = b""
-    if response.is_success:
-        body = await _body(response, MAX_WIRE)
-    else:
-        with contextlib.suppress(ProviderError, *TRANSPORT_ERRORS):
-            async with asyncio.timeout(_ERROR_BODY_SECONDS):
-                body = await _body(response, _MAX_ERROR_BODY)
-    return Reply(response.url, response.status_code, response.headers, body)
-
-
-async def _body(response: httpx.Response, limit: int) -> bytes:
-    gunzip = _unpacker(response)
-    received = 0
-    parts = []
-    async for data in response.aiter_raw():
-        received += len(data)
-        if received > limit:
-            raise _too_large(limit)
-        parts.append(data if gunzip is None else gunzip.feed(data))
-    if gunzip is not None:
-        gunzip.finish()
-    return b"".join(parts)
-
-
-def _unpacker(response: httpx.Response) -> _Gunzip | None:
-    match response.headers.get("content-encoding", "").strip().lower():
-        case "" | "identity":
-            return None
-        case "gzip" | "x-gzip":
-            return _Gunzip()
-        case other:
-            raise Malformed(
-                f"the answer is packed as {other[:40]!r}, but only gzip was asked for",
-                reason="bad_encoding",
-            )
-
-
-def _too_large(limit: int) -> Malformed:
-    return Malformed(f"the answer is larger than {limit >> 20} MiB", reason="too_large")
 
 
 def decode(reply: Reply, into: type[T]) -> T:
@@ -269,7 +196,7 @@ def said(reply: Reply) -> str:
     the unified API's `truto_error_insight`, and plain text. The queries of URLs in it
     are left out.
     """
-    if len(reply.body) > _MAX_ERROR_BODY:
+    if len(reply.body) > MAX_ERROR_BODY:
         return ""
     try:
         value: Any = msgspec.json.decode(reply.body)

@@ -68,6 +68,8 @@ def of_build(news: Completed, pipeline: Labels, buckets: Buckets) -> Iterator[In
             yield count(f.MISSING, provider, field)
     for unknown in build.unmapped:
         yield count(f.UNMAPPED, provider, unknown.field)
+    for anomaly in build.anomalies:
+        yield count(f.ANOMALIES, provider, anomaly)
 
 
 def _span(
@@ -95,3 +97,5 @@ def of_job(news: JobCompleted, pipeline: Labels, buckets: Buckets) -> Iterator[I
             yield _span(family, labels, seconds, f"negative_job_{family.buckets}", buckets)
     for unknown in job.unmapped:
         yield count(f.UNMAPPED, provider, f"job_{unknown.field}")
+    for anomaly in job.anomalies:
+        yield count(f.ANOMALIES, provider, anomaly)

@@ -18,18 +18,33 @@ _CONTROL = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029), "\u
 """C0, C1 and the two separators that some readers take for the end of a line."""
 
 
-@lru_cache(maxsize=65536)
+_LONGEST = 1000
+"""Characters of a text that are looked at: of so many more than 200 bytes are left, whatever
+they are, and to bring marks into their order takes the square of their number."""
+_LONGEST_BRANCH = 255
+"""Bytes of a ref at GitHub; what is longer is no name, and globs with many stars are slow."""
+
+
 def clean(text: str) -> str:
     """`text` as a label value: NFC, no control characters or lone surrogates, at most 200 bytes."""
     if text.isascii() and text.isprintable() and len(text) <= MAX_BYTES:
         return text
-    sound = normalize("NFC", text.encode("utf-8", "replace").decode()).translate(_CONTROL)
+    # What is long is not remembered: a provider could fill the memory with it.
+    return _remembered(text) if len(text) <= MAX_BYTES else _cleaned(text)
+
+
+def _cleaned(text: str) -> str:
+    known = text[:_LONGEST].encode("utf-8", "replace").decode()
+    sound = normalize("NFC", known).translate(_CONTROL)
     raw = sound.encode()
     if len(raw) <= MAX_BYTES:
         return sound
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     kept = raw[: MAX_BYTES - len(digest) - 3].decode("utf-8", "ignore")
     return f"{kept}…{digest}"
+
+
+_remembered = lru_cache(maxsize=65536)(_cleaned)
 
 
 def branch(build: Build, shown: Iterable[str]) -> str:
@@ -41,7 +56,9 @@ def branch(build: Build, shown: Iterable[str]) -> str:
     name = build.branch
     if not name:
         return ""
-    if name == build.default_branch or any(matches(glob, name) for glob in shown):
+    if name == build.default_branch:
+        return clean(name)
+    if len(name) <= _LONGEST_BRANCH and any(matches(glob, name) for glob in shown):
         return clean(name)
     return OTHER
 

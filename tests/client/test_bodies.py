@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from exporter.errors import Malformed, ProviderError, Refused, TryLater
-from exporter.http import wire
+from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
+from exporter.http import bodies
+from exporter.http.bodies import Room
 from tests.client import BODY, CHUNKED, ENDLESS, LONG, Item, gz, visit
 from tests.hostile import Reply, flood, hang_up, http, reset
 
@@ -47,7 +48,7 @@ def test_an_answer_tells_status_and_headers() -> None:
 
 
 PACKED = gzip.compress(os.urandom(60_000))
-BOMB = gzip.compress(bytes(wire.MAX_BODY + 1), 9)
+BOMB = gzip.compress(bytes(bodies.MAX_BODY + 1), 9)
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_gzip_is_read_whole_in_whatever_pieces_it_comes_and_never_in_part() -> N
         encoding = {"content-encoding": "gzip"}
         request = httpx.Request("GET", "http://h/")
         response = httpx.Response(200, headers=encoding, content=pieces(), request=request)
-        return (await wire.receive(response)).body
+        return (await bodies.receive(response)).body
 
     packed = gzip.compress(b"first,") + gzip.compress(b"second")
     for size in range(1, len(packed) + 1):
@@ -111,6 +112,47 @@ def test_gzip_is_read_whole_in_whatever_pieces_it_comes_and_never_in_part() -> N
     for end in set(range(1, len(packed))) - {len(gzip.compress(b"first,"))}:
         with pytest.raises(TryLater, match="cut off"):
             asyncio.run(receive(packed[:end], 7))
+
+
+def test_a_body_of_many_megabytes_is_read_whole() -> None:
+    body = json.dumps({"a": ["x" * 50, *range(400_000)]}).encode()
+
+    assert visit(gz(gzip.compress(body, 1))).answer.body == json.loads(body)
+
+
+def test_a_gzip_that_unpacks_to_much_too_much_is_not_unpacked_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bodies, "MAX_BODY", 10**12)
+    met = visit(gz(gzip.compress(bytes(20_000_000), 9)))
+
+    assert met.verdict == (Malformed, "too_large")
+    assert "unpacks to more than 200 times its size" in str(met.error)
+
+
+def test_the_body_of_an_error_is_unpacked_to_no_more_than_the_cap() -> None:
+    message = json.dumps({"message": "x" * 100_000}).encode()
+    met = visit(http(gzip.compress(message), 404, content_encoding="gzip"))
+
+    assert met.verdict == (Gone, "not_found")
+    assert "xxx" not in str(met.error)
+
+
+def test_bodies_side_by_side_share_the_room_that_there_is() -> None:
+    room = Room(9_000_000)
+    with room.taken() as endless, room.taken() as large, room.taken() as small:
+        large(2_500_000)
+        endless(6_000_000)
+        with pytest.raises(Malformed, match="larger than there is room for"):
+            endless(1_000_000)
+        small(500_000)
+        large(1_500_000)  # less than half
+        with pytest.raises(Malformed):
+            large(1_000_000)
+    with room.taken() as alone:
+        alone(9_000_000)
+        with pytest.raises(Malformed):
+            alone(1)
 
 
 @pytest.mark.parametrize(

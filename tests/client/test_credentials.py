@@ -88,6 +88,14 @@ def test_an_echoed_password_of_basic_authorization_is_hidden() -> None:
     assert str(met.error).endswith("no *** for ***")
 
 
+def test_a_credential_that_is_echoed_again_and_again_is_hidden_to_its_last_letter() -> None:
+    shown = str(visit(http(json.dumps({"message": SECRET * 2000}), status=401)).error)
+
+    assert SECRET[:4] not in shown
+    assert SECRET[-4:] not in shown
+    assert "***" in shown
+
+
 # Tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
-from exporter.http import Answer
+from exporter.http import Answer, _public
+from exporter.http.address import opened
 from tests import hostile
 from tests.client import ENDLESS, LONG, OK, attempt, connected, free_port, visit
 from tests.hostile import Reply, Server, drip, flood, hang_up, reset, stall
@@ -37,6 +39,29 @@ def test_an_unknown_host_is_dns(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert met.verdict == (TryLater, "dns")
     assert str(met.error).startswith("api.invalid/x: the host name cannot be resolved")
+
+
+@pytest.mark.parametrize(
+    "address", ["169.254.169.254", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254"]
+)
+def test_an_address_at_which_clouds_give_out_credentials_is_no_api(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    family, rest = (socket.AF_INET6, (0, 0)) if ":" in address else (socket.AF_INET, ())
+    found = [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", (address, 80, *rest))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    literal = f"[{address}]" if ":" in address else address
+
+    for root in ("http://api.invalid", f"http://{literal}"):
+        met = visit(OK, root=root)
+        assert met.verdict == (Refused, "connect")
+        assert "an address where no API can be" in str(met.error)
+        assert met.stats.requests == {"error": 1}
+
+
+def test_addresses_of_a_private_network_are_fine() -> None:
+    for address in ("10.0.0.1", "192.168.1.1", "127.0.0.1"):
+        opened((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80))).close()
 
 
 @pytest.mark.parametrize(
@@ -113,6 +138,12 @@ def test_a_fault_leaves_the_client_usable() -> None:
 
 
 # TLS
+
+
+def test_nothing_older_than_tls_1_2_is_spoken() -> None:
+    assert _public().minimum_version >= ssl.TLSVersion.TLSv1_2
+    assert _public().verify_mode is ssl.CERT_REQUIRED
+    assert _public().check_hostname
 
 
 def test_a_private_ca_is_trusted_by_ca_file(tmp_path: Path) -> None:

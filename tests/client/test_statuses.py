@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
-from exporter.http import Pace, wire
+from exporter.http import Pace, bodies
 from tests.client import LONG, OK, Item, visit
 from tests.hostile import Reply, flood, hang_up, http, reset, stall
 
@@ -78,7 +79,7 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\ncontent-length: 10\r\n\r\n"
 def test_no_fault_of_its_body_hides_the_status(
     reply: Reply, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wire, "_ERROR_BODY_SECONDS", 0.05)
+    monkeypatch.setattr(bodies, "_ERROR_BODY_SECONDS", 0.05)
 
     assert visit(reply).verdict == (Gone, "not_found")
 
@@ -126,6 +127,27 @@ def test_an_error_tells_what_the_api_says(body: dict[str, Any], said: str) -> No
     assert str(error).endswith(f"/x: answered 400 Bad Request: the API rejects the request: {said}")
 
 
+@pytest.mark.parametrize(
+    ("headers", "needs"),
+    [
+        ({"x_accepted_github_permissions": "actions=read"}, ": it takes actions=read"),
+        ({"x_accepted_oauth_scopes": "repo, admin:org"}, ": it takes repo, admin:org"),
+        (
+            {"www_authenticate": 'Bearer error="insufficient_scope", scope="api read_api"'},
+            ": it takes api read_api",
+        ),
+        ({"www_authenticate": "Basic realm=x", "x_accepted_oauth_scopes": ""}, ""),
+    ],
+)
+def test_a_refusal_names_the_permission_that_is_missing(
+    headers: dict[str, str], needs: str
+) -> None:
+    met = visit(http('{"message":"no"}', 403, **headers))
+
+    assert met.verdict == (Refused, "forbidden")
+    assert str(met.error).endswith(f"check what the token may read: no{needs}")
+
+
 def test_a_plain_text_error_is_told() -> None:
     error = visit(http("No such job\n", status=404, content_type="text/plain")).error
 
@@ -137,6 +159,13 @@ def test_an_error_is_one_short_line() -> None:
 
     assert len(str(met.error)) < 620
     assert str(met.error).isprintable()
+
+
+def test_no_text_takes_long_to_be_told() -> None:
+    begun = time.process_time()
+    visit(http(json.dumps({"message": "http://" * 9000}), status=400))
+
+    assert time.process_time() - begun < 1
 
 
 def test_a_huge_answer_of_the_wrong_shape_is_not_read_twice() -> None:

@@ -1,0 +1,146 @@
+"""The body of an answer: unpacked under caps, and whole or no answer.
+
+HTTP libraries hand out the part of a truncated gzip that arrived and inflate bombs in
+one piece, neither with an error. So bodies are read raw and unpacked here, under a cap
+before and one after, and a gzip without its end is no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+
+from exporter.errors import Malformed, ProviderError, TryLater
+from exporter.http.wire import MAX_ERROR_BODY, TRANSPORT_ERRORS, Reply
+
+MAX_WIRE, MAX_BODY = 32 * 1024 * 1024, 64 * 1024 * 1024
+"""Bytes of one answer as sent, and after decompression."""
+_MAX_BODIES = 96 * 1024 * 1024
+"""Bytes that the bodies of all answers under way may take in this process."""
+_LARGE = 1024 * 1024
+_MAX_RATIO, _RATIO_FROM = 200, 4 * 1024 * 1024
+"""How many times its size a gzip may unpack to, from so many bytes on; JSON stays below 50."""
+_ERROR_BODY_SECONDS = 2.0
+_GZIP_WBITS = 31  # gzip only, with its header and checksum
+
+
+class Room:
+    """What memory there is for the bodies of all answers under way.
+
+    Where it does not do, those that take more than their fair share are refused: so what
+    has no end at one account costs no other its answer.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._large = 0
+
+    @contextmanager
+    def taken(self) -> Iterator[Callable[[int], None]]:
+        """Gives what a body calls for each so many bytes; raises Malformed(`too_large`)."""
+        taken = 0
+
+        def take(count: int) -> None:
+            nonlocal taken
+            self._large += taken <= _LARGE < taken + count
+            taken += count
+            self._free -= count
+            if self._free < 0 and taken > self._size / max(self._large, 1):
+                raise Malformed("the answer is larger than there is room for", reason="too_large")
+
+        try:
+            yield take
+        finally:
+            self._free += taken
+            self._large -= taken > _LARGE
+
+
+_ROOM = Room(_MAX_BODIES)  # the memory is that of the process
+
+
+class _Gunzip:
+    """Inflates gzip piece by piece; several members make one body."""
+
+    def __init__(self) -> None:
+        self._received = self._unpacked = 0
+        self._member = zlib.decompressobj(_GZIP_WBITS)
+        self._begun = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        self._received += len(data)
+        while data:
+            if self._member.eof:
+                self._member = zlib.decompressobj(_GZIP_WBITS)
+            self._begun = True
+            try:
+                part = self._member.decompress(data, _LARGE)
+            except zlib.error:
+                raise TryLater("the gzip of the answer is broken", reason="bad_encoding") from None
+            self._unpacked += len(part)
+            if self._unpacked > max(_RATIO_FROM, _MAX_RATIO * self._received):
+                what = f"the answer unpacks to more than {_MAX_RATIO} times its size"
+                raise Malformed(what, reason="too_large")
+            yield part
+            data = self._member.unused_data or self._member.unconsumed_tail
+
+    def finish(self) -> None:
+        if self._begun and not self._member.eof:
+            raise TryLater("the gzip of the answer is cut off", reason="bad_encoding")
+
+
+async def receive(response: httpx.Response, room: Room = _ROOM) -> Reply:
+    """The answer with its body, unpacked.
+
+    Raises TryLater(`bad_encoding`) if its gzip is broken or cut off, Malformed if it is
+    over a cap (`too_large`) or packed in a way that was not asked for (`bad_encoding`),
+    and the transport's own errors. But the body of an error is only a courtesy: where
+    it is not small, sound and quick, there is none, so that it never hides the status.
+    """
+    body = b""
+    if response.is_success:
+        body = await _body(response, room, MAX_WIRE, MAX_BODY)
+    else:
+        with suppress(ProviderError, *TRANSPORT_ERRORS):
+            async with asyncio.timeout(_ERROR_BODY_SECONDS):
+                body = await _body(response, room, MAX_ERROR_BODY, MAX_ERROR_BODY)
+    return Reply(response.url, response.status_code, response.headers, body)
+
+
+async def _body(response: httpx.Response, room: Room, most_sent: int, most: int) -> bytes:
+    gunzip = _unpacker(response)
+    received = 0
+    body = bytearray()
+    with room.taken() as take:
+        async for data in response.aiter_raw():
+            received += len(data)
+            if received > most_sent:
+                raise _too_large(most_sent)
+            for part in (data,) if gunzip is None else gunzip.feed(data):
+                if len(body) + len(part) > most:
+                    raise _too_large(most)
+                take(len(part))
+                body += part
+        if gunzip is not None:
+            gunzip.finish()
+        return bytes(body)
+
+
+def _unpacker(response: httpx.Response) -> _Gunzip | None:
+    match response.headers.get("content-encoding", "").strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip" | "x-gzip":
+            return _Gunzip()
+        case other:
+            raise Malformed(
+                f"the answer is packed as {other[:40]!r}, but only gzip was asked for",
+                reason="bad_encoding",
+            )
+
+
+def _too_large(limit: int) -> Malformed:
+    return Malformed(f"the answer is larger than {limit >> 20} MiB", reason="too_large")
