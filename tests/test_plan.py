@@ -32,7 +32,8 @@ wishes = st.lists(
 
 
 def test_an_idle_repo_backs_off_step_by_step_to_the_longest_interval():
-    at, steps = 0.0, []
+    at = 0.0
+    steps: list[float] = []
     while not steps or steps[-1] < SPAN.longest:
         steps.append(idle_interval(SPAN, silence=at, gap=math.inf))
         at += steps[-1]
@@ -68,7 +69,11 @@ def test_no_interval_leaves_its_bounds(silence, gap):
 @given(st.floats(0, 2 * DAY))
 def test_an_unfinished_build_at_most_doubles_the_rate_and_never_lowers_it(age):
     interval = busy_interval(SPAN, age=age)
-    assert interval is None if age > DAY else MINUTE / 2 <= interval <= MINUTE
+    if age > DAY:
+        assert interval is None
+    else:
+        assert interval is not None
+        assert MINUTE / 2 <= interval <= MINUTE
     assert busy_interval(FIXED, age=age) in (None, MINUTE)
 
 

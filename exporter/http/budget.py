@@ -25,6 +25,8 @@ from exporter.http.limits import RateLimit
 _BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 60.0, 30.0
 """What of a published limit may go out at once: the least of a share of it, of what drips in
 during some seconds, and of a number of requests. The greater, the slower the long run."""
+_QUEUE = 30.0
+"""Seconds behind which no work is begun."""
 _PATIENCE = 75.0
 """Seconds that a request waits for its turn; a longer wait is for the schedule to plan."""
 _LONGEST = 3600.0
@@ -51,8 +53,8 @@ class Tally(msgspec.Struct):
     sent: int = 0
     counted: int = 0
     """Without those that the provider's own limits leave out."""
-    prepaid: bool = False
-    """Whether the turn of its first request has been taken already."""
+    turn: float | None = None
+    """When it is the turn of its first request, if that has been taken already; monotonic."""
 
 
 TALLY: ContextVar[Tally | None] = ContextVar("TALLY", default=None)
@@ -151,9 +153,9 @@ class Budget:
         now = time.monotonic()
         delay, why = self._closed(now)
         tally = TALLY.get()
-        if tally is not None and tally.prepaid and not why:
-            tally.prepaid = False
-            return 0.0
+        if tally is not None and tally.turn is not None and not why:
+            turn, tally.turn = tally.turn, None
+            return max(turn - now, 0.0)
         if not why:
             delay = self._turn(now)
             why = "the API's published limit is used up" if delay > _PATIENCE else ""
@@ -166,12 +168,17 @@ class Budget:
         self._take()
         return delay
 
-    def prepay(self) -> bool:
-        """Take the first request of a piece of work out, if it may be sent now."""
-        may = self.delay() <= 0
-        if may:
-            self._take()
-        return may
+    def prepay(self) -> float | None:
+        """Take out the first request of a piece of work; returns when its turn is.
+
+        None if too many are waiting already, or all.
+        """
+        now = time.monotonic()
+        wait = self._turn(now)
+        if wait > _QUEUE or self._closed(now)[0] > 0:
+            return None
+        self._take()
+        return now + wait
 
     def _take(self) -> None:
         for bucket in self._buckets:

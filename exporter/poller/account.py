@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import math
 import random
@@ -25,6 +24,7 @@ from exporter.poller.plan import Share, Wish
 from exporter.poller.pulse import Span
 from exporter.poller.repo import RepoState, wish_for, wish_in_trouble
 from exporter.poller.trouble import Trouble
+from exporter.poller.turns import Turns
 from exporter.providers import Repo
 from exporter.record import Cursor, Vector, plus
 
@@ -67,8 +67,8 @@ class AccountPoller:
         self._reader = reader
         self._recorder = reader.recorder
         self._span = Span(interval, max(interval, reader.rules.max_interval))
-        self._queue: list[tuple[float, str]] = []
-        self._ready: list[tuple[float, float, str]] = []
+        self._turns = Turns(self.repos)
+        self._catching_up = 0
         self._known: dict[str, RepoState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
@@ -117,23 +117,18 @@ class AccountPoller:
             return
         # An account in trouble is tried with one repo before all of them knock again.
         workers = _WORKERS if self.trouble.error is None else 1
-        while self._queue and self._queue[0][0] <= now:
-            due, entry = heapq.heappop(self._queue)
-            if entry in self.repos:
-                heapq.heappush(self._ready, (self.repos[entry].deadline, due, entry))
-        while self._ready and self._busy < workers:
-            _, due, entry = self._ready[0]
-            state = self.repos.get(entry)
-            if state is not None and state.due == due:  # else the repo was dropped meanwhile
-                if not self.share.budget.prepay():
-                    return
-                self._busy += 1
-                self._spawn(self._turn(state))
-            heapq.heappop(self._ready)
-
-    def _wait_for(self, state: RepoState, due: float) -> None:
-        state.due = due
-        heapq.heappush(self._queue, (due, state.repo.entry))
+        readers = 1 if self.share.is_short else workers
+        while self._busy < workers:
+            state = self._turns.take(now, with_history=self._catching_up < readers)
+            if state is None:
+                return
+            turn = self.share.budget.prepay()
+            if turn is None:
+                self._turns.put_back(state)
+                return
+            self._busy += 1
+            self._catching_up += state.is_unfinished
+            self._spawn(self._turn(state, Tally(turn=turn)))
 
     async def once(self) -> bool:
         """Poll every repo once; whether all went well.
@@ -233,7 +228,7 @@ class AccountPoller:
             else:
                 state.wish, due = wish, min(state.due, now + interval)
             self.repos[entry] = state
-            self._wait_for(state, due)
+            self._turns.wait(state, due)
         for entry, state in self.repos.items():
             state.repo = found[entry]
         self._show_active()
@@ -245,16 +240,19 @@ class AccountPoller:
 
     # -- one poll
 
-    async def _turn(self, state: RepoState) -> None:
-        started, put_off = monotonic(), False
+    async def _turn(self, state: RepoState, tally: Tally) -> None:
+        started, put_off, was_unfinished = monotonic(), False, state.is_unfinished
         try:
-            put_off = await self._poll(state, Tally(prepaid=True))
+            put_off = await self._poll(state, tally)
         finally:
             self._busy -= 1
+            self._catching_up -= was_unfinished
             state.interval = self.share.plan.interval(state.wish)
             due = monotonic() + _AGAIN if put_off else started + self._pause(state.interval)
-            if self.repos.get(state.repo.entry) is state:
-                self._wait_for(state, max(due, self.trouble.rest_until))
+            if state.is_unfinished and not put_off:
+                self._turns.go_on(state)
+            else:
+                self._turns.wait(state, max(due, self.trouble.rest_until))
         self._start_due()
 
     def _pause(self, interval: float) -> float:
@@ -312,7 +310,7 @@ class AccountPoller:
             repo=state.repo,
             target=target,
             memory=state.memory,
-            bounds=walk.Bounds(until, self.share.deep_every(self._span.longest)),
+            bounds=self.share.bounds(until, self._span.longest),
         )
 
     async def _diagnose(self) -> None:
@@ -332,6 +330,7 @@ class AccountPoller:
             state.moved_at = now
         was_gone = state.is_gone
         state.succeeded(time.time())
+        state.is_unfinished = poll.is_unfinished
         if poll.is_unfinished:
             state.error, state.reason = "there is more to read than one poll can", "timeout"
         if was_gone:

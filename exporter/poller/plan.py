@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.http import Allowance, Bucket, Budget, Means, Tally
+from exporter.poller.walk import Bounds
 from exporter.providers import Provider
 
 _EVERY = 10.0
@@ -24,6 +25,8 @@ _LONGEST_TIMES = 1.97
 longest interval is never passed, as a poll also waits for its turn."""
 _DEEP_TIMES = 4.0
 """How much less often, when the budget is short, old builds are read again."""
+_AT_ONCE = 2
+"""Builds of one repo that are filled side by side when the budget is short."""
 _MARGIN = 0.99
 """The share of the means that is planned with."""
 _LEAST = 0.2
@@ -164,9 +167,11 @@ class Share:
         """Whether polls wait for the budget."""
         return self.is_short or self.budget.is_closed
 
-    def deep_every(self, longest: float) -> float:
-        """How often to look for builds that were run again, in seconds."""
-        return longest * _DEEP_TIMES if self.is_short else longest
+    def bounds(self, until: float, longest: float) -> Bounds:
+        """How far a poll may go that must end at `until`; less far when the budget is short."""
+        if not self.is_short:
+            return Bounds(until, longest)
+        return Bounds(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
 
     def limit(self) -> int | None:
         """Requests per hour that there are means for; None if no limit is known."""

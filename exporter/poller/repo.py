@@ -39,6 +39,8 @@ class RepoState(msgspec.Struct):
     reason: str | None = None
     failures: int = 0
     gone: int = 0
+    is_unfinished: bool = False
+    """Whether the last poll had more to read than it could; the next one goes on at once."""
     target: int | None = None
 
     @property
@@ -59,6 +61,7 @@ class RepoState(msgspec.Struct):
     def failed(self, error: ProviderError) -> None:
         """Note a poll that failed."""
         self.error, self.reason = str(error), error.reason
+        self.is_unfinished = False
         self.failures += 1
         self.gone = self.gone + 1 if isinstance(error, Gone) else 0
 

@@ -37,8 +37,6 @@ T = TypeVar("T")
 
 _MOST_PAGES = 500
 """Pages of one poll; a longer walk goes on at the next one."""
-_AT_ONCE = 8
-"""Builds filled or refreshed side by side."""
 _HISTORY = 8
 """Builds in a row that turn out to be too old before the rest is taken to be so too."""
 _MOST_FAILURES = 10
@@ -75,6 +73,8 @@ class Bounds(msgspec.Struct, frozen=True):
     """What was read by then is committed, and the rest is left to the next poll."""
     deep_every: float | None = None
     """How often to read the whole `rerun_window`; every `max_interval` if nothing is said."""
+    at_once: int = 8
+    """Builds filled or refreshed side by side."""
 
 
 _UNBOUND = Bounds()
@@ -294,10 +294,10 @@ class Walk:
         is not shown, so that it is refreshed by itself until it can be counted.
         """
         filled: list[Build] = []
-        for start in range(0, len(wanting), _AT_ONCE):
+        for start in range(0, len(wanting), self._bounds.at_once):
             if self._gives_up:
                 break
-            part = wanting[start : start + _AT_ONCE]
+            part = wanting[start : start + self._bounds.at_once]
             done = await self._gather(
                 [partial(self._provider.detail, self._api, self._repo, *pair) for pair in part]
             )
@@ -324,10 +324,10 @@ class Walk:
             if key not in self._met and not build.only_jobs and self._is_due(key, build)
         ]
         refreshed: list[Build] = []
-        for start in range(0, len(due), _AT_ONCE):
+        for start in range(0, len(due), self._bounds.at_once):
             if self._gives_up:
                 break
-            part = due[start : start + _AT_ONCE]
+            part = due[start : start + self._bounds.at_once]
             done = await self._gather([partial(self._again, known) for known in part])
             refreshed.extend(build for build in done if build is not None)
         return refreshed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +13,8 @@ from hypothesis import strategies as st
 from exporter.errors import Waiting
 from exporter.http import TALLY, Allowance, Api, Bucket, Budget, RateLimit, Tally
 from exporter.http import budget as budgets
-from tests.client import OK, attempt, http
-from tests.hostile import Server
+from tests.client import OK, attempt
+from tests.hostile import Server, http
 
 
 class Clock:
@@ -83,12 +84,13 @@ def test_a_turn_that_is_far_off_is_not_waited_for_and_costs_nothing(clock):
 
 def test_work_that_has_paid_for_its_first_request_does_not_wait_for_it(clock):
     budget = Budget([Bucket(Allowance(60, 60.0), reserve=0.0)])
-    while budget.prepay():
-        pass
-    paid = Tally(prepaid=True)
-    token = TALLY.set(paid)
-    assert budget.admit("api") == 0.0
-    assert budget.admit("api") > 0.0
+    turns = [budget.prepay() for _ in range(100)]
+    begun = [turn for turn in turns if turn is not None]
+    assert begun[:12] == [clock.now] * 12
+    assert turns[len(begun) :] == [None] * (100 - len(begun))  # too many are waiting already
+    token = TALLY.set(Tally(turn=begun[-1]))
+    assert budget.admit("api") == pytest.approx(begun[-1] - clock.now)
+    assert budget.admit("api") > begun[-1] - clock.now
     TALLY.reset(token)
 
 
@@ -177,7 +179,7 @@ def test_two_accounts_on_one_budget_are_silent_together() -> None:
 def test_the_last_answer_before_the_reserve_is_the_last_request() -> None:
     async def go() -> None:
         reset = int(time.time()) + 500
-        told = {"x_ratelimit_limit": "100", "x_ratelimit_reset": str(reset)}
+        told: Any = {"x_ratelimit_limit": "100", "x_ratelimit_reset": str(reset)}
         rich, poor = (http(x_ratelimit_remaining=left, **told) for left in ("13", "12"))
         async with Server(rich, poor) as server:
             api = Api(root=server.root, headers=dict, timeout=5, budget=Budget(reserve=0.1))

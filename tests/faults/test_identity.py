@@ -1,0 +1,45 @@
+"""What cannot be told apart is not counted until it can."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from exporter.errors import Malformed
+from exporter.metrics import families as f
+from exporter.model import Status
+from exporter.providers.travis import Travis
+from tests.emulators.rig import Station
+from tests.emulators.travis import World
+
+SHOP = "acme/shop"
+
+
+def test_travis_builds_that_lose_their_times_for_a_while_are_counted_once() -> None:
+    """Its restarts have the same id: only their times tell them apart."""
+    world = World(repos={SHOP: {}})
+    old = world.ran(SHOP, time.time() - 300, 20, "passed")
+    running = world.build(SHOP, time.time() - 60)
+    running.turns("started", time.time() - 50)
+    provider = Travis.model_validate({"name": "acme", "provider": "travis", "repos": [SHOP]})
+    rig = Station(provider, world.app(), "")
+    rig.polled()
+    assert rig.value(f.BUILDS) == 1
+
+    running.turns("passed", time.time() - 10)
+    known = [(each, each.begun, each.ended) for each in (old, running)]
+    for each in (old, running):
+        each.begun = each.ended = None
+        assert each.state == "passed"
+    with pytest.raises(Malformed, match="has ended at no time"):
+        rig.polled()
+    assert rig.value(f.BUILDS) == 1
+    assert rig.gauge(f.ACTIVE, status=Status.IN_PROGRESS) == 1
+
+    for each, begun, ended in known:
+        each.begun, each.ended = begun, ended
+    rig.polled()
+    assert rig.value(f.BUILDS) == 2
+    assert rig.value(f.BUILD_DURATION) == 2
+    rig.crash()
