@@ -22,10 +22,10 @@ import msgspec
 from exporter.errors import Waiting
 from exporter.http.limits import RateLimit
 
-_BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 60.0, 30.0
+_BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 30.0, 30.0
 """What of a published limit may go out at once: the least of a share of it, of what drips in
 during some seconds, and of a number of requests. The greater, the slower the long run."""
-_QUEUE = 30.0
+_QUEUE = 4.0
 """Seconds behind which no work is begun."""
 _PATIENCE = 75.0
 """Seconds that a request waits for its turn; a longer wait is for the schedule to plan."""

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
-from exporter.exposition import AccountView, RepoView
+from exporter.exposition import AccountView
 from exporter.http import TALLY, Tally
 from exporter.metrics import families as f
 from exporter.metrics.effects import observation
@@ -37,7 +37,7 @@ _WORTH_COMMITTING = 0.8
 _WORKERS = 8
 """Repos of one account polled side by side."""
 _AHEAD = 0.98
-"""The share of a longer interval after which a poll is due, as it will wait for its turn."""
+"""The most of a longer interval that is waited, as a poll then waits for its turn."""
 _AGAIN = 1.0
 """Seconds after which a poll that had to wait for the budget asks for its turn again."""
 _SPREAD = 0.1
@@ -257,10 +257,8 @@ class AccountPoller:
 
     def _pause(self, interval: float) -> float:
         """Seconds to the next poll; those of idle repos must not fall into step."""
-        if interval <= self._span.interval:
+        if interval <= self._span.interval or self.share.is_short:
             return interval
-        if self.share.is_short:
-            return interval * _AHEAD
         return interval * random.uniform(0.9, _AHEAD)  # noqa: S311 - no secret
 
     async def _poll(self, state: RepoState, tally: Tally) -> bool:
@@ -389,7 +387,7 @@ class AccountPoller:
             budget_exhausted=self.share.is_exhausted,
             rejected=self.rejected,
             polls=self._polls,
-            repos=[RepoView(e, s.last_success, s.interval) for e, s in self.repos.items()],
+            repos=self.repos,
         )
 
     def status(self, counted: dict[int, int]) -> dict[str, object]:

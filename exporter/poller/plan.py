@@ -20,10 +20,10 @@ from exporter.providers import Provider
 
 _EVERY = 10.0
 """Seconds between two plans."""
-_LONGEST_TIMES = 1.97
+_LONGEST_TIMES = 1.93
 """An idle repo's interval is stretched by this at most, as long as that is enough: twice the
 longest interval is never passed, as a poll also waits for its turn."""
-_DEEP_TIMES = 4.0
+_DEEP_TIMES = 8.0
 """How much less often, when the budget is short, old builds are read again."""
 _AT_ONCE = 2
 """Builds of one repo that are filled side by side when the budget is short."""

@@ -65,9 +65,14 @@ def idle_interval(span: Span, *, silence: float, gap: float) -> float:
     It grows with the silence, step by step, since each poll without news makes that longer;
     for a repo that has builds all the time later than for one that seldom has any.
     """
-    return span.within(
-        min(silence / _OF_SILENCE, max(gap / _POLLS_PER_BUILD, silence / _OF_LONG_SILENCE))
+    return min(
+        span.within(silence / _OF_SILENCE), habitual_interval(span, silence=silence, gap=gap)
     )
+
+
+def habitual_interval(span: Span, *, silence: float, gap: float) -> float:
+    """The same by what the repo usually brings alone, though it may have moved just now."""
+    return span.within(max(gap / _POLLS_PER_BUILD, silence / _OF_LONG_SILENCE))
 
 
 def busy_interval(span: Span, *, age: float) -> float | None:

@@ -11,11 +11,13 @@ from exporter.errors import Gone, ProviderError, Refused
 from exporter.model import Build, Status
 from exporter.poller import walk
 from exporter.poller.plan import Wish
-from exporter.poller.pulse import Span, busy_interval, idle_interval
+from exporter.poller.pulse import Span, busy_interval, habitual_interval, idle_interval
 from exporter.providers import Repo
 
-_SLACK = 0.05
-"""The share of its interval that a poll may be late where many are due."""
+_SLACK, _MOST_SLACK = 0.05, 5.0
+"""What a poll may be late where many are due: a share of its interval, and seconds at most."""
+_AHEAD = 0.97
+"""The most of the longest interval that an idle repo has when it will wait for its turn too."""
 _GONE = 3
 """Polls in a row without finding a repo before its unfinished builds are shown no longer."""
 
@@ -46,7 +48,7 @@ class RepoState(msgspec.Struct):
     @property
     def deadline(self) -> float:
         """By when its next poll should have begun: what usually brings more news comes first."""
-        return self.due + _SLACK * self.wish.short
+        return self.due + min(_SLACK * self.wish.short, _MOST_SLACK)
 
     @property
     def is_gone(self) -> bool:
@@ -83,13 +85,15 @@ def wish_for(
     """What a sound repo with these unfinished builds is worth.
 
     `at` is monotonic, `now` the provider's clock. While the budget has plenty only the silence
-    that was witnessed makes an interval longer; when it is short, also what is known of before.
+    that was witnessed makes an interval longer; when it is short, what the repo usually brings
+    is all that counts.
     """
     pulse = state.memory.pulse
     silence, gap = at - state.moved_at, pulse.gap(now)
     plenty = idle_interval(span, silence=silence, gap=gap)
-    short = idle_interval(span, silence=max(silence, pulse.silence(now)), gap=gap)
+    short = habitual_interval(span, silence=max(silence, pulse.silence(now)), gap=gap)
     age = min((now - begun for build in active if (begun := _begun(build))), default=math.inf)
+    short = min(short, max(span.interval, _AHEAD * span.longest))
     busy = busy_interval(span, age=max(age, 0.0))
     if busy is not None:
         plenty, short = min(plenty, busy), span.interval

@@ -98,7 +98,7 @@ def test_a_limit_told_without_a_window_replaces_the_published_number(clock):
     budget = Budget([Bucket(Allowance(1000, 3600.0), reserve=0.1)])
     slow = budget.means().sent
     budget.told("", RateLimit(limit=10_000.0, remaining=None, reset_at=None), 0.0)
-    assert budget.means().sent == pytest.approx(slow * (9000 - 30) / (900 - 15))
+    assert budget.means().sent == pytest.approx(slow * (9000 - 30) / (900 - 7.5))
 
 
 # -- told limits
