@@ -354,16 +354,20 @@ class AccountPoller:
     def _announce(self) -> None:
         """Log what polling will cost, now that an answer has told of the limits."""
         self._announced = True
-        share, span = self.share, self._span
-        polls = sum(1.0 / share.plan.interval(state.wish) for state in self.repos.values())
+        share = self.share
+        planned = sum(1.0 / share.plan.interval(state.wish) for state in self.repos.values())
+        at_least = len(self.repos) / self._span.longest
+        per_hour = {
+            "planned": round(3600 * share.costs.requests(planned)),
+            "if_idle": round(3600 * share.costs.requests(at_least)),
+            "limit": share.limit() or "unknown",
+        }
         log.info(
             "polling",
             extra={
                 "account": self.provider.name,
                 "repos": len(self.repos),
-                "requests_per_hour_planned": round(3600 * share.costs.requests(polls)),
-                "requests_per_hour_if_idle": round(3600 * len(self.repos) / span.longest),
-                "requests_per_hour_limit": share.limit(),
+                **{f"requests_per_hour_{name}": value for name, value in per_hour.items()},
             },
         )
 
