@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter import __version__, daemon, demo, exposition, logs, times
+from exporter import __version__, daemon, demo, logs, times
 from exporter.config import Config, host_port, load
 from exporter.errors import ConfigError, ExporterError
 
@@ -171,9 +171,7 @@ async def _poll_once(config: Config) -> int:
     async with daemon.assembled(config, hold=False) as assembly:
         poller = assembly.poller
         well = await poller.once()
-        text = exposition.render(
-            poller.snapshot(), poller.recorder.book.rules.buckets, "text"
-        ).decode()
+        text = poller.exposition.text().decode()
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0 if well else 1

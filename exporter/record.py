@@ -37,17 +37,31 @@ class AttemptKey(NamedTuple):
     attempt: int
 
 
+class Exemplar(NamedTuple):
+    """An observation that stands for all in its bucket of a histogram."""
+
+    bucket: int
+    """Which of the bounds it fell under; the last one is +Inf."""
+    build: str
+    """The number of the build that it is of, else its id."""
+    seconds: float
+    at: float
+    """When it was made, epoch seconds."""
+
+
 class Delta(NamedTuple):
     """Adds `vector` to a series, which starts at 0 if it is new.
 
     A `held` delta waits until the series has been seen at 0; an `opened` series takes
-    increments at once from now on.
+    increments at once from now on. The `exemplars` are of observations in it, and are kept
+    in memory only.
     """
 
     series: SeriesKey
     vector: Vector
     held: bool
     opened: bool
+    exemplars: tuple[Exemplar, ...] = ()
 
 
 class Completed(msgspec.Struct, frozen=True):

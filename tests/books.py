@@ -5,10 +5,14 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
+from hypothesis import strategies as st
+
+from exporter.exposition import AccountView, Exposition, Format, Health
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.draft import digest
 from exporter.metrics.families import Family
-from exporter.model import Build, Job, Status
+from exporter.model import ACTIVE, Build, Job, Status
 from exporter.record import Completed, Cursor, JobCompleted, Labels, Target, Verdict
 from tests.scripted import BUCKETS, DAY, build
 
@@ -16,6 +20,47 @@ PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
 """The labels of `build()`."""
 SHOWN = Target(1, "acme", "acme/shop", Cursor(0.0, since=1.0))
 """A repo whose first walk has ended."""
+
+
+WORDS = st.none() | st.sampled_from(["passed", "failed", "odd"])
+
+
+@st.composite
+def verdicts(
+    draw: st.DrawFn, names: str = "abc", times: st.SearchStrategy[float] | None = None
+) -> Verdict:
+    """What a ledger might find."""
+    called = st.sampled_from(names)
+    at = st.none() | (st.floats(0, 1e6) if times is None else times)
+    spans = {"created_at": at, "started_at": at, "completed_at": at, "conclusion": WORDS}
+    jobs = st.builds(Job, id=called, name=called, status=st.sampled_from(Status), **spans)
+    builds = st.builds(
+        Build,
+        key=st.uuids().map(str),
+        number=st.none() | st.integers(0, 9),
+        repo=called,
+        workflow=called,
+        branch=st.sampled_from(["main", "release/1", "release/2", "x"]),
+        status=st.sampled_from(ACTIVE),
+        attempt=st.integers(1, 3),
+        trigger=st.sampled_from(["push", "cron"]),
+        jobs=st.lists(jobs, max_size=3).map(tuple),
+        partial=st.booleans(),
+        only_jobs=st.booleans(),
+        **spans,
+    )
+    verdict = Verdict()
+    for each in draw(st.lists(builds, max_size=6)):
+        done = [job for job in each.jobs if job.status is Status.COMPLETED]
+        verdict.jobs += [JobCompleted(each, job) for job in done]
+        if each.only_jobs or draw(st.booleans()):
+            verdict.active.append(each)
+        else:
+            ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
+            verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
+    verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
+    verdict.corrected = [news.build for news in verdict.completed[:1]]
+    return verdict
 
 
 def a_book(limit: int = 100_000, zero_hold: float = 0.0, **options: Any) -> Book:
@@ -54,3 +99,8 @@ def job_done(of: Build | None = None, **values: Any) -> Verdict:
 def shown_gauges(book: Book, family: Family) -> dict[Labels, float]:
     now = time.time()
     return {labels: value for name, labels, value in book.gauges(now) if name == family.name}
+
+
+def scraped(book: Book, *views: AccountView, form: Format = "text") -> str:
+    """What an exposition that is made now shows."""
+    return Exposition(book, lambda: views, Health()).text(form).decode()

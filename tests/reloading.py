@@ -15,7 +15,6 @@ from exporter import poller
 from exporter.config import load
 from exporter.daemon import Assembly, Reloads, assembled
 from exporter.demo import EmulatorThread, Run, World
-from exporter.exposition import render
 from tests.system import TOKEN_ENV, Exposition, account, configure
 
 NAMES = ("one", "two", "three")
@@ -77,8 +76,7 @@ class Inside:
         self.reloads = Reloads(assembly, str(stage.file))
 
     def scrape(self) -> Exposition:
-        buckets = self.poller.recorder.book.rules.buckets
-        return Exposition(render(self.poller.snapshot(), buckets, "text").decode())
+        return Exposition(self.poller.exposition.text().decode())
 
 
 @contextlib.asynccontextmanager

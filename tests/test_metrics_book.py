@@ -11,77 +11,41 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from exporter import exposition
 from exporter.metrics import effects, gauges
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, sample_count
+from exporter.metrics.book import Book
 from exporter.metrics.draft import digest
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.labels import clean
-from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Build, Job, Status
-from exporter.record import Completed, JobCompleted, Verdict
-from tests.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
+from exporter.metrics.series import sample_count
+from exporter.model import CONCLUSIONS, OTHER, Job, Status
+from exporter.record import Verdict
+from tests.books import (
+    PIPELINE,
+    SHOWN,
+    a_book,
+    completed,
+    job_done,
+    learn,
+    scraped,
+    shown_gauges,
+    verdicts,
+)
 from tests.scripted import BUCKETS, DAY, Rig, build, done
 
 # --- the draft ---
-
-NAMES = st.sampled_from(["a", "b", "c"])
-TIMES = st.none() | st.floats(0, 1e6)
-JOBS = st.builds(
-    Job,
-    id=NAMES,
-    name=NAMES,
-    status=st.sampled_from(Status),
-    conclusion=st.none() | st.sampled_from(["passed", "failed", "odd"]),
-    created_at=TIMES,
-    started_at=TIMES,
-    completed_at=TIMES,
-)
-BUILDS = st.builds(
-    Build,
-    key=st.uuids().map(str),
-    repo=NAMES,
-    workflow=NAMES,
-    branch=st.sampled_from(["main", "release/1", "release/2", "x"]),
-    status=st.sampled_from(ACTIVE),
-    attempt=st.integers(1, 3),
-    trigger=st.sampled_from(["push", "cron"]),
-    conclusion=st.none() | st.sampled_from(["passed", "failed", "odd"]),
-    created_at=TIMES,
-    started_at=TIMES,
-    completed_at=TIMES,
-    jobs=st.lists(JOBS, max_size=3).map(tuple),
-    partial=st.booleans(),
-    only_jobs=st.booleans(),
-)
-
-
-@st.composite
-def verdicts(draw: st.DrawFn) -> Verdict:
-    builds = draw(st.lists(BUILDS, max_size=6))
-    verdict = Verdict()
-    for each in builds:
-        jobs = [job for job in each.jobs if job.status is Status.COMPLETED]
-        verdict.jobs += [JobCompleted(each, job) for job in jobs]
-        if each.only_jobs or draw(st.booleans()):
-            verdict.active.append(each)
-        else:
-            ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
-            verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
-    verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
-    verdict.corrected = [news.build for news in verdict.completed[:1]]
-    return verdict
 
 
 def content(book: Book) -> bytes:
     """All that a book holds."""
     values = (
-        list(book.series.items()),
-        list(book.pipelines.items()),
+        [(key, s.vector, s.held, s.opened) for key, s in book.series.items()],
+        [(labels, known.facts, known.is_shown) for labels, known in book.pipelines.items()],
         book.active,
         book.dropped,
-        book._samples,
+        book.samples,
     )
     return msgspec.msgpack.encode(values)
 
@@ -108,15 +72,14 @@ def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: 
 
 def exposed(book: Book) -> Counter[str]:
     """How many samples of each build and job family a scrape shows."""
-    shown = exposition.snapshot(book, [], exposition.Health(), now=time.time())
-    text = exposition.render(shown, BUCKETS, "text").decode()
-    names = re.findall(r"^(cicd_(?:builds?|jobs?)_\w+)", text, re.MULTILINE)
+    names = re.findall(r"^(cicd_(?:builds?|jobs?)_\w+)", scraped(book), re.MULTILINE)
     return Counter(re.sub("_(bucket|sum|count)$", "", name) for name in names)
 
 
 def room_of(book: Book) -> int:
     """How many samples a book may show, counted anew."""
-    series = [s for known in book.pipelines.values() for s in known.series.values()]
+    groups = [group for known in book.pipelines.values() for group in known.groups]
+    series = [s for group in groups for s in group.series()]
     gauges_shown = sum(gauges.room_for(known.facts) for known in book.pipelines.values())
     return gauges_shown + sum(sample_count(s.vector) for s in series)
 
@@ -141,7 +104,7 @@ def test_no_more_samples_are_exposed_than_the_limit(
     for verdict in history:
         learn(book, verdict)
 
-        assert exposed(book).total() <= book._samples == room_of(book) <= limit
+        assert exposed(book).total() <= book.samples == room_of(book) <= limit
 
 
 @given(st.lists(verdicts(), max_size=8), st.integers(150, 600))
@@ -195,7 +158,7 @@ def test_refused_pipelines_leave_nothing_behind() -> None:
         learn(book, job_done(build("1", repo=f"acme/{number}")))
 
     assert [*book.pipelines] == [("scripted", "acme", OTHER, OTHER, OTHER)]
-    assert [*book.series.values()] == [*book.pipelines.popitem()[1].series.values()]
+    assert {*book.series} == {*book.keys(("scripted", "acme", OTHER, OTHER, OTHER))}
     assert book.dropped[f.BUILDS.name] == book.dropped[f.JOBS.name] == 20
 
 
@@ -215,12 +178,10 @@ def test_the_sizes_are_those_of_the_scrape() -> None:
     learn(book, completed(jobs=(Job(id="1", name="t", status=Status.QUEUED),)))
     learn(book, job_done())
 
-    shown = exposition.snapshot(book, [], exposition.Health(), now=time.time())
-
-    sizes = {labels[0]: int(value) for labels, (value,) in shown[f.SERIES].items()}
+    (size,) = [x for x in read_text(scraped(book)) if x.name == f.SERIES.name]
+    sizes = {sample.labels["metric"]: int(sample.value) for sample in size.samples}
     assert {name: size for name, size in sizes.items() if size} == exposed(book)
     assert sizes.keys() == {x.name for x in f.FAMILIES if x.labels[:5] == f.PIPELINE}
-    assert shown[f.SERIES_LIMIT] == {(): (100_000.0,)}
 
 
 def test_a_lowered_limit_hides_the_idlest_and_a_raised_one_shows_them_again(
@@ -271,7 +232,7 @@ def test_an_idle_pipeline_is_forgotten_and_comes_back_from_0(
 
     assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
     assert {key.labels[4] for key, _ in rig.book.stored()} == {OTHER}
-    assert rig.book._samples == room_of(rig.book)
+    assert rig.book.samples == room_of(rig.book)
     rig.restart()
     assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
     rig.provider._builds = [done(build("4"))]

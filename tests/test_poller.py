@@ -340,7 +340,7 @@ def test_an_account_that_needs_a_person_is_not_polled(stage: Callable[..., Stage
 
     async def main() -> None:
         assert await on.rounds(120) == []
-        assert [repo.last_success for repo in on.account.view().repos] == [0.0]
+        assert [repo.last_success for repo in on.account.view().repos.values()] == [0.0]
         assert on.account.trouble.error == "needs_reauth: connect it again"
         on.provider._sick = None
         assert await on.rounds(301)
@@ -417,7 +417,8 @@ def test_an_account_is_down_until_its_first_clean_poll(stage: Callable[..., Stag
         await on.rounds(2)
         assert on.account.view().up
         assert sum(on.account.view().polls[:-1]) == 1
-        assert on.account.view().repos[0].last_success > time.time() - 60
+        (repo,) = on.account.view().repos.values()
+        assert repo.last_success > time.time() - 60
 
     on.run(main)
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from exporter.errors import ConfigError, StateUnavailable
-from exporter.metrics.book import is_pipeline_family, pipeline_of, sample_count
 from exporter.metrics.gauges import room_for
+from exporter.metrics.series import sample_count
+from exporter.metrics.store import is_pipeline_family, pipeline_of
 from tests import reloading
 from tests.reloading import NAMES, REPOS, Inside, Stage, assert_counted, eventually, run
 
@@ -204,9 +205,10 @@ def assert_sizes(inside: Inside) -> None:
     of_series = sum(
         sample_count(series.vector)
         for known in book.pipelines.values()
-        for series in known.series.values()
+        for group in known.groups
+        for series in group.series()
     )
-    assert book._samples == of_series + sum(room_for(p.facts) for p in book.pipelines.values())
+    assert book.samples == of_series + sum(room_for(p.facts) for p in book.pipelines.values())
     assert {pipeline_of(key) for key in book.series if is_pipeline_family(key.family)} <= set(
         book.pipelines
     )

@@ -15,6 +15,7 @@ import pytest
 from exporter import poller as poller_module
 from exporter.exposition import Health
 from exporter.poller import Poller
+from tests.books import a_book
 
 HOUR = timedelta(hours=1)
 YEARS = timedelta(days=50 * 365)
@@ -63,7 +64,9 @@ def run(work: Callable[[Ticks, Poller], Awaitable[None]]) -> None:
         return
 
     async def main() -> None:
-        recorder: Any = SimpleNamespace(release=nothing, sweep=nothing, close=nothing)
+        recorder: Any = SimpleNamespace(
+            book=a_book(), release=nothing, sweep=nothing, close=nothing
+        )
         poller = Poller([], recorder, Health())
         ticks = Ticks()
         poller.start()

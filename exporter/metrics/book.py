@@ -1,16 +1,13 @@
 """The series in memory: what a scrape shows.
 
 A change is computed (`draft`), committed to the ledger, and only then applied here, so
-that memory never shows what a crash could take back.
-
-A series that was never shown before is held at 0 for a while (`zero_hold`), because
-`increase()` cannot see an increment of a series whose first sample already has it.
+that memory never shows what a crash could take back. Those who keep the bytes of a
+scrape learn from the rosters what shows differently then.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from time import monotonic
@@ -21,8 +18,11 @@ from exporter.metrics import families as f
 from exporter.metrics import gauges
 from exporter.metrics.facts import Facts
 from exporter.metrics.families import Buckets
-from exporter.metrics.gauges import Sample
+from exporter.metrics.hold import Hold
 from exporter.metrics.labels import clean, pipeline
+from exporter.metrics.running import Running
+from exporter.metrics.series import Group, Items, Pipeline, Series, sample_count
+from exporter.metrics.store import Store, is_pipeline_family, pipeline_of
 from exporter.model import OTHER, Build
 from exporter.record import (
     AttemptKey,
@@ -33,9 +33,7 @@ from exporter.record import (
     SeriesKey,
     StoredSeries,
     Target,
-    Vector,
     Verdict,
-    plus,
 )
 
 log = logging.getLogger(__name__)
@@ -56,28 +54,7 @@ class Rules(msgspec.Struct, frozen=True):
     max_open_age: float
 
 
-class Series(msgspec.Struct):
-    """One counter or histogram series."""
-
-    vector: Vector
-    born: float
-    """When it came into memory; monotonic seconds."""
-    held: Vector | None = None
-    opened: bool = False
-    """Whether increments go in at once."""
-
-
-class Pipeline(msgspec.Struct):
-    """One set of pipeline labels, its facts and its series."""
-
-    facts: Facts
-    target: int
-    shown_since: float | None
-    """Monotonic seconds; None while its repo's first walk goes on."""
-    series: dict[SeriesKey, Series] = {}
-
-
-class Book:
+class Book(Store):
     """All series and facts of one process.
 
     `hold=False` (the `once` command) lets every increment in at once.
@@ -91,23 +68,17 @@ class Book:
         clock: Callable[[], float] = monotonic,
         hold: bool = True,
     ) -> None:
-        self.series: dict[SeriesKey, Series] = {}
-        self.pipelines: dict[Labels, Pipeline] = {}
+        super().__init__()
         self.targets: dict[int, Target] = {}
-        self.active: dict[int, dict[AttemptKey, Build]] = {}
-        self.unpolled: set[int] = set()
-        """Targets that nobody polls any more: their unfinished builds are not shown."""
         self.hidden: set[Labels] = set()
         """Pipelines that the state knows and a lowered `series_limit` has no room for."""
         self.dropped: Counter[str] = Counter()
         """Increments folded or refused because of the limit, by family."""
-        self._clock = clock
-        self._hold = hold
-        self._scraped = -math.inf
-        self._samples = 0
-        self._others: dict[SeriesKey, Series] = {}
-        """Series that are not of a pipeline."""
+        self.clock = clock
+        self._holds = hold
+        self._hold = Hold(clock)
         self._unshown: dict[int, list[Pipeline]] = {}
+        self._running = Running()
         self.obey(rules, labels_of)
 
     # -- start and reload ------------------------------------------------------------
@@ -119,34 +90,37 @@ class Book:
         """
         self.rules = rules
         self._providers = labels_of
-        self._zero_hold = rules.zero_hold if self._hold else 0.0
+        self._hold.span = rules.zero_hold if self._holds else 0.0
         self._reserve = min(rules.series_limit // 10, _MOST_RESERVED)
+        for known in self.pipelines.values():
+            self._watch(known)
+        for target, builds in self.active.items():
+            for build in [*builds.values()]:
+                self._run(self.targets[target], build)
 
     def leave_out(self, accounts: Collection[str]) -> None:
         """Show these accounts no longer; `load` brings them back as the ledger has them."""
         left = {target.id for target in self.targets.values() if target.account in accounts}
         self.forget([labels for labels, known in self.pipelines.items() if known.target in left])
         names = set(map(clean, accounts))
-        for key in [key for key in self._others if account_of(key) in names]:
-            del self._others[key], self.series[key]
+        others = self.others.shape.places
+        self.others.remove({own for own in others if account_of(SeriesKey(*own)) in names})
         self.hidden = {labels for labels in self.hidden if labels[1] not in names}
-        self.unpolled -= left
+        self._running.forget(left)
         for target in left:
             del self.targets[target]
-            self.active.pop(target, None)
             self._unshown.pop(target, None)
 
     def load(self, loaded: Loaded) -> None:
         """Take over what the ledger remembers and is not here yet."""
-        now = self._clock()
         here = set(self.targets)
         self.targets.update((target.id, target) for target in loaded.targets)
         rows: dict[Labels, list[StoredSeries]] = {}
         for row in loaded.series:
             if is_pipeline_family(row.series.family):
                 rows.setdefault(pipeline_of(row.series), []).append(row)
-            elif row.series not in self.series:
-                self._insert(row.series, Series(row.vector, now, row.held, row.opened))
+            elif self.find(row.series) is None:
+                self.insert([row])
         self.hidden -= {labels for _, labels, _ in loaded.pipelines}
         new = (row for row in loaded.pipelines if row[1] not in self.pipelines)
         known = [(target, labels, _decode(blob)) for target, labels, blob in new]
@@ -154,12 +128,12 @@ class Book:
         for target, labels, facts in known:
             own = rows.get(labels, [])
             samples = gauges.room_for(facts) + sum(sample_count(row.vector) for row in own)
-            if self._samples + samples > self.rules.series_limit:
+            if self.samples + samples > self.rules.series_limit:
                 self.hidden.add(labels)
                 continue
-            self._remember(labels, facts, self.targets[target], now)
-            for row in own:
-                self._insert(row.series, Series(row.vector, now, row.held, row.opened))
+            self._remember(labels, facts, self.targets[target])
+            self.insert(own)
+            self._watch(self.pipelines[labels])
         if self.hidden:
             log.warning(
                 "metrics.series_limit is lower than what the state holds: the pipelines idle for"
@@ -168,7 +142,7 @@ class Book:
             )
         for target, build in loaded.active:
             if target not in here:
-                self.active.setdefault(target, {})[AttemptKey(build.key, build.attempt)] = build
+                self._run(self.targets[target], build)
 
     def provider_of(self, target: Target) -> str:
         """The `provider` label of a target's account."""
@@ -187,98 +161,114 @@ class Book:
 
     def apply(self, target: Target, verdict: Verdict, change: Change) -> None:
         """Make a committed change visible."""
-        now = self._clock()
         self.targets[target.id] = target
         for labels, blob in change.pipelines:
-            self._remember(labels, _decode(blob), target, now)
+            self._remember(labels, _decode(blob), target)
+        new = (delta for delta in change.deltas if self.find(delta.series) is None)
+        self.insert(
+            StoredSeries(delta.series, (0.0,) * len(delta.vector), held=None, opened=False)
+            for delta in new
+        )
         for delta in change.deltas:
-            self._add(delta, now)
+            self._add(delta)
         self.dropped.update(change.dropped)
-        active = self.active.setdefault(target.id, {})
         for key in verdict.settled:
-            active.pop(key, None)
+            self._recount(self._running.drop(target.id, key))
         for build in verdict.active:
-            active[AttemptKey(build.key, build.attempt)] = build
+            self._run(target, build)
 
     def expose(self, target: Target) -> None:
         """The first walk of a repo has ended: its series are shown from now on."""
-        now = self._clock()
         self.targets[target.id] = target
         for known in self._unshown.pop(target.id, []):
-            known.shown_since = now
+            if self.pipelines.get(known.labels) is known:  # else it was forgotten meanwhile
+                known.is_shown = True
+                self._watch(known)
+                for group in known.groups:
+                    group.mark()
 
-    def _remember(self, labels: Labels, facts: Facts, target: Target, now: float) -> None:
+    def polls(self, account: str, repos: Collection[str]) -> None:
+        """Show the unfinished builds of these repos of an account, and of no others."""
+        targets = [target for target in self.targets.values() if target.account == account]
+        self._recount(self._running.polled(t.id for t in targets if t.repo in repos))
+        self._recount(self._running.unpolled(t.id for t in targets if t.repo not in repos))
+
+    def _run(self, target: Target, build: Build) -> None:
+        self._recount(self._running.put(target.id, build, self.labels(target, build)))
+
+    def _recount(self, pipelines: Iterable[Labels]) -> None:
+        """The unfinished builds of these pipelines have changed."""
+        for labels in pipelines:
+            if labels in self.pipelines:
+                self.pipelines[labels].mark(*gauges.UNFINISHED)
+
+    def _remember(self, labels: Labels, facts: Facts, target: Target) -> None:
         known = self.pipelines.get(labels)
         if known is None:
-            known = Pipeline(facts, target.id, now if target.exposed else None)
-            self.pipelines[labels] = known
+            known = self.begin(labels, facts, target)
             if not target.exposed:
                 self._unshown.setdefault(target.id, []).append(known)
-            self._samples += gauges.room_for(facts)
         else:
-            self._samples += gauges.room_for(facts) - gauges.room_for(known.facts)
-            known.facts = facts
+            self.revise(known, facts)
 
-    def _add(self, delta: Delta, now: float) -> None:
-        series = self.series.get(delta.series)
+    def _add(self, delta: Delta) -> None:
+        series = self.find(delta.series)
         if series is None:
-            series = Series((0.0,) * len(delta.vector), now)
-            self._insert(delta.series, series)
+            return
         if delta.held:
-            series.held = plus(series.held or (0.0,) * len(delta.vector), delta.vector)
+            series.hold(delta.vector)
         else:
-            series.vector = plus(series.vector, delta.vector)
-        series.opened = series.opened or delta.opened
+            series.add(delta.vector)
+        if delta.opened:
+            series.open()
+        for exemplar in delta.exemplars:
+            series.note(exemplar)
+        self._changed(series)
 
-    def _insert(self, key: SeriesKey, series: Series) -> None:
-        self.series[key] = series
-        if is_pipeline_family(key.family):
-            self.pipelines[pipeline_of(key)].series[key] = series
-            self._samples += sample_count(series.vector)
-        else:
-            self._others[key] = series
+    def _changed(self, series: Series) -> None:
+        group = series.group
+        group.mark(series.own[0])
+        if group.is_shown and group is not self.others:
+            self._hold.watch(series)
+
+    def _watch(self, known: Pipeline) -> None:
+        """Its series are shown, if they are."""
+        for group in known.groups if known.is_shown else ():
+            for series in group.series() if group.closed or group.held else ():
+                self._hold.watch(series)
 
     # -- zero hold -------------------------------------------------------------------
 
-    def scraped(self) -> None:
-        """Somebody has read the telemetry path."""
-        self._scraped = self._clock()
+    @property
+    def immediate(self) -> bool:
+        """Whether nothing is held back."""
+        return self._hold.span <= 0
+
+    def scraped(self, at: float | None = None) -> None:
+        """Somebody has read the telemetry path as it was `at` that time of our clock, now."""
+        self._hold.scraped(self.clock() if at is None else at)
 
     def seen_at_zero(self, key: SeriesKey) -> bool:
-        """Whether the series was exposed long enough, and to somebody."""
-        known = self.pipelines.get(pipeline_of(key))
-        return known is not None and self._seen(known, self.series[key])
-
-    def _seen(self, known: Pipeline, series: Series) -> bool:
-        if known.shown_since is None:
-            return False
-        since = max(series.born, known.shown_since)
-        return self._clock() - since >= self._zero_hold and self._scraped > since
+        """Whether a series that is not open was exposed long enough, and to somebody."""
+        return self._hold.is_over(key)
 
     def due(self) -> list[SeriesKey]:
-        """Series whose hold is over, to be opened."""
-        if self.immediate:
-            return [key for key, series in self.series.items() if series.held is not None]
-        return [
-            key
-            for known in self.pipelines.values()
-            for key, series in known.series.items()
-            if not series.opened and self._seen(known, series)
-        ]
+        """Some of the series whose hold is over, to be opened; none if there are no more."""
+        return self._hold.due()
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
         """Open series after the ledger has: what was held enters."""
         for key in keys:
-            series = self.series[key]
-            if series.held is not None:
-                series.vector, series.held = plus(series.vector, series.held), None
-            series.opened = True
+            series = self.find(key)
+            if series is not None:
+                series.release()
+                self._changed(series)
 
     # -- forgetting ------------------------------------------------------------------
 
     def idle(self, before: float) -> list[Labels]:
         """Pipelines that saw no build since `before` (epoch) and have none unfinished."""
-        busy = {labels for labels, _ in self._active_builds()}
+        busy = self._running.shown()
         return [
             labels
             for labels, known in self.pipelines.items()
@@ -288,11 +278,9 @@ class Book:
     def forget(self, pipelines: Iterable[Labels]) -> None:
         """Drop pipelines and their series."""
         for labels in pipelines:
-            known = self.pipelines.pop(labels)
-            self._samples -= gauges.room_for(known.facts)
-            for key, series in known.series.items():
-                self._samples -= sample_count(series.vector)
-                del self.series[key]
+            for key in self.keys(labels):
+                self._hold.forget(key)
+            self.end(labels)
 
     # -- reading ---------------------------------------------------------------------
 
@@ -302,70 +290,48 @@ class Book:
 
     def spare(self, samples: int) -> bool:
         """Whether so many more samples stay within `series_limit`."""
-        return self._samples + samples <= self.rules.series_limit
+        return self.samples + samples <= self.rules.series_limit
 
     @property
-    def immediate(self) -> bool:
-        """Whether nothing is held back."""
-        return self._zero_hold <= 0
+    def active(self) -> dict[int, dict[AttemptKey, Build]]:
+        """The unfinished builds of each target."""
+        return self._running.by_target
 
-    def counted(self) -> dict[int, int]:
-        """How many builds were counted of each target."""
-        counts: dict[int, int] = {}
-        for known in self.pipelines.values():
-            for key in known.series:
-                if key.family == f.BUILDS.name:
-                    number = int(self.series[key].vector[0])
-                    counts[known.target] = counts.get(known.target, 0) + number
-        return counts
+    def gauges(self, now: float) -> Iterator[tuple[str, Labels, float]]:
+        """The gauges of all shown pipelines: family, labels, value. `now` is epoch."""
+        for labels, known in self.pipelines.items():
+            if known.is_shown:
+                for shown in self._gauges_of(known, now):
+                    for family, items in shown.items():
+                        for own, (value,), _ in items:
+                            yield family, labels + own, value
 
-    def stored(self) -> Iterator[tuple[SeriesKey, Vector]]:
-        """Counters and histograms to expose."""
-        for known in self.pipelines.values():
-            if known.shown_since is not None:
-                for key, series in known.series.items():
-                    yield key, series.vector
-        for key, series in self._others.items():
-            yield key, series.vector
+    def _gauges_of(self, known: Pipeline, now: float) -> tuple[Items, Items]:
+        builds = self._running.of(known.labels)
+        since = now - self.rules.max_open_age
+        unfinished, first = gauges.of_unfinished(known.facts, builds, since=since)
+        if builds:
+            self._running.began(known.labels, first)
+        return gauges.of_latest(known.facts), unfinished
 
-    def gauges(self, now: float) -> Iterator[Sample]:
-        """The gauges of all shown pipelines. `now` is epoch."""
-        shown = {
-            labels: known.facts
-            for labels, known in self.pipelines.items()
-            if known.shown_since is not None
-        }
-        for labels, facts in shown.items():
-            yield from gauges.of_latest(labels, facts)
-        yield from gauges.of_active(
-            shown, self._active_builds(), since=now - self.rules.max_open_age
-        )
+    def age(self, now: float) -> None:
+        """Let what is too old by now leave the gauges. `now` is epoch."""
+        self._recount(self._running.aged(now - self.rules.max_open_age))
 
-    def _active_builds(self) -> Iterator[tuple[Labels, Build]]:
-        for target, builds in self.active.items():
-            if target not in self.unpolled:
-                for build in builds.values():
-                    yield self.labels(self.targets[target], build), build
+    def read(self, group: Group, families: Iterable[str], now: float) -> Items:
+        """What there is to show of these families of a group. `now` is epoch."""
+        if not group.is_shown:
+            return {family: [] for family in families}
+        found = group.items(families)
+        if isinstance(group, Pipeline) and not _GAUGES.isdisjoint(found):
+            for shown in self._gauges_of(group, now):
+                for family, items in shown.items():
+                    if family in found:
+                        found[family] = items
+        return found
 
 
-def sample_count(vector: Vector) -> int:
-    """How many samples a series exposes: buckets, count and sum, or one."""
-    return 1 if len(vector) == 1 else len(vector) + 1
-
-
-_OF_PIPELINES = frozenset(
-    family.name for family in f.FAMILIES if family.labels[: len(f.PIPELINE)] == f.PIPELINE
-)
-
-
-def is_pipeline_family(name: str) -> bool:
-    """Whether this is one of the build and job families."""
-    return name in _OF_PIPELINES
-
-
-def pipeline_of(key: SeriesKey) -> Labels:
-    """The labels of the pipeline that a series of a build or job family belongs to."""
-    return key.labels[: len(f.PIPELINE)]
+_GAUGES = frozenset((*gauges.LATEST, *gauges.UNFINISHED))
 
 
 def account_of(key: SeriesKey) -> str | None:

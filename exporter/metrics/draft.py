@@ -6,14 +6,26 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.metrics import effects, facts, gauges
+from exporter.metrics import effects, exemplars, facts, gauges
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, is_pipeline_family, pipeline_of, sample_count
+from exporter.metrics.book import Book
 from exporter.metrics.effects import Increment
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
-from exporter.model import ACTIVE, OTHER, Build, Status
-from exporter.record import Change, Delta, Labels, SeriesKey, Target, Vector, Verdict, plus
+from exporter.metrics.series import sample_count
+from exporter.metrics.store import is_pipeline_family, pipeline_of
+from exporter.model import ACTIVE, OTHER, Build, Job, Status
+from exporter.record import (
+    Change,
+    Delta,
+    Exemplar,
+    Labels,
+    SeriesKey,
+    Target,
+    Vector,
+    Verdict,
+    plus,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -38,12 +50,12 @@ def digest(
         labels = book.labels(target, news.build)
         draft.completed(news.build, facts.completed)
         draft.zeros(effects.build_zeros(labels, news.build.trigger))
-        draft.add(effects.of_build(news, labels, book.rules.buckets))
+        draft.add(effects.of_build(news, labels, book.rules.buckets), (news.build, news.build))
     for done in verdict.jobs:
         labels = book.labels(target, done.build)
         draft.touch(labels)
         draft.zeros(effects.job_zeros(labels, done.job.name))
-        draft.add(effects.of_job(done, labels, book.rules.buckets))
+        draft.add(effects.of_job(done, labels, book.rules.buckets), (done.job, done.build))
     for build in verdict.corrected:
         draft.completed(build, facts.corrected)
     provider = book.provider_of(target)
@@ -123,35 +135,39 @@ class _Draft:
             if not self._known(key) and self._fits(key, 1):
                 self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
 
-    def add(self, increments: Iterable[Increment]) -> None:
+    def add(
+        self, increments: Iterable[Increment], source: tuple[Build | Job, Build] | None = None
+    ) -> None:
+        """Add increments; `source` is the build or job that they are of, and the build."""
+        if self._target.quiet and not self._target.exposed:
+            return  # the state was lost: Prometheus may have counted this history already
         for key, vector in increments:
-            if self._target.quiet and not self._target.exposed:
-                continue  # the state was lost: Prometheus may have counted this history already
             place = self._place(key, vector)
             if place != key:
                 self._dropped.append(key.family)
             if place is not None:
-                self._increase(place, vector)
+                told = () if source is None else exemplars.of(*source, key, vector)
+                self._increase(place, vector, told)
 
-    def _increase(self, key: SeriesKey, vector: Vector) -> None:
+    def _increase(self, key: SeriesKey, vector: Vector, told: tuple[Exemplar, ...]) -> None:
         opened = self._opened(key)
         before = self._deltas.get(key)
         if before is not None:
-            vector = plus(before.vector, vector)
-        self._deltas[key] = Delta(key, vector, held=not opened, opened=opened)
+            vector, told = plus(before.vector, vector), before.exemplars + told
+        self._deltas[key] = Delta(key, vector, not opened, opened, told)
 
     def _opened(self, key: SeriesKey) -> bool:
         """Whether an increment may show at once."""
         book = self._book
         if book.immediate or not is_pipeline_family(key.family) or not self._target.exposed:
             return True
-        series = book.series.get(key)
+        series = book.find(key)
         if series is None or series.held is not None:
             return False
         return series.opened or book.seen_at_zero(key)
 
     def _known(self, key: SeriesKey) -> bool:
-        return key in self._book.series or key in self._deltas
+        return key in self._deltas or self._book.find(key) is not None
 
     def _place(self, key: SeriesKey, vector: Vector) -> SeriesKey | None:
         """The series that takes an increment: itself, or a folded one at the limit."""

@@ -16,6 +16,8 @@ Kind = Literal["counter", "gauge", "histogram"]
 
 PIPELINE = ("provider", "account", "repo", "workflow", "branch")
 """The labels of a pipeline, which every build and job family starts with."""
+JOB = (*PIPELINE, "job_name")
+"""The labels of the jobs of one name, which every job family starts with."""
 
 _ACCOUNT = ("provider", "account")
 _POLLED = ("provider", "account", "repo")

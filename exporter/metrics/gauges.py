@@ -1,19 +1,26 @@
-"""What the gauges of pipelines show: pure functions of facts and unfinished builds."""
+"""What the gauges of a pipeline show: pure functions of its facts and unfinished builds."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-
-import msgspec
+import math
+from collections.abc import Collection
+from functools import lru_cache
 
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
+from exporter.metrics.series import Item, Items
 from exporter.model import ACTIVE, CONCLUSIONS, Build, Job, Status
-from exporter.record import Labels
 
-Sample = tuple[str, Labels, float]
-"""Family name, label values, value."""
+LATEST = (
+    f.LAST_CONCLUSION.name,
+    f.LAST_DURATION.name,
+    f.LAST_COMPLETED.name,
+    f.LAST_PASSED.name,
+    f.STREAK.name,
+)
+UNFINISHED = (f.ACTIVE.name, f.OLDEST_ACTIVE.name, f.JOBS_ACTIVE.name)
+"""The families that `of_latest` and `of_unfinished` tell of."""
 
 _OF_BUILDS = len(CONCLUSIONS) + 1 + 4 + 2 * len(ACTIVE)
 """The most samples of a pipeline with builds: conclusions, the four others, two by status."""
@@ -25,84 +32,75 @@ def room_for(facts: Facts) -> int:
     return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses)
 
 
-def of_latest(labels: Labels, known: Facts) -> Iterator[Sample]:
+def of_latest(known: Facts) -> Items:
     """The gauges about the latest completed build, none before the first."""
     if known.latest is None or known.conclusion is None:
-        return
-    for word in dict.fromkeys((*CONCLUSIONS, known.conclusion)):
-        yield f.LAST_CONCLUSION.name, (*labels, word), float(word == known.conclusion)
-    for family, value in (
-        (f.LAST_DURATION, known.duration),
-        (f.LAST_COMPLETED, known.completed_at),
-        (f.LAST_PASSED, known.passed_at),
-        (f.STREAK, float(known.streak)),
-    ):
-        if value is not None:
-            yield family.name, labels, value
+        return {}
+    duration, completed, passed, streak = LATEST[1:]
+    return {
+        f.LAST_CONCLUSION.name: _conclusions(known.conclusion),
+        duration: _one(known.duration),
+        completed: _one(known.completed_at),
+        passed: _one(known.passed_at),
+        streak: _one(known.streak),
+    }
 
 
-class Active(msgspec.Struct):
-    """The gauges of unfinished builds and jobs, from those statuses that were ever seen."""
-
-    builds: dict[Labels, float]
-    jobs: dict[Labels, float]
-    oldest: dict[Labels, float]
-
-    def add(self, labels: Labels, build: Build) -> None:
-        """Count one unfinished build."""
-        key = (*labels, build.status)
-        if key not in self.builds:
-            return
-        self.builds[key] += 1
-        begun = _begun(build)
-        if begun is not None:
-            self.oldest[key] = min(begun, self.oldest.get(key, begun))
-
-    def add_job(self, labels: Labels, job: Job) -> None:
-        """Count one unfinished job."""
-        key = (*labels, clean(job.name), job.status)
-        if key in self.jobs:
-            self.jobs[key] += 1
-
-    def samples(self) -> Iterator[Sample]:
-        """All of them."""
-        for family, values in (
-            (f.ACTIVE, self.builds),
-            (f.OLDEST_ACTIVE, self.oldest),
-            (f.JOBS_ACTIVE, self.jobs),
-        ):
-            for labels, value in values.items():
-                yield family.name, labels, value
+@lru_cache(maxsize=1024)
+def _conclusions(latest: str) -> list[Item]:
+    words = dict.fromkeys((*CONCLUSIONS, latest))
+    return [((word,), (float(word == latest),), None) for word in words]
 
 
-def of_active(
-    known: Mapping[Labels, Facts], builds: Iterable[tuple[Labels, Build]], *, since: float
-) -> Iterator[Sample]:
-    """The gauges of the unfinished `builds` of pipelines that are `known`.
+def _one(value: float | None) -> list[Item]:
+    return [] if value is None else [((), (float(value),), None)]
+
+
+def of_unfinished(known: Facts, builds: Collection[Build], *, since: float) -> tuple[Items, float]:
+    """The gauges of the unfinished `builds` of a pipeline, by those statuses ever seen.
 
     What began before `since` (epoch seconds) has left them, its jobs with it, and so has a
-    partial build, whose status is not known yet.
+    partial build, whose status is not known yet. The second value is when the first of
+    those that count began: once `since` is later, the gauges change.
     """
-    active = Active(
-        builds={(*labels, s): 0.0 for labels, facts in known.items() for s in facts.statuses},
-        jobs={(*labels, *js): 0.0 for labels, facts in known.items() for js in facts.job_statuses},
-        oldest={},
-    )
-    for labels, build in builds:
-        if build.partial or _is_over(build, since):
+    if not builds:
+        return _of_none(known.statuses, known.job_statuses), math.inf
+    active = dict.fromkeys(known.statuses, 0.0)
+    jobs = dict.fromkeys(known.job_statuses, 0.0)
+    oldest: dict[Status, float] = {}
+    first = math.inf
+    for build in builds:
+        begun = _begun(build)
+        if build.partial or begun < since:
             continue
-        if not build.only_jobs:
-            active.add(labels, build)
+        first = min(first, begun)
+        if not build.only_jobs and build.status in active:
+            active[build.status] += 1
+            if begun < math.inf:
+                oldest[build.status] = min(begun, oldest.get(build.status, begun))
         for job in build.jobs:
-            if job.status is not Status.COMPLETED and not _is_over(job, since):
-                active.add_job(labels, job)
-    return active.samples()
+            key, begun = (clean(job.name), job.status), _begun(job)
+            if key in jobs and begun >= since:
+                first = min(first, begun)
+                jobs[key] += 1
+    items: Items = {
+        f.ACTIVE.name: [((status,), (n,), None) for status, n in active.items()],
+        f.OLDEST_ACTIVE.name: [((status,), (at,), None) for status, at in oldest.items()],
+        f.JOBS_ACTIVE.name: [(key, (n,), None) for key, n in jobs.items()],
+    }
+    return items, first
 
 
-def _begun(run: Build | Job) -> float | None:
-    return run.started_at if run.created_at is None else run.created_at
+@lru_cache(maxsize=1024)
+def _of_none(statuses: tuple[Status, ...], jobs: tuple[tuple[str, Status], ...]) -> Items:
+    """The gauges of a pipeline that has no unfinished builds."""
+    return {
+        f.ACTIVE.name: [((status,), (0.0,), None) for status in statuses],
+        f.JOBS_ACTIVE.name: [(key, (0.0,), None) for key in jobs],
+    }
 
 
-def _is_over(run: Build | Job, since: float) -> bool:
-    begun = _begun(run)
-    return begun is not None and begun < since
+def _begun(run: Build | Job) -> float:
+    """When it was created, else started; if that is not known, it is never too old."""
+    begun = run.started_at if run.created_at is None else run.created_at
+    return math.inf if begun is None else begun

@@ -18,7 +18,7 @@ import msgspec
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter.errors import StateUnavailable
-from exporter.exposition import Health, Snapshot, snapshot
+from exporter.exposition import AccountView, Exposition, Health
 from exporter.poller.account import AccountPoller
 from exporter.poller.recorder import Recorder
 
@@ -80,6 +80,7 @@ class Poller:
         self.accounts = list(accounts)
         self.recorder = recorder
         self.health = health
+        self.exposition = Exposition(recorder.book, self._views, health)
         self._reload = Reload(health.reload_time)
         self._scheduler = _Scheduler(timezone="UTC")
         self._jobs: set[asyncio.Task[Any]] = set()
@@ -195,11 +196,9 @@ class Poller:
 
     # -- what others see
 
-    def snapshot(self) -> Snapshot:
-        """All metrics at this instant."""
+    def _views(self) -> list[AccountView]:
         self.health.state_ok = self.recorder.state_ok
-        views = [account.view() for account in self.accounts]
-        return snapshot(self.recorder.book, views, self.health, now=time.time())
+        return [account.view() for account in self.accounts]
 
     def status(self) -> dict[str, object]:
         """What `/status.json` says."""

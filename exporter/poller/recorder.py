@@ -19,10 +19,11 @@ import msgspec
 from exporter.errors import StateUnavailable
 from exporter.http.conditional import Memory
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, Rules, account_of, is_pipeline_family, pipeline_of
+from exporter.metrics.book import Book, Rules, account_of
 from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
 from exporter.metrics.labels import clean
+from exporter.metrics.store import is_pipeline_family, pipeline_of
 from exporter.model import Build
 from exporter.record import AttemptKey, Change, Cursor, Loaded, SeriesKey, Target, Verdict
 from exporter.state import Ledger
@@ -103,9 +104,7 @@ class Recorder:
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""
-        targets = [t for t in self.book.targets.values() if t.account == account]
-        self.book.unpolled.difference_update(t.id for t in targets)
-        self.book.unpolled.update(t.id for t in targets if t.repo not in repos)
+        self.book.polls(account, repos)
 
     async def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """What the ledger knows of a repo; `cursor` is where a new one begins."""
@@ -181,7 +180,7 @@ class Recorder:
 
     async def release(self) -> None:
         """Open the series whose hold is over."""
-        if self.book.due():
+        while self.book.due():
             await self._finish(self._release())
 
     async def _release(self) -> None:
@@ -203,7 +202,7 @@ class Recorder:
         async with self._turn:
             now = time.time()
             idle = self.book.idle(now - self._retention)
-            dropped = [(labels, self.book.pipelines[labels].series) for labels in idle]
+            dropped = [(labels, self.book.keys(labels)) for labels in idle]
 
             def step() -> None:
                 with self._ledger.transaction() as tx:

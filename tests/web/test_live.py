@@ -1,0 +1,122 @@
+"""The pages over a real poller, while it polls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from exporter.demo.serve import serving
+from exporter.exposition import Health
+from exporter.http import Api, ApiStats, Budget
+from exporter.http.conditional import Memory
+from exporter.metrics import families as f
+from exporter.poller import Poller, walk
+from exporter.poller.account import AccountPoller
+from exporter.poller.ground import Rules
+from exporter.providers import Page, Query, Repo
+from tests.scripted import DAY, Clock, Rig, Scripted, build, done
+from tests.web import client, ours, served
+
+T = TypeVar("T")
+
+
+class Idle(Clock):
+    """An API that nobody calls."""
+
+    def __init__(self) -> None:
+        self.stats = ApiStats()
+        self.budget = Budget()
+        self.answers = Memory()
+
+    async def aclose(self) -> None:
+        return
+
+
+@contextlib.asynccontextmanager
+async def polling(rig: Rig) -> AsyncIterator[Poller]:
+    """A poller of the rig's one account; its loop is the running one."""
+    api: Any = Idle()
+    rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+    reader = walk.Reader(rig.provider, api, rig.recorder, rules)
+    rig.recorder._turn = type(rig.recorder._turn)()
+    poller = Poller([AccountPoller(reader, interval=60.0)], rig.recorder, Health())
+    try:
+        yield poller
+    finally:
+        await poller.stop()
+
+
+def live(rig: Rig, work: Callable[[Poller, httpx.AsyncClient], Awaitable[T]]) -> T:
+    async def main() -> T:
+        async with polling(rig) as poller, serving(served(poller)) as url, client(url) as c:
+            return await work(poller, c)
+
+    return asyncio.run(main())
+
+
+def test_the_status_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build("1")), done(build("2")), build("3")]
+
+    async def look(poller: Poller, c: httpx.AsyncClient) -> tuple[Any, Any]:
+        before = json.loads((await c.get("/status.json")).text)
+        assert await poller.once()
+        return before, json.loads((await c.get("/status.json")).text)
+
+    before, after = live(rig, look)
+
+    (account,) = after["accounts"]
+    (repo,) = account["repos"]
+    assert {"name", "provider", "url", "up", "error", "repos"} <= account.keys()
+    assert {"repo", "last_success_at", "next_poll_at", "error", "active", "builds"} <= repo.keys()
+    assert account.keys() >= {"reason", "since", "errors", "requests", "budget"}
+    assert account["budget"]["exhausted"] is False
+    assert (repo["stale"], repo["interval_seconds"], repo["reason"]) == (False, 60.0, None)
+    assert (account["name"], account["up"], account["error"]) == ("acme", True, None)
+    assert (repo["repo"], repo["active"], repo["builds"], repo["error"]) == (
+        "acme/shop",
+        1,
+        2,
+        None,
+    )
+    for key in ("last_success_at", "next_poll_at"):
+        assert abs((datetime.now(UTC) - datetime.fromisoformat(repo[key])).total_seconds()) < 120
+    (young,) = before["accounts"]
+    assert [r["last_success_at"] for r in young["repos"]] == [None]
+    assert not young["up"]
+
+
+class Hanging(Scripted):
+    """Never answers."""
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build("1"))]
+    rig.poll()
+    rig.provider = Hanging(name="acme", provider="scripted", token_env="T", repos=["acme/shop"])
+
+    async def look(poller: Poller, c: httpx.AsyncClient) -> list[str]:
+        poll = asyncio.create_task(poller.once())
+        await asyncio.sleep(0)
+        lines = ours(await c.get("/metrics"))
+        assert not poll.done()
+        poll.cancel()
+        return lines
+
+    lines = live(rig, look)
+
+    up = f'{f.ACCOUNT_UP.name}{{provider="scripted",account="acme"}} 0.0'
+    assert up in lines
+    assert [line for line in lines if line.startswith(f.BUILDS.name) and 'passed"} 1.0' in line]
