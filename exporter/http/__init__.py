@@ -43,7 +43,6 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import aiohttp
 import certifi
 import httpx
 import msgspec
@@ -51,12 +50,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.http import address, bodies, limits, wire
+from exporter.http import bodies, limits, wire
 from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
 from exporter.http.conditional import Memory
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
+from exporter.http.session import session
 
 __all__ = [
     "TALLY",
@@ -101,6 +101,8 @@ class ApiStats(msgspec.Struct):
     """By the provider's name of the limited resource, "" where it names none."""
     clock_skew: float | None = None
     """The provider's clock minus ours, seconds; 0 if under 2; None before the first answer."""
+    clock: tuple[float, float] | None = None
+    """The provider's time at the last answer, and when that was, monotonic: ours may jump."""
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True):
@@ -164,7 +166,8 @@ class Api:
 
     def now(self) -> float:
         """Seconds since the epoch by the provider's clock."""
-        return time.time() + (self.stats.clock_skew or 0.0)
+        shown, at = self.stats.clock or (time.time(), time.monotonic())
+        return shown + time.monotonic() - at
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -288,6 +291,7 @@ class Api:
     async def _send(self, method: str, url: str, headers: httpx.Headers) -> wire.Reply:
         client = self._client or self._connect()
         code = "error"
+        self.budget.sent()
         try:
             async with (
                 asyncio.timeout(self._timeout),
@@ -316,13 +320,7 @@ class Api:
             verify=tls,
             trust_env=False,
             proxy=None if self._proxy is None else httpx.Proxy(self._proxy),
-            client=lambda: aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    ssl=tls, limit=self._pace.concurrency, socket_factory=address.opened
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            ),
+            client=lambda: session(tls, limit=self._pace.concurrency),
         )
         self._tls = tls
         self._client = httpx.AsyncClient(
@@ -338,8 +336,9 @@ class Api:
         """Learn what every answer tells beside its body: the clock and the limits."""
         date = None if "age" in headers else limits.http_date(headers.get("date", ""))
         if date is not None:
-            skew = date - time.time()
-            self.stats.clock_skew = skew if abs(skew) >= _SKEW_FROM else 0.0
+            ours = time.time()
+            skew = date - ours if abs(date - ours) >= _SKEW_FROM else 0.0
+            self.stats.clock_skew, self.stats.clock = skew, (ours + skew, time.monotonic())
         limit = limits.rate_limit(headers, self.now())
         if limit is not None:
             resource = next((headers[name] for name in _RESOURCES if name in headers), "")

@@ -130,6 +130,7 @@ class Budget:
         self._reserve = reserve
         self._unchanged_is_free = unchanged_is_free
         self._windows: dict[str, _Window] = {}
+        self._under_way = 0
 
     def keep(self, reserve: float) -> None:
         """Leave another share to people from now on."""
@@ -205,7 +206,7 @@ class Budget:
         for resource, window in list(self._windows.items()):
             if window.reset <= now:
                 del self._windows[resource]  # it is full again
-            elif window.remaining <= self._kept(window):
+            elif window.remaining - self._under_way <= self._kept(window):
                 return window.reset - now, "what is left of the rate limit is kept for people"
         return 0.0, ""
 
@@ -213,10 +214,15 @@ class Budget:
         """What must remain of a limit: the reserve, and what may be under way."""
         return self._reserve * window.limit + min(_MARGIN, _MARGIN_SHARE * window.limit)
 
+    def sent(self) -> None:
+        """A request goes out: it counts from now on, as what is told of limits lags behind."""
+        self._under_way += 1
+
     # -- after it
 
     def answered(self, *, unchanged: bool = False) -> None:
-        """Count a request that was sent; `unchanged` if the answer was 304."""
+        """Count a request that was `sent`; `unchanged` if the answer was 304."""
+        self._under_way -= 1
         tally = TALLY.get()
         if tally is not None:
             tally.sent += 1

@@ -88,7 +88,7 @@ class AccountPoller:
         """Take over what a stopped poller of the same account has learned."""
         self.api.stats = old.api.stats
         self.rejected, self._polls = old.rejected, old._polls
-        self.trouble.up = old.trouble.up
+        self.trouble.inherit(old.trouble)
         self._known = old.repos
         found = self.discovery.named()
         if any(map(self.provider.is_wildcard, self.provider.repos)):

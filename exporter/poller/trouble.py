@@ -33,6 +33,10 @@ class Trouble:
         self._told: dict[str, float] = {}
         self._untold: dict[str, int] = {}
 
+    def inherit(self, old: Trouble) -> None:
+        """Go on as the same account with other keys: it is tried again, but by one repo alone."""
+        self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
+
     def over(self) -> None:
         """A poll went well."""
         if self.error is not None:
