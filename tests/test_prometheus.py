@@ -89,6 +89,7 @@ def api(stage, prometheus, tmp_path_factory) -> Iterator[str]:
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address={address}",
             "--log.level=error",
+            "--enable-feature=exemplar-storage",
         ]
     )
     try:
@@ -141,6 +142,32 @@ def test_increase_sees_every_build_of_a_brand_new_workflow(stage, api):
 
     eventually(assert_seen, within=45, every=0.5)
     assert ask(api, 'sum(cicd_builds_total{workflow="CI"})') == {(): 3.0}
+
+
+def test_exemplars_lead_to_the_builds(stage, api):
+    stage.finish("Nightly", "passed", "failed")
+    known = {run.number: run for run in stage.world.attempts("acme") if run.workflow == "Nightly"}
+
+    def assert_stored() -> None:
+        stored = exemplars(api, 'cicd_build_duration_seconds_bucket{workflow="Nightly"}')
+        assert stored.keys() == {"passed", "failed"}
+        for conclusion, exemplar in stored.items():
+            run = known[int(exemplar["labels"]["build"])]
+            assert run.conclusion == conclusion
+            assert float(exemplar["value"]) == run.completed_at - run.started_at
+            assert float(exemplar["timestamp"]) == run.completed_at
+
+    eventually(assert_stored, within=30, every=0.5)
+
+
+def exemplars(url: str, query: str) -> dict[str, Any]:
+    """The latest exemplar of each conclusion."""
+    now = time.time()
+    times = f"start={now - 3600}&end={now + 3600}"
+    answer = get(url, f"/api/v1/query_exemplars?query={quote(query)}&{times}")
+    assert answer.status == 200, answer.body
+    series = json.loads(answer.body)["data"]
+    return {row["seriesLabels"]["conclusion"]: row["exemplars"][-1] for row in series}
 
 
 def test_promtool_has_nothing_to_say(stage, promtool):

@@ -29,6 +29,9 @@ from exporter.record import (
 
 _encode = msgspec.msgpack.Encoder().encode
 
+Zeros = Callable[[Labels, str], Iterable[SeriesKey]]
+"""The counters of a pipeline that start with a trigger or a job."""
+
 _FOLDS = (("job_name",), ("job_name", "branch"), ("job_name", "branch", "workflow"))
 """Labels that become `other`, one set after the other, when the series limit is reached."""
 _CATCH_ALL = ("job_name", "branch", "workflow", "repo")
@@ -45,19 +48,19 @@ def digest(
     draft = _Draft(book, target, now)
     for build in verdict.active:
         if not build.partial:  # else it only waits for what will tell how it stands
-            draft.active(build)
+            draft.active(build, book.labels(target, build))
     for news in verdict.completed:
         labels = book.labels(target, news.build)
-        draft.completed(news.build, facts.completed)
-        draft.zeros(effects.build_zeros(labels, news.build.trigger))
+        draft.completed(news.build, labels, facts.completed)
+        draft.zeros(effects.build_zeros, labels, news.build.trigger)
         draft.add(effects.of_build(news, labels, book.rules.buckets), (news.build, news.build))
     for done in verdict.jobs:
         labels = book.labels(target, done.build)
         draft.touch(labels)
-        draft.zeros(effects.job_zeros(labels, done.job.name))
+        draft.zeros(effects.job_zeros, labels, done.job.name)
         draft.add(effects.of_job(done, labels, book.rules.buckets), (done.job, done.build))
     for build in verdict.corrected:
-        draft.completed(build, facts.corrected)
+        draft.completed(build, book.labels(target, build), facts.corrected)
     provider = book.provider_of(target)
     draft.add(effects.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies)
     draft.add(effects.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped)
@@ -74,6 +77,7 @@ class _Draft:
         self._now = now
         self._facts: dict[Labels, Facts] = {}
         self._deltas: dict[SeriesKey, Delta] = {}
+        self._begun: set[tuple[Zeros, Labels, str]] = set()
         self._dropped: list[str] = []
         self._samples = 0
 
@@ -86,8 +90,7 @@ class _Draft:
 
     # -- facts
 
-    def active(self, build: Build) -> None:
-        labels = self._book.labels(self._target, build)
+    def active(self, build: Build, labels: Labels) -> None:
         jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
 
         def see(jobs: tuple[tuple[str, Status], ...]) -> bool:
@@ -96,13 +99,12 @@ class _Draft:
         if not see(jobs):  # at the limit those jobs that are shown already must do
             see(())
         if not build.only_jobs:
-            self.zeros(effects.build_zeros(labels, build.trigger))
+            self.zeros(effects.build_zeros, labels, build.trigger)
         for job in build.jobs:
-            self.zeros(effects.job_zeros(labels, job.name))
+            self.zeros(effects.job_zeros, labels, job.name)
 
-    def completed(self, build: Build, how: Callable[..., Facts]) -> None:
+    def completed(self, build: Build, labels: Labels, how: Callable[..., Facts]) -> None:
         word = effects.conclusion_label(build)
-        labels = self._book.labels(self._target, build)
         self._revise(labels, lambda known: how(known, build, conclusion=word, now=self._now))
 
     def touch(self, labels: Labels) -> None:
@@ -129,9 +131,12 @@ class _Draft:
 
     # -- series
 
-    def zeros(self, keys: Iterable[SeriesKey]) -> None:
-        """Start counters at 0 unless they are there already."""
-        for key in keys:
+    def zeros(self, of: Zeros, pipeline: Labels, word: str) -> None:
+        """Start the counters of a trigger or a job at 0 unless they are there already."""
+        if (of, pipeline, word) in self._begun:
+            return
+        self._begun.add((of, pipeline, word))
+        for key in of(pipeline, word):
             if not self._known(key) and self._fits(key, 1):
                 self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
 

@@ -12,6 +12,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any, cast
 
 import msgspec
@@ -25,8 +26,9 @@ from exporter.poller.recorder import Recorder
 _ROUND = 1.0
 _RELEASE = 1.0
 _REMEMBER = 30.0
+"""Seconds between runs of the kinds of jobs."""
 _SWEEP = 3600.0
-"""Seconds between runs of the four kinds of jobs."""
+"""Seconds between two sweeps."""
 _BEAT = 2.0
 """Seconds, by the monotonic clock, after which the scheduler looks at its jobs at the latest."""
 
@@ -83,6 +85,7 @@ class Poller:
         self.exposition = Exposition(recorder.book, self._views, health)
         self._reload = Reload(health.reload_time)
         self._scheduler = _Scheduler(timezone="UTC")
+        self._sweep_at = 0.0
         self._jobs: set[asyncio.Task[Any]] = set()
         """Those that run now."""
 
@@ -92,7 +95,7 @@ class Poller:
             self._start(account)
         self.every(_RELEASE, self._release, "release")
         self.every(_REMEMBER, self._remember, "remember")
-        self.every(_SWEEP, self._sweep, "sweep")
+        self.every(_REMEMBER, self._sweep, "sweep")
         self._scheduler.start()
 
     def _start(self, account: AccountPoller) -> None:
@@ -133,10 +136,15 @@ class Poller:
             await self.recorder.remember(account.provider.name, account.api.answers)
 
     async def _sweep(self) -> None:
+        # Our own clock may be off by years for a moment, and what is forgotten is gone for good.
+        clocks = [a.api.now() for a in self.accounts if a.api.stats.clock is not None]
+        if not clocks or monotonic() < self._sweep_at:
+            return
         try:
-            await self.recorder.sweep()
+            await self.recorder.sweep(min(clocks))
         except StateUnavailable:
             return
+        self._sweep_at = monotonic() + _SWEEP
 
     async def once(self) -> bool:
         """Poll every target once; whether all went well."""

@@ -298,7 +298,7 @@ class AccountPoller:
         """A walk through the repo from where the last one ended."""
         await self._recorder.recall(self.provider.name, self.api.answers)
         await self.provider.renew(self.api)
-        floor = time.time() - self._reader.rules.lookback
+        floor = self.api.now() - self._reader.rules.lookback
         target = await self._recorder.target(
             self.provider.name, state.repo.entry, Cursor(floor=floor)
         )

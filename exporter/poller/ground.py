@@ -118,6 +118,16 @@ class Ground:
         return Cursor(floor=self._cursor.floor, since=walk, high=high)
 
 
+def righted(cursor: Cursor, rules: Rules, *, now: float) -> Cursor | None:
+    """The cursor of a repo that was met while our clock was ahead of the provider's `now`.
+
+    Else all of its builds would be history until then. None if there is nothing to right.
+    """
+    floor = now - rules.lookback
+    is_new = cursor.since is None and cursor.resume is None
+    return replace(cursor, floor=floor) if is_new and cursor.floor > floor + OVERLAP else None
+
+
 def sound(builds: Iterable[Build], now: float) -> tuple[Build, ...]:
     """Builds without those times that are yet to come by the provider's clock, and so jobs.
 

@@ -126,7 +126,7 @@ class Recorder:
             return set()
         return await self._run(lambda: self._ledger.settled(target, wanted))
 
-    async def record(
+    async def record(  # noqa: PLR0913 - all that one step is made of
         self,
         target: Target,
         builds: Iterable[Build],
@@ -134,25 +134,28 @@ class Recorder:
         cursor: Cursor,
         gone: Iterable[AttemptKey] = (),
         events: Iterable[Increment] = (),
+        now: float | None = None,
     ) -> tuple[Target, bool]:
         """Judge builds, count what is news and move the cursor, all in one transaction.
 
-        `gone` are unfinished builds to forget, `events` increments of other counters.
+        `gone` are unfinished builds to forget, `events` increments of other counters, `now`
+        is the provider's clock, epoch seconds; ours if that is not known.
         Returns the target as it stands now, and whether anything was news. Raises
         StateUnavailable, nothing done.
         """
         heard, lost, extra = list(builds), list(gone), list(events)
-        return await self._finish(self._record(target, heard, cursor, lost, extra))
+        at = time.time() if now is None else now
+        return await self._finish(self._record(target, heard, cursor, lost, extra, at))
 
-    async def _record(
+    async def _record(  # noqa: PLR0913, PLR0917 - the same
         self,
         target: Target,
         builds: list[Build],
         cursor: Cursor,
         gone: list[AttemptKey],
         events: list[Increment],
+        now: float,
     ) -> tuple[Target, bool]:
-        now = time.time()
         moved = msgspec.structs.replace(target, cursor=cursor)
 
         def step() -> tuple[Cursor, Verdict, Change]:
@@ -194,13 +197,12 @@ class Recorder:
             await self._write(step)
             self.book.release(keys)
 
-    async def sweep(self) -> None:
-        """Forget what retention no longer keeps."""
-        await self._finish(self._sweep())
+    async def sweep(self, now: float | None = None) -> None:
+        """Forget what retention no longer keeps. `now` is as with `record`."""
+        await self._finish(self._sweep(time.time() if now is None else now))
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, now: float) -> None:
         async with self._turn:
-            now = time.time()
             idle = self.book.idle(now - self._retention)
             dropped = [(labels, self.book.keys(labels)) for labels in idle]
 

@@ -24,7 +24,7 @@ from exporter.metrics import effects
 from exporter.metrics import families as f
 from exporter.metrics.effects import Increment
 from exporter.model import Build, Status
-from exporter.poller.ground import Ground, Rules, sound
+from exporter.poller.ground import Ground, Rules, righted, sound
 from exporter.poller.pages import Pages, Past, count
 from exporter.poller.pulse import Pulse
 from exporter.poller.recorder import Recorder
@@ -151,6 +151,10 @@ class Walk:
             page = await self._page(token)
             if walk is None:
                 walk = self._api.now() - (monotonic() - began)
+                if (right := righted(cursor, self._rules, now=walk)) is not None:
+                    await self._commit([], right)
+                    self.is_unfinished = True
+                    return self._target
             filled, reached = await self._read(page)
             builds.extend(filled)
             token, ended = page.next, page.next is None or reached
@@ -386,7 +390,7 @@ class Walk:
         gone, self._gone = self._gone, []
         heard = sound(builds, self._api.now())
         self._target, moved = await self._recorder.record(
-            self._target, heard, cursor=cursor, gone=gone, events=events
+            self._target, heard, cursor=cursor, gone=gone, events=events, now=self._api.now()
         )
         self.moved = self.moved or moved
 

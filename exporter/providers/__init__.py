@@ -185,7 +185,7 @@ class Provider(BaseModel):
         (`("repos", 2)`) and one line: what is wrong (what to do).
         """
         return [
-            (("repos", i), f"must be {cls.entry_form} (got {entry!r})")
+            (("repos", i), f"must be {cls.entry_form} (got {entry[:100]!r})")
             for i, entry in enumerate(account.get("repos", ()))
             if not re.fullmatch(cls.entry_pattern, entry)
         ]

@@ -22,7 +22,7 @@ from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import CONTENT_TYPES, Answer, negotiate, wants_gzip
 from exporter.poller import Poller
 
-_SLICE = 0.004
+_SLICE = 0.001
 """Seconds that a scrape may take at a time, before others have their turn."""
 
 Reload = Callable[[], Awaitable[Sequence[str]]]

@@ -50,17 +50,18 @@ class Entry(msgspec.Struct, frozen=True):
 
     def fault(self, entry: str) -> str | None:
         """Why `entry` is none of these: one line with what to write; None if it is one."""
+        said = repr(entry[:100])
         forms = self.shape if self.wildcard is None else f"{self.shape} or {self.wildcard}"
         if entry != entry.strip():
-            return f"{entry!r} begins or ends with a space (remove it)"
+            return f"{said} begins or ends with a space (remove it)"
         if "*" not in entry:
             known = re.fullmatch(self.pattern, entry)
-            return None if known else f"{entry!r} is not of the form {self.shape} (write {forms})"
+            return None if known else f"{said} is not of the form {self.shape} (write {forms})"
         if self.wildcard is None:
-            return f"{entry!r}: nothing can be discovered here (write each {self.shape})"
+            return f"{said}: nothing can be discovered here (write each {self.shape})"
         star = re.sub(r"\w+", "[^/*]+", self.wildcard.replace("*", r"\*"))
         known = re.fullmatch(star, entry)
-        return None if known else f"{entry!r} is no wildcard of this integration (write {forms})"
+        return None if known else f"{said} is no wildcard of this integration (write {forms})"
 
 
 class Discovery(msgspec.Struct, frozen=True):
