@@ -176,9 +176,9 @@ class Town:
         while True:
             for weather in self.weathers.values():
                 weather.changes() if self._is_stormy else weather.clears()
-            if self._chance.random() < 0.1:
+            if self._is_stormy and self._chance.random() < 0.1:
                 self._rotate()
-            await asyncio.sleep(self._chance.uniform(0.2, 1.2) if self._is_stormy else 0.05)
+            await asyncio.sleep(self._chance.uniform(0.2, 1.2))
 
     def _rotate(self) -> None:
         old, self._token = self._token, f"ghp_{next(self._serial)}"
