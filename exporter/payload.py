@@ -25,6 +25,8 @@ _MOST_MENDED = 4 * 1024 * 1024
 """Bytes: nothing else happens meanwhile."""
 _LONGEST_WORD = 100
 _LARGEST = 2**53  # what JSON numbers are exact to
+_LONGEST_SPAN = 20 * 365 * 86400.0
+"""Seconds."""
 
 
 def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
@@ -105,6 +107,16 @@ def whole(value: Any) -> int | None:
 def moment(value: Any) -> float | None:
     """Epoch seconds of a time as this API or a provider behind it writes it."""
     return instant(value) if isinstance(value, str | int | float) else None
+
+
+def span(value: Any, *, per_second: int = 1) -> float | None:
+    """Seconds of a span that is told in units of so many a second; None if it cannot be one.
+
+    Nothing takes less than no time, or longer than CI systems exist.
+    """
+    number = value if isinstance(value, float) else whole(value)
+    seconds = None if number is None else number / per_second
+    return seconds if seconds is not None and 0 <= seconds <= _LONGEST_SPAN else None
 
 
 def reached(times: Iterable[float | None], *, default: float) -> float:

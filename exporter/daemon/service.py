@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -44,7 +45,10 @@ async def serve(config: Config, service: Service) -> int:
     loop = asyncio.get_running_loop()
     stop = _stopping()
     with _listening(service.address) as listener:
+        gc.disable()  # loading the state makes many objects and no garbage
         async with assembled(config) as assembly:
+            gc.freeze()  # they stay: to look through them now and then would hold everybody up
+            gc.enable()
             poller = assembly.poller
             reloads = Reloads(assembly, service.file)
             loop.add_signal_handler(signal.SIGHUP, reloads.signalled)

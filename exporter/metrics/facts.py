@@ -15,7 +15,7 @@ _STREAK_KEPT = 200
 counted: a pass that arrives later but completed before them no longer splits them."""
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The latest of a pipeline's builds. Each value has its own build's order beside it."""
 
     touched: float

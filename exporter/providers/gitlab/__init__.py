@@ -38,7 +38,7 @@ from pydantic import PrivateAttr
 from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Status
-from exporter.payload import each, moment, text, whole, word
+from exporter.payload import each, moment, reached, text, whole, word
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.providers.gitlab.reading import (
     LISTED,
@@ -263,9 +263,8 @@ def _rounded(since: float) -> str:
 
 
 def _reaches(items: list[Pipeline], since: float) -> bool:
-    """Whether a page ends with a pipeline that has not changed since then."""
-    changed = moment(items[-1].updated_at) if items else None
-    return changed is not None and changed < since
+    """Whether a page ends with pipelines that have not changed since then."""
+    return reached((moment(item.updated_at) for item in items), default=since) < since
 
 
 def _next(headers: httpx.Headers, page: int, count: int) -> int | None:

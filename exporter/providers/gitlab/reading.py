@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status, Unmapped
-from exporter.payload import Id, at, each, moment, text, whole, word
+from exporter.payload import Id, at, each, moment, span, text, whole, word
 from exporter.providers import Repo
 from exporter.words import Standing, Words, own, rows, standing, trigger
 
@@ -181,8 +181,8 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
         conclusion = REASONS[reason]
     elif reason is not None:
         unmapped = (*unmapped, Unmapped("failure_reason", reason))
-    created, queued = moment(item.created_at), item.queued_duration
-    if begun is not None and isinstance(queued, int | float) and queued >= 0:
+    created, queued = moment(item.created_at), span(item.queued_duration)
+    if begun is not None and queued is not None:
         created = begun - queued
     return Job(
         id=str(item.id),

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status, Unmapped
-from exporter.payload import at, listed, moment, text, whole, word
+from exporter.payload import at, listed, moment, span, text, whole, word
 from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
 from exporter.words import standing, trigger
 
@@ -125,15 +125,16 @@ def _end(run: Run, started: float | None) -> float | None:
     """`timestamp` plus `duration`; the duration of a running build is 0."""
     if run.building is True or started is None:
         return None
-    span = whole(run.duration)
-    return None if span is None or span < 0 else started + span / 1000
+    lasted = span(run.duration, per_second=1000)
+    return None if lasted is None else started + lasted
 
 
 def _created(run: Run, started: float | None) -> float | None:
     """When it was put in the queue; only the Metrics plugin tells."""
-    spans = (whole(at(action, "queuingDurationMillis")) for action in listed(run.actions))
-    span = next((span for span in spans if span is not None), None)
-    return None if span is None or started is None else started - span / 1000
+    told = (at(action, "queuingDurationMillis") for action in listed(run.actions))
+    spans = (span(value, per_second=1000) for value in told)
+    queued = next((queued for queued in spans if queued is not None), None)
+    return None if queued is None or started is None else started - queued
 
 
 def _causes(run: Run, *, interrupted: bool) -> Iterator[Any]:
@@ -196,8 +197,8 @@ def to_queued(item: QueueItem, where: Where) -> Build:
 def to_job(stage: Stage, build: Build) -> Job:
     """A stage. One that has not been executed yet waits; at the end it was skipped."""
     started = moment(stage.start_time_millis)
-    span = whole(stage.duration_millis)
-    ended = None if started is None or span is None else started + span / 1000
+    lasted = span(stage.duration_millis, per_second=1000)
+    ended = None if started is None or lasted is None else started + lasted
     said = word(stage.status)
     status: str | None = None if said == "null" else said
     if status == "not_executed" and build.status is not Status.COMPLETED:

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref, Status
-from exporter.payload import at, listed, moment, text, whole
+from exporter.payload import at, listed, moment, span, text
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
     Discovery,
@@ -53,8 +53,8 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 def _end(item: Run) -> float | None:
     """`timestamp` plus `duration`, milliseconds; the duration of a running build is 0."""
     start = moment(at(item.remote_data, "timestamp"))
-    span = whole(at(item.remote_data, "duration"))
-    return start + span / 1000 if start is not None and span else None
+    lasted = span(at(item.remote_data, "duration"), per_second=1000)
+    return start + lasted if start is not None and lasted else None
 
 
 def _timed_out(item: Run) -> bool:
