@@ -6,7 +6,7 @@ import json
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 from exporter.demo import render, render_jobs
 from exporter.demo.facts import JobView, View
+from exporter.payload import at
 from tests.fuzz.inventor import Inventor, iso
 from tests.fuzz.source import Source
 from tests.stories import SYSTEMS, stage
@@ -107,9 +108,19 @@ def family(kinds: Kinds, source: Source, chance: random.Random, size: int = 3) -
     for kind in sorted(kinds):
         items = chance.sample(kinds[kind], k=len(kinds[kind]))
         items.sort(key=lambda item: known.isdisjoint(identities(item, _RELATION)))
-        chosen[kind] = items[:size]
+        chosen[kind] = list(_different(items))[:size]
         known.update(*(identities(item, _RELATION) for item in chosen[kind]))
     return chosen
+
+
+def _different(items: Iterable[Any]) -> Iterator[Any]:
+    """The items, but none that is another one at another time."""
+    seen = set()
+    for item in items:
+        own = str(at(item, "id") or at(item, "uuid") or item)
+        if own not in seen:
+            seen.add(own)
+            yield item
 
 
 def identities(item: Any, keys: re.Pattern[str] = _NAME) -> set[str]:
