@@ -25,6 +25,7 @@ from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
 from exporter.poller import walk
 from exporter.poller.ground import Rules as Reading
+from exporter.poller.memory import Memory
 from exporter.poller.recorder import Recorder
 from exporter.providers import Repo, catalogue
 from exporter.record import Cursor
@@ -73,7 +74,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     known = {"name": "acme", "provider": "github", "repos": ENTRIES, "url": f"{url}/api/v3"}
     account = catalogue()["github"].model_validate(known)
     reading = Reading(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    memories = {entry: walk.Memory() for entry in ENTRIES}
+    memories = {entry: Memory() for entry in ENTRIES}
     gate = asyncio.Semaphore(AT_ONCE)
     async with aclosing(
         Api(root=account.root, headers=lambda: account.headers(TOKEN), timeout=30.0)

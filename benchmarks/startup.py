@@ -87,8 +87,8 @@ def configured(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def started(file: Path) -> Iterator[str]:
-    """`cicd-exporter run`; its address."""
+def started(file: Path) -> Iterator[tuple[str, int]]:
+    """`cicd-exporter run`; its address, and its process."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     command = [sys.executable, "-m", "exporter", "run", f"--config.file={file}"]
@@ -98,7 +98,7 @@ def started(file: Path) -> Iterator[str]:
         stderr=subprocess.DEVNULL,
     )
     try:
-        yield address
+        yield address, process.pid
     finally:
         process.kill()
         process.wait()
@@ -114,7 +114,7 @@ def asked(address: str, path: str) -> int:
 def times(file: Path) -> tuple[float, float, int]:
     """Seconds until it is ready, and that the first scrape takes; how long its answer is."""
     begun = time.monotonic()
-    with started(file) as address:
+    with started(file) as (address, _):
         while True:
             with contextlib.suppress(OSError):
                 asked(address, "/-/ready")

@@ -19,6 +19,7 @@ from exporter.metrics.families import Buckets
 from exporter.model import Build, Status
 from exporter.poller import walk
 from exporter.poller.ground import Rules as ReadingRules
+from exporter.poller.memory import Memory
 from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.record import Cursor, Target
@@ -117,7 +118,7 @@ class Rig:
         self.provider = Scripted(
             name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
         )
-        self.memory = walk.Memory()
+        self.memory = Memory()
         self.remote = Clock()
         self.start()
 
@@ -132,7 +133,7 @@ class Rig:
         self.ledger = ledger
         self.recorder = Recorder(ledger, self.book, retention=self.retention)
         self.recorder.start(["acme"])
-        self.memory = walk.Memory()
+        self.memory = Memory()
 
     def crash(self) -> None:
         """End without a word: what is not committed is gone."""

@@ -89,6 +89,10 @@ class Ground:
         """Whether `build` is too old to be counted."""
         return build.time is not None and build.time < self.floor
 
+    def is_over(self, build: Build) -> bool:
+        """Whether `build` completed too long ago to be counted."""
+        return build.status is Status.COMPLETED and self.is_history(build)
+
     def _was_read(self, build: Build) -> bool:
         """Whether a whole walk has met this number; tells where no time does."""
         high = self._cursor.high

@@ -58,7 +58,8 @@ class Recorder:
         self._retention = retention
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
         self._turn = _Turn()
-        self._stored: dict[int, Cursor] = {}
+        self._stored: dict[tuple[str, str], Target] = {}
+        """By account and repo: what the ledger would tell if it was asked again."""
 
     def start(self, accounts: Iterable[str]) -> None:
         """Load what is remembered of the configured accounts. Raises StateUnavailable."""
@@ -108,6 +109,9 @@ class Recorder:
 
     async def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """What the ledger knows of a repo; `cursor` is where a new one begins."""
+        known = self._stored.get((account, repo))
+        if known is not None and self.state_ok:
+            return known
 
         def step() -> Target:
             with self._ledger.transaction() as tx:
@@ -144,6 +148,9 @@ class Recorder:
         StateUnavailable, nothing done.
         """
         heard, lost, extra = list(builds), list(gone), list(events)
+        is_idle = not (heard or lost or extra)
+        if is_idle and self.state_ok and self._may_lag(target, cursor):
+            return msgspec.structs.replace(target, cursor=cursor), False
         at = time.time() if now is None else now
         return await self._finish(self._record(target, heard, cursor, lost, extra, at))
 
@@ -158,7 +165,7 @@ class Recorder:
     ) -> tuple[Target, bool]:
         moved = msgspec.structs.replace(target, cursor=cursor)
 
-        def step() -> tuple[Cursor, Verdict, Change]:
+        def step() -> tuple[Target, Verdict, Change]:
             with self._ledger.transaction() as tx:
                 verdict = tx.judge(target, builds, now=now)
                 verdict.settled.extend(gone)
@@ -168,13 +175,14 @@ class Recorder:
                 news = change.deltas or change.pipelines or verdict.settled
                 if news or not self.state_ok or not self._may_lag(target, cursor):
                     tx.move(target, cursor)
-                    stored = cursor
+                    stored = moved
                 else:
-                    stored = self._stored[target.id]
+                    stored = self._stored[target.account, target.repo]
             return stored, verdict, change
 
         async with self._turn:
-            self._stored[target.id], verdict, change = await self._write(step)
+            stored, verdict, change = await self._write(step)
+            self._stored[target.account, target.repo] = stored
             self.book.apply(target, verdict, change)
             if moved.exposed and not target.exposed:
                 self.book.expose(moved)
@@ -283,7 +291,8 @@ class Recorder:
 
     def _may_lag(self, target: Target, cursor: Cursor) -> bool:
         """Whether a step without news may leave the stored cursor where it is."""
-        stored = self._stored.get(target.id)
+        known = self._stored.get((target.account, target.repo))
+        stored = None if known is None else known.cursor
         return (
             stored is not None
             and stored.since is not None

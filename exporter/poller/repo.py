@@ -9,7 +9,7 @@ import msgspec
 
 from exporter.errors import Gone, ProviderError, Refused
 from exporter.model import Build, Status
-from exporter.poller import walk
+from exporter.poller.memory import Memory
 from exporter.poller.plan import Wish
 from exporter.poller.pulse import Span, busy_interval, habitual_interval, idle_interval
 from exporter.providers import Repo
@@ -35,7 +35,7 @@ class RepoState(msgspec.Struct):
     """The one in force."""
     moved_at: float
     """When a poll last brought news; before the first one, when the repo was met."""
-    memory: walk.Memory = msgspec.field(default_factory=walk.Memory)
+    memory: Memory = msgspec.field(default_factory=Memory)
     last_success: float = 0.0
     error: str | None = None
     reason: str | None = None

@@ -25,8 +25,8 @@ from exporter.metrics import families as f
 from exporter.metrics.effects import Increment
 from exporter.model import Build, Status
 from exporter.poller.ground import Ground, Rules, righted, sound
-from exporter.poller.pages import Pages, Past, count
-from exporter.poller.pulse import Pulse
+from exporter.poller.memory import Memory
+from exporter.poller.pages import Pages, count
 from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Repo
 from exporter.record import AttemptKey, Cursor, Target
@@ -43,18 +43,6 @@ _MOST_FAILURES = 10
 """Builds that may fail to be filled before a poll gives up."""
 _MISSES = 3
 """Times in a row that an unfinished build must be gone before it is given up."""
-
-
-class Memory(msgspec.Struct):
-    """What is worth knowing from one poll of a repo to the next, but not worth storing."""
-
-    deep_at: float | None = None
-    """Monotonic seconds of the last walk through the whole `rerun_window`."""
-    misses: dict[AttemptKey, int] = {}
-    checked: dict[AttemptKey, float] = {}
-    """Monotonic seconds when an unfinished build was last read by itself."""
-    pulse: Pulse = msgspec.field(default_factory=Pulse)
-    past: Past = msgspec.field(default_factory=Past)
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -116,6 +104,7 @@ class Walk:
             deep=self._deep,
         )
         self._met: set[AttemptKey] = set()
+        self._told: list[Build] = []
         self._gone: list[AttemptKey] = []
         self._trouble: ProviderError | None = None
         self._failures = 0
@@ -189,6 +178,7 @@ class Walk:
         if self._deep:
             self._memory.deep_at = monotonic()
             self._memory.past.grow()
+        self._memory.tell(self._told, monotonic())
         self._tidy()
 
     @property
@@ -219,8 +209,9 @@ class Walk:
             (b.key, begun) for b in page.builds if (begun := b.created_at or b.started_at)
         )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
+        told = set() if self._ground.renumbered else self._memory.told(builds, monotonic())
         settled = await self._recorder.settled(
-            self._target, [AttemptKey(b.key, b.attempt) for b in builds]
+            self._target, [AttemptKey(b.key, b.attempt) for b in builds if b not in told]
         )
         # By what the page itself shows, not by jobs that it does not.
         old = bool(builds) and all(map(self._ground.is_old, page.builds))
@@ -230,11 +221,14 @@ class Walk:
         for build in builds:
             known = self._known(build)
             self._meet(build if known is None else known)
-            if self._is_settled(build, settled) and known is None:
-                if not build.partial:
+            if known is None and (build in told or self._is_settled(build, settled)):
+                self._told.append(build)
+                if not build.partial and build not in told:
                     plain.append(build)
             elif not self._wants_detail(build):
                 plain.append(build)
+                if known is None and self._ground.is_over(build):
+                    self._told.append(build)
             elif known is not None or self._ground.may_be_news(build):
                 wanting.append((build, known))
         filled, history = await self._fill(wanting)

@@ -16,6 +16,7 @@ from exporter.demo.serve import serving
 from exporter.http import Api, Pace
 from exporter.poller import walk
 from exporter.poller.ground import Rules
+from exporter.poller.memory import Memory
 from exporter.providers import Provider, Repo
 from exporter.record import Cursor
 from tests.scripted import DAY, Rig
@@ -69,7 +70,7 @@ class Station(Rig):
         self.native = provider
         self.app = app
         self.prefix = prefix
-        self.memories: dict[str, walk.Memory] = {}
+        self.memories: dict[str, Memory] = {}
         self.entries: list[str] = []
 
     def polled(self, *, deep: bool = False) -> list[str]:
@@ -117,5 +118,5 @@ class Station(Rig):
             walk.Reader(self.native, api, self.recorder, rules),
             repo=repo,
             target=target,
-            memory=self.memories.setdefault(repo.entry, walk.Memory()),
+            memory=self.memories.setdefault(repo.entry, Memory()),
         ).run()

@@ -101,14 +101,17 @@ def rendered(integration: str) -> Kinds:
 
 
 def family(kinds: Kinds, source: Source, chance: random.Random, size: int = 3) -> Kinds:
-    """A few objects of each kind, if possible such as belong together, and some made up."""
+    """A few objects of each kind, if possible such as belong together, and some made up.
+
+    They are in the order in which a list has them: the newest first.
+    """
     inventor = Inventor(source, chance)
     chosen: Kinds = {MADE_UP: [inventor.object() for _ in range(size)]}
     known: set[str] = set()
     for kind in sorted(kinds):
         items = chance.sample(kinds[kind], k=len(kinds[kind]))
         items.sort(key=lambda item: known.isdisjoint(identities(item, _RELATION)))
-        chosen[kind] = list(_different(items))[:size]
+        chosen[kind] = sorted(list(_different(items))[:size], key=kinds[kind].index)
         known.update(*(identities(item, _RELATION) for item in chosen[kind]))
     return chosen
 

@@ -119,8 +119,14 @@ def others_are_counted(keys: Keys, kinds: Kinds, *, count: int) -> None:
         assume(sum(without.counted()))  # a world where nothing can be lost shows nothing
         kind = alone[0].first[1] if alone[0].first else ""
         odd = data.draw(spoilt(first[kind][-1], known.names, most=2)) if first[kind] else None
-        poison = (data.draw(st.integers(0, 3)), odd)
-        beside = _polled(keys, [World(s, poison=poison, **options) for s in _growing(first)])
+        place = data.draw(st.integers(0, 3))
+        beside = _polled(
+            keys,
+            [
+                World(some, poison=(place + newer, odd), **options)  # what is new comes first
+                for newer, some in enumerate(_growing(first))
+            ],
+        )
         assert without.heard <= beside.heard
         assert all(a <= b for a, b in zip(without.counted(), beside.counted(), strict=True))
 

@@ -17,6 +17,7 @@ from exporter.metrics import families as f
 from exporter.model import Build
 from exporter.poller import walk
 from exporter.poller.ground import Rules
+from exporter.poller.memory import Memory
 from exporter.providers import Repo
 from exporter.providers.github import GitHub
 from exporter.providers.github.payload import Run, Task, to_build
@@ -91,7 +92,7 @@ class Desk(Rig):
         self.hub = hub
         self.native = github(**keys)
         self.token: str | None = TOKEN
-        self.memories: dict[str, walk.Memory] = {}
+        self.memories: dict[str, Memory] = {}
         self.found: list[Repo] = []
 
     async def __aenter__(self) -> Self:
@@ -133,7 +134,7 @@ class Desk(Rig):
             reader = walk.Reader(
                 self.native, self.api, self.recorder, Rules(self.lookback, 30 * DAY, DAY, 900.0)
             )
-            memory = self.memories.setdefault(repo.entry, walk.Memory())
+            memory = self.memories.setdefault(repo.entry, Memory())
             await walk.Walk(reader, repo=repo, target=target, memory=memory).run()
         return self.hub.requests[before:]
 
