@@ -44,8 +44,9 @@ _HEADERS = (
     b'etag: "1"\r\nserver: github.com\r\ncache-control: private, max-age=60, s-maxage=60\r\n'
     b"vary: Accept, Authorization, Cookie, X-GitHub-OTP, Accept-Encoding, Accept\r\n"
     b"x-github-api-version-selected: 2022-11-28\r\nx-github-media-type: github.v3; format=json\r\n"
-    b"x-ratelimit-limit: 5000000\r\nx-ratelimit-remaining: 4999999\r\nx-ratelimit-resource: core\r\n"
-    b"x-ratelimit-used: 1\r\nx-frame-options: deny\r\nx-content-type-options: nosniff\r\n"
+    b"x-ratelimit-limit: 5000000\r\nx-ratelimit-remaining: 4999999\r\n"
+    b"x-ratelimit-resource: core\r\nx-ratelimit-used: 1\r\n"
+    b"x-frame-options: deny\r\nx-content-type-options: nosniff\r\n"
     b"x-xss-protection: 0\r\nreferrer-policy: strict-origin-when-cross-origin\r\n"
     b"x-github-request-id: 0000:0000:0000:0000:00000000\r\n"
 )

@@ -298,7 +298,7 @@ def _poller(
         timeout=30.0,
         budget=share.budget,
     )
-    api._client = httpx.AsyncClient(transport=httpx.MockTransport(server.answer))  # noqa: SLF001
+    api._connections.transport = httpx.MockTransport(server.answer)  # noqa: SLF001
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
     book = Book(shown, {account.name: account.label}, clock=clock.monotonic)
     apply = book.apply

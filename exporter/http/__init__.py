@@ -31,32 +31,26 @@ No error text holds a credential, a request header or the query of a URL.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import re
-import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import cache
 from http import HTTPStatus
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Generic, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
-import certifi
 import httpx
 import msgspec
-from httpx_aiohttp import AiohttpTransport
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http import bodies, limits, wire
 from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
 from exporter.http.conditional import Memory
+from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
-from exporter.http.session import session
 
 __all__ = [
     "TALLY",
@@ -109,7 +103,8 @@ class Answer(msgspec.Struct, Generic[T], frozen=True):
     """A good answer."""
 
     body: T
-    headers: httpx.Headers
+    headers: Mapping[str, str]
+    """Names in lower case."""
     status: int
     """304 if the body is the one that was remembered."""
 
@@ -125,6 +120,8 @@ class _Call(msgspec.Struct, Generic[T], frozen=True):
 
 
 _PACE = Pace()
+_PLAIN = {"accept": "application/json"}
+_ALWAYS = {"accept-encoding": "gzip", "user-agent": f"cicd-exporter/{__version__}"}
 
 
 class Api:
@@ -154,12 +151,10 @@ class Api:
         self._place = urlsplit(root).netloc
         self._credentials = headers
         self._timeout = timeout
-        self._ca_file = ca_file
-        self._proxy = proxy
         self._pace = pace
         self._slots = asyncio.Semaphore(pace.concurrency)
-        self._client: httpx.AsyncClient | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
+        self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         self._strikes = 0
         self.answers = Memory()
         """What conditional requests have been answered."""
@@ -171,8 +166,7 @@ class Api:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._client is not None:
-            await self._client.aclose()
+        await self._connections.aclose()
 
     async def get(
         self,
@@ -237,9 +231,12 @@ class Api:
                 raise
         return await self._attempt(call, fresh)
 
-    def _headers(self, call: _Call[T]) -> httpx.Headers:
+    def _headers(self, call: _Call[T]) -> dict[str, str]:
+        """What is sent with a request; the very same object as long as nothing changes."""
         try:
             wanted = call.credentials()
+            if wanted == self._said[0]:
+                return self._said[1]
             if not all(map(sendable, wanted.values())):
                 raise Refused(
                     f"{self._place}: the credential holds what no header can carry",
@@ -249,12 +246,11 @@ class Api:
             self.stats.errors[fault.reason] += 1
             fault.counted = True
             raise
-        headers = httpx.Headers({"Accept": "application/json"})
-        headers.update(wanted)
-        headers.update({"Accept-Encoding": "gzip", "User-Agent": f"cicd-exporter/{__version__}"})
+        headers = _PLAIN | {name.lower(): value for name, value in wanted.items()} | _ALWAYS
+        self._said = wanted, headers
         return headers
 
-    async def _attempt(self, call: _Call[T], headers: httpx.Headers) -> Answer[T]:
+    async def _attempt(self, call: _Call[T], headers: Mapping[str, str]) -> Answer[T]:
         """One request with its redirect; a failure is counted and told where it happened."""
         url, into = call.url, call.into
         async with self._slots:
@@ -288,51 +284,28 @@ class Api:
             if not self.budget.is_closed:
                 return
 
-    async def _send(self, method: str, url: str, headers: httpx.Headers) -> wire.Reply:
-        client = self._client or self._connect()
+    async def _send(self, method: str, url: str, headers: Mapping[str, str]) -> wire.Reply:
         code = "error"
         self.budget.sent()
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                client.stream(method, url, headers=headers) as response,
+                self._connections.asked(method, url, headers) as response,
             ):
                 code = str(response.status_code)
-                self._note(response.headers)
-                return await bodies.receive(response)
+                told = wire.headers(response)
+                self._note(told)
+                return await bodies.receive(response, told)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
             self.stats.requests[code] += 1
             self.budget.answered(unchanged=code == "304")
-        if fault.reason == "tls" and self._tls is not None and self._ca_file is not None:
-            with contextlib.suppress(OSError):  # a new CA may be in it by now
-                self._tls.load_verify_locations(self._ca_file)
+        if fault.reason == "tls":
+            self._connections.trust_anew()
         raise fault  # here, so that no cause holds on to the request and its headers
 
-    def _connect(self) -> httpx.AsyncClient:
-        try:
-            tls = ssl.create_default_context(cafile=self._ca_file) if self._ca_file else _public()
-        except OSError as error:
-            what = f"ca_file {self._ca_file} cannot be used: {error.strerror}"
-            raise Refused(what, reason="tls") from None
-        transport = AiohttpTransport(
-            verify=tls,
-            trust_env=False,
-            proxy=None if self._proxy is None else httpx.Proxy(self._proxy),
-            client=lambda: session(tls, limit=self._pace.concurrency),
-        )
-        self._tls = tls
-        self._client = httpx.AsyncClient(
-            transport=transport,
-            trust_env=False,
-            follow_redirects=False,
-            timeout=None,  # noqa: S113 - each request has a total deadline
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-        )
-        return self._client
-
-    def _note(self, headers: httpx.Headers) -> None:
+    def _note(self, headers: Mapping[str, str]) -> None:
         """Learn what every answer tells beside its body: the clock and the limits."""
         date = None if "age" in headers else limits.http_date(headers.get("date", ""))
         if date is not None:
@@ -349,7 +322,10 @@ class Api:
     def _moved(self, reply: wire.Reply) -> str:
         """Where a permanent redirect points if that is below `root`; else raises Malformed."""
         root = httpx.URL(self._root)
-        target = reply.url.join(reply.headers.get("location", ""))
+        try:
+            target = reply.url.join(reply.headers.get("location", ""))
+        except httpx.InvalidURL:
+            raise wire.refusal(reply) from None
         path = target.raw_path.partition(b"?")[0]
         if (
             (target.scheme, target.host, target.port) != (root.scheme, root.host, root.port)
@@ -374,7 +350,7 @@ class Api:
             fault.delay = self._asked(reply.headers)
         raise fault
 
-    def _stop(self, headers: httpx.Headers) -> float:
+    def _stop(self, headers: Mapping[str, str]) -> float:
         """Send nothing for as long as a limit asks; returns those seconds."""
         if not self.budget.is_blocked:  # else it is the same limit, met by a request beside
             self._strikes += 1
@@ -384,16 +360,10 @@ class Api:
         self.budget.stop(delay)
         return delay
 
-    def _asked(self, headers: httpx.Headers) -> float | None:
+    def _asked(self, headers: Mapping[str, str]) -> float | None:
         """Seconds that an answer asks to wait, within reason."""
         delay = limits.wanted_delay(headers, self.now())
         if delay is None:
             return None
         jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._pace.random()
         return min(max(delay, _DELAY_FROM), _DELAY_TO) + jitter
-
-
-@cache
-def _public() -> ssl.SSLContext:
-    """The public CAs, once for all: they take a megabyte."""
-    return ssl.create_default_context(cafile=certifi.where())

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from http import HTTPStatus
 
 import httpx
 
@@ -92,8 +93,10 @@ class _Gunzip:
             raise TryLater("the gzip of the answer is cut off", reason="bad_encoding")
 
 
-async def receive(response: httpx.Response, room: Room = _ROOM) -> Reply:
-    """The answer with its body, unpacked.
+async def receive(
+    response: httpx.Response, headers: Mapping[str, str], room: Room = _ROOM
+) -> Reply:
+    """The answer with its body, unpacked; `headers` are `wire.headers` of it.
 
     Raises TryLater(`bad_encoding`) if its gzip is broken or cut off, Malformed if it is
     over a cap (`too_large`) or packed in a way that was not asked for (`bad_encoding`),
@@ -102,16 +105,18 @@ async def receive(response: httpx.Response, room: Room = _ROOM) -> Reply:
     """
     body = b""
     if response.is_success:
-        body = await _body(response, room, MAX_WIRE, MAX_BODY)
-    else:
+        body = await _body(response, headers, room, MAX_WIRE, MAX_BODY)
+    elif response.status_code != HTTPStatus.NOT_MODIFIED:
         with suppress(ProviderError, *TRANSPORT_ERRORS):
             async with asyncio.timeout(_ERROR_BODY_SECONDS):
-                body = await _body(response, room, MAX_ERROR_BODY, MAX_ERROR_BODY)
-    return Reply(response.url, response.status_code, response.headers, body)
+                body = await _body(response, headers, room, MAX_ERROR_BODY, MAX_ERROR_BODY)
+    return Reply(response.url, response.status_code, headers, body)
 
 
-async def _body(response: httpx.Response, room: Room, most_sent: int, most: int) -> bytes:
-    gunzip = _unpacker(response)
+async def _body(
+    response: httpx.Response, headers: Mapping[str, str], room: Room, most_sent: int, most: int
+) -> bytes:
+    gunzip = _unpacker(headers)
     received = 0
     body = bytearray()
     with room.taken() as take:
@@ -129,8 +134,8 @@ async def _body(response: httpx.Response, room: Room, most_sent: int, most: int)
         return bytes(body)
 
 
-def _unpacker(response: httpx.Response) -> _Gunzip | None:
-    match response.headers.get("content-encoding", "").strip().lower():
+def _unpacker(headers: Mapping[str, str]) -> _Gunzip | None:
+    match headers.get("content-encoding", "").strip().lower():
         case "" | "identity":
             return None
         case "gzip" | "x-gzip":

@@ -10,12 +10,11 @@ import secrets
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
-import httpx
 import msgspec
 from msgspec import inspect
 
@@ -48,11 +47,9 @@ class Known(NamedTuple):
     used: float
     """Epoch seconds when it was last asked for, to the day."""
 
-    def asking(self, headers: httpx.Headers) -> httpx.Headers:
+    def asking(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         """`headers` with the question whether there is anything newer."""
-        asking = headers.copy()
-        asking["If-None-Match"] = self.etag
-        return asking
+        return {**headers, "if-none-match": self.etag}
 
     def body(self, into: type[T]) -> T:
         """What the answer held; made anew each time, so that nobody's changes stay."""
@@ -77,14 +74,14 @@ class Memory:
         self._most = most
         self._room = room
         self._now = now
-        self._headers: httpx.Headers | None = None
+        self._headers: Mapping[str, str] | None = None
         self._reader = b""
         self._answers: OrderedDict[AnswerKey, Known] = OrderedDict()
         self._size = 0
         self._changed: set[AnswerKey] = set()
         self._restored: list[StoredAnswer] = []
 
-    def recall(self, url: str, into: type[T], headers: httpx.Headers) -> Known | None:
+    def recall(self, url: str, into: type[T], headers: Mapping[str, str]) -> Known | None:
         """What is known of `url`, read as `into` with the same headers."""
         if headers != self._headers:
             self._meet(headers)
@@ -111,7 +108,7 @@ class Memory:
         raise TryLater("the remembered answer is broken", reason="bad_encoding")
 
     def keep(
-        self, url: str, into: type[T], headers: httpx.Headers, *, etag: str | None, body: T
+        self, url: str, into: type[T], headers: Mapping[str, str], *, etag: str | None, body: T
     ) -> None:
         """Remember an answer with its entity tag; one without cannot be asked for again."""
         if headers != self._headers:
@@ -158,7 +155,7 @@ class Memory:
 
     # -- its parts
 
-    def _meet(self, headers: httpx.Headers) -> None:
+    def _meet(self, headers: Mapping[str, str]) -> None:
         """Begin to read as somebody, whose answers are those that are left."""
         self._changed.update(self._answers)
         self._answers.clear()
@@ -167,7 +164,7 @@ class Memory:
         self._reader = reader(headers, secrets.token_bytes(_SALT))
         self._admit(headers)
 
-    def _admit(self, headers: httpx.Headers) -> None:
+    def _admit(self, headers: Mapping[str, str]) -> None:
         rows, self._restored = self._restored, []
         given_to = {row.reader for row in rows}
         ours = {who for who in given_to if who == reader(headers, who[:_SALT])}
@@ -191,7 +188,7 @@ class Memory:
             self._changed.add(key)
 
 
-def reader(headers: httpx.Headers, salt: bytes) -> bytes:
+def reader(headers: Mapping[str, str], salt: bytes) -> bytes:
     """`salt` and a digest of who asks with `headers`: nothing leads from it to a token.
 
     A fast digest will do, as tokens are long and random: nobody finds one by trying.

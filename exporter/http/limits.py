@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-import httpx
 import msgspec
 
 from exporter import times
@@ -26,7 +26,7 @@ class RateLimit(msgspec.Struct, frozen=True):
     """Seconds since the epoch, the provider's clock."""
 
 
-def rate_limit(headers: httpx.Headers, now: float) -> RateLimit | None:
+def rate_limit(headers: Mapping[str, str], now: float) -> RateLimit | None:
     """The limit that an answer's headers tell, or None; `now` is the provider's time.
 
     The number may have a window behind it (`110;w=10`). The reset is a time or, as in
@@ -48,7 +48,7 @@ def _number(text: str) -> float | None:
     return float(match[1]) if match else None
 
 
-def wanted_delay(headers: httpx.Headers, now: float) -> float | None:
+def wanted_delay(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds that an answer asks to wait, perhaps absurd ones, or None.
 
     They come from `Retry-After`, in either of its forms, or else from the reset of a

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
 from http.client import responses
@@ -36,8 +36,6 @@ _BOM = b"\xef\xbb\xbf"
 _Row = tuple[type[ProviderError], Reason, str]
 
 _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
-    # httpx itself objects to nothing else than a `Location`
-    (httpx.RemoteProtocolError, (Malformed, "redirect", "redirected to an address that is none")),
     (ForbiddenAddressError, (Refused, "connect", "the host has an address where no API can be")),
     (aiohttp.ClientConnectorDNSError, (TryLater, "dns", "the host name cannot be resolved")),
     (
@@ -106,8 +104,18 @@ class Reply(msgspec.Struct, frozen=True):
 
     url: httpx.URL
     status: int
-    headers: httpx.Headers
+    headers: Mapping[str, str]
+    """Names in lower case."""
     body: bytes
+
+
+def headers(response: httpx.Response) -> dict[str, str]:
+    """The headers of an answer, names in lower case, values of the same name joined."""
+    told: dict[str, str] = {}
+    for raw_name, raw_value in response.headers.raw:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        told[name] = f"{told[name]}, {value}" if name in told else value
+    return told
 
 
 def refusal(reply: Reply) -> ProviderError:
@@ -244,14 +252,14 @@ def plain(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
-def hushed(text: str, headers: httpx.Headers) -> str:
+def hushed(text: str, headers: Mapping[str, str]) -> str:
     """`text` on one printable line, with *** for any credential that the server echoes."""
     for secret in sorted(_secrets(headers), key=len, reverse=True):
         text = text.replace(secret, "***")
     return plain(text)
 
 
-def _secrets(headers: httpx.Headers) -> Iterator[str]:
+def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
     for name, value in headers.items():
         if name in _PUBLIC_HEADERS:
             continue

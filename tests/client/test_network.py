@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
-from exporter.http import Answer, _public
+from exporter.http import Answer
 from exporter.http.address import opened
+from exporter.http.connections import _public
 from tests import hostile
 from tests.client import ENDLESS, LONG, OK, attempt, connected, free_port, visit
 from tests.hostile import Reply, Server, drip, flood, hang_up, reset, stall

@@ -240,5 +240,5 @@ def connect(
     """A client that is real down to the transport; `prefix` is the path of the API root."""
     root = f"http://ci.test{prefix}"
     api = kind(root=root, headers=lambda: headers, timeout=10.0, pace=Pace(attempts=1))
-    api._client = httpx.AsyncClient(transport=transport)
+    api._connections.transport = transport
     return api

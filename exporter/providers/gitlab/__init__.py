@@ -30,7 +30,6 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
-import httpx
 import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
@@ -267,7 +266,7 @@ def _reaches(items: list[Pipeline], since: float) -> bool:
     return reached((moment(item.updated_at) for item in items), default=since) < since
 
 
-def _next(headers: httpx.Headers, page: int, count: int) -> int | None:
+def _next(headers: Mapping[str, str], page: int, count: int) -> int | None:
     """The number of the page after this one of `count` items.
 
     A proxy may swallow the headers; then a full page may have another one after it.
