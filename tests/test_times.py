@@ -136,6 +136,13 @@ def test_no_text_like_a_date_breaks_the_reading_of_an_instant(text: str) -> None
 
 
 @given(
+    st.from_regex(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d|.{4}-.{2}-.{2}T.{2}:.{2}:.{2}", fullmatch=True)
+)
+def test_the_form_that_is_read_faster_is_read_like_any_other(text: str) -> None:
+    assert instant(f"{text}Z") == instant(f"{text}+00:00")
+
+
+@given(
     st.datetimes(datetime(2006, 1, 1), datetime(2099, 1, 1)),  # noqa: DTZ001 - given a zone below
     st.integers(-14 * 60, 14 * 60),
 )
