@@ -1,0 +1,82 @@
+"""What a command is, and what several of them share: flags, and reading the configuration.
+
+Each module here is one command with its own flags; none knows another. `exporter.cli` lists
+them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from exporter import times
+from exporter.config import Config, host_port, load
+
+Arguments = Callable[[argparse.ArgumentParser], None]
+"""Gives a parser its flags."""
+
+
+class Command(msgspec.Struct, frozen=True, kw_only=True):
+    """One command of the command line."""
+
+    name: str
+    """One word, or two where several commands are about the same thing: `state info`."""
+    text: str
+    """What it does, in one line."""
+    run: Callable[[argparse.Namespace], int]
+    """Returns the exit code. Raises ExporterError; ConfigError is exit 2, any other exit 1."""
+    arguments: tuple[Arguments, ...] = ()
+    about: str = ""
+    """More of it, for the help and the reference."""
+    example: tuple[str, ...] = ()
+    """An example: the arguments, then lines of its output, for the reference."""
+
+
+# -- flags that several commands have
+
+
+def config_file(parser: argparse.ArgumentParser) -> None:
+    """`--config.file`."""
+    parser.add_argument(
+        "--config.file", dest="config", required=True, metavar="FILE", help="the YAML file"
+    )
+
+
+def listen_address(parser: argparse.ArgumentParser) -> None:
+    """`--web.listen-address`."""
+    parser.add_argument(
+        "--web.listen-address",
+        dest="listen",
+        type=_address,
+        metavar="HOST:PORT",
+        help="where to serve; wins over web.listen_address",
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    try:
+        return host_port(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def seconds(text: str) -> float:
+    """A span as the configuration writes it; the type of a flag."""
+    try:
+        return float(text) if text.isdigit() else times.span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# -- the configuration
+
+
+def loaded(file: str) -> Config:
+    """The configuration in `file`, its warnings told. Raises ConfigError."""
+    config = load(file)
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    return config

@@ -1,0 +1,21 @@
+"""`check-config`: every fault of a configuration file."""
+
+from __future__ import annotations
+
+import argparse
+
+from exporter.commands import Command, config_file, loaded
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = loaded(options.config)
+    print(f"{options.config}: {len(config.accounts)} account(s), no fault")
+    return 0
+
+
+COMMAND = Command(
+    name="check-config",
+    text="tell every fault of a configuration file",
+    run=_run,
+    arguments=(config_file,),
+)

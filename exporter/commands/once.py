@@ -1,0 +1,33 @@
+"""`once`: one poll of everything, printed."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from exporter import daemon
+from exporter.commands import Command, config_file, loaded
+from exporter.config import Config
+
+
+def _run(options: argparse.Namespace) -> int:
+    return asyncio.run(_poll_once(loaded(options.config)))
+
+
+async def _poll_once(config: Config) -> int:
+    async with daemon.assembled(config, hold=False) as assembly:
+        poller = assembly.poller
+        well = await poller.once()
+        text = poller.exposition.text().decode()
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return 0 if well else 1
+
+
+COMMAND = Command(
+    name="once",
+    text="poll every target once and print the metrics",
+    run=_run,
+    arguments=(config_file,),
+)
