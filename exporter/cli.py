@@ -8,20 +8,26 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from exporter import __version__, logs
-from exporter.commands import Command, check_config, demo, once, run
+from exporter.commands import Command, check_config, demo, metrics, once, run, state
+from exporter.config.words import guess, unknown_word
 from exporter.errors import ConfigError, ExporterError
 
 COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     check_config.COMMAND,
     once.COMMAND,
+    state.INFO,
+    state.VERIFY,
+    metrics.COMMAND,
     demo.COMMAND,
 )
 """In the order of the help."""
-GROUPS: dict[str, str] = {}
+GROUPS: dict[str, str] = {
+    "state": "look at the state, also beside a running exporter",
+}
 """The first word of commands that have two, and what they are about."""
 
 
@@ -46,9 +52,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def parser() -> argparse.ArgumentParser:
+class Parser(argparse.ArgumentParser):
+    """Says what an unknown flag or word was probably meant to be."""
+
+    def parse_known_args(  # type: ignore[override]  # as all of us call it
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Like argparse, but tells of an unknown flag first: what it lacks may be that one."""
+        given = sys.argv[1:] if args is None else args
+        if not self._subparsers:
+            for flag in _flags(given):
+                if flag not in self._option_string_actions:
+                    self.error(self._unknown(flag))
+        known, rest = super().parse_known_args(given, namespace)
+        if rest:
+            self.error(f"unexpected argument {rest[0]!r}")
+        return known, rest
+
+    def _unknown(self, flag: str) -> str:
+        flags = [known for known in self._option_string_actions if known.startswith("--")]
+        near = guess(flag, flags)
+        return f"unknown flag {flag} ({f'did you mean {near}?' if near else 'see --help'})"
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        """Called by argparse for whatever has `choices`."""
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, unknown_word(value, map(str, action.choices)))
+
+
+def _flags(args: Iterable[str]) -> Iterator[str]:
+    """The names of flags among arguments, as far as they can be flags."""
+    for arg in args:
+        if arg == "--":
+            return
+        if arg.startswith("--"):
+            yield arg.partition("=")[0]
+
+
+def parser() -> Parser:
     """What understands the arguments; it sets `run` to what the chosen command does."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="cicd-exporter",
         description="Prometheus exporter for the builds and jobs of many CI systems.",
         allow_abbrev=False,
@@ -74,6 +117,16 @@ def parser() -> argparse.ArgumentParser:
 
 def _logging(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--log.level", dest="level", choices=("debug", "info", "warn", "error"), default="info"
+        "--log.level",
+        dest="level",
+        choices=("debug", "info", "warn", "error"),
+        default="info",
+        help="the least that is logged (default info)",
     )
-    parser.add_argument("--log.format", dest="form", choices=("logfmt", "json"), default="logfmt")
+    parser.add_argument(
+        "--log.format",
+        dest="form",
+        choices=("logfmt", "json"),
+        default="logfmt",
+        help="how (default logfmt)",
+    )

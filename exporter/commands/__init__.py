@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -56,6 +56,21 @@ def listen_address(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def form(*choices: str) -> Arguments:
+    """`--format`, the first of `choices` if it is not given; `options.output` is it."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--format",
+            dest="output",
+            choices=choices,
+            default=choices[0],
+            help=f"how to print it (default {choices[0]})",
+        )
+
+    return add
+
+
 def _address(text: str) -> tuple[str, int]:
     try:
         return host_port(text)
@@ -69,6 +84,20 @@ def seconds(text: str) -> float:
         return float(text) if text.isdigit() else times.span(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+# -- what is printed
+
+
+def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """Columns as wide as they must be, the last one ragged."""
+    lines = [heads, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        + "\n"
+        for line in lines
+    )
 
 
 # -- the configuration

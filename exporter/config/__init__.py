@@ -33,11 +33,13 @@ __all__ = [
     "Config",
     "Metrics",
     "Polling",
+    "Settings",
     "State",
     "Web",
     "example",
     "host_port",
     "load",
+    "load_settings",
 ]
 
 _INTERVAL: Path = ("polling", "interval")
@@ -70,6 +72,19 @@ def load(
     _warn_of_templates(report, raw, ())
     report.close()
     return Config(**dict(settings), accounts=accounts, warnings=report.warnings())
+
+
+def load_settings(path: str | os.PathLike[str]) -> Settings:
+    """All of the file but its accounts, whose secrets only the exporter may have.
+
+    Raises ConfigError as `load` does.
+    """
+    file = os.fspath(path)
+    document = read(file)
+    report = Report(file, document)
+    settings = _settings(report, document.value)
+    report.close()
+    return settings
 
 
 def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:

@@ -1,7 +1,16 @@
 """The running process: what is made of a configuration, served, reloaded and stopped."""
 
-from exporter.daemon.assembly import Assembly, account_poller, assembled
+from exporter.daemon.assembly import Assembly, account_api, account_poller, assembled
 from exporter.daemon.reload import Reloads
-from exporter.daemon.service import Service, serve
+from exporter.daemon.service import Service, listening, serve
 
-__all__ = ["Assembly", "Reloads", "Service", "account_poller", "assembled", "serve"]
+__all__ = [
+    "Assembly",
+    "Reloads",
+    "Service",
+    "account_api",
+    "account_poller",
+    "assembled",
+    "listening",
+    "serve",
+]

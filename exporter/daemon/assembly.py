@@ -13,13 +13,13 @@ from exporter.config import Config
 from exporter.config.differences import Step, step
 from exporter.errors import ProviderError
 from exporter.exposition import Health
-from exporter.http import Api, Token
+from exporter.http import Api, Pace, Token
 from exporter.metrics import book
 from exporter.metrics.families import Buckets
 from exporter.poller import Poller, walk
 from exporter.poller.account import AccountPoller
 from exporter.poller.ground import Rules
-from exporter.poller.plan import Shares
+from exporter.poller.plan import Share, Shares
 from exporter.poller.recorder import Recorder
 from exporter.providers import Provider
 from exporter.record import Loaded
@@ -47,10 +47,10 @@ class Assembly:
         self._ledger = open_ledger(
             config.state.url, _terms(config, hold=hold), on_corrupt=config.state.on_corrupt
         )
-        labels = _labels(config)
+        labels = labels_of(config)
         self._recorder = Recorder(
             self._ledger,
-            book.Book(_showing(config), labels, hold=hold),
+            book.Book(showing(config), labels, hold=hold),
             retention=config.state.retention,
         )
         try:
@@ -80,7 +80,7 @@ class Assembly:
             account for account in self.poller.accounts if account.provider.name not in kept
         )
         await self._recorder.change(
-            _showing(config), _labels(config), known, retention=config.state.retention
+            showing(config), labels_of(config), known, retention=config.state.retention
         )
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config = config
@@ -131,7 +131,26 @@ async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Assem
 def account_poller(
     account: Provider, config: Config, recorder: Recorder, shares: Shares
 ) -> AccountPoller:
-    """What polls one configured account: the only place that makes one, with its API client."""
+    """What polls one configured account."""
+    reader, share = account_reader(account, config, recorder, shares)
+    return AccountPoller(reader, interval=config.polling.interval, share=share)
+
+
+def account_reader(
+    account: Provider, config: Config, recorder: Recorder, shares: Shares
+) -> tuple[walk.Reader, Share]:
+    """What reads one configured account, and whom it shares a budget with."""
+    api, share = account_api(account, config, shares)
+    return walk.Reader(account, api, recorder, _reading(config)), share
+
+
+def account_api(
+    account: Provider, config: Config, shares: Shares, *, pace: Pace | None = None
+) -> tuple[Api, Share]:
+    """The way to one configured account's API: the only place that makes one.
+
+    `pace` is the usual one if it is not given.
+    """
     token = Token(env=account.token_env, file=account.token_file)
     share = shares.of(account, _credential(account, token))
     api = Api(
@@ -140,10 +159,10 @@ def account_poller(
         timeout=config.polling.timeout,
         ca_file=account.ca_file,
         proxy=account.proxy,
+        pace=Pace() if pace is None else pace,
         budget=share.budget,
     )
-    reader = walk.Reader(account, api, recorder, _reading(config))
-    return AccountPoller(reader, interval=config.polling.interval, share=share)
+    return api, share
 
 
 def _credential(account: Provider, token: Token) -> bytes:
@@ -172,7 +191,8 @@ def _reading_keys(config: Config) -> object:
     return config.polling, config.state.retention
 
 
-def _showing(config: Config) -> book.Rules:
+def showing(config: Config) -> book.Rules:
+    """What the configuration says about metrics."""
     return book.Rules(
         branches=config.metrics.branches,
         buckets=Buckets(config.metrics.duration_buckets, config.metrics.queue_buckets),
@@ -186,5 +206,6 @@ def _terms(config: Config, *, hold: bool) -> Terms:
     return Terms(config.state.retention, config.polling.lookback, quiet=hold)
 
 
-def _labels(config: Config) -> dict[str, str]:
+def labels_of(config: Config) -> dict[str, str]:
+    """The `provider` label of each account."""
     return {account.name: account.label for account in config.accounts}

@@ -44,7 +44,7 @@ async def serve(config: Config, service: Service) -> int:
     """
     loop = asyncio.get_running_loop()
     stop = _stopping()
-    with _listening(service.address) as listener:
+    with listening(service.address) as listener:
         gc.disable()  # loading the state makes many objects and no garbage
         async with assembled(config) as assembly:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
@@ -110,7 +110,7 @@ def _stopping() -> asyncio.Event:
     return stop
 
 
-def _listening(address: tuple[str, int]) -> socket.socket:
+def listening(address: tuple[str, int]) -> socket.socket:
     """A bound socket. Raises ExporterError if the address is not to be had."""
     host, port = address
     every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - what `:PORT` asks for

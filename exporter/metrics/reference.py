@@ -103,6 +103,28 @@ def reference() -> str:
     return "\n".join(parts)
 
 
+def data() -> dict[str, list[dict[str, object]]]:
+    """The same for programs: `docs/COMMANDS.md` says what the members are."""
+    return {
+        "metrics": [
+            {
+                "name": family.name,
+                "type": family.kind,
+                "labels": list(family.labels),
+                "help": family.help,
+                "persists": family.persistent,
+                "buckets": family.buckets,
+                "opentelemetry": family.otel,
+            }
+            for family in f.FAMILIES
+        ],
+        "labels": [
+            {"name": name, "values": values, "opentelemetry": attribute}
+            for name, (values, attribute) in LABELS.items()
+        ],
+    }
+
+
 def _row(family: Family) -> tuple[str, ...]:
     labels = family.labels
     if labels[: len(f.PIPELINE)] == f.PIPELINE:

@@ -78,6 +78,21 @@ class Page(msgspec.Struct, frozen=True):
     """Items that could not be understood and are left out."""
 
 
+class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Where an API says what the token that asks may do; `doctor` looks there."""
+
+    path: str
+    """Costs one request at most."""
+    scopes: str
+    """The header or member that lists them; absent for tokens of another kind."""
+    expires: str
+    """The header or member that begins with the token's last day, if it has one."""
+    enough: tuple[str, ...]
+    """Scopes of which each one is enough to read all builds that the owner may see."""
+    required: bool = False
+    """Whether nothing can be read without one of them, not even what is public."""
+
+
 class Incidental:
     """What a provider remembers of earlier calls so as to make fewer.
 
@@ -126,6 +141,10 @@ class Provider(BaseModel):
     """Whether the API answers without a token."""
     allowances: ClassVar[tuple[Allowance, ...]] = ()
     """The limits that are published for the hosted service, where no header tells them."""
+    token_page: ClassVar[TokenPage | None] = None
+    """Where the API tells about the token, if it does."""
+    rights: ClassVar[str] = ""
+    """What a token must be allowed, in words that end a sentence."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 counts against no told limit."""
 

@@ -166,6 +166,7 @@ class Bitbucket(Provider):
     entry_pattern = r"[^/*]+/(?:[^/*]+|\*)"
     default_url = "https://api.bitbucket.org/2.0"
     allowances = (Allowance(1000, 3600.0),)
+    rights = "the scopes `repository` and `pipeline` (read)"
     example_values: ClassVar[dict[str, Any]] = {
         "username": "ci-reader@acme.example",
         "interval": "5m",

@@ -161,6 +161,7 @@ class Buddy(Provider):
     entry_form = "workspace/project, workspace/project/pipeline or workspace/*"
     entry_pattern = r"[^/*]+/(?:\*|[^/*]+(?:/.+)?)"
     default_url = "https://api.buddy.works"
+    rights = "the scopes `WORKSPACE` and `EXECUTION_INFO`"
     example_values: ClassVar[dict[str, Any]] = {
         "repos": ["acme/shop", "acme/site/deploy", "acme/*"]
     }

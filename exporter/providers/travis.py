@@ -161,6 +161,7 @@ class Travis(Provider):
     default_url = "https://api.travis-ci.com"
     allowances = (Allowance(2000, 60.0),)
     anonymous = True
+    rights = "the API token of a user who may see the repo"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/*"]}
 
     provider: Literal["travis"]

@@ -75,7 +75,7 @@ def connect(
         _require_local(path)
         if not path.exists() or path.stat().st_size == 0:
             return _create(_open(path))
-        _require_ours(path)
+        require_ours(path)
         try:
             return _verified(path)
         except sqlite3.DatabaseError as error:
@@ -152,15 +152,12 @@ def _verified(path: Path) -> sqlite3.Connection:
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if application == APPLICATION_ID and version > VERSION:
-            raise StateRefused(
-                f"state file {path} was written by a newer cicd-exporter (format {version},"
-                f" this one knows {VERSION}): upgrade, or give it another state.url"
-            )
+            raise newer(path, version)
         found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
         if found != "ok":
             raise sqlite3.DatabaseError(str(found).splitlines()[0])
         if application != APPLICATION_ID:
-            raise StateRefused(f"state file {path} is not a state of cicd-exporter: left alone")
+            raise foreign(path)
         _upgrade(connection, version)
         connection.execute("COMMIT")
         if version < VERSION:
@@ -187,7 +184,7 @@ def _execute(connection: sqlite3.Connection, script: str) -> None:
         connection.execute(statement)
 
 
-def _require_ours(path: Path) -> None:
+def require_ours(path: Path) -> None:
     """Refuse a file that is evidently somebody else's.
 
     A sound SQLite database says by its application id whose it is. Damage can take that
@@ -201,9 +198,22 @@ def _require_ours(path: Path) -> None:
     else:
         ours = _MARK in head or not _is_text(head)
     if not ours:
-        raise StateRefused(
-            f"state file {path} is not a state of cicd-exporter: left alone; set another state.url"
-        )
+        raise foreign(path)
+
+
+def foreign(path: Path) -> StateRefused:
+    """Why a file that is not ours is not used."""
+    return StateRefused(
+        f"state file {path} is not a state of cicd-exporter: left alone; set another state.url"
+    )
+
+
+def newer(path: Path, version: int) -> StateRefused:
+    """Why a file of a later format is not used."""
+    return StateRefused(
+        f"state file {path} was written by a newer cicd-exporter (format {version},"
+        f" this one knows {VERSION}): upgrade, or give it another state.url"
+    )
 
 
 def _is_text(head: bytes) -> bool:

@@ -81,6 +81,7 @@ class AzureDevOps(Provider):
     at a Server the collection takes the place of the organization.
     """
 
+    rights = "Build (read), for a wildcard Project and Team (read) too"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/tools/deploy"]}
     api_version: ClassVar[str] = "7.1"
     entry_form = "organization/project, organization/project/repository or organization/*"

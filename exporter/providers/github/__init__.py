@@ -31,7 +31,7 @@ from exporter.errors import Gone, ProviderError, Refused, TryLater
 from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import moment, text
-from exporter.providers import Fault, Page, Provider, Query, Repo
+from exporter.providers import Fault, Page, Provider, Query, Repo, TokenPage
 from exporter.providers.github.app import App, Installation
 from exporter.providers.github.client import Client, has_more
 from exporter.providers.github.memo import Memo
@@ -54,7 +54,15 @@ class GitHub(Provider):
     default_url = "https://api.github.com"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
+    rights = "`repo` of a classic token, or the permission Actions: read"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/*", "octocat/hello-world"]}
+
+    token_page = TokenPage(
+        path="/rate_limit",  # counts against no limit
+        scopes="x-oauth-scopes",
+        expires="github-authentication-token-expiration",
+        enough=("repo",),
+    )
 
     # Secondary limit of the REST API: 900 points a minute, a GET is one of them, also at 304.
     allowances = (Allowance(900, 60.0),)

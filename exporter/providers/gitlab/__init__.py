@@ -38,7 +38,7 @@ from exporter.errors import Gone, Malformed, Refused
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, moment, reached, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Page, Provider, Query, Repo, TokenPage
 from exporter.providers.gitlab.reading import (
     LISTED,
     REASONS,
@@ -124,6 +124,14 @@ class GitLab(Provider):
     entry_pattern = r"\d+|[^/*\s]+(?:/[^/*\s]+)+|(?:[^/*\s]+/)+\*{1,2}"
     default_url = "https://gitlab.com/api/v4"
     anonymous = True
+    token_page = TokenPage(
+        path="/personal_access_tokens/self",  # of group and project tokens as well
+        scopes="scopes",
+        expires="expires_at",
+        enough=("read_api", "api"),
+        required=True,
+    )
+    rights = "the scope `read_api`"
     example_values: ClassVar[dict[str, Any]] = {
         "repos": ["acme/shop", "acme/*", "acme/platform/**"]
     }

@@ -94,6 +94,7 @@ class Jenkins(Provider):
     job are polled under its own path.
     """
 
+    rights = "a user with Overall/Read and Job/Read"
     example_values: ClassVar[dict[str, Any]] = {
         "url": "https://jenkins.example.com",
         "username": "exporter",

@@ -88,6 +88,7 @@ class Truto(Provider):
       - buddy: workspace/project/workflow; jobs only
     """
 
+    rights = "the environment at Truto that the integrated account is in"
     example_values: ClassVar[dict[str, Any]] = {
         "name": "acme-unified",
         "integrated_account_id": "62f44730-dd91-461e-bd6a-aedd9e0ad79d",
