@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from exporter import __version__, logs
-from exporter.commands import Command, check_config, demo, metrics, once, run, state
+from exporter.commands import Command, check_config, demo, doctor, metrics, once, run, state
 from exporter.config.words import guess, unknown_word
 from exporter.errors import ConfigError, ExporterError
 
 COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     check_config.COMMAND,
+    doctor.COMMAND,
     once.COMMAND,
     state.INFO,
     state.VERIFY,

@@ -118,11 +118,14 @@ def listening(address: tuple[str, int]) -> socket.socket:
         found = socket.getaddrinfo(host or every, port, type=socket.SOCK_STREAM)
         # The protocol is named, as asyncio turns Nagle's delay off only where it is TCP's.
         listener = socket.socket(found[0][0], socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if found[0][0] == socket.AF_INET6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
-        listener.bind(found[0][4])
-        listener.listen(1024)
+        with contextlib.ExitStack() as unless_it_listens:
+            unless_it_listens.enter_context(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if found[0][0] == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+            listener.bind(found[0][4])
+            listener.listen(1024)
+            unless_it_listens.pop_all()
     except OSError as error:
         raise ExporterError(
             f"cannot listen on {host}:{port}: {error.strerror} (choose another"

@@ -66,6 +66,8 @@ class World:
     shift: int = 0
     """Hours of the zone that times are written in."""
     limited: bool = False
+    token: dict[str, Any] | None = None
+    """What is told of the token; None at a server that tells nothing."""
     unchanged: int = 0
     """Answers of 304 so far."""
     ids: Any = field(default_factory=lambda: itertools.count(1000))
@@ -95,6 +97,7 @@ class World:
 
     def app(self) -> Starlette:
         endpoints: dict[str, Endpoint] = {
+            "/api/v4/personal_access_tokens/self": lambda request: self.token,
             "/api/v4/groups/{id:path}/projects": self._projects,
             "/api/v4/projects/{id:path}/pipelines/{pid:int}/jobs": self._jobs,
             "/api/v4/projects/{id:path}/pipelines/{pid:int}": self._single,

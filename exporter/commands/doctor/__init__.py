@@ -1,0 +1,143 @@
+"""`doctor`: what keeps the exporter from working, each with its remedy."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from itertools import chain
+
+import msgspec
+
+from exporter import __version__
+from exporter.commands import Command, config_file, form, listen_address, loaded, table
+from exporter.commands.doctor import place
+from exporter.commands.doctor.account import checked
+from exporter.commands.doctor.checks import Check
+from exporter.config import Config, host_port
+from exporter.poller.plan import Shares
+
+_AT_ONCE = 8
+"""Accounts that are looked at side by side."""
+_SAMPLE = 5
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = loaded(options.config)
+    address = options.listen or host_port(config.web.listen_address)
+    held = place.is_held(config.state.path)
+    checks = [
+        place.state(config.state.path),
+        place.port(address, held=held),
+        *asyncio.run(examined(config, sample=options.sample)),
+    ]
+    well = all(check.status != "failed" for check in checks)
+    if options.output == "json":
+        found = {
+            "version": __version__,
+            "ok": well,
+            "checks": [msgspec.to_builtins(check) for check in checks],
+        }
+        print(json.dumps(found, indent=2, ensure_ascii=False))
+    else:
+        print(_told(checks), end="")
+    return 0 if well else 1
+
+
+async def examined(config: Config, *, sample: int = _SAMPLE) -> list[Check]:
+    """The checks of all accounts, in the order of the configuration."""
+    shares = Shares(config.polling.reserve)
+    gate = asyncio.Semaphore(_AT_ONCE)
+    progress = _Progress(len(config.accounts))
+
+    async def one(number: int) -> list[Check]:
+        async with gate:
+            account = config.accounts[number]
+            found = await checked(account, config, shares, sample=sample, tell=progress.tell)
+            progress.done()
+            return found
+
+    found = await asyncio.gather(*map(one, range(len(config.accounts))))
+    progress.end()
+    return list(chain.from_iterable(found))
+
+
+class _Progress:
+    """One line on standard error that is written over; nothing unless that is a terminal."""
+
+    def __init__(self, accounts: int) -> None:
+        self._accounts = accounts
+        self._done = 0
+        self._is_shown = sys.stderr.isatty()
+
+    def tell(self, what: str) -> None:
+        """What is being done now."""
+        self._write(f"[{self._done}/{self._accounts}] {what}"[:100])
+
+    def done(self) -> None:
+        """One account more is done."""
+        self._done += 1
+
+    def end(self) -> None:
+        """Leave an empty line."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        if self._is_shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+
+def _told(checks: list[Check]) -> str:
+    rows: list[tuple[str, ...]] = []
+    for check in checks:
+        rows.append((check.account or "-", check.check, check.status, check.text))
+        if check.remedy:
+            rows.append(("", "", "", f"-> {check.remedy}"))
+    failed = sum(check.status == "failed" for check in checks)
+    warned = sum(check.status == "warning" for check in checks)
+    end = f"{len(checks)} checks: {failed} failed, {warned} warning(s)\n"
+    return table(("ACCOUNT", "CHECK", "STATUS", "FOUND"), rows) + end
+
+
+def _sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sample",
+        type=_count,
+        default=_SAMPLE,
+        metavar="NUMBER",
+        help=f"how many repos of an account are asked for builds (default {_SAMPLE})",
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    return int(text)
+
+
+COMMAND = Command(
+    name="doctor",
+    text="tell what keeps the exporter from working, and what to do about it",
+    run=_run,
+    arguments=(config_file, listen_address, _sampling, form("table", "json")),
+    about="""\
+It may run beside the exporter: it neither touches the state nor takes a lock on it, and asks
+each account for its health, its token and the builds of some repos, a few requests that count
+against the account's budget like any other.
+
+- `state`: can be written, is ours, is on a local disk with room
+- `port`: can be listened on
+- `dns`, `tls`: the host of the account is known, can be connected to and has a good certificate
+- `authentication`: the credential is accepted
+- `scopes`: what the token may do and when it expires, where the API tells (GitHub, GitLab)
+- `rate_limit`: what is left of it
+- `clock`: of the provider, at most 30 seconds from ours
+- `repo`: lists builds; a wildcard matches something
+
+As JSON it is `{"version": ..., "ok": ..., "checks": [...]}`, a check has `account` (null for those
+of the machine), `check` (a word of the list above), `status` (`ok`, `warning`, `failed`,
+`skipped`), `text` and `remedy` (empty if there is nothing to do). `ok` is whether none has failed.
+Exit code 1 means that one has.""",
+)

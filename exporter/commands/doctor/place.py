@@ -1,0 +1,104 @@
+"""This machine: whether the state can be written and the port be had."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+from pathlib import Path
+
+from exporter import daemon
+from exporter.commands.doctor.checks import About, Check
+from exporter.errors import ExporterError, StateRefused
+from exporter.state import inspection, mounts
+
+_ROOM = 256 * 2**20
+"""Bytes free on the disk of the state below which it is worth a warning."""
+_OURS = b"cicd-exporter is healthy"
+"""What an exporter says of itself."""
+_OWN = "let the exporter's user own it"
+_ABOUT = About(None)
+
+
+def state(path: str | None) -> Check:
+    """The check `state` of the file at `path`, None for `memory:`. Nothing is touched."""
+    if path is None:
+        return _ABOUT.ok("state", "memory: nothing survives a restart")
+    file = Path(path)
+    kind = mounts.network(file)
+    if kind is not None:
+        text = f"{file} is on a network file system ({kind}), where SQLite cannot lock"
+        return _ABOUT.failed("state", text, "let state.url name a local disk or a block volume")
+    try:
+        return _in_folder(file, file.absolute().parent)
+    except OSError as error:
+        text = f"{file} cannot be read: {(error.strerror or str(error)).lower()}"
+        return _ABOUT.failed("state", text, _OWN)
+    except StateRefused as error:
+        text, _, mend = str(error).partition(": ")
+        return _ABOUT.failed("state", text, mend)
+
+
+def _in_folder(file: Path, folder: Path) -> Check:
+    """Raises OSError, StateRefused."""
+    if not folder.is_dir():
+        mend = "make it, owned by the exporter's user, or set another state.url"
+        return _ABOUT.failed("state", f"the folder {folder} is not there", mend)
+    found = _present(file) if file.exists() else _ABOUT.ok("state", f"{file} will be made")
+    if found.status == "failed" or not os.access(folder, os.W_OK | os.X_OK):
+        text = f"the folder {folder} cannot be written"
+        return found if found.status == "failed" else _ABOUT.failed("state", text, _OWN)
+    free = shutil.disk_usage(folder).free
+    if free < _ROOM:
+        text = f"{found.text}; only {free >> 20} MiB are free on its disk"
+        return _ABOUT.warning("state", text, "make room")
+    return found
+
+
+def _present(file: Path) -> Check:
+    """A state file that is there. Raises OSError, StateRefused."""
+    process = inspection.holder(file)
+    if process is not None:
+        who = f" (process {process})" if process else ""
+        return _ABOUT.ok("state", f"{file} is in use by a running exporter{who}")
+    if not os.access(file, os.R_OK | os.W_OK):
+        return _ABOUT.failed("state", f"{file} cannot be written", _OWN)
+    if not file.stat().st_size:
+        return _ABOUT.ok("state", f"{file} is empty: a new state")
+    found = inspection.inspect(file)
+    size = f"{found.bytes / 2**20:.1f} MiB"
+    return _ABOUT.ok("state", f"{file} can be written ({size}, {found.builds} builds)")
+
+
+def is_held(path: str | None) -> bool:
+    """Whether a process has the state at `path`."""
+    with contextlib.suppress(OSError):
+        return path is not None and inspection.holder(Path(path)) is not None
+    return False
+
+
+def port(address: tuple[str, int], *, held: bool) -> Check:
+    """The check `port`; `held` tells that a running exporter has the state."""
+    host, number = address
+    shown = f"{host}:{number}"
+    try:
+        daemon.listening(address).close()
+    except ExporterError as error:
+        if held or _is_ours(host, number):
+            return _ABOUT.ok("port", f"{shown} is in use by a running exporter")
+        mend = "stop who has it, or set another web.listen_address"
+        return _ABOUT.failed("port", str(error).partition(" (")[0], mend)
+    return _ABOUT.ok("port", f"{shown} is free")
+
+
+def _is_ours(host: str, number: int) -> bool:
+    """Whether an exporter answers there."""
+    connection = http.client.HTTPConnection(host or "localhost", number, timeout=1)
+    try:
+        connection.request("GET", "/-/healthy")
+        return _OURS in connection.getresponse().read(1000)
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
