@@ -11,7 +11,17 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from exporter import __version__, logs
-from exporter.commands import Command, check_config, demo, doctor, metrics, once, run, state
+from exporter.commands import (
+    Command,
+    check_config,
+    demo,
+    discover,
+    doctor,
+    metrics,
+    once,
+    run,
+    state,
+)
 from exporter.config.words import guess, unknown_word
 from exporter.errors import ConfigError, ExporterError
 
@@ -19,6 +29,7 @@ COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
     check_config.COMMAND,
     doctor.COMMAND,
+    discover.COMMAND,
     once.COMMAND,
     state.INFO,
     state.VERIFY,

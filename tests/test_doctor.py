@@ -6,9 +6,8 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from exporter.commands.doctor.checks import Check
 from exporter.config import load
 from exporter.demo.serve import serving
 from tests import hostile
+from tests.commands import command
 from tests.emulators import gitlab
 from tests.emulators.github import TOKEN, Hub, said
 from tests.emulators.rig import TOKEN as GITLAB_TOKEN
@@ -218,7 +218,7 @@ def test_a_limit_that_is_nearly_used_up_is_a_warning(tmp_path) -> None:
     assert limit.remedy == "polls wait: raise polling.interval, or see who else uses the token"
 
 
-@pytest.mark.parametrize(("skew", "words"), [(900, "15m ahead of ours"), (-900, "15m behind ours")])
+@pytest.mark.parametrize(("skew", "words"), [(900, "ahead of"), (-900, "behind")])
 def test_a_skewed_clock_is_named(tmp_path, skew, words) -> None:
     github = hub()
     github.told["date"] = formatdate(time.time() + skew + 0.5, usegmt=True)
@@ -227,7 +227,7 @@ def test_a_skewed_clock_is_named(tmp_path, skew, words) -> None:
     clock = the(checks, "clock")
 
     assert failures(checks) == ["clock"]
-    assert clock.text.endswith(words)
+    assert re.search(rf"is (14m59s|15m|15m1?\ds) {words} ours$", clock.text)
     assert clock.remedy.startswith("set this machine's clock by NTP (it says 2")
 
 
@@ -420,18 +420,9 @@ def test_a_port_that_a_stranger_has_is_named() -> None:
 # --- the command ---
 
 
-def doctor(config: Path, *args: str, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "exporter", "doctor", f"--config.file={config}", *args],
-        capture_output=True,
-        text=True,
-        env={**os.environ, KEY: token},
-        timeout=60,
-        check=False,
-    )
-
-
-def test_doctor_works_beside_a_running_exporter_and_leaves_its_state_alone(tmp_path) -> None:
+def test_doctor_works_beside_a_running_exporter_and_leaves_its_state_alone(
+    tmp_path, monkeypatch
+) -> None:
     github = hub()
 
     with hostile.Loop() as loop, contextlib.ExitStack() as stack:
@@ -441,15 +432,18 @@ def test_doctor_works_beside_a_running_exporter_and_leaves_its_state_alone(tmp_p
         config = configure(tmp_path, [account(f"{url}/api/v3")])
         with Exporter(config, env={KEY: TOKEN}) as exporter:
             port = exporter.url.rpartition(":")[2]
-            ended = doctor(config, f"--web.listen-address=127.0.0.1:{port}", "--format=json")
-            refused = doctor(config, token="ghp_old")
+            file = f"--config.file={config}"
+            listen = f"--web.listen-address=127.0.0.1:{port}"
+            ended = command("doctor", file, listen, "--format=json")
+            monkeypatch.setenv(KEY, "ghp_old")
+            refused = command("doctor", file)
             assert exporter.get("/-/healthy").status == 200
             process = exporter.process.pid
 
-    found = json.loads(ended.stdout)
-    assert (0, "") == (ended.returncode, ended.stderr)
+    found = json.loads(ended.out)
+    assert (0, "") == (ended.code, ended.err)
     assert found["ok"]
-    state, listen = found["checks"][:2]
+    state, port_found = found["checks"][:2]
     assert state == {
         "account": None,
         "check": "state",
@@ -457,10 +451,10 @@ def test_doctor_works_beside_a_running_exporter_and_leaves_its_state_alone(tmp_p
         "text": f"{tmp_path}/state.db is in use by a running exporter (process {process})",
         "remedy": "",
     }
-    assert listen["text"] == f"127.0.0.1:{port} is in use by a running exporter"
+    assert port_found["text"] == f"127.0.0.1:{port} is in use by a running exporter"
 
-    assert (1, "") == (refused.returncode, refused.stderr)
-    lines = refused.stdout.splitlines()
+    assert (1, "") == (refused.code, refused.err)
+    lines = refused.out.splitlines()
     assert lines[0].split() == ["ACCOUNT", "CHECK", "STATUS", "FOUND"]
     assert any(line.startswith("acme ") and " failed " in line for line in lines)
     assert any(line.strip().startswith("-> put a valid token into") for line in lines)

@@ -14,6 +14,11 @@ import msgspec
 
 from exporter import times
 from exporter.config import Config, host_port, load
+from exporter.http.wire import plain
+
+_MOST = 10_000
+_LINE = 78
+"""Characters of a line of progress: one that wraps cannot be written over."""
 
 Arguments = Callable[[argparse.ArgumentParser], None]
 """Gives a parser its flags."""
@@ -78,6 +83,13 @@ def _address(text: str) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def whole_number(text: str) -> int:
+    """From 1 to 10000; the type of a flag."""
+    if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) <= _MOST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST}")
+    return int(text)
+
+
 def seconds(text: str) -> float:
     """A span as the configuration writes it; the type of a flag."""
     try:
@@ -98,6 +110,33 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
         + "\n"
         for line in lines
     )
+
+
+class Progress:
+    """One line on standard error that is written over; nothing unless that is a terminal."""
+
+    def __init__(self, whole: int) -> None:
+        """`whole` is how much there is to do."""
+        self._whole = whole
+        self._done = 0
+        self._is_shown = sys.stderr.isatty()
+
+    def tell(self, what: str) -> None:
+        """What is being done now."""
+        self._write(f"[{self._done}/{self._whole}] {plain(what)}"[:_LINE])
+
+    def done(self) -> None:
+        """One part more is done."""
+        self._done += 1
+
+    def end(self) -> None:
+        """Leave nothing behind."""
+        self._write("")
+
+    def _write(self, text: str) -> None:
+        if self._is_shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
 
 
 # -- the configuration

@@ -1,6 +1,14 @@
 """The running process: what is made of a configuration, served, reloaded and stopped."""
 
-from exporter.daemon.assembly import Assembly, account_api, account_poller, assembled
+from exporter.daemon.assembly import (
+    Assembly,
+    account_api,
+    account_poller,
+    account_reader,
+    assembled,
+    labels_of,
+    showing,
+)
 from exporter.daemon.reload import Reloads
 from exporter.daemon.service import Service, listening, serve
 
@@ -10,7 +18,10 @@ __all__ = [
     "Service",
     "account_api",
     "account_poller",
+    "account_reader",
     "assembled",
+    "labels_of",
     "listening",
     "serve",
+    "showing",
 ]

@@ -15,6 +15,8 @@ class Discovery:
     def __init__(self, provider: Provider, trouble: Trouble) -> None:
         self.unresolved: dict[str, str] = {}
         """What is wrong with wildcards that could not be discovered, by wildcard."""
+        self.matches: dict[str, tuple[str, ...]] = {}
+        """What each wildcard found the last time."""
         self._provider = provider
         self._trouble = trouble
 
@@ -42,6 +44,7 @@ class Discovery:
                 self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
             else:
                 # Discovery knows more of a repo than an entry does.
+                self.matches[pattern] = tuple(repo.entry for repo in repos)
                 found |= {repo.entry: repo for repo in repos}
         if self.unresolved:  # what it found before may still be there
             found = before | found

@@ -5,13 +5,21 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import sys
 from itertools import chain
 
 import msgspec
 
 from exporter import __version__
-from exporter.commands import Command, config_file, form, listen_address, loaded, table
+from exporter.commands import (
+    Command,
+    Progress,
+    config_file,
+    form,
+    listen_address,
+    loaded,
+    table,
+    whole_number,
+)
 from exporter.commands.doctor import place
 from exporter.commands.doctor.account import checked
 from exporter.commands.doctor.checks import Check
@@ -49,7 +57,7 @@ async def examined(config: Config, *, sample: int = _SAMPLE) -> list[Check]:
     """The checks of all accounts, in the order of the configuration."""
     shares = Shares(config.polling.reserve)
     gate = asyncio.Semaphore(_AT_ONCE)
-    progress = _Progress(len(config.accounts))
+    progress = Progress(len(config.accounts))
 
     async def one(number: int) -> list[Check]:
         async with gate:
@@ -61,32 +69,6 @@ async def examined(config: Config, *, sample: int = _SAMPLE) -> list[Check]:
     found = await asyncio.gather(*map(one, range(len(config.accounts))))
     progress.end()
     return list(chain.from_iterable(found))
-
-
-class _Progress:
-    """One line on standard error that is written over; nothing unless that is a terminal."""
-
-    def __init__(self, accounts: int) -> None:
-        self._accounts = accounts
-        self._done = 0
-        self._is_shown = sys.stderr.isatty()
-
-    def tell(self, what: str) -> None:
-        """What is being done now."""
-        self._write(f"[{self._done}/{self._accounts}] {what}"[:100])
-
-    def done(self) -> None:
-        """One account more is done."""
-        self._done += 1
-
-    def end(self) -> None:
-        """Leave an empty line."""
-        self._write("")
-
-    def _write(self, text: str) -> None:
-        if self._is_shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
 
 
 def _told(checks: list[Check]) -> str:
@@ -104,17 +86,11 @@ def _told(checks: list[Check]) -> str:
 def _sampling(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample",
-        type=_count,
+        type=whole_number,
         default=_SAMPLE,
         metavar="NUMBER",
         help=f"how many repos of an account are asked for builds (default {_SAMPLE})",
     )
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 0 < int(text) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
-    return int(text)
 
 
 COMMAND = Command(

@@ -1,0 +1,297 @@
+"""`discover`: what would be polled, and what it would cost."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import math
+from collections import defaultdict
+from time import monotonic
+from typing import Any
+
+import msgspec
+
+from exporter import daemon
+from exporter.commands import Command, Progress, config_file, form, loaded, whole_number
+from exporter.config import Config
+from exporter.config.words import duration
+from exporter.errors import ProviderError
+from exporter.http import TALLY, Means, Tally
+from exporter.http.wire import plain
+from exporter.metrics.book import Book
+from exporter.poller import walk
+from exporter.poller.discovery import Discovery
+from exporter.poller.plan import Share, Shares, Wish, planned
+from exporter.poller.recorder import Recorder
+from exporter.poller.trouble import Trouble
+from exporter.providers import Provider, Repo
+from exporter.record import Cursor
+from exporter.state.ledger import Terms, open_ledger
+
+_AT_ONCE = 8
+"""Accounts that are looked at side by side."""
+_SAMPLE = 3
+_DEADLINE = 300.0
+"""Seconds for one account."""
+_READING = 10.0
+"""Seconds after which a sampled repo is not read further."""
+_HOUR = 3600.0
+
+
+class _Prospect(msgspec.Struct, kw_only=True):
+    """What polling one account comes to. Costs are of one idle poll, in requests."""
+
+    account: str
+    provider: str
+    interval: float
+    longest: float
+    share: Share
+    errors: list[str] = []
+    wildcards: dict[str, tuple[str, ...]] = {}
+    repos: list[str] = []
+    sampled: list[str] = []
+    cost: Means = Means(sent=1.0, counted=1.0)
+    samples: int = 0
+    """Of the sampled repos."""
+
+    @property
+    def series(self) -> int | None:
+        """What all repos are likely to have; None if no repo could be sampled."""
+        if not self.sampled:
+            return None if self.repos else 0
+        return math.ceil(self.samples / len(self.sampled) * len(self.repos))
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = loaded(options.config)
+    found = asyncio.run(_prospects(config, options.sample))
+    data = _data(found, config)
+    if options.output == "json":
+        print(json.dumps(data, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(data)))
+    return 1 if any(prospect.errors for prospect in found) else 0
+
+
+async def _prospects(config: Config, sample: int) -> list[_Prospect]:
+    shares = Shares(config.polling.reserve)
+    gate = asyncio.Semaphore(_AT_ONCE)
+    progress = Progress(len(config.accounts))
+
+    async def one(account: Provider) -> _Prospect:
+        async with gate:
+            progress.tell(f"{account.name}: discovering")
+            found = await _prospect(account, config, shares, sample)
+            progress.done()
+            return found
+
+    found = await asyncio.gather(*map(one, config.accounts))
+    progress.end()
+    return list(found)
+
+
+async def _prospect(account: Provider, config: Config, shares: Shares, sample: int) -> _Prospect:
+    recorder = _recorder(config)
+    reader, share = daemon.account_reader(account, config, recorder, shares)
+    interval = account.interval or config.polling.interval
+    prospect = _Prospect(
+        account=account.name,
+        provider=account.label,
+        interval=interval,
+        longest=max(interval, config.polling.max_interval),
+        share=share,
+    )
+    discovery = Discovery(account, Trouble(account.name, interval=interval))
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            await account.renew(reader.api)
+            repos = await discovery.find(reader.api, {})
+            prospect.repos = sorted(repos)
+            chosen = [repos[entry] for entry in _spread(prospect.repos, sample)]
+            await _sample(reader, chosen, prospect)
+    except ProviderError as error:
+        prospect.errors.append(plain(str(error)))
+    except TimeoutError:
+        prospect.errors.append(f"not done after {duration(_DEADLINE)}")
+    finally:
+        await reader.api.aclose()
+        await recorder.close()
+    prospect.wildcards = {
+        pattern: discovery.matches.get(pattern, ())
+        for pattern in filter(account.is_wildcard, account.repos)
+    }
+    prospect.errors += map(plain, discovery.unresolved.values())
+    prospect.samples = recorder.book.samples
+    return prospect
+
+
+def _recorder(config: Config) -> Recorder:
+    """A recorder of its own, whose state is kept nowhere."""
+    terms = Terms(config.state.retention, config.polling.lookback, quiet=False)
+    labels = daemon.labels_of(config)
+    recorder = Recorder(
+        open_ledger("memory:", terms),
+        Book(daemon.showing(config), labels, hold=False),
+        retention=config.state.retention,
+    )
+    recorder.start(labels)
+    return recorder
+
+
+def _spread(entries: list[str], most: int) -> list[str]:
+    """At most so many, evenly from all of them."""
+    step = max(1.0, len(entries) / most)
+    return [entries[int(i * step)] for i in range(min(most, len(entries)))]
+
+
+async def _sample(reader: walk.Reader, repos: list[Repo], prospect: _Prospect) -> None:
+    """Poll some repos twice as the exporter would; the second time tells what an idle poll costs.
+
+    Raises ProviderError if the account as a whole fails.
+    """
+    tally = Tally()
+    for repo in repos:
+        try:
+            floor = reader.api.now() - reader.rules.lookback
+            account = reader.provider.name
+            target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
+            memory, bounds = walk.Memory(), walk.Bounds(monotonic() + _READING)
+            first = walk.Walk(reader, repo=repo, target=target, memory=memory, bounds=bounds)
+            target = await first.run()
+            TALLY.set(tally)
+            await walk.Walk(reader, repo=repo, target=target, memory=memory).run()
+        except ProviderError as error:
+            if error.account_wide:
+                raise
+            prospect.errors.append(plain(f"{repo.entry}: {error}"))
+        else:
+            prospect.sampled.append(repo.entry)
+        finally:
+            TALLY.set(None)
+    if prospect.sampled:
+        count = len(prospect.sampled)
+        prospect.cost = Means(sent=tally.sent / count, counted=tally.counted / count)
+
+
+# -- what it comes to
+
+
+def _data(found: list[_Prospect], config: Config) -> dict[str, Any]:
+    intervals = _intervals(found)
+    known = [prospect.series for prospect in found]
+    return {
+        "accounts": [_account(prospect, intervals[prospect.account]) for prospect in found],
+        "series": {
+            "estimate": None if None in known else sum(series or 0 for series in known),
+            "limit": config.metrics.series_limit,
+        },
+    }
+
+
+def _account(prospect: _Prospect, interval: float) -> dict[str, Any]:
+    per_round = len(prospect.repos) * prospect.cost.sent
+    return {
+        "account": prospect.account,
+        "provider": prospect.provider,
+        "errors": prospect.errors,
+        "wildcards": {pattern: list(found) for pattern, found in prospect.wildcards.items()},
+        "repos": prospect.repos,
+        "sampled": prospect.sampled,
+        "interval": round(interval, 3),
+        "wanted_interval": prospect.interval,
+        "requests_per_hour": {
+            "planned": math.ceil(per_round * _HOUR / interval),
+            "if_idle": math.ceil(per_round * _HOUR / max(interval, prospect.longest)),
+            "limit": prospect.share.limit(),
+        },
+        "series": prospect.series,
+    }
+
+
+def _intervals(found: list[_Prospect]) -> dict[str, float]:
+    """Seconds between two polls of a repo that the budget allows, by account.
+
+    Accounts with one credential live on one budget.
+    """
+    groups: defaultdict[int, list[_Prospect]] = defaultdict(list)
+    for prospect in found:
+        groups[id(prospect.share)].append(prospect)
+    intervals: dict[str, float] = {}
+    for group in groups.values():
+        wishes = {p.account: Wish(p.interval, p.interval, p.longest) for p in group}
+        count = sum(len(p.repos) for p in group)
+        plan = planned(
+            (wishes[p.account] for p in group for _ in p.repos),
+            _polls(group, group[0].share.budget.means(), max(count, 1)),
+        )
+        intervals |= {name: plan.interval(wish) for name, wish in wishes.items()}
+    return intervals
+
+
+def _polls(group: list[_Prospect], means: Means, count: int) -> float:
+    """How many polls per second there are means for, at what they cost on average."""
+    sent, counted = (
+        sum(getattr(p.cost, which) * len(p.repos) for p in group) / count
+        for which in ("sent", "counted")
+    )
+    return min(
+        means.sent / sent if sent else math.inf, means.counted / counted if counted else math.inf
+    )
+
+
+def _lines(data: dict[str, Any]) -> list[str]:
+    lines = []
+    for found in data["accounts"]:
+        rates, series = found["requests_per_hour"], found["series"]
+        lines.append(f"{found['account']} ({found['provider']}): {len(found['repos'])} repos")
+        for pattern, entries in found["wildcards"].items():
+            lines.append(f"  {pattern} matches {len(entries)}")
+            lines += [f"    {plain(entry)}" for entry in sorted(entries)]
+        lines += [f"  error: {error}" for error in found["errors"]]
+        limit = "not known" if rates["limit"] is None else rates["limit"]
+        lines.append(
+            f"  requests per hour: {rates['planned']} at first, {rates['if_idle']} when all is"
+            f" idle, limit {limit}"
+        )
+        if found["interval"] > found["wanted_interval"]:
+            wanted, allowed = (duration(round(found[k])) for k in ("wanted_interval", "interval"))
+            lines.append(f"  polled every {allowed}, not {wanted}: the limit allows no more")
+        told = "not known" if series is None else f"about {series}"
+        lines.append(f"  series: {told}, from {len(found['sampled'])} sampled repo(s)")
+    total, most = data["series"]["estimate"], data["series"]["limit"]
+    told = "not known" if total is None else f"about {total}"
+    lines.append(f"all series: {told}, metrics.series_limit {most}")
+    if total is not None and total > most:
+        lines.append("more than the limit: raise it, or poll fewer repos, branches or jobs")
+    return lines
+
+
+def _sampling(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sample",
+        type=whole_number,
+        default=_SAMPLE,
+        metavar="NUMBER",
+        help=f"how many repos of an account are polled to learn their cost (default {_SAMPLE})",
+    )
+
+
+COMMAND = Command(
+    name="discover",
+    text="tell what would be polled, and what it would cost",
+    run=_run,
+    arguments=(config_file, _sampling, form("table", "json")),
+    about="""\
+It asks what the wildcards match and polls some repos twice, as the exporter would and with a
+state that is thrown away; their series and the requests of the second poll, in which nothing is
+new, are taken for those of all. A new build costs more, as docs/API_COST.md tells. `limit` is
+what is published or told by the API, less `polling.reserve`.
+
+As JSON it is `{"accounts": [...], "series": {"estimate": ..., "limit": ...}}`. An account has
+`account`, `provider`, `errors` (texts), `wildcards` (matched entries by pattern), `repos` (all
+that would be polled), `sampled`, `interval` and `wanted_interval` (seconds between two polls of a
+repo: what the limit allows and what is configured), `requests_per_hour` (`planned`, `if_idle`,
+`limit` or null) and `series` (an estimate, null if none could be made). Exit code 1 means that
+there is an error.""",
+)
