@@ -39,7 +39,7 @@ def instant(value: str | float | None) -> float | None:
 
 def _from_iso(text: str) -> float | None:
     if text[4::3] == _USUAL:
-        try:  # noqa: SIM105 - read so often that a context manager would be seen
+        try:
             return datetime.fromisoformat(text).timestamp()
         except ValueError:
             pass  # a leap second perhaps
