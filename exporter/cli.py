@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from exporter import __version__, logs
 from exporter.commands import (
     Command,
+    backfill,
     check_config,
     demo,
     discover,
@@ -31,6 +32,7 @@ COMMANDS: tuple[Command, ...] = (
     doctor.COMMAND,
     discover.COMMAND,
     once.COMMAND,
+    backfill.COMMAND,
     state.INFO,
     state.VERIFY,
     metrics.COMMAND,

@@ -1,0 +1,106 @@
+"""The past as samples: builds that completed before anybody polled them.
+
+What `backfill` does: `reading` walks through each repo's history as the poller would,
+`chronicle` counts it with its times, and `text` writes what the counters and histograms
+would have shown at each step of a `grid`. The state of a running exporter is not touched.
+
+The imported series end where the import ends. Those of the exporter have labels of their
+own (`instance`, `job`), so that Prometheus knows them for others, and the first value of a
+live counter is no increase of an imported one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterator
+
+import msgspec
+
+from exporter.backfill.chronicle import Chronicle, Heard
+from exporter.backfill.grid import LONGEST_STEP, Grid, grid
+from exporter.backfill.reading import AccountHistory, Progress, Unread
+from exporter.backfill.text import FAMILIES, Sheet
+from exporter.config import Config
+from exporter.daemon.assembly import account_reader, labels_of, showing
+from exporter.metrics.book import Book
+from exporter.poller.ground import Rules
+from exporter.poller.plan import Shares
+from exporter.poller.recorder import Recorder
+from exporter.state.ledger import Terms, open_ledger
+
+__all__ = ["FAMILIES", "LONGEST_STEP", "Grid", "History", "Progress", "Unread", "grid", "read"]
+
+_EARLIER = 6 * 3600.0
+"""Seconds before the grid that are read too: lists are by creation, and builds run so long."""
+_TELL = 0.2
+"""Seconds between two looks at the progress."""
+
+
+class History(msgspec.Struct, frozen=True):
+    """What was read."""
+
+    unread: list[Unread]
+    builds: int
+    """Completed build attempts on the grid."""
+    timeless: int
+    """Builds and jobs that are left out because no time of them is known."""
+    sheet: Sheet
+    samples: int
+    """How many the text has."""
+
+    def text(self) -> Iterator[tuple[bytes, int]]:
+        """The OpenMetrics text in pieces, and how many samples are in each."""
+        return self.sheet.pieces()
+
+
+async def read(
+    config: Config,
+    wanted: Grid,
+    *,
+    accounts: Collection[str],
+    labels: dict[str, str],
+    tell: Callable[[Progress, int], None],
+) -> History:
+    """Read the history of some accounts as the grid `wanted` asks for.
+
+    `labels` are added to each series. `tell` hears now and then of the progress, and of the
+    builds found so far.
+    """
+    floor = wanted.since - _EARLIER
+    reach = time.time() - floor + 86400.0
+    terms = Terms(retention=reach, lookback=reach, quiet=False)
+    chronicle = Chronicle(Book(showing(config), labels_of(config), hold=False), wanted)
+    heard = Heard(showing(config), labels_of(config), hold=False)
+    heard.news = chronicle.note
+    recorder = Recorder(open_ledger("memory:", terms), heard, retention=reach)
+    recorder.start(labels_of(config))
+    shares, progress = Shares(config.polling.reserve), Progress()
+    # The floor is ours, not a lookback that a provider's clock would have to confirm.
+    rules = Rules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
+    readers = [
+        msgspec.structs.replace(account_reader(account, config, recorder, shares)[0], rules=rules)
+        for account in config.accounts
+        if account.name in accounts
+    ]
+    reading = asyncio.gather(
+        *(AccountHistory(reader, floor, progress).read() for reader in readers)
+    )
+    try:
+        while not reading.done():
+            await asyncio.wait([reading], timeout=_TELL)
+            tell(progress, chronicle.builds)
+        unread = [one for account in reading.result() for one in account]
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        await asyncio.gather(*(reader.api.aclose() for reader in readers))
+        await recorder.close()
+    sheet = Sheet(
+        chronicle,
+        wanted,
+        showing(config).buckets,
+        more=labels,
+        without={one.target for one in unread if one.target is not None},
+    )
+    return History(unread, chronicle.builds, chronicle.timeless, sheet, sheet.samples)

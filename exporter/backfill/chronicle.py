@@ -1,0 +1,127 @@
+"""What happened when: the increments of each series with the time of their build or job.
+
+The news comes from a ledger in memory that judges as the exporter's own does, so each attempt
+is in here once; the series have the names, also at `series_limit`, that the exporter gives.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Container, Iterator
+
+import msgspec
+
+from exporter.backfill.grid import Grid
+from exporter.metrics.book import Book
+from exporter.metrics.draft import digest
+from exporter.metrics.store import is_pipeline_family, pipeline_of
+from exporter.record import (
+    Change,
+    Labels,
+    SeriesKey,
+    Target,
+    Vector,
+    Verdict,
+)
+
+
+class History(msgspec.Struct):
+    """The increments of one series, in the order they were met: 24 bytes each."""
+
+    width: int
+    """How many numbers the series has."""
+    times: array[float] = msgspec.field(default_factory=lambda: array("d"))
+    """Epoch seconds."""
+    places: array[int] = msgspec.field(default_factory=lambda: array("H"))
+    """Which of the numbers grew; of a histogram the bucket."""
+    amounts: array[float] = msgspec.field(default_factory=lambda: array("d"))
+    """By how much; of a histogram the observed seconds."""
+
+    def add(self, at: float, vector: Vector) -> None:
+        """Note an increment that is one event's."""
+        place = next((n for n, x in enumerate(vector) if x), 0)
+        self.times.append(at)
+        self.places.append(place)
+        self.amounts.append(vector[-1])
+
+    def steps(self) -> Iterator[tuple[float, Vector]]:
+        """What the series has come to at each time, the times rising."""
+        numbers = [0.0] * self.width
+        for n in sorted(range(len(self.times)), key=self.times.__getitem__):
+            numbers[-1] += self.amounts[n]
+            if self.width > 1:
+                numbers[self.places[n]] += 1.0
+            yield self.times[n], tuple(numbers)
+
+
+class Chronicle:
+    """Takes what is news and keeps it by series, as far as it happened on the `grid`."""
+
+    def __init__(self, book: Book, grid: Grid) -> None:
+        self.builds = 0
+        """How many there are."""
+        self.timeless = 0
+        """Builds and jobs that are left out because no time of them is known."""
+        self._book = book
+        self._grid = grid
+        self._histories: dict[SeriesKey, History] = {}
+        self._began: dict[Labels, float] = {}
+
+    def note(self, target: Target, verdict: Verdict) -> None:
+        """Take in the news of a verdict."""
+        for news in verdict.completed:
+            self.builds += self._note(target, Verdict(completed=[news]), news.build.time)
+        for done in verdict.jobs:
+            self._note(target, Verdict(jobs=[done]), done.job.time or done.build.time)
+
+    def _note(self, target: Target, news: Verdict, at: float | None) -> bool:
+        """Take in one event; whether it is on the grid."""
+        if at is None:
+            self.timeless += 1
+            return False
+        if not self._grid.covers(at):
+            return False
+        change = digest(self._book, target, news, now=at)
+        self._book.apply(target, news, change)
+        for delta in change.deltas:
+            history = self._histories.setdefault(delta.series, History(len(delta.vector)))
+            if any(delta.vector):
+                history.add(at, delta.vector)
+            if is_pipeline_family(delta.series.family):
+                labels = pipeline_of(delta.series)
+                self._began[labels] = min(at, self._began.get(labels, at))
+        return True
+
+    def series(self, family: str, without: Container[int] = ()) -> list[SeriesKey]:
+        """The series of a family, sorted, but for those of some targets."""
+        return sorted(
+            key
+            for key in self._histories
+            if key.family == family and self._target_of(key) not in without
+        )
+
+    def _target_of(self, key: SeriesKey) -> int | None:
+        if not is_pipeline_family(key.family):
+            return None
+        return self._book.pipelines[pipeline_of(key)].target
+
+    def history(self, key: SeriesKey) -> History:
+        """The increments of a series."""
+        return self._histories[key]
+
+    def began(self, key: SeriesKey) -> float:
+        """When its pipeline's first event was, epoch seconds; of others, the beginning."""
+        if not is_pipeline_family(key.family):
+            return self._grid.since
+        return self._began[pipeline_of(key)]
+
+
+class Heard(Book):
+    """A book that passes on what it is told, once that is committed."""
+
+    news: Callable[[Target, Verdict], None]
+
+    def apply(self, target: Target, verdict: Verdict, change: Change) -> None:
+        """Make a committed change visible, and tell what it came from."""
+        super().apply(target, verdict, change)
+        self.news(target, verdict)
