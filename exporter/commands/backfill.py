@@ -85,9 +85,9 @@ def _wanted(
     options: argparse.Namespace, config: Config, accounts: list[str], now: float
 ) -> backfill.Grid:
     """The grid asked for. Raises ConfigError if the flags contradict each other or the file."""
-    known = {account.name for account in config.accounts}
+    known = sorted(account.name for account in config.accounts)
     faults = [
-        f"--account={name}: {options.config} has no such account (it has {', '.join(sorted(known))})"
+        f"--account={name}: {options.config} has no such account (it has {', '.join(known)})"
         for name in accounts
         if name not in known
     ]
