@@ -6,6 +6,7 @@ from bisect import insort
 
 import msgspec
 
+from exporter.metrics import history
 from exporter.model import FAILING, Build, Status
 
 Order = tuple[float, int, int]
@@ -35,6 +36,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Statuses that its builds were seen in."""
     job_statuses: tuple[tuple[str, Status], ...] = ()
     """Job names and statuses seen."""
+    recent: bytes = b""
+    """How the last builds ended, as `history` has it; an older state does not tell."""
 
     @property
     def streak(self) -> int:
@@ -57,6 +60,8 @@ def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Fac
     """`facts` after a completed build became known, be it the latest or a late arrival."""
     facts = _latest(msgspec.structs.replace(facts, touched=now), build, conclusion)
     facts = _timed(facts, build)
+    recent = history.with_build(facts.recent, build.order, conclusion)
+    facts = msgspec.structs.replace(facts, recent=recent)
     if conclusion == "passed":
         return _passed(facts, build)
     if conclusion in FAILING:
@@ -75,7 +80,8 @@ def corrected(facts: Facts, build: Build, *, conclusion: str, now: float) -> Fac
     if mistaken is not None:
         failures.remove(mistaken)
     latest = None if facts.latest is not None and _same(facts.latest, order) else facts.latest
-    facts = msgspec.structs.replace(facts, latest=latest, failures=tuple(failures))
+    recent = history.without(facts.recent, order)
+    facts = msgspec.structs.replace(facts, latest=latest, failures=tuple(failures), recent=recent)
     return completed(facts, build, conclusion=conclusion, now=now)
 
 
