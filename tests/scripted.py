@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -196,3 +196,13 @@ class Rig:
             if name == family.name and labels.items() <= named.items():
                 return value
         return None
+
+
+def finished(steps: Generator[None, None, T]) -> T:
+    """What a piece of work returns that is done in steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -70,7 +70,9 @@ def test_a_telemetry_path_is_a_path(path) -> None:
     assert said == "1:23: web.telemetry_path: must be a path such as /metrics"
 
 
-@pytest.mark.parametrize("path", ["/", "/status.json", "/-", "/-/", "/-/metrics"])
+@pytest.mark.parametrize(
+    "path", ["/", "/status.json", "/config", "/docs/x", "/-", "/-/", "/-/metrics"]
+)
 def test_a_telemetry_path_leaves_the_other_pages_alone(path) -> None:
     what = "is a path of the exporter's own pages (use another, such as /metrics)"
 

@@ -18,10 +18,12 @@ from exporter.http.conditional import Memory
 from exporter.metrics import families as f
 from exporter.poller import Poller, account, plan, report, trouble, walk
 from exporter.poller.account import AccountPoller
+from exporter.poller.advice import ADVICE
 from exporter.poller.ground import Rules
+from exporter.poller.status import AccountReport
 from exporter.providers import Page, Query, Repo
 from exporter.record import Target
-from tests.scripted import DAY, Clock, Rig, Scripted, build, done
+from tests.scripted import DAY, Clock, Rig, Scripted, build, done, finished
 
 HOUR = 3600.0
 
@@ -112,6 +114,10 @@ class Stage:
             self.now += 1
         return list(self.provider._polled)
 
+    def told(self) -> AccountReport:
+        """What the status page says of it."""
+        return finished(report.of_account(self.account, {}, time.time()))
+
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         async def main() -> None:
             await work()
@@ -170,10 +176,11 @@ def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
         polled = await on.rounds(900)
         assert polled.count("a/bad") < 6 < polled.count("a/fine")
         assert on.account.trouble.up
-        repos = {r["repo"]: r for r in on.account.status({})["repos"]}  # type: ignore[attr-defined]
-        assert repos["a/bad"]["error"] == "answered 502"
-        assert repos["a/bad"]["last_success_at"] is None
-        assert repos["a/fine"]["error"] is None
+        repos = {told.repo: told for told in on.told().repos}
+        bad, fine = repos["a/bad"], repos["a/fine"]
+        assert (bad.state, bad.error, bad.last_success_at) == ("failing", "answered 502", None)
+        assert bad.advice == ADVICE["server"]
+        assert (fine.state, fine.error, fine.advice) == ("ok", None, None)
 
         on.provider._faults.clear()
         assert "a/bad" in await on.rounds(901)
@@ -388,13 +395,13 @@ def test_a_wildcard_in_trouble_is_told_and_holds_up_no_other_entry(
     async def main() -> None:
         assert sorted(set(await on.rounds(61))) == ["a/1", "b/1"]
         assert on.account.trouble.up
-        assert on.account.status({})["error"] == "gone/* cannot be discovered: answered 404"
+        assert on.told().error == "gone/* cannot be discovered: answered 404"
         on.provider._faults = {"b/*": TryLater("answered 502", reason="server")}
         await on.rounds(700)
         assert sorted(on.account.repos) == ["a/1", "b/1"]
         on.provider._faults.clear()
         await on.rounds(700)
-        assert on.account.status({})["error"] is None
+        assert on.told().error is None
 
     on.run(main)
 

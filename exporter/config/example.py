@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import re
 import textwrap
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, get_args, get_origin
@@ -12,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from exporter.config.schema import SPAN, sections
-from exporter.config.words import duration
+from exporter.config.words import duration, inline
 from exporter.providers import Provider, catalogue
 
 _WIDTH = 96
@@ -25,8 +23,6 @@ _ACCOUNTS = """\
 What to poll: one entry for each account at a CI system. The first one shows the keys
 that all of them have, the others what is their own."""
 _OFTEN = frozenset({"name", "provider", "token_env", "repos"})
-_BARE = re.compile(r"[0-9]+[smhd]|[A-Za-z/][\w./-]*(?::/+[\w./-]+)?|[a-z]+:", re.ASCII)
-_NOT_TEXT = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 def example(providers: Mapping[str, type[Provider]] | None = None) -> str:
@@ -47,7 +43,7 @@ def _lines(providers: Mapping[str, type[Provider]]) -> Iterator[str]:
         for key, inner in section.model_fields.items():
             yield from _comment(inner.description, "  ")
             is_span = SPAN in inner.metadata
-            yield f"  {key}: {duration(inner.default) if is_span else _inline(inner.default)}"
+            yield f"  {key}: {duration(inner.default) if is_span else inline(inner.default)}"
     yield ""
     yield from _comment(_ACCOUNTS, "")
     yield "accounts:"
@@ -79,7 +75,7 @@ def _account(
                 continue
             about = ""
         yield from _comment(about, "  " if lead == "  - " else "    ")
-        yield f"{lead}{key}: {_inline(values[key] if key in values else _default(field))}"
+        yield f"{lead}{key}: {inline(values[key] if key in values else _default(field))}"
         lead = "    "
 
 
@@ -118,18 +114,3 @@ def _comment(text: str | None, indent: str) -> Iterator[str]:
         if not any(line.startswith((" ", "- ")) for line in lines):
             lines = textwrap.wrap(paragraph, _WIDTH - len(indent), break_on_hyphens=False)
         yield from (f"{indent}# {line}" for line in lines)
-
-
-def _inline(value: Any) -> str:
-    """A value as YAML on one line."""
-    match value:
-        case str():
-            bare = _BARE.fullmatch(value) and value.lower() not in _NOT_TEXT
-            return value if bare else json.dumps(value, ensure_ascii=False)
-        case list() | tuple():
-            return f"[{', '.join(map(_inline, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{key}: {_inline(item)}' for key, item in value.items())}}}"
-        case float():
-            return f"{value:g}"
-    return json.dumps(value)

@@ -25,7 +25,7 @@ SecondsOrOff = Annotated[Duration, Field(ge=0, le=LONGEST, allow_inf_nan=False),
 _PORTS = range(65536)
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
-_OWN_PATHS = ("/", "/status.json", "/-")
+_OWN_PATHS = ("/", "/status.json", "/config", "/static", "/docs", "/-")
 
 
 def host_port(text: str) -> tuple[str, int]:
@@ -52,7 +52,7 @@ def _address_fault(text: str) -> str | None:
 def _telemetry_fault(text: str) -> str | None:
     if (text != "/" and not _PATH.fullmatch(text)) or re.search(r"/\.\.?(?:/|$)", text):
         return "must be a path such as /metrics"
-    if (text.rstrip("/") or "/") in _OWN_PATHS or text.startswith("/-/"):
+    if (text.rstrip("/") or "/") in _OWN_PATHS or text.startswith(("/-/", "/static/", "/docs/")):
         return "is a path of the exporter's own pages (use another, such as /metrics)"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,6 +14,8 @@ _LONGEST = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.?<~/-]{1,60}")
 _SECRET_KEY = re.compile(r"token|secret|passw|credential|api_?key|private|auth", re.IGNORECASE)
 _USER_INFO = re.compile(r"//[^/\s]*@")
+_BARE = re.compile(r"[0-9]+[smhd]|[A-Za-z/][\w./-]*(?::/+[\w./-]+)?|[a-z]+:", re.ASCII)
+_NOT_TEXT = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
 
 def key_path(path: Iterable[str | int]) -> str:
@@ -57,6 +60,22 @@ def duration(seconds: float) -> str:
         count, left = divmod(left, size)
         parts += [f"{count}{unit}"] if count else []
     return "".join(parts) or "0s"
+
+
+def inline(value: Any) -> str:
+    """A value as YAML on one line, without the credentials of a URL."""
+    match value:
+        case str():
+            value = _USER_INFO.sub("//***@", value)
+            bare = _BARE.fullmatch(value) and value.lower() not in _NOT_TEXT
+            return value if bare else json.dumps(value, ensure_ascii=False)
+        case list() | tuple():
+            return f"[{', '.join(map(inline, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{key}: {inline(item)}' for key, item in value.items())}}}"
+        case float():
+            return f"{value:g}"
+    return json.dumps(value)
 
 
 def unknown_key(name: str, known: Iterable[str]) -> str:

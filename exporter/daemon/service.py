@@ -58,6 +58,7 @@ async def serve(config: Config, service: Service) -> int:
             app = application(
                 poller,
                 telemetry_path=config.web.telemetry_path,
+                config=lambda: assembly.config,
                 reload=reloads.reload if service.lifecycle else None,
             )
             server = _Server(

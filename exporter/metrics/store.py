@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from exporter.metrics import families as f
@@ -109,14 +108,6 @@ class Store:
     def keys(self, labels: Labels) -> list[SeriesKey]:
         """The series of a pipeline."""
         return [series.key for group in self.pipelines[labels].groups for series in group.series()]
-
-    def counted(self) -> dict[int, int]:
-        """How many builds were counted of each target."""
-        counts: Counter[int] = Counter()
-        for known in self.pipelines.values():
-            items = known.items((f.BUILDS.name,))[f.BUILDS.name]
-            counts[known.target] += sum(int(vector[0]) for _, vector, _ in items)
-        return counts
 
 
 def is_pipeline_family(name: str) -> bool:

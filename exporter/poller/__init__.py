@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Generator, Iterable
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, cast
@@ -20,8 +20,10 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter.errors import StateUnavailable
 from exporter.exposition import AccountView, Exposition, Health
+from exporter.poller import report
 from exporter.poller.account import AccountPoller
 from exporter.poller.recorder import Recorder
+from exporter.poller.status import StatusReport
 
 _ROUND = 1.0
 _RELEASE = 1.0
@@ -83,7 +85,8 @@ class Poller:
         self.recorder = recorder
         self.health = health
         self.exposition = Exposition(recorder.book, self._views, health)
-        self._reload = Reload(health.reload_time)
+        self.started_at = time.time()
+        self.last_reload = Reload(health.reload_time)
         self._scheduler = _Scheduler(timezone="UTC")
         self._sweep_at = 0.0
         self._jobs: set[asyncio.Task[Any]] = set()
@@ -197,10 +200,10 @@ class Poller:
 
     def reloaded(self, error: str | None = None) -> None:
         """Show that a reload has ended, well or with a line for each fault."""
-        self._reload = Reload(time.time(), error)
+        self.last_reload = Reload(time.time(), error)
         self.health.reload_ok = error is None
         if error is None:
-            self.health.reload_time = self._reload.at
+            self.health.reload_time = self.last_reload.at
 
     # -- what others see
 
@@ -208,18 +211,9 @@ class Poller:
         self.health.state_ok = self.recorder.state_ok
         return [account.view() for account in self.accounts]
 
-    def status(self) -> dict[str, object]:
-        """What `/status.json` says."""
-        counted = self.recorder.book.counted()
-        return {
-            "state_ok": self.recorder.state_ok,
-            "reload": {
-                "ok": self._reload.error is None,
-                "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._reload.at)),
-                "error": self._reload.error,
-            },
-            "accounts": [account.status(counted) for account in self.accounts],
-        }
+    def report(self) -> Generator[None, None, StatusReport]:
+        """What the status page and `/status.json` say, in short steps."""
+        return report.of_poller(self)
 
 
 def _round_of(account: AccountPoller) -> str:

@@ -18,7 +18,7 @@ from exporter.http import TALLY, Tally
 from exporter.metrics import families as f
 from exporter.metrics.effects import observation
 from exporter.model import Build
-from exporter.poller import report, walk
+from exporter.poller import walk
 from exporter.poller.discovery import Discovery
 from exporter.poller.plan import Share, Wish
 from exporter.poller.pulse import Span
@@ -393,7 +393,3 @@ class AccountPoller:
             polls=self._polls,
             repos=self.repos,
         )
-
-    def status(self, counted: dict[int, int]) -> dict[str, object]:
-        """For the status page: `counted` builds by target."""
-        return report.of_account(self, counted)

@@ -3,13 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import html
-import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from time import monotonic
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,13 +11,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from exporter import __version__
+from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import CONTENT_TYPES, Answer, negotiate, wants_gzip
 from exporter.poller import Poller
-
-_SLICE = 0.001
-"""Seconds that a scrape may take at a time, before others have their turn."""
+from exporter.web.pages import NO_SNIFFING, pages
+from exporter.web.slices import in_slices
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
@@ -32,12 +25,13 @@ def application(
     poller: Poller,
     *,
     telemetry_path: str,
+    config: Callable[[], Config] | None = None,
     reload: Reload | None = None,
 ) -> Starlette:
     """The routes over a running poller. Nothing here waits for a provider.
 
-    `reload` loads the configuration anew and says what has changed, line by line, or raises
-    ExporterError; None forbids it.
+    `config` tells the configuration in force, if that is to be shown. `reload` loads it anew
+    and says what has changed, line by line, or raises ExporterError; None forbids it.
     """
 
     async def metrics(request: Request) -> Response:
@@ -45,7 +39,7 @@ def application(
         form = negotiate(_header(request, "accept"))
         packed = wants_gzip(_header(request, "accept-encoding"))
         begun = book.clock()
-        await _in_slices(exposition.steps(form, packed=packed))
+        await in_slices(step for step in exposition.steps(form, packed=packed))
         answer = exposition.answer(form, packed=packed)
         if request.method == "GET":
             book.scraped(begun)  # what has come since then may not be in it
@@ -54,23 +48,16 @@ def application(
             headers["Content-Encoding"] = "gzip"
         return _Scrape(answer, headers)
 
-    async def status_page(request: Request) -> Response:
-        return _answer(_page(poller.status(), telemetry_path), "text/html")
-
-    async def status_data(request: Request) -> Response:
-        return _answer(json.dumps(poller.status(), ensure_ascii=False), "application/json")
-
     async def healthy(request: Request) -> Response:
-        return PlainTextResponse("cicd-exporter is healthy.\n", headers=_NO_SNIFFING)
+        return PlainTextResponse("cicd-exporter is healthy.\n", headers=NO_SNIFFING)
 
     async def ready(request: Request) -> Response:
-        return PlainTextResponse("cicd-exporter is ready.\n", headers=_NO_SNIFFING)
+        return PlainTextResponse("cicd-exporter is ready.\n", headers=NO_SNIFFING)
 
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
-            Route("/", status_page),
-            Route("/status.json", status_data),
+            *pages(poller, config, telemetry_path=telemetry_path),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", _reloading(reload), methods=["POST", "PUT"]),
@@ -84,20 +71,11 @@ def _header(request: Request, name: str) -> str:
     return ",".join(request.headers.getlist(name))
 
 
-async def _in_slices(steps: Iterator[None]) -> None:
-    """Go through all steps, and let others have their turn now and then."""
-    begun = monotonic()
-    for _ in steps:
-        if monotonic() - begun > _SLICE:
-            await asyncio.sleep(0)
-            begun = monotonic()
-
-
 class _Scrape(Response):
     """An answer that is sent in parts, so that it is in memory only once."""
 
     def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
-        super().__init__(headers={**_NO_SNIFFING, **headers, "Content-Length": str(answer.size)})
+        super().__init__(headers={**NO_SNIFFING, **headers, "Content-Length": str(answer.size)})
         self._batches = answer.batches
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -125,78 +103,4 @@ def _reloading(reload: Reload | None) -> Callable[[Request], Awaitable[Response]
 
 def _told(text: str, status: int) -> Response:
     body = f"{text}\n".encode("utf-8", "replace")
-    return Response(body, status, _NO_SNIFFING, media_type="text/plain")
-
-
-def _answer(text: str, media_type: str) -> Response:
-    # Lone surrogates in a repo's name must not take the page down.
-    return Response(text.encode("utf-8", "replace"), media_type=media_type, headers=_HEADERS)
-
-
-_STYLE = """
-body { font: 14px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
-  color-scheme: light dark; }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 2rem; }
-th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884;
-  vertical-align: top; overflow-wrap: anywhere; }
-.up { color: #188038; } .down { color: #d93025; }
-"""
-
-
-_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
-
-_NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-
-_HEADERS = _NO_SNIFFING | {
-    "Content-Security-Policy": (
-        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none';"
-        " form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Frame-Options": "DENY",
-    "Cache-Control": "no-store",
-}
-
-_COLUMNS = {
-    "repo": "repo",
-    "last_success_at": "last success",
-    "next_poll_at": "next poll",
-    "active": "active",
-    "builds": "builds counted",
-    "error": "error",
-}
-
-
-def _page(status: Mapping[str, Any], telemetry_path: str) -> str:
-    links = " · ".join(
-        f'<a href="{html.escape(path)}">{html.escape(path)}</a>'
-        for path in (telemetry_path, "/status.json", "/-/healthy", "/-/ready")
-    )
-    trouble = "" if status["state_ok"] else '<p class="down">The state cannot be written.</p>'
-    accounts: Sequence[Mapping[str, Any]] = status["accounts"]
-    return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>cicd-exporter</title><style>{_STYLE}</style>"
-        f"<h1>cicd-exporter</h1><p>Builds of many CI systems as Prometheus metrics. "
-        f"Version {html.escape(__version__)}. {links}</p>{trouble}"
-        + "".join(_account(account) for account in accounts)
-    )
-
-
-def _account(account: Mapping[str, Any]) -> str:
-    word = "up" if account["up"] else "down"
-    heads = "".join(f"<th>{head}</th>" for head in _COLUMNS.values())
-    rows = "".join(
-        "<tr>" + "".join(f"<td>{_cell(repo[column])}</td>" for column in _COLUMNS) + "</tr>"
-        for repo in account["repos"]
-    )
-    error = f'<p class="down">{_cell(account["error"])}</p>' if account["error"] else ""
-    return (
-        f"<h2>{_cell(account['name'])} <small>{_cell(account['provider'])} "
-        f'<span class="{word}">{word}</span></small></h2>{error}'
-        f"<table><tr>{heads}</tr>{rows}</table>"
-    )
-
-
-def _cell(value: object) -> str:
-    return "" if value is None else html.escape(str(value))
+    return Response(body, status, NO_SNIFFING, media_type="text/plain")

@@ -4,50 +4,111 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Generator
 from types import SimpleNamespace
 from typing import Any, Self
 
 import httpx
 from starlette.applications import Starlette
 
+from exporter.config.schema import Settings
 from exporter.demo.serve import serving
 from exporter.exposition import Exposition, Health
+from exporter.poller.status import (
+    AccountReport,
+    BudgetReport,
+    ReloadReport,
+    RepoReport,
+    SeriesReport,
+    StatusReport,
+)
 from exporter.web import application
 from tests.books import a_book, completed, learn
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
-REPO: dict[str, Any] = {
-    "repo": "acme/shop",
-    "last_success_at": "2026-02-03T04:05:06Z",
-    "next_poll_at": "2026-02-03T04:06:06Z",
-    "error": None,
-    "active": 1,
-    "builds": 7,
-}
-ACCOUNT: dict[str, Any] = {
-    "name": "acme",
-    "provider": "github",
-    "url": "https://api.github.com",
-    "up": True,
-    "error": None,
-    "repos": [REPO],
-}
+CONFIG: Any = Settings().model_copy(update={"accounts": ()})
+NOW = "2026-02-03T04:05:30Z"
+
+
+def repo(name: str = "acme/shop", **values: Any) -> RepoReport:
+    """One that was polled well; a failing one if it has an error."""
+    failing = values.get("error") is not None
+    sound: dict[str, Any] = {
+        "repo": name,
+        "state": "failing" if failing else "ok",
+        "last_success_at": "2026-02-03T04:05:06Z",
+        "age_seconds": 24,
+        "stale": False,
+        "interval_seconds": 60.0,
+        "next_poll_at": "2026-02-03T04:06:06Z",
+        "error": None,
+        "reason": "server" if failing else None,
+        "advice": None,
+        "active": 0,
+        "active_by_status": {},
+        "oldest_active_at": None,
+        "last_conclusion": None,
+        "last_completed_at": None,
+        "history": [],
+        "builds": 7,
+    }
+    return RepoReport(**sound | values)
+
+
+def account(name: str = "acme", *repos: RepoReport, **values: Any) -> AccountReport:
+    """One that is up."""
+    budget = BudgetReport(
+        exhausted=False, next_request_in_seconds=0.0, requests_per_hour_limit=None, limits={}
+    )
+    sound: dict[str, Any] = {
+        "name": name,
+        "provider": "github",
+        "url": "https://api.github.com",
+        "up": True,
+        "state": "up",
+        "error": None,
+        "reason": None,
+        "advice": None,
+        "since": None,
+        "next_try_at": None,
+        "errors": {},
+        "requests": 12,
+        "budget": budget,
+        "repos": list(repos or (repo(),)),
+    }
+    return AccountReport(**sound | values)
+
+
+def status(*accounts: AccountReport, **values: Any) -> StatusReport:
+    """A report of an exporter that is well."""
+    sound: dict[str, Any] = {
+        "version": "0.1.0",
+        "now": NOW,
+        "started_at": "2026-02-03T02:00:00Z",
+        "uptime_seconds": 7530,
+        "state_ok": True,
+        "reload": ReloadReport(ok=True, at="2026-02-03T02:00:00Z", error=None),
+        "series": SeriesReport(used=1234, limit=500_000, dropped=0),
+        "accounts": list(accounts or (account(),)),
+    }
+    return StatusReport(**sound | values)
 
 
 class Stub:
     """What the pages read of a poller."""
 
-    def __init__(self, *accounts: dict[str, Any], state_ok: bool = True) -> None:
+    def __init__(self, *accounts: AccountReport, **values: Any) -> None:
         self.book = a_book()
         learn(self.book, completed())
         self.recorder = SimpleNamespace(book=self.book)
         self.exposition = Exposition(self.book, list, Health())
-        self._status = {"state_ok": state_ok, "accounts": list(accounts or (ACCOUNT,))}
+        self.told = status(*accounts, **values)
 
-    def status(self) -> dict[str, Any]:
-        return self._status
+    def report(self) -> Generator[None, None, StatusReport]:
+        yield
+        return self.told
 
 
 class Switch:
@@ -91,7 +152,7 @@ class Web:
 
 
 def served(poller: Any, telemetry_path: str = "/metrics") -> Starlette:
-    return application(poller, telemetry_path=telemetry_path)
+    return application(poller, telemetry_path=telemetry_path, config=lambda: CONFIG)
 
 
 def client(url: str) -> httpx.AsyncClient:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import msgspec
 
 from exporter.demo.serve import serving
 from exporter.exposition import Health
@@ -20,6 +21,7 @@ from exporter.metrics import families as f
 from exporter.poller import Poller, walk
 from exporter.poller.account import AccountPoller
 from exporter.poller.ground import Rules
+from exporter.poller.status import StatusReport
 from exporter.providers import Page, Query, Repo
 from tests.scripted import DAY, Clock, Rig, Scripted, build, done
 from tests.web import client, ours, served
@@ -72,6 +74,8 @@ def test_the_status_has_the_keys_of_the_contract(tmp_path: Path) -> None:
 
     before, after = live(rig, look)
 
+    for told in (before, after):
+        assert json.loads(msgspec.json.encode(msgspec.convert(told, StatusReport))) == told
     (account,) = after["accounts"]
     (repo,) = account["repos"]
     assert {"name", "provider", "url", "up", "error", "repos"} <= account.keys()
