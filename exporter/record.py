@@ -49,12 +49,17 @@ class Exemplar(NamedTuple):
     """When it was made, epoch seconds."""
 
 
+Cells = dict[int, int]
+"""How many observations of a histogram fell into each cell: a part of a classic bucket, by the
+number that `exporter.metrics.native` gives it."""
+
+
 class Delta(NamedTuple):
     """Adds `vector` to a series, which starts at 0 if it is new.
 
     A `held` delta waits until the series has been seen at 0; an `opened` series takes
     increments at once from now on. The `exemplars` are of observations in it, and are kept
-    in memory only.
+    in memory only. `cells` are the cells of its observations, where those are counted.
     """
 
     series: SeriesKey
@@ -62,6 +67,27 @@ class Delta(NamedTuple):
     held: bool
     opened: bool
     exemplars: tuple[Exemplar, ...] = ()
+    cells: tuple[int, ...] = ()
+
+
+class Spread(msgspec.Struct, array_like=True):
+    """How the observations of a histogram series spread over cells, in memory as in the ledger."""
+
+    shown: Cells = {}
+    held: Cells = {}
+    """Those of what is held back."""
+
+    def add(self, delta: Delta) -> None:
+        """Count what a change to the series brings."""
+        known = self.held if delta.held else self.shown
+        for cell in delta.cells:
+            known[cell] = known.get(cell, 0) + 1
+
+    def release(self) -> None:
+        """Let in what is held back."""
+        for cell, count in self.held.items():
+            self.shown[cell] = self.shown.get(cell, 0) + count
+        self.held.clear()
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -145,6 +171,7 @@ class StoredSeries(NamedTuple):
     vector: Vector
     held: Vector | None
     opened: bool
+    spread: Spread | None = None
 
 
 class AnswerKey(NamedTuple):

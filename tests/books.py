@@ -63,7 +63,9 @@ def verdicts(
     return verdict
 
 
-def a_book(limit: int = 100_000, zero_hold: float = 0.0, **options: Any) -> Book:
+def a_book(
+    limit: int = 100_000, zero_hold: float = 0.0, *, native: bool = False, **options: Any
+) -> Book:
     """An empty one."""
     rules = Rules(
         branches=("main", "release/*"),
@@ -71,6 +73,7 @@ def a_book(limit: int = 100_000, zero_hold: float = 0.0, **options: Any) -> Book
         zero_hold=zero_hold,
         series_limit=limit,
         max_open_age=7 * DAY,
+        native=native,
     )
     return Book(rules, {"acme": "scripted"}, **options)
 

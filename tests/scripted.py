@@ -114,6 +114,7 @@ class Rig:
             zero_hold=options.pop("zero_hold", 0.0),
             series_limit=options.pop("series_limit", 100_000),
             max_open_age=7 * DAY,
+            native=options.pop("native", False),
         )
         self.provider = Scripted(
             name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
@@ -126,7 +127,7 @@ class Rig:
         """What a process does at its start."""
         ledger = open_ledger(
             self.url,
-            Terms(self.retention, self.lookback, quiet=self.hold),
+            Terms(self.retention, self.lookback, quiet=self.hold, native=self.rules.native),
             on_corrupt=self.on_corrupt,
         )
         self.book = Book(self.rules, {"acme": "scripted"}, clock=self.clock, hold=self.hold)

@@ -88,6 +88,7 @@ def test_a_setting_is_a_line_with_its_old_and_its_new_value() -> None:
 OTHERWISE: dict[str, Any] = {
     "web.listen_address": '":1"',
     "web.telemetry_path": "/numbers",
+    "web.native_histograms": "true",
     "state.url": '"memory:"',
     "state.on_corrupt": "quarantine",
     "metrics.duration_buckets": "[1, 2]",

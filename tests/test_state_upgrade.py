@@ -39,21 +39,30 @@ CREATE TABLE series (
 CREATE TABLE pipeline (
     labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
 """
-TABLES = re.findall(r"CREATE TABLE (\w+)", VERSION_1)
+ANSWER = """
+-- what is long stands last, so that `used` is read without it
+CREATE TABLE answer (
+    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
+    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
+    PRIMARY KEY (account, url, shape));
+"""
+SCHEMAS = {1: VERSION_1, 2: VERSION_1 + ANSWER}
+"""What files of older versions were made with."""
+OLDER = pytest.mark.parametrize("version", SCHEMAS)
 
 
-def old(path: Path, builds: int) -> None:
-    """A file of version 1 in which so many builds are counted and one runs."""
+def old(path: Path, version: int, builds: int) -> None:
+    """A file of that version in which so many builds are counted and one runs."""
     rig = Rig(path.with_name("new.db"))
     rig.provider._builds = [*(done(build(str(n))) for n in range(builds)), build("runs")]
     rig.poll()
     rig.crash()
     with closing(sqlite3.connect(path)) as db:
-        db.executescript(VERSION_1)
+        db.executescript(SCHEMAS[version])
         db.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
-        db.execute("PRAGMA user_version = 1")
+        db.execute(f"PRAGMA user_version = {version}")
         db.execute("ATTACH ? AS new", (str(path.with_name("new.db")),))
-        for table in TABLES:
+        for table in re.findall(r"CREATE TABLE (\w+)", SCHEMAS[version]):
             db.execute(f"INSERT INTO main.{table} SELECT * FROM new.{table}")
         db.commit()
 
@@ -66,10 +75,11 @@ def described(path: Path) -> Any:
         return version, tables.fetchall()
 
 
-def test_an_older_file_goes_on_counting(tmp_path: Path) -> None:
+@OLDER
+def test_an_older_file_goes_on_counting(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"
-    old(path, 3)
-    assert described(path)[0] == 1
+    old(path, version, 3)
+    assert described(path)[0] == version
     rig = Rig(path)
 
     assert rig.value(f.BUILDS) == 3
@@ -80,9 +90,10 @@ def test_an_older_file_goes_on_counting(tmp_path: Path) -> None:
     rig.crash()
 
 
-def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path) -> None:
+@OLDER
+def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"
-    old(path, 1)
+    old(path, version, 1)
     Rig(path).crash()
 
     assert described(path) == described(tmp_path / "new.db")
@@ -90,15 +101,18 @@ def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path) -> None:
     Rig(path).crash()
 
 
+@pytest.mark.parametrize(
+    ("version", "step"), [(v, step) for v in SCHEMAS for step in sqlite._STEPS if step >= v]
+)
 def test_an_upgrade_happens_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, step: int
 ) -> None:
     path = tmp_path / "s.db"
-    old(path, 3)
+    old(path, version, 3)
     before = described(path)
-    halfway = sqlite._STEPS[1] + "INSERT INTO nowhere VALUES (1);"
+    halfway = sqlite._STEPS[step] + "INSERT INTO nowhere VALUES (1);"
     with monkeypatch.context() as patch:
-        patch.setitem(sqlite._STEPS, 1, halfway)
+        patch.setitem(sqlite._STEPS, step, halfway)
         with pytest.raises(StateRefused, match="cannot be opened"):
             Rig(path)
 

@@ -13,7 +13,7 @@ from exporter.config.words import duration, shown
 from exporter.providers import Duration
 
 NEEDS_RESTART: dict[str, tuple[str, ...]] = {
-    "web": ("listen_address", "telemetry_path"),
+    "web": ("listen_address", "telemetry_path", "native_histograms"),
     "state": ("url", "on_corrupt"),
     "metrics": ("duration_buckets", "queue_buckets"),
 }

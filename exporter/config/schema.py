@@ -116,6 +116,9 @@ class Web(Section):
     """HOST:PORT; without HOST all addresses. The flag --web.listen-address wins."""
     telemetry_path: Annotated[str, _unless(_telemetry_fault)] = "/metrics"
     """Where Prometheus finds the metrics."""
+    native_histograms: bool = False
+    """Whether who asks for protobuf gets it, with durations and queue times as native histograms
+    beside the classic ones: docs/NATIVE_HISTOGRAMS.md."""
 
 
 class State(Section):

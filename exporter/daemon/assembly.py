@@ -199,11 +199,17 @@ def showing(config: Config) -> book.Rules:
         zero_hold=config.metrics.zero_hold,
         series_limit=config.metrics.series_limit,
         max_open_age=config.polling.max_open_age,
+        native=config.web.native_histograms,
     )
 
 
 def _terms(config: Config, *, hold: bool) -> Terms:
-    return Terms(config.state.retention, config.polling.lookback, quiet=hold)
+    return Terms(
+        config.state.retention,
+        config.polling.lookback,
+        quiet=hold,
+        native=config.web.native_histograms,
+    )
 
 
 def labels_of(config: Config) -> dict[str, str]:

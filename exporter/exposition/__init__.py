@@ -17,23 +17,23 @@ from time import monotonic
 from typing import NamedTuple
 
 import msgspec
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Metric, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.exposition.edition import Edition, Source
-from exporter.exposition.negotiation import negotiate, wants_gzip
+from exporter.exposition.edition import Edition, Source, Writer, told, writer
+from exporter.exposition.negotiation import CONTENT_TYPES, negotiate, wants_gzip
 from exporter.exposition.own import OF_REPO, AccountView, Health, RepoView, own_values
 from exporter.exposition.packing import Packer, gzipped
-from exporter.exposition.text import CONTENT_TYPES, Format, Writer, head
+from exporter.exposition.text import Format
 from exporter.metrics import families as f
 from exporter.metrics.book import Book
-from exporter.metrics.families import Family
+from exporter.metrics.families import Family, Kind
 from exporter.metrics.labels import clean
 from exporter.metrics.roster import Roster
-from exporter.metrics.series import Group, Item, Items
+from exporter.metrics.series import Group, Item, Items, Own
 from exporter.metrics.store import is_pipeline_family
-from exporter.record import Labels
+from exporter.record import Labels, Spread, Vector
 
 __all__ = [
     "CONTENT_TYPES",
@@ -91,10 +91,16 @@ class Exposition:
         """By account and entry."""
         self._of_repos = Roster[_Repo](f.LAST_SUCCESS.labels, *OF_REPO)
         self._sources = (
-            Source(book.of_pipelines, self._read),
-            Source(book.of_jobs, self._read),
+            Source(book.of_pipelines, self._read, _spreads),
+            Source(book.of_jobs, self._read, _spreads),
             Source(self._of_repos, _read_repo),
         )
+
+    @property
+    def offers(self) -> tuple[Format, ...]:
+        """The formats there are for those who ask."""
+        known: tuple[Format, ...] = ("text", "openmetrics")
+        return (*known, "protobuf") if self._book.rules.native else known
 
     def text(self, form: Format = "text") -> bytes:
         """All of it, at once."""
@@ -146,12 +152,19 @@ class Exposition:
             for name, sheet in edition.sheets.items()
             if is_pipeline_family(name)
         }
-        text = b""
-        for family, values in own_values(self._book, self._accounts(), self._health, sizes).items():
-            items: list[Item] = [(labels, vector, None) for labels, vector in values.items()]
-            text += head(family, form) + _writer(family, form).rows([("", items)])[0]
+        values = own_values(self._book, self._accounts(), self._health, sizes)
+        if form == "protobuf":
+            values |= map(_family, _process().collect())
+        nothing, written = told(form, (), ()), b""
+        for family, series in values.items():
+            items: list[Item] = [(labels, vector, None) for labels, vector in series.items()]
+            ours = _writer(family, form)
+            (row,) = ours.rows([(nothing, items)])
+            written += ours.head(len(row)) + row
+        if form == "protobuf":
+            return written
         generate = generate_openmetrics if form == "openmetrics" else generate_text
-        return text + bytes(generate(_process()))
+        return written + bytes(generate(_process()))
 
     def _look_at_repos(self) -> None:
         """See which repos are polled, and which were since the last time."""
@@ -185,7 +198,20 @@ def _read_repo(repo: _Repo, families: Iterable[str]) -> Items:
 def _writer(family: Family, form: Format) -> Writer:
     """For a family of the exporter itself; their bounds are always the same."""
     bounds = f.POLL_BUCKETS if family.buckets else ()
-    return Writer(family, form, bounds=bounds, shared=0)
+    return writer(family, form, bounds=bounds, shared=0)
+
+
+def _spreads(group: Group) -> dict[Own, Spread] | None:
+    return group.spreads
+
+
+def _family(metric: Metric) -> tuple[Family, dict[Labels, Vector]]:
+    """A counter or gauge of prometheus-client's, and its values."""
+    name = metric.samples[0].name if metric.samples else metric.name
+    labels = tuple(metric.samples[0].labels) if metric.samples else ()
+    kind: Kind = "counter" if metric.type == "counter" else "gauge"
+    family = Family(name, kind, labels, metric.documentation)
+    return family, {tuple(x.labels.values()): (float(x.value),) for x in metric.samples}
 
 
 @cache

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from exporter.exposition import protobuf, text
 from exporter.exposition.packing import Packer, Segment, joined
-from exporter.exposition.text import Format, Writer, head, told
+from exporter.exposition.text import Format
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.roster import Journal, Roster
-from exporter.metrics.series import Item, Items
+from exporter.metrics.series import Item, Items, Own
+from exporter.record import Labels, Spread
 
 _BATCH = 1 << 19
 """Bytes, about, that are joined and sent at once."""
@@ -24,18 +26,51 @@ Read = Callable[[Any, Iterable[str]], Items]
 """What there is to show of these families of a group."""
 
 
+Spreads = Callable[[Any], Mapping[Own, Spread] | None]
+"""Where the observations of a group's histograms are, if anybody counts that."""
+
+
 class Source(NamedTuple):
     """Groups and how they are read."""
 
     roster: Roster[Any]
     read: Read
+    spreads: Spreads = lambda _: None
+
+
+class Writer(Protocol):
+    """Writes the samples of one family in one format."""
+
+    samples_each: int
+
+    def head(self, size: int) -> bytes:
+        """What is before the samples of the family, which are so many bytes."""
+
+    def rows(self, groups: Iterable[tuple[Any, Sequence[Item]]]) -> list[bytes]:
+        """The samples of each group: what its series share, as they are `told`, and these."""
+
+
+def writer(family: Family, form: Format, *, bounds: tuple[float, ...], shared: int) -> Writer:
+    """What writes a family; `shared` is how many labels a group of its series has in common."""
+    if form == "protobuf":
+        return protobuf.Writer(family, bounds=bounds, shared=shared)
+    return text.Writer(family, form, bounds=bounds, shared=shared)
+
+
+def told(
+    form: Format, names: Labels, values: Labels, spreads: Mapping[Own, Spread] | None = None
+) -> Any:
+    """What the series of a group share, as a writer wants it."""
+    if form == "protobuf":
+        return protobuf.Shared(protobuf.told(names, values), spreads)
+    return text.told(names, values)
 
 
 class Sheet:
     """One family: the bytes of each place, and their packed segments."""
 
-    def __init__(self, family: Family, form: Format, writer: Writer, step: int) -> None:
-        self._head = head(family, form)
+    def __init__(self, writer: Writer, step: int) -> None:
+        self._head = writer.head
         self._write = writer.rows
         self._samples_each = writer.samples_each
         self._step = step
@@ -46,8 +81,8 @@ class Sheet:
         self._size: int | None = None
         self._packed: Segment | None = None
 
-    def put(self, entries: list[tuple[int, str, list[Item]]]) -> None:
-        """What is at some places from now on: the place, its group's labels, its series."""
+    def put(self, entries: list[tuple[int, Any, list[Item]]]) -> None:
+        """What is at some places from now on: the place, what its group shares, its series."""
         rows, counts, segments = self._rows, self._counts, self._segments
         written = self._write([(shared, items) for _, shared, items in entries])
         for (place, _, items), row in zip(entries, written, strict=True):
@@ -72,14 +107,19 @@ class Sheet:
     @property
     def size(self) -> int:
         """Bytes of the text."""
+        return len(self._head(self._body)) + self._body
+
+    @property
+    def _body(self) -> int:
+        """Bytes of the samples."""
         if self._size is None:
-            self._size = len(self._head) + sum(map(len, self._rows))
+            self._size = sum(map(len, self._rows))
         return self._size
 
     def batches(self) -> Iterator[list[bytes]]:
         """The text, in lists of about the same size."""
         step = max(1, _BATCH * len(self._rows) // self.size)
-        yield [self._head]
+        yield [self._head(self._body)]
         for start in range(0, len(self._rows), step):
             yield self._rows[start : start + step]
 
@@ -93,11 +133,12 @@ class Sheet:
     def packed(self, packer: Packer) -> Segment:
         """The text, packed."""
         if self._packed is None:
-            rest = (
+            rest = [
                 packer.pack(self._text(n)) if segment is None else segment
                 for n, segment in enumerate(self._segments)
-            )
-            self._packed = joined((packer.pack(self._head), *rest))
+            ]
+            head = self._head(sum(segment.size for segment in rest))
+            self._packed = joined((packer.pack(head), *rest))
         return self._packed
 
     def _text(self, n: int) -> bytes:
@@ -110,12 +151,11 @@ class Edition:
     def __init__(self, form: Format, buckets: Buckets, sources: Iterable[Source]) -> None:
         self.asked_at = 0.0
         """When somebody wanted it; monotonic seconds."""
+        self._form = form
         self._sources = [(source, source.roster.watch()) for source in sources]
         self.sheets = {
             family.name: Sheet(
-                family,
-                form,
-                Writer(
+                writer(
                     family,
                     form,
                     bounds=buckets.of(family),
@@ -137,15 +177,17 @@ class Edition:
 
     def _write(self, source: Source, journal: Journal, places: list[int]) -> None:
         roster = source.roster
-        entries = defaultdict[str, list[tuple[int, str, list[Item]]]](list)
+        entries = defaultdict[str, list[tuple[int, Any, list[Item]]]](list)
         for place in places:
             bits = journal.pop(place, 0)  # another one may have been here between two steps
             families, group = roster.chosen(bits), roster.groups[place]
             if group is None:
+                shared = told(self._form, (), ())
                 for family in families:
-                    entries[family].append((place, "", []))
+                    entries[family].append((place, shared, []))
             else:
-                shared = told(roster.labels, group.labels)
+                spreads = source.spreads(group)
+                shared = told(self._form, roster.labels, group.labels, spreads)
                 for family, items in source.read(group, families).items():
                     entries[family].append((place, shared, items))
         for family, known in entries.items():

@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from exporter.exposition.text import Format
+
+CONTENT_TYPES: dict[Format, str] = {
+    "text": "text/plain; version=0.0.4; charset=utf-8",
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+    "protobuf": "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily;"
+    " encoding=delimited",
+}
 
 _OFFERS: dict[Format, tuple[str, str, str]] = {
     "text": ("text", "plain", "0.0.4"),
     "openmetrics": ("application", "openmetrics-text", "1.0.0"),
 }
 """Type, subtype and version. The first one is for who has no preference."""
+_PROTOBUF = "application/vnd.google.protobuf"
+_MESSAGE = {"proto": "io.prometheus.client.metricfamily", "encoding": "delimited"}
 
 
-def negotiate(accept: str) -> Format:
-    """The best format for an `Accept` header: the highest weight, of equals the first named.
+def negotiate(accept: str, *, offers: Collection[Format] = ("text", "openmetrics")) -> Format:
+    """The best of the `offers` for an `Accept` header.
 
-    Plain text if none is welcome: a scrape is better than no scrape.
+    It has the highest weight, and of equals it is the first named. Plain text if none is
+    welcome: a scrape is better than no scrape.
     """
     ranges = list(_weighted(accept))
     best: tuple[float, int] = (0.0, 0)
     chosen: Format = "text"
-    for form in _OFFERS:
+    for form in offers:
         matching = [
             (precision, weight, -place)
             for place, (media, options, weight) in enumerate(ranges)
@@ -36,6 +46,8 @@ def negotiate(accept: str) -> Format:
 
 def _precision(form: Format, media: str, options: dict[str, str]) -> int | None:
     """How closely a media range names a format; None if it does not mean it."""
+    if form == "protobuf":  # nobody gets it who does not name it
+        return 4 if media == _PROTOBUF and _MESSAGE.items() <= options.items() else None
     kind, subtype, version = _OFFERS[form]
     if media == f"{kind}/{subtype}":
         known = options.get("version")

@@ -18,12 +18,8 @@ from exporter.metrics.families import Family
 from exporter.metrics.series import Item
 from exporter.record import Exemplar, Labels
 
-Format = Literal["text", "openmetrics"]
-
-CONTENT_TYPES: dict[Format, str] = {
-    "text": "text/plain; version=0.0.4; charset=utf-8",
-    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
-}
+Format = Literal["text", "openmetrics", "protobuf"]
+"""All there are: `protobuf` has a module of its own."""
 
 _LARGE = 1e6
 """Below it Python's `repr` of a float is what Go writes."""
@@ -99,6 +95,7 @@ class Writer:
         self, family: Family, form: Format, *, bounds: tuple[float, ...], shared: int
     ) -> None:
         self._name = family.name
+        self._head = head(family, form)
         is_histogram = family.kind == "histogram"
         after = "" if is_histogram else "} " if family.labels else " "
         self._own = _Labels(family.labels[shared:], "," if shared else "", after)
@@ -111,6 +108,10 @@ class Writer:
             self.samples_each = len(bounds) + 3
             for bound in (*bounds, float("inf")):  # a beginning, an end and a number each
                 self._lines += ["", f',le="{number(bound)}"}} ', ""]
+
+    def head(self, size: int) -> bytes:
+        """What is before the samples of the family, which are so many bytes."""
+        return self._head
 
     def rows(self, groups: Iterable[tuple[str, Sequence[Item]]]) -> list[bytes]:
         """The samples of each group: its labels, as they are `told`, and its series."""

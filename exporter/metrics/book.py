@@ -52,6 +52,8 @@ class Rules(msgspec.Struct, frozen=True):
     zero_hold: float
     series_limit: int
     max_open_age: float
+    native: bool = False
+    """Whether native buckets are counted beside the classic ones."""
 
 
 class Book(Store):
@@ -223,6 +225,8 @@ class Book(Store):
             series.open()
         for exemplar in delta.exemplars:
             series.note(exemplar)
+        if delta.cells:
+            series.spread(delta)
         self._changed(series)
 
     def _changed(self, series: Series) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.metrics import effects, exemplars, facts, gauges
+from exporter.metrics import effects, exemplars, facts, gauges, native
 from exporter.metrics import families as f
 from exporter.metrics.book import Book
 from exporter.metrics.effects import Increment
@@ -156,10 +156,12 @@ class _Draft:
 
     def _increase(self, key: SeriesKey, vector: Vector, told: tuple[Exemplar, ...]) -> None:
         opened = self._opened(key)
+        cells = native.cells(vector) if self._book.rules.native else ()
         before = self._deltas.get(key)
         if before is not None:
             vector, told = plus(before.vector, vector), before.exemplars + told
-        self._deltas[key] = Delta(key, vector, not opened, opened, told)
+            cells = before.cells + cells
+        self._deltas[key] = Delta(key, vector, not opened, opened, told, cells)
 
     def _opened(self, key: SeriesKey) -> bool:
         """Whether an increment may show at once."""

@@ -18,7 +18,16 @@ import msgspec
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.roster import Roster
-from exporter.record import Exemplar, Labels, SeriesKey, StoredSeries, Vector, plus
+from exporter.record import (
+    Delta,
+    Exemplar,
+    Labels,
+    SeriesKey,
+    Spread,
+    StoredSeries,
+    Vector,
+    plus,
+)
 
 Own = tuple[str, Labels]
 """A series within its group: its family's name and the labels that its group has not."""
@@ -92,6 +101,8 @@ class Group(msgspec.Struct, eq=False):
     held: dict[Own, Vector] | None = None
     """What is kept back."""
     exemplars: dict[Own, Exemplars] | None = None
+    spreads: dict[Own, Spread] | None = None
+    """Of histograms, where native buckets are counted."""
 
     @property
     def is_shown(self) -> bool:
@@ -131,6 +142,9 @@ class Group(msgspec.Struct, eq=False):
                 closed.add(own)
             if row.held is not None:
                 held[own] = row.held
+            if row.spread is not None:
+                self.spreads = self.spreads or {}
+                self.spreads[own] = row.spread
         self._arrange(vectors)
         self.closed, self.held = frozenset(closed), held or None
 
@@ -237,6 +251,9 @@ class Series(msgspec.Struct, frozen=True):
             self.add(self.held)
             del self.group.held[self.own]
             self.group.held = self.group.held or None
+        spread = (self.group.spreads or {}).get(self.own)
+        if spread is not None:
+            spread.release()
         self.open()
 
     def note(self, exemplar: Exemplar) -> None:
@@ -245,6 +262,11 @@ class Series(msgspec.Struct, frozen=True):
         known = self.group.exemplars.setdefault(self.own, {})
         if exemplar.bucket not in known or known[exemplar.bucket].at <= exemplar.at:
             known[exemplar.bucket] = exemplar
+
+    def spread(self, delta: Delta) -> None:
+        """Count the cells of a change."""
+        self.group.spreads = self.group.spreads or {}
+        self.group.spreads.setdefault(self.own, Spread()).add(delta)
 
 
 def depth(family: str) -> int:

@@ -23,6 +23,7 @@ from exporter.record import (
     Labels,
     Loaded,
     SeriesKey,
+    Spread,
     StoredAnswer,
     StoredSeries,
     Target,
@@ -39,6 +40,7 @@ _OUT_OF_USE = 7 * 86400.0
 _encode = msgspec.msgpack.Encoder().encode
 _build = msgspec.msgpack.Decoder(Build).decode
 _cursor = msgspec.msgpack.Decoder(Cursor).decode
+_spread = msgspec.msgpack.Decoder(Spread).decode
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -48,6 +50,8 @@ class Terms(msgspec.Struct, frozen=True):
     lookback: float
     quiet: bool = True
     """Whether history is left uncounted where an earlier state was lost or is not kept."""
+    native: bool = False
+    """Whether anybody wants to know of the native buckets that were counted."""
 
 
 def open_ledger(
@@ -73,6 +77,11 @@ class SqliteLedger:
     def load(self) -> Loaded:
         names = {number: name for name, number in self._accounts.items()}
         rows = self._db.execute("SELECT id, account, repo, cursor, quiet FROM target")
+        native = "SELECT family, labels, spread FROM native"
+        spreads = {
+            (family, labels): _spread(blob)
+            for family, labels, blob in (self._db.execute(native) if self.terms.native else ())
+        }
         return Loaded(
             targets=[
                 Target(id=i, account=names[a], repo=r, cursor=_cursor(c), quiet=bool(q))
@@ -88,6 +97,7 @@ class SqliteLedger:
                     _unpack(vector),
                     None if held is None else _unpack(held),
                     bool(opened),
+                    spreads.get((family, labels)),
                 )
                 for family, labels, vector, held, opened in self._db.execute(
                     "SELECT family, labels, vector, held, opened FROM series"
@@ -227,6 +237,10 @@ class SqliteTransaction:
             else:
                 vector = plus(vector, delta.vector)
             self._put(delta.series, vector, held, opened=opened or delta.opened)
+            if delta.cells:
+                spread = self._spread(delta.series) or Spread()
+                spread.add(delta)
+                self._put_spread(delta.series, spread)
         self._db.executemany(
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
             " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
@@ -242,6 +256,10 @@ class SqliteTransaction:
             if row is not None:
                 vector, held, _ = row
                 self._put(key, plus(vector, held) if held else vector, None, opened=True)
+            spread = self._spread(key)
+            if spread is not None:
+                spread.release()
+                self._put_spread(key, spread)
 
     def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
         for labels, keys in pipelines:
@@ -249,10 +267,9 @@ class SqliteTransaction:
             self._drop(keys)
 
     def _drop(self, keys: Iterable[SeriesKey]) -> None:
-        self._db.executemany(
-            "DELETE FROM series WHERE family = ? AND labels = ?",
-            [(family, _SEPARATOR.join(labels)) for family, labels in keys],
-        )
+        names = [(family, _SEPARATOR.join(labels)) for family, labels in keys]
+        self._db.executemany("DELETE FROM series WHERE family = ? AND labels = ?", names)
+        self._db.executemany("DELETE FROM native WHERE family = ? AND labels = ?", names)
 
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         wanted = _pack(bounds)
@@ -265,6 +282,7 @@ class SqliteTransaction:
             "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (f"bounds {family}", wanted)
         )
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
+        self._db.execute("DELETE FROM native WHERE family = ?", (family,))
         return row is None
 
     def keep_answers(self, account: str, changes: AnswerChanges) -> None:
@@ -316,6 +334,19 @@ class SqliteTransaction:
                 None if held is None else _pack(held),
                 opened,
             ),
+        )
+
+    def _spread(self, key: SeriesKey) -> Spread | None:
+        row = self._db.execute(
+            "SELECT spread FROM native WHERE family = ? AND labels = ?",
+            (key.family, _SEPARATOR.join(key.labels)),
+        ).fetchone()
+        return None if row is None else _spread(row[0])
+
+    def _put_spread(self, key: SeriesKey, spread: Spread) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
+            (key.family, _SEPARATOR.join(key.labels), _encode(spread)),
         )
 
 

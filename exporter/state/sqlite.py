@@ -14,7 +14,7 @@ from exporter.state import mounts
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 2
+VERSION = 3
 _MAGIC = b"SQLite format 3\0"
 _MARK = b"cicd_exporter_meta"
 """The name of our first table: stands in the first page of every state file of ours."""
@@ -25,6 +25,13 @@ CREATE TABLE answer (
     account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
     reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
     PRIMARY KEY (account, url, shape));
+"""
+
+_NATIVE = """
+-- beside `series`, so that who wants no native histograms pays nothing for them
+CREATE TABLE native (
+    family TEXT NOT NULL, labels TEXT NOT NULL, spread BLOB NOT NULL,
+    PRIMARY KEY (family, labels)) WITHOUT ROWID;
 """
 
 SCHEMA = (
@@ -53,9 +60,10 @@ CREATE TABLE pipeline (
     labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
 """
     + _ANSWER
+    + _NATIVE
 )
 
-_STEPS = {1: _ANSWER}
+_STEPS = {1: _ANSWER, 2: _NATIVE}
 """What makes of a state file of one version one of the next."""
 
 

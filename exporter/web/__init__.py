@@ -36,7 +36,7 @@ def application(
 
     async def metrics(request: Request) -> Response:
         exposition, book = poller.exposition, poller.recorder.book
-        form = negotiate(_header(request, "accept"))
+        form = negotiate(_header(request, "accept"), offers=exposition.offers)
         packed = wants_gzip(_header(request, "accept-encoding"))
         begun = book.clock()
         await in_slices(step for step in exposition.steps(form, packed=packed))

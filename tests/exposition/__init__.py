@@ -101,7 +101,7 @@ def view(text: str = "acme", **values: Any) -> AccountView:
         "up": True,
         "budget_exhausted": False,
         "rejected": 3,
-        "polls": (*range(len(f.POLL_BUCKETS) + 1), 12.5),
+        "polls": (*map(float, range(len(f.POLL_BUCKETS) + 1)), 12.5),
         "repos": {text: Polled(1.7e9, 60.0), f"{text}/2": Polled(0.0, 900.0)},
     }
     return AccountView(**known | values)
