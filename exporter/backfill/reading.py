@@ -13,6 +13,7 @@ import msgspec
 from exporter.errors import ProviderError, TryLater, Waiting
 from exporter.poller import walk
 from exporter.poller.discovery import Discovery
+from exporter.poller.memory import Memory
 from exporter.poller.trouble import Trouble
 from exporter.providers import Repo
 from exporter.record import Cursor, Target
@@ -83,7 +84,7 @@ class AccountHistory:
 
     async def _repo(self, repo: Repo) -> Unread | None:
         async with self._gate:
-            memory = walk.Memory()
+            memory = Memory()
             try:
                 while await self._patiently(lambda: self._piece(repo, memory)):
                     log.debug("there is more to read", extra=self._where(repo))
@@ -94,7 +95,7 @@ class AccountHistory:
                 self._progress.done += 1
             return None
 
-    async def _piece(self, repo: Repo, memory: walk.Memory) -> bool:
+    async def _piece(self, repo: Repo, memory: Memory) -> bool:
         """Go on from where the last piece ended; whether there is more."""
         await self._provider.renew(self._api)
         one = walk.Walk(

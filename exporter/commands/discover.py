@@ -22,6 +22,7 @@ from exporter.http.wire import plain
 from exporter.metrics.book import Book
 from exporter.poller import walk
 from exporter.poller.discovery import Discovery
+from exporter.poller.memory import Memory
 from exporter.poller.plan import Share, Shares, Wish, planned
 from exporter.poller.recorder import Recorder
 from exporter.poller.trouble import Trouble
@@ -156,7 +157,7 @@ async def _sample(reader: walk.Reader, repos: list[Repo], prospect: _Prospect) -
             floor = reader.api.now() - reader.rules.lookback
             account = reader.provider.name
             target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
-            memory, bounds = walk.Memory(), walk.Bounds(monotonic() + _READING)
+            memory, bounds = Memory(), walk.Bounds(monotonic() + _READING)
             first = walk.Walk(reader, repo=repo, target=target, memory=memory, bounds=bounds)
             target = await first.run()
             TALLY.set(tally)
