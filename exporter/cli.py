@@ -15,6 +15,7 @@ from exporter.commands import (
     Command,
     backfill,
     check_config,
+    config,
     demo,
     discover,
     doctor,
@@ -36,10 +37,12 @@ COMMANDS: tuple[Command, ...] = (
     state.INFO,
     state.VERIFY,
     metrics.COMMAND,
+    config.SCHEMA,
     demo.COMMAND,
 )
 """In the order of the help."""
 GROUPS: dict[str, str] = {
+    "config": "the form of the configuration",
     "state": "look at the state, also beside a running exporter",
 }
 """The first word of commands that have two, and what they are about."""

@@ -16,6 +16,8 @@ _ISO = re.compile(
 _USUAL = "--T::Z"
 """Every third character from the fifth on of the form that nearly all times have."""
 _SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+SPAN = r"^\s*(?=\d)(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?s)?\s*$"
+"""What `span` reads, for JSON Schema."""
 _UNITS = (86400.0, 3600.0, 60.0, 1.0)
 
 

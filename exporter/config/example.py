@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from exporter.config import json_schema
 from exporter.config.schema import SPAN, sections
 from exporter.config.words import duration, inline
 from exporter.providers import Provider, catalogue
@@ -35,6 +36,7 @@ def example(providers: Mapping[str, type[Provider]] | None = None) -> str:
 
 
 def _lines(providers: Mapping[str, type[Provider]]) -> Iterator[str]:
+    yield f"# yaml-language-server: $schema={json_schema.FILE}"
     yield from _comment(_HEAD, "")
     for name, section in sections().items():
         yield ""

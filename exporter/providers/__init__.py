@@ -19,7 +19,7 @@ from functools import cache
 from typing import Annotated, Any, ClassVar
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from exporter import times
 from exporter.globs import matches
@@ -35,13 +35,23 @@ def _text(value: Any) -> Any:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-Duration = Annotated[float, BeforeValidator(_duration), Field(strict=True)]
+Duration = Annotated[
+    float,
+    BeforeValidator(_duration),
+    Field(strict=True),
+    WithJsonSchema({"type": ["number", "string"], "pattern": times.SPAN}),
+]
 """Seconds; written `30s 5m 1h30m 1d` or as a number of seconds."""
 
 Fault = tuple[tuple[str | int, ...], str]
 """Where in an account something is wrong, and what."""
 
-Entry = Annotated[str, BeforeValidator(_text), Field(min_length=1)]
+Entry = Annotated[
+    str,
+    BeforeValidator(_text),
+    Field(min_length=1),
+    WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
+]
 """One line of `repos`; a bare number is its own spelling."""
 
 
