@@ -8,13 +8,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Sequence
 
 from exporter import __version__, logs
+from exporter.arguments import Parser
 from exporter.commands import (
     Command,
     backfill,
     check_config,
+    completion,
     config,
     demo,
     discover,
@@ -24,8 +27,9 @@ from exporter.commands import (
     run,
     state,
 )
-from exporter.config.words import guess, unknown_word
 from exporter.errors import ConfigError, ExporterError
+
+_WIDTH = 80
 
 COMMANDS: tuple[Command, ...] = (
     run.COMMAND,
@@ -38,6 +42,7 @@ COMMANDS: tuple[Command, ...] = (
     state.VERIFY,
     metrics.COMMAND,
     config.SCHEMA,
+    completion.COMMAND,
     demo.COMMAND,
 )
 """In the order of the help."""
@@ -69,45 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what an unknown flag or word was probably meant to be."""
-
-    def parse_known_args(  # type: ignore[override]  # as all of us call it
-        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Like argparse, but tells of an unknown flag first: what it lacks may be that one."""
-        given = sys.argv[1:] if args is None else args
-        if not self._subparsers:
-            for flag in _flags(given):
-                if flag not in self._option_string_actions:
-                    self.error(self._unknown(flag))
-        known, rest = super().parse_known_args(given, namespace)
-        if rest:
-            self.error(f"unexpected argument {rest[0]!r}")
-        return known, rest
-
-    def _unknown(self, flag: str) -> str:
-        flags = [known for known in self._option_string_actions if known.startswith("--")]
-        near = guess(flag, flags)
-        return f"unknown flag {flag} ({f'did you mean {near}?' if near else 'see --help'})"
-
-    def _check_value(self, action: argparse.Action, value: object) -> None:
-        """Called by argparse for whatever has `choices`."""
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, unknown_word(value, map(str, action.choices)))
-
-
-def _flags(args: Iterable[str]) -> Iterator[str]:
-    """The names of flags among arguments, as far as they can be flags."""
-    for arg in args:
-        if arg == "--":
-            return
-        if arg.startswith("--"):
-            yield arg.partition("=")[0]
-
-
 def parser() -> Parser:
-    """What understands the arguments; it sets `run` to what the chosen command does."""
+    """What understands the arguments.
+
+    It sets `run` to what the chosen command does, and `parser` to itself.
+    """
     top = Parser(
         prog="cicd-exporter",
         description="Prometheus exporter for the builds and jobs of many CI systems.",
@@ -124,12 +95,26 @@ def parser() -> Parser:
             )
             commands[group] = grouped.add_subparsers(metavar="COMMAND", required=True)
         own = commands[group].add_parser(
-            word, help=command.text, description=command.text, allow_abbrev=False
+            word,
+            help=command.text,
+            description=_filled(f"{command.text}\n\n{command.about}"),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         for add in (*command.arguments, _logging):
             add(own)
-        own.set_defaults(run=command.run)
+        own.set_defaults(run=command.run, parser=top)
     return top
+
+
+def _filled(text: str) -> str:
+    """Paragraphs as wide as a terminal; one with an indented line or a list stays."""
+    return "\n\n".join(
+        paragraph
+        if any(line.startswith((" ", "- ")) for line in paragraph.splitlines())
+        else textwrap.fill(paragraph, _WIDTH)
+        for paragraph in text.strip().split("\n\n")
+    )
 
 
 def _logging(parser: argparse.ArgumentParser) -> None:

@@ -35,9 +35,9 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
     """Returns the exit code. Raises ExporterError; ConfigError is exit 2, any other exit 1."""
     arguments: tuple[Arguments, ...] = ()
     about: str = ""
-    """More of it, for the help and the reference."""
-    example: tuple[str, ...] = ()
-    """An example: the arguments, then lines of its output, for the reference."""
+    """More of it, for the help and docs/COMMANDS.md."""
+    example: str = ""
+    """What somebody typed behind `$ `, and what came of it."""
 
 
 # -- flags that several commands have

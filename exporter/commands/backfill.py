@@ -273,4 +273,7 @@ COMMAND = Command(
         " writes what its counters and histograms would have shown at each step. The state of a"
         " running exporter is not touched, but the API's rate limit is used."
     ),
+    example="""\
+$ cicd-exporter backfill --config.file=config.yaml --since=48h --output=history.om
+$ promtool tsdb create-blocks-from openmetrics history.om /var/lib/prometheus""",
 )

@@ -18,4 +18,8 @@ COMMAND = Command(
     text="tell every fault of a configuration file",
     run=_run,
     arguments=(config_file,),
+    example="""\
+$ cicd-exporter check-config --config.file=config.yaml
+config.yaml:3:3: polling.intervall: unknown key (did you mean `interval`?)
+config.yaml:9:12: accounts[0].repos: must not be empty""",
 )

@@ -27,4 +27,6 @@ the first line of the configuration is
 with the path from the configuration to the schema. It accepts all that the exporter accepts;
 what no schema can say only `check-config` tells: rules between keys, unique names, variables and
 files that are not there.""",
+    example="""\
+$ cicd-exporter config schema > config.schema.json""",
 )

@@ -42,4 +42,7 @@ COMMAND = Command(
     text="serve metrics of a local emulator with lively builds",
     run=_run,
     arguments=(listen_address,),
+    example="""\
+$ cicd-exporter demo --web.listen-address=127.0.0.1:10054
+ts=2026-08-01T12:00:00.000Z level=info msg="see the metrics" url=http://127.0.0.1:10054/metrics""",
 )

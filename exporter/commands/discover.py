@@ -295,4 +295,14 @@ that would be polled), `sampled`, `interval` and `wanted_interval` (seconds betw
 repo: what the limit allows and what is configured), `requests_per_hour` (`planned`, `if_idle`,
 `limit` or null) and `series` (an estimate, null if none could be made). Exit code 1 means that
 there is an error.""",
+    example="""\
+$ cicd-exporter discover --config.file=config.yaml
+acme (github): 3 repos
+  acme/* matches 3
+    acme/api
+    acme/shop
+    acme/tools
+  requests per hour: 180 at first, 12 when all is idle, limit 4500
+  series: about 822, from 3 sampled repo(s)
+all series: about 822, metrics.series_limit 500000""",
 )

@@ -28,5 +28,8 @@ As JSON it is `{"metrics": [...], "labels": [...]}`. A metric has `name`, `type`
 `persists` (whether it goes on after a restart), `buckets` (`duration`, `queue` or `poll`; null
 unless it is a histogram) and `opentelemetry` (its name there, or ""). A label has `name`, `values`
 in words, and `opentelemetry`.""",
-    example=(),
+    example="""\
+$ cicd-exporter metrics --format=json | jq -r '.metrics[0] | .name, .help'
+cicd_builds_total
+Completed build attempts, each counted once.""",
 )

@@ -30,4 +30,7 @@ COMMAND = Command(
     text="poll every target once and print the metrics",
     run=_run,
     arguments=(config_file,),
+    example="""\
+$ cicd-exporter once --config.file=config.yaml | grep ^cicd_exporter_account_up
+cicd_exporter_account_up{provider="github",account="acme"} 1""",
 )

@@ -62,4 +62,7 @@ COMMAND = Command(
     text="poll and serve until SIGTERM",
     run=_run,
     arguments=(config_file, listen_address, _reloading),
+    example="""\
+$ cicd-exporter run --config.file=/etc/cicd-exporter.yaml --config.enable-auto-reload
+ts=2026-08-01T12:00:00.000Z level=info msg=serving address=[::]:10054 version=0.1.0""",
 )

@@ -86,6 +86,18 @@ tables), `holder` (process that has it, 0 if that is in another container, null 
 `accounts` (polled repos by account), `builds` and `jobs` (completed ones that are remembered),
 `active` (builds that are not completed), `pipelines`, `series` (a histogram is one) and `oldest`
 (epoch seconds at which the build was last listed that has not been for longest).""",
+    example="""\
+$ cicd-exporter state info --config.file=config.yaml
+file       /var/lib/cicd-exporter/state.db
+size       12.4 MiB
+format     2
+in use     by process 812
+repos      31 (acme 31)
+builds     48211 completed, 7 not
+jobs       0 completed
+pipelines  118
+series     3304 of counters and histograms
+oldest     2026-07-02T12:00:00Z (last listed)""",
 )
 VERIFY = Command(
     name="state verify",
@@ -93,4 +105,7 @@ VERIFY = Command(
     run=_verify,
     arguments=(config_file,),
     about=f"{_BESIDE} Exit code 1 means that it is damaged.",
+    example="""\
+$ cicd-exporter state verify --config.file=config.yaml
+/var/lib/cicd-exporter/state.db: sound""",
 )

@@ -116,4 +116,19 @@ As JSON it is `{"version": ..., "ok": ..., "checks": [...]}`, a check has `accou
 of the machine), `check` (a word of the list above), `status` (`ok`, `warning`, `failed`,
 `skipped`), `text` and `remedy` (empty if there is nothing to do). `ok` is whether none has failed.
 Exit code 1 means that one has.""",
+    example="""\
+$ cicd-exporter doctor --config.file=config.yaml
+ACCOUNT  CHECK           STATUS   FOUND
+-        state           ok       /var/lib/cicd.db is in use by a running exporter (process 812)
+-        port            ok       :10054 is in use by a running exporter
+acme     dns             ok       api.github.com is 192.0.2.6
+acme     tls             ok       api.github.com:443 TLSv1.3, certificate good for 71 days
+acme     authentication  ok       the token of token_file /run/secrets/github is accepted
+acme     scopes          ok       the token has repo
+acme     rate_limit      ok       4987 of 5000 requests left (core), full again in 41m12s
+acme     clock           ok       the same as here
+acme     repo            ok       acme/shop: lists builds, the newest 4m10s ago
+acme     repo            failed   acme/old: ... answered 404 Not Found: not there, ...
+                                  -> check its spelling and that the token may see it, ...
+10 checks: 1 failed, 0 warning(s)""",
 )
