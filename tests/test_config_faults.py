@@ -194,7 +194,7 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
 
     said = fault(bomb)
 
-    assert "file: more than 200000 values, aliases followed (are they nested?)" in said
+    assert said == "1:34: file: more than 200000 values, aliases followed (are they nested?)"
     assert time.monotonic() - begin < 10
 
 
@@ -203,7 +203,8 @@ def test_a_bomb_of_merged_mappings_is_refused() -> None:
         f"k{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 10)
     )
 
-    assert "more than 200000 values" in fault(bomb)
+    what = "more than 200000 values, aliases followed (are they nested?)"
+    assert f"1:5: file: {what}" == fault(bomb)
 
 
 def test_depth_is_counted_through_aliases() -> None:
@@ -211,7 +212,7 @@ def test_depth_is_counted_through_aliases() -> None:
         f"k{i}: &a{i} {'[' * 30}*a{i - 1}{']' * 30}\n" for i in range(1, 100)
     )
 
-    assert fault(text).endswith(": syntax: nested too deeply")
+    assert fault(text) == "2:29: syntax: nested too deeply"
 
 
 def test_a_long_value_is_shortened() -> None:
@@ -221,11 +222,18 @@ def test_a_long_value_is_shortened() -> None:
 
 
 def test_a_long_duration_is_shortened() -> None:
-    assert len(fault(f"polling: {{interval: {'x' * 1000}}}\n{ACCOUNT}")) < 300
+    said = fault(f"polling: {{interval: {'x' * 1000}}}\n{ACCOUNT}")
+
+    hint = "write 30s, 5m, 1h30m, 1d or a number of seconds"
+    assert f"1:21: polling.interval: '{'x' * 60}...' is not a duration ({hint})" == said
 
 
 def test_a_strange_key_is_quoted() -> None:
-    assert fault(f'"a b\\n": 1\n{ACCOUNT}').startswith(r"1:1: 'a b\n': ")
+    known = "web, state, polling, metrics, accounts"
+
+    said = fault(f'"a b\\n": 1\n{ACCOUNT}')
+
+    assert rf"1:1: 'a b\n': unknown key (known: {known})" == said
 
 
 def test_nothing_of_a_lone_surrogate_reaches_the_terminal() -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
 
 from exporter import cli, manual
+from exporter.commands import Progress
 from exporter.metrics import families
 from exporter.metrics import reference as metrics
 from tests.commands import command
@@ -68,6 +71,30 @@ def test_every_flag_and_word_has_its_meaning() -> None:
     ]
 
     assert silent == []
+
+
+# --- progress ---
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "shown"),
+    [
+        (True, "\r\x1b[K[0/2] acme: asking\r\x1b[K[1/2] beta: a b\r\x1b[K"),
+        (False, ""),
+    ],
+)
+def test_progress_is_one_line_and_only_on_a_terminal(is_terminal, shown, monkeypatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: is_terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    progress = Progress(2)
+    progress.tell("acme: asking")
+    progress.done()
+    progress.tell("beta: a\x1b\nb")
+    progress.end()
+
+    assert shown == stream.getvalue()
 
 
 # --- the references ---
