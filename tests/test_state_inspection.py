@@ -21,6 +21,7 @@ from exporter.model import Build, Status
 from exporter.record import Cursor
 from exporter.state import inspection
 from exporter.state.ledger import SqliteLedger, Terms, open_ledger
+from exporter.state.sqlite import VERSION
 from tests.commands import command
 from tests.system import configure
 
@@ -105,7 +106,7 @@ def test_what_is_in_a_state_is_told_and_nothing_is_touched(path) -> None:
 
     assert before == prints(path.parent)
     assert ({"acme": 1}, 4, 1) == (found.accounts, found.builds, found.active)
-    assert (2, None, path.stat().st_size) == (found.format, found.holder, found.bytes)
+    assert (VERSION, None, path.stat().st_size) == (found.format, found.holder, found.bytes)
     assert found.oldest == pytest.approx(time.time(), abs=60)
     assert inspection.damage(path) == []
 
