@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return asyncio.run(_demonstrate(options.listen or ("", 10054)))
+    return asyncio.run(_demonstrate(options.listen or ("", 10054), options.level))
 
 
-async def _demonstrate(address: tuple[str, int]) -> int:
+async def _demonstrate(address: tuple[str, int], level: str) -> int:
     with tempfile.TemporaryDirectory(prefix="cicd-exporter-demo-") as folder:
         async with demo.running() as stage:
             os.environ[demo.TOKEN_ENV] = demo.TOKEN
@@ -29,7 +29,7 @@ async def _demonstrate(address: tuple[str, int]) -> int:
             shown = address[0] or "127.0.0.1"
             log.info("the demo's emulator is up", extra={"url": stage.url})
             log.info("see the metrics", extra={"url": f"http://{shown}:{address[1]}/metrics"})
-            return await daemon.serve(config, daemon.Service(file, address))
+            return await daemon.serve(config, daemon.Service(file, address, level=level))
 
 
 def _written(file: str, text: str) -> Config:

@@ -23,6 +23,7 @@ def _run(options: argparse.Namespace) -> int:
         address=options.listen or host_port(config.web.listen_address),
         lifecycle=options.lifecycle,
         watch=options.watch if options.auto_reload else None,
+        level=options.level,
     )
     return asyncio.run(daemon.serve(config, service))
 

@@ -180,6 +180,14 @@ class Metrics(Section):
     twice the scrape interval or more. 0 turns it off."""
 
 
+class Log(Section):
+    """What is written to the log."""
+
+    level: Literal["debug", "info", "warn", "error"] | None = None
+    """debug, info, warn or error, which wins over the flag --log.level and changes with a
+    reload; null leaves it to the flag."""
+
+
 class Settings(Section):
     """All keys but `accounts`."""
 
@@ -187,6 +195,7 @@ class Settings(Section):
     state: State = State()
     polling: Polling = Polling()
     metrics: Metrics = Metrics()
+    log: Log = Log()
 
 
 def sections() -> dict[str, type[Section]]:

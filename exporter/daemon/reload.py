@@ -8,9 +8,11 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
+from exporter import logs
 from exporter.config import Config, load
 from exporter.daemon.assembly import Assembly
 from exporter.errors import ExporterError
@@ -36,11 +38,20 @@ _Outcome = list[str] | ExporterError
 class Reloads:
     """Reads the configuration file again when asked to.
 
-    A file with a fault, or a state that does not answer, changes nothing.
+    A file with a fault, or a state that does not answer, changes nothing. `around` is
+    entered for each reload.
     """
 
-    def __init__(self, assembly: Assembly, file: str) -> None:
+    def __init__(
+        self,
+        assembly: Assembly,
+        file: str,
+        *,
+        around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> None:
         self._assembly = assembly
+        self._around = around
+        self._is_asked = False
         self._poller = assembly.poller
         self._file = file
         self._turn = asyncio.Lock()
@@ -57,6 +68,10 @@ class Reloads:
         Calls that come while a reload is under way share the next one. Raises ConfigError
         with every fault of the file, or another ExporterError; then nothing has changed.
         """
+        self._is_asked = True
+        return await self._shared()
+
+    async def _shared(self) -> list[str]:
         if self._closed:
             raise _stopping()
         task = self._ask()
@@ -75,7 +90,7 @@ class Reloads:
             self._soon = asyncio.get_running_loop().call_later(_CALM, self._calm)
 
     def _calm(self) -> None:
-        self._soon = None
+        self._soon, self._is_asked = None, True
         self._ask()
 
     async def look(self) -> None:
@@ -90,7 +105,7 @@ class Reloads:
             await asyncio.sleep(_SETTLED)
             before, version = version, await _apart(self._version)
         with contextlib.suppress(ExporterError):  # the reload has told it
-            await self.reload()
+            await self._shared()
 
     async def close(self) -> None:
         """Let go of the reload under way and begin no other."""
@@ -115,11 +130,15 @@ class Reloads:
     async def _in_turn(self) -> _Outcome:
         async with self._turn:
             self._next = None
+            # Who asks is told each time; what is tried again by itself need not say so.
+            asked, self._is_asked = self._is_asked, False
+            facts = None if asked else logs.FOLDED
             try:
-                return await self._reload()
+                with self._around():
+                    return await self._reload()
             except ExporterError as error:
                 for line in str(error).splitlines():
-                    log.error("the old configuration stays: %s", line)
+                    log.error("the old configuration stays: %s", line, extra=facts)
                 self._poller.reloaded(str(error))
                 return error
 

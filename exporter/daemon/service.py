@@ -9,16 +9,18 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import uvicorn
 
-from exporter import __version__
+from exporter import __version__, logs
 from exporter.config import Config
 from exporter.daemon.assembly import DRAIN, assembled
+from exporter.daemon.oversight import Oversight
 from exporter.daemon.reload import Reloads
 from exporter.errors import ExporterError
+from exporter.systemd import Manager
 from exporter.web import application
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Service(msgspec.Struct, frozen=True):
     """Whether anybody may reload over HTTP."""
     watch: float | None = None
     """Seconds between two looks at the file; None leaves reloading to those who ask for it."""
+    level: str = "info"
+    """What is logged where the configuration does not say it."""
 
 
 async def serve(config: Config, service: Service) -> int:
@@ -50,7 +54,16 @@ async def serve(config: Config, service: Service) -> int:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
             gc.enable()
             poller = assembly.poller
-            reloads = Reloads(assembly, service.file)
+            oversight = Oversight(Manager(), poller)
+
+            @contextlib.contextmanager
+            def reloading() -> Iterator[None]:
+                with oversight.reloading():
+                    yield
+                    _log_as_told(assembly.config, service)
+
+            _log_as_told(config, service)
+            reloads = Reloads(assembly, service.file, around=reloading)
             loop.add_signal_handler(signal.SIGHUP, reloads.signalled)
             poller.start()
             if service.watch is not None:
@@ -68,7 +81,8 @@ async def serve(config: Config, service: Service) -> int:
                     access_log=False,
                     lifespan="off",
                     timeout_graceful_shutdown=int(DRAIN),
-                )
+                ),
+                oversight.ready,
             )
             host, port = listener.getsockname()[:2]
             log.info("serving", extra={"address": f"{host}:{port}", "version": __version__})
@@ -76,6 +90,7 @@ async def serve(config: Config, service: Service) -> int:
             await asyncio.wait(
                 [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
             )
+            oversight.stopping()
             await reloads.close()
             server.should_exit = True
             await serving
@@ -84,11 +99,23 @@ async def serve(config: Config, service: Service) -> int:
 
 
 class _Server(uvicorn.Server):
-    """A server that leaves the signals to us."""
+    """A server that leaves the signals to us, and says when it is `ready`."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _log_as_told(config: Config, service: Service) -> None:
+    logs.obey(config.log.level or service.level)
 
 
 def _stopping() -> asyncio.Event:

@@ -22,7 +22,7 @@ from exporter.poller import walk
 from exporter.poller.discovery import Discovery
 from exporter.poller.plan import Share, Wish
 from exporter.poller.pulse import Span
-from exporter.poller.repo import RepoState, wish_for, wish_in_trouble
+from exporter.poller.repo import RepoState, told, wish_for, wish_in_trouble
 from exporter.poller.trouble import Trouble
 from exporter.poller.turns import Turns
 from exporter.providers import Repo
@@ -292,6 +292,7 @@ class AccountPoller:
                 self.share.costs.note(tally, news=poll.moved or not state.last_success)
             seconds = monotonic() - started
             self._polls = plus(self._polls, observation(seconds, f.POLL_BUCKETS))
+            log.debug("polled", extra=told(self.provider.name, state, tally, seconds))
         return False
 
     async def _walk(self, state: RepoState, *, until: float) -> walk.Walk:

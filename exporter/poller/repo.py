@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from exporter.errors import Gone, ProviderError, Refused
+from exporter.http import Tally
 from exporter.model import Build, Status
 from exporter.poller.memory import Memory
 from exporter.poller.plan import Wish
@@ -66,6 +67,17 @@ class RepoState(msgspec.Struct):
         self.is_unfinished = False
         self.failures += 1
         self.gone = self.gone + 1 if isinstance(error, Gone) else 0
+
+
+def told(account: str, state: RepoState, tally: Tally, seconds: float) -> dict[str, object]:
+    """The facts of a log line about a poll of it that took so many seconds."""
+    return {
+        "account": account,
+        "repo": state.repo.entry,
+        "duration": round(seconds, 3),
+        "requests": tally.sent,
+        "result": state.reason or "ok",
+    }
 
 
 def wish_in_trouble(span: Span, error: ProviderError, failures: int) -> Wish:

@@ -1,0 +1,59 @@
+"""What the service manager hears of the running process, and when."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from exporter.poller import Poller
+from exporter.systemd import Manager
+
+_EVERY = 30.0
+"""Seconds between two lines for people, where no watchdog asks for more."""
+
+
+class Oversight:
+    """Tells `manager` how `poller` is.
+
+    The beats for its watchdog come from the event loop, so they end when that is stuck.
+    """
+
+    def __init__(self, manager: Manager, poller: Poller) -> None:
+        self._manager = manager
+        self._poller = poller
+
+    def ready(self) -> None:
+        """Requests are answered from now on."""
+        if not self._manager.listens:
+            return
+        self._manager.tell("READY=1", status=self._status())
+        often = _EVERY if self._manager.watchdog is None else self._manager.watchdog / 2
+        self._poller.every(min(often, _EVERY), self._beat, "tell the service manager")
+
+    async def _beat(self) -> None:
+        self._manager.tell("WATCHDOG=1", status=self._status())
+
+    @contextlib.contextmanager
+    def reloading(self) -> Iterator[None]:
+        """For as long as a reload takes, whether it ends well or not."""
+        self._manager.reloading()
+        try:
+            yield
+        finally:
+            self._manager.tell("READY=1", status=self._status())
+
+    def stopping(self) -> None:
+        """The end has begun."""
+        self._manager.tell("STOPPING=1", status="stopping")
+
+    def _status(self) -> str:
+        accounts = self._poller.accounts
+        troubles = [a for a in accounts if a.trouble.error is not None]
+        repos = sum(len(account.repos) for account in accounts)
+        text = f"{len(accounts)} accounts with {repos} repos are polled"
+        if not self._poller.health.reload_ok:
+            text += "; the last reload failed"
+        for account in troubles[:1]:
+            more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
+            text += f"; {account.provider.name} is down{more}: {account.trouble.error}"
+        return text
