@@ -51,7 +51,7 @@ class Reloads:
     ) -> None:
         self._assembly = assembly
         self._around = around
-        self._is_asked = False
+        self._is_unasked = False
         self._poller = assembly.poller
         self._file = file
         self._turn = asyncio.Lock()
@@ -68,10 +68,6 @@ class Reloads:
         Calls that come while a reload is under way share the next one. Raises ConfigError
         with every fault of the file, or another ExporterError; then nothing has changed.
         """
-        self._is_asked = True
-        return await self._shared()
-
-    async def _shared(self) -> list[str]:
         if self._closed:
             raise _stopping()
         task = self._ask()
@@ -90,7 +86,7 @@ class Reloads:
             self._soon = asyncio.get_running_loop().call_later(_CALM, self._calm)
 
     def _calm(self) -> None:
-        self._soon, self._is_asked = None, True
+        self._soon, self._is_unasked = None, False
         self._ask()
 
     async def look(self) -> None:
@@ -104,8 +100,9 @@ class Reloads:
         while version != before:
             await asyncio.sleep(_SETTLED)
             before, version = version, await _apart(self._version)
+        self._is_unasked = True
         with contextlib.suppress(ExporterError):  # the reload has told it
-            await self._shared()
+            await self.reload()
 
     async def close(self) -> None:
         """Let go of the reload under way and begin no other."""
@@ -131,8 +128,8 @@ class Reloads:
         async with self._turn:
             self._next = None
             # Who asks is told each time; what is tried again by itself need not say so.
-            asked, self._is_asked = self._is_asked, False
-            facts = None if asked else logs.FOLDED
+            facts = logs.FOLDED if self._is_unasked else None
+            self._is_unasked = False
             try:
                 with self._around():
                     return await self._reload()
