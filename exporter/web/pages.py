@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -51,12 +53,12 @@ def pages(
 ) -> list[Route]:
     """The routes; `config` tells the configuration in force, if that is to be shown."""
     files = {name: _read("static", name) for name in _FILES}
-    template = _template()  # compiled now, not while somebody waits
     links = {name: f"/static/{name}?{_digest(data)}" for name, data in files.items()}
 
     async def status_page(request: Request) -> Response:
         report = await in_slices(poller.report())
         asked = view.query(request.query_params)
+        template = await asyncio.to_thread(_template)  # the first time it is compiled
         parts = template.generate(
             report=report,
             view=view.view(report, asked),
@@ -113,6 +115,7 @@ def _answer(text: str, media_type: str) -> Response:
     return Response(body, media_type=media_type, headers=_HEADERS)
 
 
+@cache
 def _template() -> jinja2.Template:
     """The page. Whatever it is given is text, which is escaped."""
     environment = jinja2.Environment(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,12 +19,14 @@ from exporter.demo.serve import serving
 from exporter.exposition import Health
 from exporter.http import Api, ApiStats, Budget
 from exporter.http.conditional import Memory
+from exporter.metrics import facts
 from exporter.metrics import families as f
 from exporter.poller import Poller, walk
 from exporter.poller.account import AccountPoller
 from exporter.poller.ground import Rules
 from exporter.poller.status import StatusReport
 from exporter.providers import Page, Query, Repo
+from exporter.record import Cursor, Target
 from tests.scripted import DAY, Clock, Rig, Scripted, build, done
 from tests.web import client, ours, served
 
@@ -124,3 +128,48 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
     up = f'{f.ACCOUNT_UP.name}{{provider="scripted",account="acme"}} 0.0'
     assert up in lines
     assert [line for line in lines if line.startswith(f.BUILDS.name) and 'passed"} 1.0' in line]
+
+
+def pretend_polled(rig: Rig, poller: Poller) -> None:
+    """All repos look as after a poll that brought twenty builds."""
+    known = facts.Facts(touched=0.0)
+    for n in range(20):
+        known = facts.completed(known, done(build(str(n))), conclusion="passed", now=0.0)
+    for number, (entry, state) in enumerate(poller.accounts[0].repos.items()):
+        target = Target(number, "acme", entry, Cursor(0.0, since=1.0))
+        rig.book.begin(("scripted", "acme", entry, "CI", "main"), known, target)
+        state.target, state.last_success = number, time.time()
+
+
+def test_the_pages_of_two_thousand_repos_hold_nobody_up(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    repos = [f"acme/{n}" for n in range(2000)]
+    rig.provider = Scripted(name="acme", provider="scripted", token_env="T", repos=repos)
+
+    async def look(poller: Poller, c: httpx.AsyncClient) -> dict[str, float]:
+        pretend_polled(rig, poller)
+        longest = 0.0
+
+        async def others() -> None:
+            nonlocal longest
+            while True:
+                before = time.thread_time()
+                await asyncio.sleep(0)
+                longest = max(longest, time.thread_time() - before)
+
+        found = {}
+        assert (await c.get("/")).status_code == 200  # what is done once is done
+        task = asyncio.create_task(others())
+        gc.disable()  # a collection looks through all that the tests have made
+        for path in ("/", "/?page=19", "/?q=acme%2F1999", "/?show=unhealthy", "/status.json"):
+            longest = 0.0
+            answer = await c.get(path)
+            assert (answer.status_code, "acme" in answer.text) == (200, True)
+            found[path] = longest
+        gc.enable()
+        task.cancel()
+        return found
+
+    found = live(rig, look)
+
+    assert {path: seconds for path, seconds in found.items() if seconds > 0.02} == {}
