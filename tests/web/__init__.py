@@ -145,9 +145,13 @@ class Web:
             self._started.set()
             await self._stop.wait()
 
+    def show(self, of: Stub) -> None:
+        """What is asked for from now on is of this poller."""
+        self._switch.poller = of
+
     def ask(self, method: str, path: str, of: Stub, **options: Any) -> httpx.Response:
         """One request to the exporter of a poller."""
-        self._switch.poller = of
+        self.show(of)
         return self.client.request(method, f"{self.url}{path}", **options)
 
 

@@ -18,29 +18,32 @@ function address(page) {
   return query ? `/?${query}` : "/";
 }
 
+async function load(url) {
+  const answer = await fetch(url, { credentials: "same-origin" });
+  const page = parser.parseFromString(await answer.text(), "text/html");
+  if (!answer.ok || !page.getElementById("rows")) throw new Error("this is another page");
+  return page;
+}
+
 async function show(url) {
   const mine = ++last;
-  let text;
+  let page;
   try {
-    const answer = await fetch(url, { credentials: "same-origin" });
-    if (!answer.ok) throw new Error(answer.statusText);
-    text = await answer.text();
+    page = await load(url);
   } catch {
-    if (mine === last) document.body.classList.add("offline");
-    return;
+    page = null;
   }
   if (mine !== last) return;
-  const page = parser.parseFromString(text, "text/html");
+  document.body.classList.toggle("offline", page === null);
+  if (page === null) return;
   for (const part of ["live", "rows", "asof"]) {
-    const fresh = page.getElementById(part);
     const old = document.getElementById(part);
-    if (fresh && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(fresh));
+    if (!old.contains(document.activeElement)) old.replaceWith(document.adoptNode(page.getElementById(part)));
   }
-  const count = page.getElementById("count").textContent;
-  const shown = document.getElementById("count");
-  if (shown.textContent !== count) shown.textContent = count; // else it would be read out again
+  const count = document.getElementById("count");
+  const fresh = page.getElementById("count").textContent;
+  if (count.textContent !== fresh) count.textContent = fresh; // else it would be read out again
   document.title = page.title;
-  document.body.classList.remove("offline");
 }
 
 function filter() {
