@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 NO_SKIP = bool(os.environ.get("CICD_EXPORTER_NO_SKIP"))
 """Set by .ci/run: there a skipped test is a failed one."""
+PROMETHEUS_3 = ROOT / ".ci" / "prometheus-3" / "usr" / "bin" / "prometheus"
+"""Where .ci/run puts one if that of the system is older."""
 
 _Report = TypeVar("_Report", pytest.TestReport, pytest.CollectReport)
 
@@ -52,6 +55,22 @@ def _unskipped(report: _Report) -> _Report:
 def prometheus() -> Path:
     """The real Prometheus."""
     return _tool("prometheus")
+
+
+@pytest.fixture(scope="session")
+def prometheus_3(prometheus: Path) -> Path:
+    """A Prometheus of version 3 or newer: the installed one, or the one that .ci/run fetches."""
+    for found in (prometheus, PROMETHEUS_3):
+        if found.exists() and version_of(found) >= (3, 0):
+            return found
+    pytest.skip("Prometheus 3 is not installed, and .ci/run has not fetched it")
+
+
+def version_of(prometheus: Path) -> tuple[int, int]:
+    """Which Prometheus that is."""
+    done = subprocess.run([prometheus, "--version"], capture_output=True, text=True, check=True)
+    major, minor, *_ = (done.stdout + done.stderr).split("version ")[1].split(".")
+    return int(major), int(minor)
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,8 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -52,6 +54,30 @@ class Stage(NamedTuple):
             self.world.add("acme", REPO, run)
 
 
+@contextmanager
+def served(prometheus: Path, folder: Path, *flags: str, **content: Any) -> Iterator[str]:
+    """The URL of a Prometheus with this configuration."""
+    file = folder / "prometheus.yml"
+    file.write_text(json.dumps(content))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [
+            prometheus,
+            f"--config.file={file}",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address={address}",
+            "--log.level=error",
+            *flags,
+        ]
+    )
+    try:
+        yield f"http://{address}"
+    finally:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory) -> Iterator[Stage]:
     world = World()
@@ -77,29 +103,11 @@ def api(stage, prometheus, tmp_path_factory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("prometheus")
     target = stage.exporter.url.removeprefix("http://")
     scrape = {"job_name": "ci", "static_configs": [{"targets": [target]}]}
-    content = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
-    file = folder / "prometheus.yml"
-    file.write_text(json.dumps(content))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [
-            prometheus,
-            f"--config.file={file}",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={address}",
-            "--log.level=error",
-            "--enable-feature=exemplar-storage",
-        ]
-    )
-    try:
-        url = f"http://{address}"
+    settings = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scrape]}
+    with served(prometheus, folder, "--enable-feature=exemplar-storage", **settings) as url:
         eventually(stage.exporter.polled)
         eventually(lambda: _assert_scraping(url))
         yield url
-    finally:
-        process.kill()
-        process.wait()
 
 
 def _assert_scraping(url: str) -> None:

@@ -92,9 +92,9 @@ _VALUES = {
 _HISTOGRAM = _tag(7, _BYTES)
 _COUNT, _SUM, _BUCKET = _tag(1, _VARINT), _tag(2, _DOUBLE), _tag(3, _BYTES)
 _CUMULATED, _BOUND = _tag(1, _VARINT), _tag(2, _DOUBLE)
-_NATIVE = (
-    _tag(5, _VARINT) + _signed(native.SCHEMA) + _tag(6, _DOUBLE) + _double(native.ZERO)
-)  # the threshold alone makes it a native histogram, also of nothing
+_NATIVE = _tag(5, _VARINT) + _signed(native.SCHEMA) + _tag(6, _DOUBLE) + _double(native.ZERO)
+_NO_SPANS = [(0, 0)]
+"""A span of nothing: without one it would not be a native histogram."""
 _ZERO_COUNT, _OFFSET, _LENGTH = _tag(7, _VARINT), _tag(1, _VARINT), _tag(2, _VARINT)
 
 
@@ -214,7 +214,7 @@ class Writer:
             end, before = number + 1, count
         told_spans = [
             _message(12, _OFFSET + _signed(offset) + _LENGTH + _known(length))
-            for offset, length in spans
+            for offset, length in spans or _NO_SPANS
         ]
         return _NATIVE + zeros + b"".join(told_spans) + _message(13, b"".join(deltas))
 
