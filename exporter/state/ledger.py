@@ -257,7 +257,7 @@ class SqliteTransaction:
                 vector, held, _ = row
                 self._put(key, plus(vector, held) if held else vector, None, opened=True)
             spread = self._spread(key)
-            if spread is not None:
+            if spread is not None and spread.held:
                 spread.release()
                 self._put_spread(key, spread)
 

@@ -19,6 +19,7 @@ from exporter.metrics.families import Family
 from exporter.record import Cursor, Labels, Loaded, Target, Vector, Verdict
 from tests.books import a_book, completed, job_done, verdicts
 from tests.exposition import FORMATS, Polled, exposition, view, written
+from tests.exposition.messages import families, native_of
 from tests.scripted import build
 
 NOW = 1e6
@@ -51,13 +52,26 @@ def of_repos(body: bytes) -> list[bytes]:
     return sorted(line for line in body.splitlines() if line.startswith(b"cicd_exporter_poll"))
 
 
+def in_protobuf(body: bytes) -> dict[str, list[bytes]]:
+    """What there is of builds, jobs and repos; also sees that native buckets have their count."""
+    found: dict[str, list[bytes]] = {}
+    for family in families(body):
+        if family.name.startswith(("cicd_build", "cicd_job", "cicd_exporter_poll")):
+            found[family.name] = sorted(metric.SerializeToString() for metric in family.metric)
+        if family.name.startswith(("cicd_build", "cicd_job")):
+            for metric in family.metric:
+                if metric.HasField("histogram"):
+                    native_of(metric.histogram)
+    return found
+
+
 class Life(RuleBasedStateMachine):
     """Polls, scrapes, reloads and time, in any order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.now, self.at, self.serial = NOW, 0.0, 0
-        self.book = a_book(clock=lambda: self.at)
+        self.book = a_book(native=True, clock=lambda: self.at)
         self.views = [view("acme"), view("other")]
         self.targets = [
             Target(1, "acme", "a", Cursor(0.0, since=1.0)),
@@ -147,7 +161,7 @@ class Life(RuleBasedStateMachine):
         known: Any = self.views[0].repos
         known.pop(entry, None)
 
-    @rule(form=st.sampled_from(FORMATS), steps=st.integers(0, 5))
+    @rule(form=st.sampled_from([*FORMATS, "protobuf"]), steps=st.integers(0, 5))
     def scrape_is_cut_short(self, form: Format, steps: int) -> None:
         work = self.shown.steps(form, packed=True)
         for _ in range(steps):
@@ -164,6 +178,9 @@ class Life(RuleBasedStateMachine):
             for body in (self.shown.text(form), packed(self.shown, form)):
                 assert of_builds(body) == there
                 assert of_repos(body) == of_repos(fresh)
+        native = in_protobuf(self.anew().text("protobuf"))
+        assert in_protobuf(self.shown.text("protobuf")) == native
+        assert in_protobuf(packed(self.shown, "protobuf")) == native
 
 
 TestLife = Life.TestCase
