@@ -85,7 +85,8 @@ def test_a_family_follows_the_conventions(family: Family) -> None:
 
 def test_every_family_of_the_module_is_in_the_table() -> None:
     tree = ast.parse((ROOT / "exporter/metrics/families.py").read_text())
-    made = [node for node in ast.walk(tree) if is_call(node, "Family")]
+    assigned = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+    made = [value for value in assigned if is_call(value, "Family")]
 
     assert len(made) == len(f.FAMILIES) == len(f.BY_NAME)
 
@@ -114,6 +115,7 @@ def test_no_other_module_makes_a_metric(module: Path) -> None:
     assert not any(is_call(node, "Family") for node in nodes)
     assert taken <= {
         "CollectorRegistry",
+        "Metric",  # what a collector of theirs tells
         "PlatformCollector",
         "ProcessCollector",
         "generate_latest",

@@ -69,7 +69,7 @@ class Sheet:
 
     def _writer(self, family: Family) -> Writer:
         names = self._names(family)
-        wide = Family(family.name, family.kind, names, family.help, buckets=family.buckets)
+        wide = family.with_labels(names)
         return Writer(wide, _FORM, bounds=self._buckets.of(family), shared=len(names))
 
     def _names(self, family: Family) -> Labels:

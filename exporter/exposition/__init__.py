@@ -210,7 +210,7 @@ def _family(metric: Metric) -> tuple[Family, dict[Labels, Vector]]:
     name = metric.samples[0].name if metric.samples else metric.name
     labels = tuple(metric.samples[0].labels) if metric.samples else ()
     kind: Kind = "counter" if metric.type == "counter" else "gauge"
-    family = Family(name, kind, labels, metric.documentation)
+    family = f.foreign(name, kind, labels, metric.documentation)
     return family, {tuple(x.labels.values()): (float(x.value),) for x in metric.samples}
 
 

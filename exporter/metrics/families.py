@@ -40,6 +40,15 @@ class Family(msgspec.Struct, frozen=True):
     otel: str = ""
     """The OpenTelemetry metric that says the same, where there is one."""
 
+    def with_labels(self, labels: Labels) -> Family:
+        """The same with other labels."""
+        return msgspec.structs.replace(self, labels=labels)
+
+
+def foreign(name: str, kind: Kind, labels: Labels, text: str) -> Family:
+    """A family that a library makes, and that is shown beside ours."""
+    return Family(name, kind, labels, text)
+
 
 BUILDS = Family(
     "cicd_builds_total",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from time import monotonic
 
 import msgspec
 
@@ -27,19 +29,22 @@ class Memory(msgspec.Struct):
     past: Past = msgspec.field(default_factory=Past)
     _settled: frozenset[int] = frozenset()
     _settled_at: float = 0.0
+    _floor: float = -math.inf
 
-    def told(self, builds: Iterable[Build], now: float) -> set[Build]:
+    def told(self, builds: Iterable[Build], *, floor: float) -> set[Build]:
         """Those that were settled at the last poll and are listed as they were then.
 
-        The ledger can learn nothing from them. `now` is monotonic seconds.
+        The ledger can learn nothing from them, unless what completed since `floor` (epoch
+        seconds) is news and it was later then: a clock was wrong.
         """
-        if now - self._settled_at > _AGAIN:
+        if monotonic() - self._settled_at > _AGAIN or floor < self._floor:
             self._settled = frozenset()
         known = self._settled
         return {build for build in builds if hash(build) in known} if known else set()
 
-    def tell(self, builds: Iterable[Build], now: float) -> None:
+    def tell(self, builds: Iterable[Build], *, floor: float) -> None:
         """Remember which builds a whole clean walk found settled: their hashes, to be small."""
         if not self._settled:
-            self._settled_at = now
+            self._settled_at = monotonic()
         self._settled = frozenset(map(hash, builds))
+        self._floor = floor

@@ -178,7 +178,7 @@ class Walk:
         if self._deep:
             self._memory.deep_at = monotonic()
             self._memory.past.grow()
-        self._memory.tell(self._told, monotonic())
+        self._memory.tell(self._told, floor=self._ground.floor)
         self._tidy()
 
     @property
@@ -209,7 +209,8 @@ class Walk:
             (b.key, begun) for b in page.builds if (begun := b.created_at or b.started_at)
         )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
-        told = set() if self._ground.renumbered else self._memory.told(builds, monotonic())
+        ground = self._ground
+        told = set() if ground.renumbered else self._memory.told(builds, floor=ground.floor)
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds if b not in told]
         )
