@@ -15,6 +15,8 @@ import msgspec
 from exporter import times
 from exporter.config import Config, host_port, load
 from exporter.http.wire import plain
+from exporter.web.config import FLAG, WebConfig
+from exporter.web.config import load as load_web
 
 _MOST = 10_000
 _LINE = 78
@@ -58,6 +60,16 @@ def listen_address(parser: argparse.ArgumentParser) -> None:
         type=_address,
         metavar="HOST:PORT",
         help="where to serve; wins over web.listen_address",
+    )
+
+
+def web_config(parser: argparse.ArgumentParser) -> None:
+    """`--web.config.file`."""
+    parser.add_argument(
+        FLAG,
+        dest="web",
+        metavar="FILE",
+        help="TLS, users and headers, in the format of all Prometheus exporters",
     )
 
 
@@ -145,6 +157,17 @@ class Progress:
 def loaded(file: str) -> Config:
     """The configuration in `file`, its warnings told. Raises ConfigError."""
     config = load(file)
-    for warning in config.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    _warn(config.warnings)
     return config
+
+
+def loaded_web(file: str | None) -> WebConfig:
+    """The web configuration in `file`, its warnings told. Raises ConfigError."""
+    config = load_web(file)
+    _warn(config.warnings)
+    return config
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)

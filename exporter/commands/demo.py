@@ -10,17 +10,19 @@ import tempfile
 from pathlib import Path
 
 from exporter import daemon, demo
-from exporter.commands import Command, listen_address, loaded
+from exporter.commands import Command, listen_address, loaded, loaded_web, web_config
 from exporter.config import Config
+from exporter.web.config import WebConfig
 
 log = logging.getLogger(__name__)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return asyncio.run(_demonstrate(options.listen or ("", 10054), options.level))
+    return asyncio.run(_demonstrate(options, loaded_web(options.web)))
 
 
-async def _demonstrate(address: tuple[str, int], level: str) -> int:
+async def _demonstrate(options: argparse.Namespace, web: WebConfig) -> int:
+    address: tuple[str, int] = options.listen or ("", 10054)
     with tempfile.TemporaryDirectory(prefix="cicd-exporter-demo-") as folder:
         async with demo.running() as stage:
             os.environ[demo.TOKEN_ENV] = demo.TOKEN
@@ -28,8 +30,10 @@ async def _demonstrate(address: tuple[str, int], level: str) -> int:
             config = _written(file, stage.configuration(folder))
             shown = address[0] or "127.0.0.1"
             log.info("the demo's emulator is up", extra={"url": stage.url})
-            log.info("see the metrics", extra={"url": f"http://{shown}:{address[1]}/metrics"})
-            return await daemon.serve(config, daemon.Service(file, address, level=level))
+            scheme = "http" if web.context is None else "https"
+            log.info("see the metrics", extra={"url": f"{scheme}://{shown}:{address[1]}/metrics"})
+            service = daemon.Service(file, address, level=options.level, web=web)
+            return await daemon.serve(config, service)
 
 
 def _written(file: str, text: str) -> Config:
@@ -41,7 +45,7 @@ COMMAND = Command(
     name="demo",
     text="serve metrics of a local emulator with lively builds",
     run=_run,
-    arguments=(listen_address,),
+    arguments=(listen_address, web_config),
     example="""\
 $ cicd-exporter demo --web.listen-address=127.0.0.1:10054
 ts=2026-08-01T12:00:00.000Z level=info msg="see the metrics" url=http://127.0.0.1:10054/metrics""",

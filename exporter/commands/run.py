@@ -7,7 +7,15 @@ import asyncio
 import signal
 
 from exporter import daemon
-from exporter.commands import Command, config_file, listen_address, loaded, seconds
+from exporter.commands import (
+    Command,
+    config_file,
+    listen_address,
+    loaded,
+    loaded_web,
+    seconds,
+    web_config,
+)
 from exporter.config import host_port
 
 _LONGEST_WATCH = 86400.0
@@ -24,6 +32,7 @@ def _run(options: argparse.Namespace) -> int:
         lifecycle=options.lifecycle,
         watch=options.watch if options.auto_reload else None,
         level=options.level,
+        web=loaded_web(options.web),
     )
     return asyncio.run(daemon.serve(config, service))
 
@@ -62,7 +71,7 @@ COMMAND = Command(
     name="run",
     text="poll and serve until SIGTERM",
     run=_run,
-    arguments=(config_file, listen_address, _reloading),
+    arguments=(config_file, listen_address, web_config, _reloading),
     example="""\
 $ cicd-exporter run --config.file=/etc/cicd-exporter.yaml --config.enable-auto-reload
 ts=2026-08-01T12:00:00.000Z level=info msg=serving address=[::]:10054 version=0.1.0""",

@@ -39,6 +39,22 @@ class Place(NamedTuple):
 START = Place(1, 1)
 
 
+class Kind(NamedTuple):
+    """Which file it is, for what is said of it as a whole."""
+
+    flag: str
+    """Names it on the command line."""
+    key: str
+    """One of its keys."""
+    lack: str | None
+    """What an empty one should have; None if it may be empty."""
+    texts: frozenset[Path] = frozenset()
+    """The values that may have more than one line."""
+
+
+MAIN = Kind("--config.file", "accounts", "write at least one account under `accounts`")
+
+
 class Fault(NamedTuple):
     """One thing that is wrong, or only doubtful."""
 
@@ -63,19 +79,19 @@ class Document(NamedTuple):
     """What is wrong whatever the keys mean: duplicate keys, tags, control characters."""
 
 
-def read(path: str | os.PathLike[str]) -> Document:
+def read(path: str | os.PathLike[str], kind: Kind = MAIN) -> Document:
     """The document of the file at `path`.
 
     Raises ConfigError with one fault if the file cannot be read, is not YAML or is no mapping.
     """
     file = os.fspath(path)
     try:
-        return parse(_text(_bytes(file)))
+        return parse(_text(_bytes(file, kind)), kind)
     except _UnusableFileError as unusable:
         raise ConfigError([unusable.fault.text(file)]) from None
 
 
-def parse(text: str) -> Document:
+def parse(text: str, kind: Kind = MAIN) -> Document:
     """The document that `text` is; raises like `read`, with a private exception."""
     loader = _Loader(text)
     try:
@@ -88,13 +104,15 @@ def parse(text: str) -> Document:
         raise _UnusableFileError("syntax", what, _place(loader.get_mark())) from None
     finally:
         loader.dispose()
-    builder = _Builder()
+    builder = _Builder(kind)
+    if root is None and kind.lack is None:
+        return Document({}, {}, {}, [])
     if root is None:
-        raise _UnusableFileError("file", "is empty (write at least one account under `accounts`)")
+        raise _UnusableFileError("file", f"is empty ({kind.lack})")
     value = builder.build(root, ())
     if not isinstance(value, dict):
         raise _UnusableFileError(
-            "file", "must be a mapping of keys such as `accounts:`", _place_of(root)
+            "file", f"must be a mapping of keys such as `{kind.key}:`", _place_of(root)
         )
     return Document(value, builder.values, builder.keys, builder.faults)
 
@@ -107,12 +125,12 @@ class _UnusableFileError(Exception):
         self.fault = Fault(place, (about,), what)
 
 
-def _bytes(file: str) -> bytes:
+def _bytes(file: str, kind: Kind) -> bytes:
     try:
         with File(file).open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise _UnusableFileError("file", "not found (check --config.file)") from None
+        raise _UnusableFileError("file", f"not found (check {kind.flag})") from None
     except IsADirectoryError:
         raise _UnusableFileError("file", "is a directory (name the file in it)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -184,7 +202,8 @@ class _Loader(yaml.SafeLoader):
 class _Builder:
     """Makes values of nodes, and notes places and faults on the way."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
         self.values: dict[Path, Place] = {}
         self.keys: dict[Path, Place] = {}
         self.faults: list[Fault] = []
@@ -221,7 +240,8 @@ class _Builder:
         self.faults.append(Fault(place, path, what))
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
-        if found := _CONTROL.search(node.value):
+        text = node.value.replace("\n", "") if path in self._kind.texts else node.value
+        if found := _CONTROL.search(text):
             what = f"holds the control character {found.group()!r} (remove it)"
             self._fault(_place_of(node), path, what)
         return _plain(node.value) if node.tag == _PLAIN else node.value

@@ -5,22 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from pathlib import Path
-from typing import TypeVar
 
 from exporter import logs
 from exporter.config import Config, load
 from exporter.daemon.assembly import Assembly
-from exporter.errors import ExporterError
+from exporter.errors import ConfigError, ExporterError
+from exporter.threads import apart
+from exporter.web.access import Access
+from exporter.web.config import Version, WebConfig, version
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
+_THREAD = "configuration"
 _CALM = 0.2
 """Seconds in which all signals make one reload."""
 _SETTLED = 0.5
@@ -30,13 +28,13 @@ written."""
 _PATIENCE = 1.0
 """Seconds that a stop waits for a reload to let go; the disk of the state may hang."""
 
-_Version = tuple[int, ...]
-"""Of a file; differs when another is put in its place or behind its symbolic link, too."""
+_Versions = tuple[Version, ...]
+"""Of the two files."""
 _Outcome = list[str] | ExporterError
 
 
 class Reloads:
-    """Reads the configuration file again when asked to.
+    """Reads the configuration file, and that of the web, again when asked to.
 
     A file with a fault, or a state that does not answer, changes nothing. `around` is
     entered for each reload.
@@ -46,10 +44,12 @@ class Reloads:
         self,
         assembly: Assembly,
         file: str,
+        access: Access | None = None,
         *,
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
         self._assembly = assembly
+        self._access = Access(WebConfig()) if access is None else access
         self._around = around
         self._is_unasked = False
         self._poller = assembly.poller
@@ -59,8 +59,10 @@ class Reloads:
         self._tasks: set[asyncio.Task[_Outcome]] = set()
         self._soon: asyncio.TimerHandle | None = None
         self._closed = False
-        self._read: _Version | None = None
+        self._read: _Versions | None = None
         """What is in force; None before the first reload and after one that failed."""
+        self._error: str | None = None
+        """Why the last reload failed."""
 
     async def reload(self) -> list[str]:
         """Reload; returns what has changed or waits for a restart, one line each.
@@ -90,19 +92,26 @@ class Reloads:
         self._ask()
 
     async def look(self) -> None:
-        """Reload if the file is not the one in force: a job for the scheduler.
+        """Reload if a file is not the one in force: a job for the scheduler.
 
         What has failed is tried again, as a missing secret may be there by now.
         """
-        version, before = await _apart(self._version), None
+        version, before = await apart(self._version, name=_THREAD), None
         if version == self._read:
             return
         while version != before:
             await asyncio.sleep(_SETTLED)
-            before, version = version, await _apart(self._version)
+            before, version = version, await apart(self._version, name=_THREAD)
         self._is_unasked = True
         with contextlib.suppress(ExporterError):  # the reload has told it
             await self.reload()
+
+    async def look_at_certificates(self) -> None:
+        """Serve the certificates that are there now: another job."""
+        before = self._access.fault
+        await self._access.look()
+        if self._access.fault != before:
+            self._show(self._error)
 
     async def close(self) -> None:
         """Let go of the reload under way and begin no other."""
@@ -136,64 +145,60 @@ class Reloads:
             except ExporterError as error:
                 for line in str(error).splitlines():
                     log.error("the old configuration stays: %s", line, extra=facts)
-                self._poller.reloaded(str(error))
+                self._show(str(error))
                 return error
 
     async def _reload(self) -> list[str]:
         self._read = None
-        version, config = await _apart(self._load)
-        for warning in config.warnings:
+        versions, config, web = await apart(self._load, name=_THREAD)
+        for warning in (*config.warnings, *web.warnings):
             log.warning("%s", warning)
         step = await self._assembly.adopt(config)
-        self._read = version
-        self._poller.reloaded()
-        for line in step.changes:
+        adoption = self._access.adopt(web)
+        self._read = versions
+        self._show(None)
+        changes = [*step.changes, *adoption.changes]
+        for line in changes:
             log.info("%s", line)
-        waiting = [f"needs a restart: {line}" for line in step.postponed]
+        waiting = [f"needs a restart: {line}" for line in (*step.postponed, *adoption.postponed)]
         for line in waiting:
             log.warning("%s", line)
-        log.info("the configuration is reloaded", extra={"changes": len(step.changes)})
-        return [*step.changes, *waiting]
+        log.info("the configuration is reloaded", extra={"changes": len(changes)})
+        return [*changes, *waiting]
+
+    def _show(self, error: str | None) -> None:
+        """Show how the last reload ended, and what is wrong with the certificates since."""
+        self._error = error
+        self._poller.reloaded("\n".join(filter(None, (error, self._access.fault))) or None)
 
     def _done(self, task: asyncio.Task[_Outcome]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             text = "a reload broke down: this is a bug, please report it"
             log.error(text, exc_info=task.exception())
-            self._poller.reloaded(text)
+            self._show(text)
 
-    def _load(self) -> tuple[_Version, Config]:
-        version = self._version()  # first: what is written meanwhile is read the next time
-        return version, load(self._file)
-
-    def _version(self) -> _Version:
+    def _load(self) -> tuple[_Versions, Config, WebConfig]:
+        """Both files, checked. Raises ConfigError with the faults of both."""
+        versions = self._version()  # first: what is written meanwhile is read the next time
+        config = web = None
+        faults: list[str] = []
         try:
-            found = Path(self._file).stat()
-        except OSError:
-            return ()
-        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+            config = load(self._file)
+        except ConfigError as error:
+            faults += error.faults
+        try:
+            web = self._access.read_again()
+        except ConfigError as error:
+            faults += error.faults
+        if config is None or web is None:
+            raise ConfigError(faults)
+        return versions, config, web
+
+    def _version(self) -> _Versions:
+        file = self._access.config.file
+        return version(self._file), version(file) if file else ()
 
 
 def _stopping() -> ExporterError:
     return ExporterError("the exporter is stopping: nothing is reloaded any more")
-
-
-async def _apart(work: Callable[[], T]) -> T:
-    """Run `work` in a thread of its own.
-
-    Neither a large file nor a disk that does not answer holds up the event loop, and the
-    thread is left behind if the process ends meanwhile.
-    """
-    promise: Future[T] = Future()
-
-    def run() -> None:
-        try:
-            promise.set_result(work())
-        except ExporterError as error:
-            promise.set_exception(error)
-        except BaseException as error:
-            promise.set_exception(error)
-            raise  # a bug: the thread shows where
-
-    threading.Thread(target=run, name="configuration", daemon=True).start()
-    return await asyncio.wrap_future(promise)

@@ -9,10 +9,9 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import msgspec
-import uvicorn
 
 from exporter import __version__, logs
 from exporter.config import Config
@@ -22,8 +21,15 @@ from exporter.daemon.reload import Reloads
 from exporter.errors import ExporterError
 from exporter.systemd import Manager
 from exporter.web import application
+from exporter.web.access import Access
+from exporter.web.config import WebConfig
+from exporter.web.guard import Guard
+from exporter.web.server import Server
 
 log = logging.getLogger(__name__)
+
+_GLANCE = 1.0
+"""Seconds between two looks at the files of the certificates."""
 
 
 class Service(msgspec.Struct, frozen=True):
@@ -39,6 +45,8 @@ class Service(msgspec.Struct, frozen=True):
     """Seconds between two looks at the file; None leaves reloading to those who ask for it."""
     level: str = "info"
     """What is logged where the configuration does not say it."""
+    web: WebConfig = WebConfig()
+    """TLS, users and headers."""
 
 
 async def serve(config: Config, service: Service) -> int:
@@ -63,29 +71,26 @@ async def serve(config: Config, service: Service) -> int:
                     _log_as_told(assembly.config, service)
 
             _log_as_told(config, service)
-            reloads = Reloads(assembly, service.file, around=reloading)
+            access = Access(service.web)
+            reloads = Reloads(assembly, service.file, access, around=reloading)
             loop.add_signal_handler(signal.SIGHUP, reloads.signalled)
             poller.start()
             if service.watch is not None:
                 poller.every(service.watch, reloads.look, "look at the configuration")
+            if access.context is not None:
+                poller.every(_GLANCE, reloads.look_at_certificates, "look at the certificates")
             app = application(
                 poller,
                 telemetry_path=config.web.telemetry_path,
                 config=lambda: assembly.config,
                 reload=reloads.reload if service.lifecycle else None,
             )
-            server = _Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    lifespan="off",
-                    timeout_graceful_shutdown=int(DRAIN),
-                ),
-                oversight.ready,
-            )
+            server = Server(Guard(app, access), access, drain=DRAIN, ready=oversight.ready)
             host, port = listener.getsockname()[:2]
-            log.info("serving", extra={"address": f"{host}:{port}", "version": __version__})
+            facts = {"tls": access.context is not None, "auth": bool(access.users)}
+            log.info(
+                "serving", extra={"address": f"{host}:{port}", "version": __version__, **facts}
+            )
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             await asyncio.wait(
                 [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
@@ -96,22 +101,6 @@ async def serve(config: Config, service: Service) -> int:
             await serving
     log.info("stopped")
     return 0
-
-
-class _Server(uvicorn.Server):
-    """A server that leaves the signals to us, and says when it is `ready`."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
 
 
 def _log_as_told(config: Config, service: Service) -> None:

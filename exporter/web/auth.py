@@ -1,0 +1,102 @@
+"""Basic authentication against bcrypt hashes.
+
+A check takes a tenth of a second of one core by design. It is made in a thread, one at a
+time, and once for all who show the same password at the same moment; who was let in once is
+known from then on. Nothing that a stranger sends is kept: only an admitted password is, as a
+keyed hash, one for each user (exporter-toolkit's cache could be poisoned: CVE-2022-46146).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import hmac
+import os
+from collections.abc import Mapping
+
+import bcrypt
+
+from exporter.threads import apart
+
+MOST_CHECKS = 32
+"""How many different passwords may wait for their check."""
+_LONGEST = 72
+"""Bytes of a password that bcrypt looks at; `htpasswd` and Go cut off the rest as well."""
+
+
+class BusyError(Exception):
+    """Too many passwords wait for their check."""
+
+
+class Users:
+    """Who may log in. Belongs to one event loop."""
+
+    def __init__(self, hashes: Mapping[str, str]) -> None:
+        """`hashes` are the bcrypt hashes by user."""
+        self._hashes = {name.encode(): hashed.encode() for name, hashed in hashes.items()}
+        self._key = os.urandom(32)
+        self._admitted: dict[bytes, bytes] = {}
+        """By user, the seal of the password that let them in."""
+        self._checks: dict[bytes, asyncio.Task[bool]] = {}
+        """Those that run or wait, by seal."""
+        self._turn = asyncio.Lock()
+
+    def __bool__(self) -> bool:
+        """Whether anybody has to log in."""
+        return bool(self._hashes)
+
+    async def admits(self, user: bytes, password: bytes) -> bool:
+        """Whether `password` is that of `user`; the time taken does not tell if there is one.
+
+        Raises BusyError.
+        """
+        seal = self._seal(user, password)
+        if hmac.compare_digest(self._admitted.get(user, b""), seal):
+            return True
+        check = self._checks.get(seal)
+        if check is None:
+            if len(self._checks) >= MOST_CHECKS:
+                raise BusyError
+            check = asyncio.create_task(self._check(user, password))
+            self._checks[seal] = check
+            check.add_done_callback(lambda _: self._checks.pop(seal))
+        if not await asyncio.shield(check):
+            return False
+        self._admitted[user] = seal
+        return True
+
+    async def _check(self, user: bytes, password: bytes) -> bool:
+        hashed = self._hashes.get(user) or self._of_nobody(user)
+        async with self._turn:
+            fits = await apart(
+                lambda: bcrypt.checkpw(password[:_LONGEST], hashed), name="password check"
+            )
+        return fits and user in self._hashes
+
+    def _of_nobody(self, user: bytes) -> bytes:
+        """The hash that a user who is not there is compared with.
+
+        Its cost is that of a user who is, always the same one, so that costs that differ
+        tell nothing either.
+        """
+        known = list(self._hashes.values())
+        choice = int.from_bytes(self._seal(user, b"")[:8]) % len(known)
+        return known[choice][:7] + b"." * 53  # `$2y$10$`, salt and hash of no password
+
+    def _seal(self, user: bytes, password: bytes) -> bytes:
+        told = len(user).to_bytes(8) + user + password
+        return hashlib.blake2b(told, key=self._key, digest_size=32).digest()
+
+
+def credentials(header: bytes) -> tuple[bytes, bytes] | None:
+    """User and password of an `Authorization` header; None if it is not Basic (RFC 7617)."""
+    scheme, _, told = header.strip().partition(b" ")
+    if scheme.lower() != b"basic":
+        return None
+    try:
+        user, colon, password = base64.b64decode(told.strip(), validate=True).partition(b":")
+    except (binascii.Error, ValueError):
+        return None
+    return (user, password) if colon else None
