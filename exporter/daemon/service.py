@@ -28,7 +28,7 @@ from exporter.web.server import Server
 
 log = logging.getLogger(__name__)
 
-_GLANCE = 1.0
+_GLANCE = 0.5
 """Seconds between two looks at the files of the certificates."""
 
 

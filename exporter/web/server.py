@@ -13,6 +13,7 @@ import functools
 import logging
 import resource
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
@@ -47,6 +48,8 @@ class Patience(NamedTuple):
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.1
 """Seconds before another try where the system had no room for a connection."""
+_SILENCE = 60.0
+"""Seconds in which one kind of failure is told once."""
 _FAREWELL = 1.0
 """Seconds that a client has to agree to the end of TLS."""
 
@@ -90,6 +93,8 @@ class Server(uvicorn.Server):
         self._greetings: dict[asyncio.Task[None], None] = {}
         """Connections that are not yet open, the oldest first."""
         self._seen: dict[Any, _Sight] = {}
+        self._told: dict[str, float] = {}
+        """When a reason of OpenSSL's, which has some hundred, may be told again."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -146,9 +151,19 @@ class Server(uvicorn.Server):
             await loop.connect_accepted_socket(
                 protocol, connection, ssl=context, **(spans if context else {})
             )
-        except OSError as error:  # TLS in all its ways to fail is among them
+        except ssl.SSLError as error:
             connection.close()
-            log.debug("a connection could not be opened: %s", error)
+            self._tell((error.reason or "unknown").replace("_", " ").lower())
+        except OSError as error:  # silent too long, or gone: a probe does no more than connect
+            connection.close()
+            log.debug("a connection was not opened: %s", error)
+
+    def _tell(self, why: str) -> None:
+        """Log why a client was not let in; asyncio leaves the client itself in the dark."""
+        if monotonic() < self._told.get(why, 0.0):
+            return
+        self._told[why] = monotonic() + _SILENCE
+        log.warning("a client's TLS handshake failed: %s", why)
 
     def _greeted(self, connection: socket.socket, greeting: asyncio.Task[None]) -> None:
         self._greetings.pop(greeting, None)
