@@ -79,10 +79,16 @@ def promtool() -> Path:
     return _tool("promtool")
 
 
-def _tool(name: str) -> Path:
+@pytest.fixture(scope="session")
+def openssl() -> Path:
+    """OpenSSL's command, which makes certificates."""
+    return _tool("openssl", package="openssl")
+
+
+def _tool(name: str, *, package: str = "prometheus") -> Path:
     found = shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not installed (Debian: apt-get install prometheus)")
+        pytest.skip(f"{name} is not installed (Debian: apt-get install {package})")
     return Path(found)
 
 

@@ -289,6 +289,8 @@ def _path(given: TlsServer, part: str, folder: str) -> Iterator[str]:
     name = getattr(given, f"{part}_file")
     path = Path(folder, name)
     try:
+        if path.is_fifo() or path.is_socket():  # nobody may ever write to it
+            raise TlsFault(f"{part}_file", f"{shown(name)} is not a regular file")
         with path.open("rb"):
             pass
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
 import ssl
 import subprocess
@@ -12,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.errors import ConfigError
-from exporter.web.config import WebConfig, load
-from exporter.web.tls import CIPHERS, TLS13_CIPHERS
+from exporter.web.config import HEADERS, Given, HttpServer, RateLimit, WebConfig, load
+from exporter.web.tls import CIPHERS, TLS13_CIPHERS, TlsServer
 from tests.web.certificates import Authority
 
 DATA = Path(__file__).parent.parent / "data" / "web"
@@ -75,6 +79,36 @@ def test_a_file_that_is_not_there_is_a_fault() -> None:
         load("none.yml")
 
     assert caught.value.faults == ["none.yml:1:1: file: not found (check --web.config.file)"]
+
+
+def test_a_pipe_is_not_waited_for(files: Path) -> None:
+    os.mkfifo(files / "pipe")
+
+    with pytest.raises(ConfigError, match="'pipe' is not a regular file"):
+        read("tls_server_config: {cert_file: pipe, key_file: good.key}")
+
+
+WORDS = st.sampled_from(
+    [*TlsServer.model_fields, *RateLimit.model_fields, *HttpServer.model_fields, *HEADERS]
+)
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.sampled_from(["good.crt", "good.key", "ca.pem", ".", "RequireAndVerifyClientCert"])
+    | st.sampled_from(["TLS12", "TLS13", "1s", "deny", HASH, *CIPHERS, *TLS13_CIPHERS])
+)
+VALUES = st.recursive(
+    PLAIN, lambda inner: st.lists(inner) | st.dictionaries(WORDS | st.text(), inner), max_leaves=8
+)
+
+
+@given(st.dictionaries(st.sampled_from(Given.__struct_fields__), VALUES, min_size=1))
+def test_whatever_stands_there_is_taken_or_a_fault(content: dict[str, Any]) -> None:
+    with contextlib.suppress(ConfigError):
+        read(json.dumps(content))
 
 
 # --- what is sound ---

@@ -358,6 +358,28 @@ def test_a_reload_changes_users_headers_and_certificates(town: Town) -> None:
     run(town, TLS, work)
 
 
+def test_who_is_connected_when_tls_changes_connects_anew(town: Town) -> None:
+    async def work(site: Site) -> None:
+        streams = [
+            await asyncio.open_connection("127.0.0.1", site.port, ssl=site.tls(town.client))
+            for _ in range(2)
+        ]
+        (reader, writer), (_, other) = streams
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"hello")).endswith(b"hello")
+        assert site.access.adopt(site.access.read_again()).changes == []
+        assert not reader.at_eof()
+        (town.folder / "web.yml").write_text(f"{MUTUAL}  client_allowed_sans: [somebody]\n")
+        changes = site.access.adopt(site.access.read_again()).changes
+        assert changes == ["~--web.config.file tls_server_config"]
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+        for each in (writer, other):
+            each.close()
+
+    run(town, MUTUAL, work)
+
+
 def test_a_reload_keeps_tls_until_a_restart(town: Town) -> None:
     async def work(site: Site) -> None:
         text = f"basic_auth_users: {{alice: '{HASH}'}}"
