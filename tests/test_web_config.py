@@ -116,6 +116,7 @@ def test_a_real_prometheus_needs_all_of_it(stage: Stage, prometheus: Path) -> No
             answer = get(f"http://{address}", "/api/v1/targets?state=active")
         except OSError as error:
             raise AssertionError(str(error)) from error
+        assert answer.status == 200, answer.body
         targets = json.loads(answer.body)["data"]["activeTargets"]
         told = {target["labels"]["job"]: target for target in targets}
         assert {name: target["health"] for name, target in told.items()} == {
