@@ -39,8 +39,9 @@ class Patience(NamedTuple):
     """From an answer to the end of the next request's head; more than a usual scrape interval."""
     answer: float = 300.0
     """From there to the end of the answer: a client may read slowly."""
-    connections: int = 1000
-    """At once; fewer where the system does not allow that many open files."""
+    connections: int = 128
+    """At once; fewer where the system does not allow that many open files. With TLS asyncio keeps
+    a buffer of 256 KiB for each."""
     sweep: float = 1.0
     """Between two looks at all of it."""
 
@@ -173,16 +174,19 @@ class Server(uvicorn.Server):
     # -- and ends
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest for its client; False if none waits."""
+        """End the connection that has been silent longest; False if there is none at all.
+
+        Among the open ones or among those in their handshake, whichever are more: those are
+        the burden. Where all are being answered, the slowest reader has to go.
+        """
         self._look()
         idle = [c for c, sight in self._seen.items() if sight.is_idle]
-        if idle:
-            longest = min(idle, key=lambda c: self._seen[c].since)
-            self._end(longest)
-        elif self._greetings:
+        if len(self._greetings) > len(idle):
             oldest = next(iter(self._greetings))
             del self._greetings[oldest]
             oldest.cancel()
+        elif self._seen:
+            self._end(min(idle or self._seen, key=lambda c: self._seen[c].since))
         else:
             return False
         return True

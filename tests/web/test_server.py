@@ -436,6 +436,35 @@ def test_where_there_is_no_room_the_longest_silence_ends(town: Town, text: str) 
     run(town, text, work, Patience(connections=10))
 
 
+def test_silent_handshakes_push_out_each_other_and_not_who_is_connected(town: Town) -> None:
+    async def work(site: Site) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port, ssl=site.tls())
+        silent = await site.silent(50)
+        assert (await site.get()).status_code == 200
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await reader.readuntil(b"hello")).startswith(b"HTTP/1.1 200")
+        writer.close()
+        for client in silent:
+            client.close()
+
+    run(town, TLS, work, Patience(connections=10))
+
+
+def test_slow_readers_do_not_fill_the_house(town: Town) -> None:
+    async def work(site: Site) -> None:
+        deaf = await site.silent(30)
+        loop = asyncio.get_running_loop()
+        for client in deaf:
+            with contextlib.suppress(ConnectionError):
+                await loop.sock_sendall(client, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert (await site.get()).status_code == 200
+        assert len(site.server.server_state.connections) <= 10
+        for client in deaf:
+            client.close()
+
+    run(town, "", work, Patience(connections=10))
+
+
 def test_a_head_that_comes_in_drops_is_not_waited_for(town: Town) -> None:
     async def work(site: Site) -> None:
         dripping = await site.silent(5)
