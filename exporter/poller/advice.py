@@ -25,3 +25,6 @@ ADVICE: Mapping[str, str] = {
     "state": "Free space on the disk of state.url or repair it; nothing is counted until then.",
 }
 """By the reason of an error; `state` where the state could not be written."""
+
+CATCHING_UP = "Nothing needs to be done: the next poll goes on where this one ended."
+"""Where a poll had more to read than it could."""

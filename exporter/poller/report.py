@@ -19,7 +19,7 @@ from exporter.metrics import families as f
 from exporter.metrics import history
 from exporter.metrics.facts import Facts
 from exporter.metrics.series import Pipeline
-from exporter.poller.advice import ADVICE
+from exporter.poller.advice import ADVICE, CATCHING_UP
 from exporter.poller.repo import RepoState
 from exporter.poller.status import (
     AccountReport,
@@ -109,7 +109,7 @@ def of_account(
         state=_state(account),
         error=error and _sound(error),
         reason=trouble.reason,
-        advice=None if reason is None else ADVICE[reason],
+        advice=ADVICE.get(reason or ""),
         since=None if trouble.since is None else iso(trouble.since),
         next_try_at=iso(now + rest) if 0 < rest < math.inf else None,
         errors=dict(stats.errors.items()),
@@ -166,7 +166,7 @@ def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float)
         next_poll_at=iso(now + max(due - monotonic(), 0.0)),
         error=state.error and _sound(state.error),
         reason=state.reason,
-        advice=None if state.reason is None else ADVICE[state.reason],
+        advice=CATCHING_UP if state.is_unfinished else ADVICE.get(state.reason or ""),
         active=len(active),
         active_by_status=statuses,
         oldest_active_at=None if oldest is None else iso(oldest),
@@ -183,6 +183,8 @@ def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float)
 
 
 def _health(state: RepoState, *, stale: bool) -> RepoHealth:
+    if state.is_unfinished:
+        return "catching_up"
     if state.error is not None:
         return "failing"
     if not state.last_success:

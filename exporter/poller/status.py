@@ -18,9 +18,10 @@ AccountState = Annotated[
     ),
 ]
 RepoHealth = Annotated[
-    Literal["ok", "pending", "failing", "stale"],
+    Literal["ok", "pending", "catching_up", "failing", "stale"],
     Meta(
-        description="`pending`: its first poll has not ended. `failing`: the last poll failed."
+        description="`pending`: its first poll has not ended. `catching_up`: there is more to read"
+        " than one poll can, and the next one goes on. `failing`: the last poll failed."
         " `stale`: no poll succeeded for three intervals."
     ),
 ]

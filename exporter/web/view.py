@@ -16,7 +16,7 @@ ROWS = 100
 """Repos on one page."""
 _LONGEST = 200
 """Characters of a search text."""
-_WORST_FIRST = {"failing": 0, "stale": 1, "pending": 2, "ok": 3}
+_WORST_FIRST = {"failing": 0, "stale": 1, "catching_up": 2, "pending": 3, "ok": 4}
 UNHEALTHY = frozenset({"failing", "stale"})
 WORDS = {
     "starting": "starting",
@@ -25,6 +25,7 @@ WORDS = {
     "backing_off": "backing off",
     "unauthorized": "unauthorised",
     "pending": "not polled yet",
+    "catching_up": "catching up",
     "failing": "failing",
     "stale": "stale",
     "ok": "ok",

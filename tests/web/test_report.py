@@ -11,8 +11,10 @@ import pytest
 
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.poller import Poller
-from exporter.poller.advice import ADVICE
-from exporter.poller.status import StatusReport
+from exporter.poller.advice import ADVICE, CATCHING_UP
+from exporter.poller.status import AccountState, RepoHealth, StatusReport
+from exporter.web.view import WORDS
+from tests.conftest import ROOT
 from tests.scripted import Rig, build, done, finished
 from tests.web.test_live import polling
 
@@ -109,6 +111,24 @@ def test_a_repo_without_a_poll_for_three_intervals_is_stale(rig: Rig) -> None:
     (repo,) = told(rig, long_ago).accounts[0].repos
 
     assert (repo.state, repo.stale) == ("stale", True)
+
+
+def test_a_long_first_walk_is_no_failure(rig: Rig) -> None:
+    def more(poller: Poller) -> None:
+        (state,) = poller.accounts[0].repos.values()
+        state.is_unfinished, state.error, state.reason = True, "there is more", "timeout"
+
+    (repo,) = told(rig, more).accounts[0].repos
+
+    assert (repo.state, repo.advice) == ("catching_up", CATCHING_UP)
+
+
+def test_every_state_has_words_and_a_look() -> None:
+    style = (ROOT / "exporter/web/static/status.css").read_text()
+    states = [word for kind in (AccountState, RepoHealth) for word in get_args(get_args(kind)[0])]
+
+    assert len(states) == 10
+    assert [word for word in states if word not in WORDS or f".state.{word}" not in style] == []
 
 
 def test_the_report_says_how_the_process_does(rig: Rig) -> None:
