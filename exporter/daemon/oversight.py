@@ -50,7 +50,7 @@ class Oversight:
         accounts = self._poller.accounts
         troubles = [a for a in accounts if a.trouble.error is not None]
         repos = sum(len(account.repos) for account in accounts)
-        text = f"{len(accounts)} accounts with {repos} repos are polled"
+        text = f"polling, accounts: {len(accounts)}, repos: {repos}"
         if not self._poller.health.reload_ok:
             text += "; the last reload failed"
         for account in troubles[:1]:

@@ -139,14 +139,14 @@ class Reloads:
             # Who asks is told each time; what is tried again by itself need not say so.
             facts = logs.FOLDED if self._is_unasked else None
             self._is_unasked = False
-            try:
-                with self._around():
+            with self._around():
+                try:
                     return await self._reload()
-            except ExporterError as error:
-                for line in str(error).splitlines():
-                    log.error("the old configuration stays: %s", line, extra=facts)
-                self._show(str(error))
-                return error
+                except ExporterError as error:
+                    for line in str(error).splitlines():
+                        log.error("the old configuration stays: %s", line, extra=facts)
+                    self._show(str(error))
+                    return error
 
     async def _reload(self) -> list[str]:
         self._read = None
