@@ -42,7 +42,7 @@ _SECRETS = (
         re.compile(
             r"\b((?:proxy-)?authorization|private-token|travis-token|circle-token"
             r"|(?:access|refresh|private|api)[_-]?(?:token|key)|password|client_secret)"
-            r"(\W{1,4})(?:(?:bearer|basic|token|jwt) +)?[^\s\"',;&<>]+",
+            r"([\"']?\s*[:=]\s*[\"']?)(?:(?:bearer|basic|token|jwt) +)?[^\s\"',;&<>]+",
             re.IGNORECASE,
         ),
         r"\1\2<hidden>",
@@ -122,17 +122,20 @@ class _Formatter(logging.Formatter):
         line |= {k: v for k, v in _facts(record).items() if k not in line}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return _hushed(self._join(line))
+        return self._join({key: _hushed(value) for key, value in line.items()})
 
 
-def _hushed(text: str) -> str:
+def _hushed(value: object) -> object:
+    if value is None or isinstance(value, int | float):
+        return value
+    text = str(value)
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def _as_json(line: dict[str, object]) -> str:
-    return _printable(json.dumps(line, default=str, ensure_ascii=False))
+    return _printable(json.dumps(line, ensure_ascii=False))
 
 
 def _as_logfmt(line: dict[str, object]) -> str:

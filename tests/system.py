@@ -179,11 +179,11 @@ class Exporter:
     def __enter__(self) -> Self:
         self.begin()
         try:
-            line = self.logged("msg=serving", within=_START)
+            line = self.logged("serving", within=_START)
         except BaseException:
             self.kill()
             raise
-        found = re.search(r"address=(\S+)", line)
+        found = re.search(r'address(?:=|": ")([^\s"]+)', line)
         assert found is not None, line
         self.url = f"http://{found.group(1)}"
         return self

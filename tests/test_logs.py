@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import re
@@ -170,3 +171,61 @@ def test_libraries_do_not_tell_of_each_request(root: logging.Logger) -> None:
 
     assert not logging.getLogger("httpx").isEnabledFor(logging.INFO)
     assert not logging.getLogger("apscheduler.scheduler").isEnabledFor(logging.WARNING)
+
+
+# -- what is not told
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("https://user:pass@host/x?y", "https://<hidden>@host/x?y"),
+        ("http://token@host:80", "http://<hidden>@host:80"),
+        ("Authorization: Bearer abc.def", "Authorization: <hidden>"),
+        ("{'authorization': 'Basic abc=='}", "{'authorization': '<hidden>'}"),
+        ("PRIVATE-TOKEN: abc, next", "PRIVATE-TOKEN: <hidden>, next"),
+        ("?a=b&access_token=abc&c=d", "?a=b&access_token=<hidden>&c=d"),
+        ("password=abc", "password=<hidden>"),
+        ("mail me@example.org of https://host/@v1", "mail me@example.org of https://host/@v1"),
+        ("the token has expired", "the token has expired"),
+        ("authorization failed", "authorization failed"),
+    ],
+)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_credential_is_hidden_whoever_says_it(
+    form: Literal["logfmt", "json"], said: str, told: str
+) -> None:
+    lines_of = lines(form, record(said), record("x", error=said))
+
+    assert [told, told] == [read(form, lines_of[0])["msg"], read(form, lines_of[1])["error"]]
+
+
+def repeated(*records: logging.LogRecord, seconds: float) -> list[int | None]:
+    """How often each record that is let through was repeated before; so long is between two."""
+    times = itertools.count(0.0, seconds)
+    folding = logs._Folding(lambda: next(times))
+    return [getattr(r, "repeated", None) for r in records if folding.filter(r)]
+
+
+def said_by(name: str, *, level: int = logging.ERROR, **facts: Any) -> Any:
+    return logging.getLogger(name).makeRecord(name, level, "file.py", 1, "x", (), None, extra=facts)
+
+
+def test_what_repeats_is_told_once_in_five_minutes_with_how_often() -> None:
+    often = [said_by("exporter.x", **logs.FOLDED) for _ in range(11)]
+
+    assert [None, 4, 4] == repeated(*often, seconds=60)
+
+
+def test_what_a_library_warns_of_is_folded_and_what_it_tells_is_not() -> None:
+    assert [None] == repeated(*(said_by("asyncio") for _ in range(3)), seconds=1)
+    info = [said_by("uvicorn", level=logging.INFO) for _ in range(3)]
+    assert [None] * 3 == repeated(*info, seconds=1)
+
+
+def test_our_own_errors_and_those_that_differ_are_each_told() -> None:
+    ours = [said_by("exporter.poller") for _ in range(3)]
+    others = [said_by("asyncio", account=str(n)) for n in range(2000)]
+
+    assert [None] * 3 == repeated(*ours, seconds=1)
+    assert [None] * 2000 == repeated(*others, seconds=0)
