@@ -342,7 +342,8 @@ class AccountPoller:
             self._announce()
 
     def _failed(self, state: RepoState, error: ProviderError) -> None:
-        self.trouble.tell("a poll failed", error, repo=state.repo.entry)
+        if not error.account_wide:  # else it is told as the account's, once
+            self.trouble.tell("a poll failed", error, repo=state.repo.entry)
         was_gone = state.is_gone
         state.failed(error)
         state.wish = wish_in_trouble(self._span, error, state.failures)
