@@ -48,7 +48,7 @@ class Patience(NamedTuple):
 
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.1
-"""Seconds before another try where the system had no room for a connection."""
+"""Seconds before another try where the system has no room for a connection and we make none."""
 _SILENCE = 60.0
 """Seconds in which one kind of failure is told once."""
 _FAREWELL = 1.0
@@ -126,8 +126,7 @@ class Server(uvicorn.Server):
                 connection, _ = await loop.sock_accept(listener)
             except OSError as error:  # out of files, or the client has gone before its turn
                 if error.errno in _SCARCE:
-                    self._make_room()
-                    await asyncio.sleep(_PAUSE)
+                    await asyncio.sleep(0 if self._make_room() else _PAUSE)
                 continue
             while len(self._greetings) + len(self.server_state.connections) >= self._most:
                 if not self._make_room():
