@@ -1,6 +1,6 @@
 """How many builds a second are read, counted and committed: measured, as a Markdown table.
 
-    PYTHONPATH=. python -m benchmarks.ingest [BUILDS]
+    PYTHONPATH=. python -m benchmarks.ingest [BUILDS...]
 
 100 GitHub repos with as many completed builds each are polled for the first time, four at a
 time, then as many new builds are. The pages come over real HTTP from the emulator of the test
@@ -33,6 +33,7 @@ from exporter.record import Cursor
 from exporter.state.ledger import Terms, open_ledger
 from tests.emulators.github import TOKEN, Hub
 
+SIZES = (1_000, 10_000, 100_000)
 REPOS = 100
 AT_ONCE = 4
 DAY = 86400.0
@@ -104,7 +105,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
             if counted != builds:
                 raise AssertionError(f"{builds} builds were counted as {counted}")
             cells = (f"{1e6 * cpu / builds:,.0f}", f"{builds / cpu:,.0f}", f"{builds / wall:,.0f}")
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)  # noqa: T201 - the output
+            print(f"| {builds:,} | {name} | {' | '.join(cells)} |", flush=True)  # noqa: T201
             if profile is not None:
                 profile.print_stats("tottime")
     await recorder.close()
@@ -121,10 +122,14 @@ def main() -> None:
     if words and words[0] == "serve":
         asyncio.run(serve(int(words[1])))
         return
-    builds = int(words[0]) if words else 10_000
+    print("| builds | | us of CPU for one | builds/s on a core | by the clock |")  # noqa: T201
+    print("|---:|---|---:|---:|---:|", flush=True)  # noqa: T201
+    for builds in map(int, words) if words else SIZES:
+        _measure(builds)
+
+
+def _measure(builds: int) -> None:
     command = [sys.executable, "-m", "benchmarks.ingest", "serve", str(builds)]
-    print(f"| {builds:,} builds | us of CPU for one | builds/s on a core | by the clock |")  # noqa: T201
-    print("|---|---:|---:|---:|", flush=True)  # noqa: T201
     pipe = subprocess.PIPE
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -18,6 +18,7 @@ from exporter.providers import Query, Repo, catalogue
 from exporter.providers.azure_devops import AzureDevOps
 from tests.azure_devops_station import provider, station
 from tests.emulators import azure_devops
+from tests.emulators.rig import entries
 
 # -- repos
 
@@ -54,9 +55,9 @@ def test_an_entry_with_a_repository_counts_only_its_builds() -> None:
 
 
 def test_a_project_covers_its_repositories() -> None:
-    assert provider().covers("acme/Shop", "Acme/shop/api")
-    assert not provider().covers("acme/shop", "acme/shop-2")
-    assert not provider().covers("acme/shop", "acme/SHOP")
+    assert ["acme/Shop"] == entries(provider(), "acme/Shop", "Acme/shop/api")
+    assert ["acme/shop", "acme/shop-2"] == entries(provider(), "acme/shop", "acme/shop-2")
+    assert ["acme/SHOP"] == entries(provider(), "acme/shop", "acme/SHOP")
 
 
 @pytest.mark.parametrize("entry", ["acme/shop", "acme/*", "acme/my tools/octo/api"])

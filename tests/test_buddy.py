@@ -18,7 +18,7 @@ from exporter.providers import Query, Repo
 from exporter.providers.buddy import WORDS, Action, Buddy, Execution, Pipeline, to_build, to_job
 from tests import golden
 from tests.emulators import buddy
-from tests.emulators.rig import Station, iso
+from tests.emulators.rig import Station, entries, iso
 
 REPO = Repo("acme/shop")
 DEPLOY = Pipeline(7, name="deploy")
@@ -367,9 +367,8 @@ def test_an_entry_of_another_shape_is_a_fault(entry: str) -> None:
 
 
 def test_a_project_covers_its_pipelines() -> None:
-    assert provider().covers("acme/shop", "acme/shop/deploy")
-    assert not provider().covers("acme/shop", "acme/shopping")
-    assert not provider().covers("acme/shop/deploy", "acme/shop/deploy/2")
+    assert ["acme/shop"] == entries(provider(), "acme/shop/deploy", "acme/shop")
+    assert ["acme/shop", "acme/shopping"] == entries(provider(), "acme/shop", "acme/shopping")
     assert [] == Buddy.faults({"repos": ["acme/shop", "acme/*", "acme/shop/Build *"]})
     assert provider().is_wildcard("acme/*")
     assert not provider().is_wildcard("acme/shop/*")

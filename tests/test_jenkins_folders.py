@@ -10,6 +10,7 @@ from exporter.errors import Gone
 from exporter.metrics import families as f
 from tests.emulators import jenkins
 from tests.emulators.jenkins import FREESTYLE, MULTIBRANCH
+from tests.emulators.rig import entries
 from tests.jenkins_station import EVENT, provider, station
 
 
@@ -101,8 +102,8 @@ def test_a_branch_job_may_be_polled_alone_under_its_multibranch_jobs_name() -> N
     rig.polled()
 
     assert 1 == rig.value(f.BUILDS) == rig.value(f.BUILDS, repo="team/shop", branch="main")
-    assert provider().covers("team/shop", "team/shop/main")
-    assert not provider().covers("team/shop", "team/shop-2")
+    assert ["team/shop"] == entries(provider(), "team/shop", "team/shop/main")
+    assert ["team/shop", "team/shop-2"] == entries(provider(), "team/shop", "team/shop-2")
 
 
 def test_jobs_in_deep_folders_cost_a_request_for_each_folder_there() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from exporter.errors import ProviderError
 from exporter.http import Api
 from exporter.poller.pages import count
@@ -23,7 +25,7 @@ class Discovery:
     def named(self) -> dict[str, Repo]:
         """The entries that need no discovery."""
         entries = (e for e in self._provider.repos if not self._provider.is_wildcard(e))
-        return self._apart({entry: Repo(entry) for entry in entries})
+        return apart(self._provider, {entry: Repo(entry) for entry in entries})
 
     async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
         """All repos by entry; those found `before` stay if a wildcard is in trouble.
@@ -48,12 +50,20 @@ class Discovery:
                 found |= {repo.entry: repo for repo in repos}
         if self.unresolved:  # what it found before may still be there
             found = before | found
-        return self._apart(found)
+        return apart(self._provider, found)
 
-    def _apart(self, found: dict[str, Repo]) -> dict[str, Repo]:
-        """Without the repos that polling another one reads too."""
-        return {
-            entry: repo
-            for entry, repo in found.items()
-            if not any(wide != entry and self._provider.covers(wide, entry) for wide in found)
-        }
+
+def apart(provider: Provider, found: Mapping[str, Repo]) -> dict[str, Repo]:
+    """Without the repos that polling another one reads too, of which there may be thousands."""
+    names = {entry: provider.identity(entry) for entry in found}
+    chosen = {names[entry]: entry for entry in sorted(found, reverse=True)}
+
+    def is_inside(name: str) -> bool:
+        ends = (end for end, letter in enumerate(name) if letter == "/")
+        return provider.reads_below and any(name[:end] in chosen for end in ends)
+
+    return {
+        entry: repo
+        for entry, repo in found.items()
+        if chosen[names[entry]] == entry and not is_inside(names[entry])
+    }

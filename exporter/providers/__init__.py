@@ -231,9 +231,14 @@ class Provider(BaseModel):
         """Whether `entry` is to be discovered rather than polled as it stands."""
         return "*" in entry
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether polling `wide` reads all builds of the other entry `narrow` too."""
+    @property
+    def reads_below(self) -> bool:
+        """Whether polling `a/b` reads all builds of `a/b/c` too."""
         return False
+
+    def identity(self, entry: str) -> str:
+        """What `entry` names: the same however it is spelled."""
+        return entry
 
     async def renew(self, api: Api) -> None:
         """Get a new credential where one runs out; called before each poll, mostly for nothing."""

@@ -178,9 +178,10 @@ class Buddy(Provider):
         """Only a whole workspace; a pipeline's name may hold a star."""
         return entry.endswith("/*") and entry.count("/") == 1
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether `narrow` is a pipeline of the project `wide`."""
-        return wide.count("/") == 1 and narrow.startswith(f"{wide}/")
+    @property
+    def reads_below(self) -> bool:
+        """A project brings its pipelines."""
+        return True
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The active projects of a workspace."""

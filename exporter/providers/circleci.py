@@ -175,10 +175,10 @@ class CircleCI(Provider):
         """A header of CircleCI's own."""
         return {} if token is None else {"Circle-Token": token}
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether both are one project: `github/acme/shop` is `gh/acme/shop` spelled out."""
-        vcs, _, project = narrow.partition("/")
-        return vcs in _SHORT and wide == f"{_SHORT[vcs]}/{project}"
+    def identity(self, entry: str) -> str:
+        """`github/acme/shop` is `gh/acme/shop` spelled out."""
+        vcs, _, project = entry.partition("/")
+        return f"{_SHORT.get(vcs, vcs)}/{project}"
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """The workflows of a page of pipelines, newest pipeline first.

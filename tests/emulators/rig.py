@@ -15,6 +15,7 @@ from starlette.routing import Route
 from exporter.demo.serve import serving
 from exporter.http import Api, Pace
 from exporter.poller import walk
+from exporter.poller.discovery import apart
 from exporter.poller.ground import Rules
 from exporter.poller.memory import Memory
 from exporter.providers import Provider, Repo
@@ -33,6 +34,11 @@ def iso(at: float | None, digits: int = 3, zone: str = "Z") -> str | None:
     text = datetime.fromtimestamp(int(at), UTC).strftime("%Y-%m-%dT%H:%M:%S")
     fraction = f"{at % 1:.9f}"[2 : 2 + digits]
     return f"{text}.{fraction}{zone}" if digits else f"{text}{zone}"
+
+
+def entries(provider: Provider, *named: str) -> list[str]:
+    """Which of these entries are polled."""
+    return list(apart(provider, {entry: Repo(entry) for entry in named}))
 
 
 def emulator(endpoints: dict[str, Endpoint], header: tuple[str, str]) -> Starlette:

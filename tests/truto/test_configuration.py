@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from exporter.providers import catalogue
 from exporter.providers.truto import INTEGRATIONS, Truto
+from tests.emulators.rig import entries
 from tests.truto import BITBUCKET, ENTRIES, FakeApi, detail, one, truto
 
 GOOD = [
@@ -119,10 +120,9 @@ def test_the_token_is_sent_as_bearer():
 def test_a_workspace_covers_its_repos():
     provider = truto("azuredevops")
 
-    assert provider.covers("ws", "ws/shop")
-    assert not provider.covers("ws", "ws-2/shop")
-    assert not provider.covers("ws/shop", "ws")
-    assert not truto("jenkins").covers("folder", "folder/shop")
+    assert ["ws"] == entries(provider, "ws/shop", "ws")
+    assert ["ws", "ws-2/shop"] == entries(provider, "ws", "ws-2/shop")
+    assert ["folder", "folder/shop"] == entries(truto("jenkins"), "folder", "folder/shop")
 
 
 def test_only_jenkins_numbers_have_no_holes():

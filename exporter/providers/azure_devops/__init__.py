@@ -101,9 +101,14 @@ class AzureDevOps(Provider):
             return quiet
         return quiet | {"Authorization": basic(self.username or "", token)}
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether `narrow` is a repository of the project `wide`."""
-        return narrow.casefold().startswith(f"{wide.casefold()}/")
+    @property
+    def reads_below(self) -> bool:
+        """A project brings its repositories."""
+        return True
+
+    def identity(self, entry: str) -> str:
+        """Upper and lower case are one."""
+        return entry.casefold()
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The projects of an organization, but for those being made or deleted."""

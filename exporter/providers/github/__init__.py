@@ -97,9 +97,9 @@ class GitHub(Provider):
         if self.app is not None:
             await self._installation.renew(self.app, api, _headers)
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether both name the same repo, in other upper and lower case."""
-        return wide < narrow and wide.lower() == narrow.lower()
+    def identity(self, entry: str) -> str:
+        """Upper and lower case are one."""
+        return entry.lower()
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The owner's repos, but for archived, disabled and excluded ones."""

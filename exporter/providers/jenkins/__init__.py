@@ -119,9 +119,10 @@ class Jenkins(Provider):
             return {"Authorization": f"Bearer {token}"}
         return {"Authorization": basic(self.username, token)}
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether `narrow` is a branch job of the multibranch job `wide`."""
-        return narrow.startswith(f"{wide}/")
+    @property
+    def reads_below(self) -> bool:
+        """A multibranch job brings its branch jobs."""
+        return True
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The jobs below a folder, but for disabled ones; a multibranch job is one of them."""

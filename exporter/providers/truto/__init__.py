@@ -156,9 +156,10 @@ class Truto(Provider):
         accept = {"Accept": "application/json"}
         return accept if token is None else {"Authorization": f"Bearer {token}", **accept}
 
-    def covers(self, wide: str, narrow: str) -> bool:
-        """Whether what `narrow` lists is also in `wide`: a project and a repo of it."""
-        return self._how.entry.nested and narrow.startswith(f"{wide}/")
+    @property
+    def reads_below(self) -> bool:
+        """Whether a project brings its repos."""
+        return self._how.entry.nested
 
     async def health(self, api: Api) -> None:
         """Raise Refused if Truto says that a person must see to the account."""
