@@ -6,6 +6,7 @@
 server in a process of its own that answers every request after 100 ms: with ten old builds, and
 304 from then on. First as fast as it can, with 200 requests at once (8 for each account); then
 200 times a second, while it is scraped again and again. CPU is that of the exporter's process.
+The yardstick is a process that makes such requests, and does nothing with the answers.
 """
 
 from __future__ import annotations
@@ -25,12 +26,14 @@ from pathlib import Path
 from statistics import median
 from zlib import crc32
 
+import httpx
 import msgspec
+from httpx_aiohttp import AiohttpTransport
 
 from benchmarks.startup import fill, started
 from exporter.state.ledger import Terms, open_ledger
 
-ACCOUNTS, REPOS = 25, 80
+ACCOUNTS, REPOS, AT_ONCE = 25, 80, 8
 RATE = 200
 """Polls a second in the second part."""
 LATENCY = 0.1
@@ -193,10 +196,42 @@ def steady(folder: Path, system: str) -> tuple[str, str]:
         return told, " | ".join(f"{x:.1f}" for x in numbers)
 
 
+# -- the yardstick
+
+
+async def ask(url: str) -> None:
+    """Ask for as long as it is wanted, 200 times at once, as httpx over aiohttp does it."""
+    transport = AiohttpTransport(limits=httpx.Limits(max_connections=ACCOUNTS * AT_ONCE))
+    headers = {"If-None-Match": '"1"', "Authorization": "Bearer x"}
+
+    async def one(client: httpx.AsyncClient) -> None:
+        while True:
+            await client.get(f"{url}/api/v3/repos/acme/r0/actions/runs", headers=headers)
+
+    async with httpx.AsyncClient(transport=transport, timeout=60.0) as client:
+        await asyncio.gather(*(one(client) for _ in range(ACCOUNTS * AT_ONCE)))
+
+
+def bare(system: str) -> str:
+    """The same requests by the libraries alone."""
+    command = [sys.executable, "-m", "benchmarks.polls", "ask", f"http://{system}"]
+    with subprocess.Popen(command) as process:  # noqa: S603
+        try:
+            time.sleep(WARM_UP)
+            window = Window(system, process.pid)
+            time.sleep(WINDOW)
+            return window.end()
+        finally:
+            process.kill()
+
+
 def main() -> None:
     """Print the tables."""
     if sys.argv[1:] == ["serve"]:
         asyncio.run(serve())
+        return
+    if sys.argv[1:2] == ["ask"]:
+        asyncio.run(ask(sys.argv[2]))
         return
     series = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     with tempfile.TemporaryDirectory() as name, idle_system() as system:
@@ -204,6 +239,7 @@ def main() -> None:
         fill(open_ledger(f"sqlite:///{folder}/state.db", Terms(30 * 86400.0, 86400.0)), series)
         print("| idle polls | a second | of a core | ms of CPU for one |")  # noqa: T201
         print("|---|---:|---:|---:|", flush=True)  # noqa: T201
+        print(f"| httpx alone, 200 at once | {bare(system)} |", flush=True)  # noqa: T201
         print(f"| 200 at once | {saturated(folder, system)} |", flush=True)  # noqa: T201
         polls, scrapes = steady(folder, system)
         print(f"| {RATE} a second | {polls} |")  # noqa: T201

@@ -219,8 +219,10 @@ def _ended(run: Run, repo: Repo, attempt: int) -> bool:
 
 def _is_rerun(run: Run, query: Query) -> bool:
     """Whether earlier attempts of a run may have ended since the last walk."""
+    if run.attempt == 1:
+        return False
     latest = moment(run.updated_at)
-    return run.attempt > 1 and (latest is None or latest >= query.since)
+    return latest is None or latest >= query.since
 
 
 def _headers(token: str | None) -> dict[str, str]:
