@@ -134,7 +134,13 @@ def pins(lock: str) -> dict[str, Pin]:
 
 
 @pytest.mark.parametrize(
-    "lock", ["requirements.txt", "requirements-dev.txt", "requirements-conformance.txt"]
+    "lock",
+    [
+        "requirements.txt",
+        "requirements-build.txt",
+        "requirements-dev.txt",
+        "requirements-conformance.txt",
+    ],
 )
 def test_a_lock_pins_every_version_and_hash_and_no_host(lock: str) -> None:
     text = (ROOT / lock).read_text()
@@ -148,9 +154,10 @@ def test_a_lock_pins_every_version_and_hash_and_no_host(lock: str) -> None:
     ("lock", "declared"),
     [
         ("requirements.txt", PYPROJECT["project"]["dependencies"]),
+        ("requirements-build.txt", PYPROJECT["build-system"]["requires"]),
         ("requirements-dev.txt", PYPROJECT["dependency-groups"]["dev"]),
     ],
-    ids=["runtime", "dev"],
+    ids=["runtime", "build", "dev"],
 )
 def test_a_lock_fulfils_what_is_declared(lock: str, declared: list[str]) -> None:
     pinned = pins(lock)
@@ -161,9 +168,10 @@ def test_a_lock_fulfils_what_is_declared(lock: str, declared: list[str]) -> None
 
 
 def test_tests_run_with_the_versions_that_operators_get() -> None:
-    runtime, dev = pins("requirements.txt"), pins("requirements-dev.txt")
+    shipped = pins("requirements.txt") | pins("requirements-build.txt")
+    dev = pins("requirements-dev.txt")
 
-    assert runtime == {name: dev.get(name) for name in runtime}
+    assert shipped == {name: dev.get(name) for name in shipped}
 
 
 def test_what_is_imported_is_declared() -> None:

@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from importlib import resources
 
 from exporter.config import Config
 from exporter.config.differences import Step, step
@@ -64,7 +65,7 @@ class Assembly:
                 for account in config.accounts
             ],
             self._recorder,
-            Health(reload_time=time.time()),
+            Health(reload_time=time.time(), revision=revision()),
         )
 
     async def adopt(self, wanted: Config) -> Step:
@@ -126,6 +127,14 @@ async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Assem
                 await assembly.poller.stop()
         except TimeoutError:
             log.warning("some polls did not stop in time and are abandoned")
+
+
+def revision() -> str:
+    """The commit that this was built from, if who built it wrote it into the package."""
+    try:
+        return (resources.files("exporter") / "REVISION").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def account_poller(
