@@ -25,8 +25,8 @@ VERSION, REVISION = "9.8.7", "0123456789abcdef0123456789abcdef01234567"
 """What the builder says; any words would do."""
 MOMENT = "1700000000"
 """SOURCE_DATE_EPOCH, the time of every file in the image."""
-_KEPT = 4
-"""Images of other sources that are kept, as another checkout may be at work with them."""
+_KEPT = 6
+"""Names of older images that are kept, as another checkout may be at work with them."""
 _LIMITS = ("--ulimit=nofile=1024:1024", "--ulimit=nproc=1024:1024")
 """What podman asks for by itself needs a privilege that a container of CI has not."""
 
