@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -272,3 +273,30 @@ def test_once_waits_for_a_rate_limit_to_end(tmp_path: Path) -> None:
         statuses = [r.status for r in emulator.journal.requests("/unified/ci-cd/builds")]
 
     assert (ended.returncode, statuses) == (0, [429, 200])
+
+
+@pytest.mark.parametrize(
+    ("number", "ended"),
+    [
+        pytest.param(1, 128 + signal.SIGTERM, id="first-of-a-container"),
+        pytest.param(7, -signal.SIGTERM, id="any-other"),
+    ],
+)
+def test_it_can_be_ended_while_it_starts(number: int, ended: int) -> None:
+    starting = """
+        import os, signal, sys, time, types
+        def told_to_stop():
+            handler = signal.getsignal(signal.SIGTERM)
+            assert handler != signal.SIG_DFL or {number} != 1  # which the kernel would keep from it
+            os.kill(real, signal.SIGTERM)
+            time.sleep(60)
+        real, os.getpid = os.getpid(), lambda: {number}
+        sys.modules["exporter.cli"] = types.SimpleNamespace(main=told_to_stop)
+        from exporter.__main__ import main
+        sys.exit(main())
+    """
+    code = textwrap.dedent(starting).format(number=number)
+
+    done = subprocess.run([sys.executable, "-c", code], timeout=60, check=False)
+
+    assert ended == done.returncode

@@ -263,7 +263,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Wheel) -> None:
 
 
 def test_the_wheel_installs_the_command(wheel: Wheel) -> None:
-    assert "cicd-exporter = exporter.cli:main" in wheel.scripts
+    assert "cicd-exporter = exporter.__main__:main" in wheel.scripts
 
 
 def test_the_wheel_says_what_it_is(wheel: Wheel) -> None:
