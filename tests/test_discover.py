@@ -134,6 +134,16 @@ def test_a_dead_repo_is_an_error_and_the_others_are_counted(tmp_path) -> None:
     assert "404" in found["errors"][0]
 
 
+def test_a_poisoned_name_does_not_reach_the_terminal(tmp_path) -> None:
+    github = hub(0)
+    github.repo("acme/\x1b]0;you\x07\u202eevil")
+
+    data = discovered(github, tmp_path)
+
+    assert data["accounts"][0]["wildcards"]["acme/*"] == ["acme/\x1b]0;you\x07\u202eevil"]
+    assert all(line.isprintable() for line in discover._lines(data))
+
+
 def test_the_command_prints_it_for_people_and_for_programs(tmp_path) -> None:
     async def work(config: Config) -> list[Ended]:
         file = f"--config.file={tmp_path}/config.yaml"

@@ -22,6 +22,7 @@ from exporter.commands.doctor import examined, place
 from exporter.commands.doctor.checks import Check
 from exporter.config import load
 from exporter.demo.serve import serving
+from exporter.providers import catalogue
 from tests import hostile
 from tests.commands import command
 from tests.emulators import gitlab
@@ -364,6 +365,20 @@ def test_a_web_page_in_place_of_the_api_is_named(tmp_path) -> None:
 
     assert failures(checks) == ["authentication"]
     assert "answered with a web page instead of JSON" in the(checks, "authentication").text
+
+
+def test_a_poisoned_name_does_not_reach_the_terminal(tmp_path) -> None:
+    github = hub("acme/\x1b]0;you\x07\u202eevil")
+
+    checks = at(github.app, tmp_path, repos=["acme/*"])
+
+    assert any("evil" in check.text for check in checks)
+    assert all(check.text.isprintable() for check in checks)
+
+
+@pytest.mark.parametrize("provider", catalogue())
+def test_every_provider_says_what_its_token_must_be_allowed(provider) -> None:
+    assert catalogue()[provider].rights
 
 
 # --- this machine ---
