@@ -140,6 +140,7 @@ def pins(lock: str) -> dict[str, Pin]:
         "requirements-build.txt",
         "requirements-dev.txt",
         "requirements-conformance.txt",
+        "requirements-helm.txt",
     ],
 )
 def test_a_lock_pins_every_version_and_hash_and_no_host(lock: str) -> None:
