@@ -102,6 +102,11 @@ def _module(file: Path) -> ModuleType:
     return module
 
 
+def values(**more: Any) -> dict[str, Any]:
+    """The least that renders, and more values beside it."""
+    return {"config": {"accounts": [dict(ACCOUNT)]}, **more}
+
+
 def only(manifests: list[Manifest], kind: str) -> Manifest:
     """The one manifest of a kind."""
     (found,) = (manifest for manifest in manifests if manifest["kind"] == kind)

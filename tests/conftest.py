@@ -99,3 +99,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no shared/ beside the project, and CICD_EXPORTER_SHARED names none")
     return folder
+
+
+@pytest.fixture(scope="session")
+def helm(shared: Path) -> Generator[Any]:
+    """Real Helm, 3 and 4: `charts.Helm`."""
+    from tests import charts
+
+    found = charts.start(shared)
+    yield found
+    charts.stop(found)

@@ -26,13 +26,6 @@ TOOLS = Path(__file__).parent / "helm"
 SECRET = "dummy"
 
 
-@pytest.fixture(scope="module")
-def helm(shared):
-    found = charts.start(shared)
-    yield found
-    charts.stop(found)
-
-
 @pytest.fixture(scope="module", params=CASES)
 def case(request) -> Path:
     return CASES[request.param]

@@ -82,7 +82,10 @@ def test_an_editor_sees_every_fault_that_a_schema_can_say(text, said) -> None:
         (ACCOUNT.replace("stub", "stubb"), ["accounts", 0, "provider"]),
         (ACCOUNT.replace("[x]", "[]"), ["accounts", 0, "repos"]),
         (ACCOUNT.replace("token_env: T, ", ""), ["accounts", 0]),
-        (ACCOUNT.replace("token_env: T, ", "token_env: T, token_file: token, "), ["accounts", 0]),
+        (
+            ACCOUNT.replace("token_env: T, ", "token_env: T, token_file: token, "),
+            ["accounts", 0, "token_file"],
+        ),
         (ACCOUNT.replace("token_env: T, ", "token: x, token_env: T, "), ["accounts", 0]),
         (ACCOUNT.replace("provider: stub", "provider: selfhosted"), ["accounts", 0]),
     ],

@@ -104,8 +104,10 @@ def _account(provider: type[Provider], definitions: _Schema) -> _Schema:
     schema = _model(provider, definitions)
     schema["properties"]["repos"]["items"] |= _entry(provider.entry_pattern)
     keys = getattr(provider, "credentials", CREDENTIALS)
+    # Not as a `not`, which tells whoever gives both no more than that it failed.
     rules: list[_Schema] = [
-        {"not": {"allOf": [_given(a), _given(b)]}} for a, b in combinations(keys, 2)
+        {"if": _given(a), "then": {"properties": {b: {"type": "null"}}}}
+        for a, b in combinations(keys, 2)
     ]
     if not provider.anonymous:
         rules.append({"anyOf": [_given(key) for key in keys]})
