@@ -157,7 +157,7 @@ def test_a_faulty_value_is_told_with_its_place(fault, version, helm):
 def test_there_is_one_writer_and_no_value_makes_it_two(helm):
     spec = charts.only(helm.render(values()), "StatefulSet")["spec"]
 
-    assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "OrderedReady")
+    assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "Parallel")
     assert spec["updateStrategy"] == {"type": "RollingUpdate"}
     assert "replica" not in VALUES.read_text()
 
