@@ -15,6 +15,7 @@ from pathlib import Path
 
 from scripts.grafana import (
     BLUE,
+    COUNT,
     DARK,
     GREEN,
     GREY,
@@ -71,8 +72,8 @@ ALL = "$__range"
 
 
 def by(*labels: str) -> str:
-    """The grouping; PromQL's own words."""
-    return f"by ({', '.join(labels)})"
+    """The grouping; without labels none."""
+    return f"by ({', '.join(labels)})" if labels else ""
 
 
 def count(metric: str, *labels: str, window: str = ALL) -> str:
@@ -214,7 +215,7 @@ FLEET = Dashboard(
                 steps=((1, BAD),),
             ),
             stat(
-                "Infrastructure errors",
+                "CI system errors",
                 "Builds that the CI system spoiled, not their own steps.",
                 count('cicd_builds_total{B, conclusion="error"}') + " or vector(0)",
                 steps=((1, ODD),),
@@ -244,10 +245,10 @@ FLEET = Dashboard(
                 "Workflows",
                 "Each workflow in the time range; the failure rate is that of 5 builds at least.",
                 WORKFLOW,
-                Column("builds", count("cicd_builds_total{B}", *WORKFLOW), decimals=0),
-                Column("failed", count(f"cicd_builds_total{{B, {FAILED}}}", *WORKFLOW), decimals=0),
-                Column("failure rate", failure_rate(*WORKFLOW), "percentunit", RATE, 0),
-                Column("re-runs", count("cicd_build_retries_total{B}", *WORKFLOW), decimals=0),
+                Column("builds", count("cicd_builds_total{B}", *WORKFLOW)),
+                Column("failed", count(f"cicd_builds_total{{B, {FAILED}}}", *WORKFLOW)),
+                Column("failure rate", failure_rate(*WORKFLOW), "percentunit", RATE),
+                Column("re-runs", count("cicd_build_retries_total{B}", *WORKFLOW)),
                 Column("duration p50", quantile(0.5, DURATION, *WORKFLOW), "s"),
                 Column("duration p95", quantile(0.95, DURATION, *WORKFLOW), "s"),
                 Column("queue p95", quantile(0.95, QUEUE, *WORKFLOW), "s"),
@@ -303,7 +304,7 @@ DETAIL = Dashboard(
                 steps=IN_A_ROW,
             ),
             stat(
-                "Since the last pass",
+                "Since last pass",
                 "Time since the latest passed build of any chosen pipeline completed.",
                 "time() - max(cicd_build_last_passed_timestamp_seconds{B})",
                 "s",
@@ -388,8 +389,8 @@ DETAIL = Dashboard(
                 "Jobs",
                 "Each job in the time range; durations are those of passed ones.",
                 JOB,
-                Column("jobs", count("cicd_jobs_total{B}", *JOB), decimals=0),
-                Column("failed", count(f"cicd_jobs_total{{B, {FAILED}}}", *JOB), decimals=0),
+                Column("jobs", count("cicd_jobs_total{B}", *JOB)),
+                Column("failed", count(f"cicd_jobs_total{{B, {FAILED}}}", *JOB)),
                 Column(
                     "duration p95",
                     quantile(0.95, 'cicd_job_duration_seconds{B, conclusion="passed"}', *JOB),
@@ -447,7 +448,7 @@ NOW = Dashboard(
             lines(
                 "Builds that are not finished",
                 "By status, as of the last polls.",
-                "short",
+                COUNT,
                 Query("sum by (status) (cicd_builds_active{B})", "{{status}}"),
                 colours=STATUSES,
                 stacked=True,
@@ -455,7 +456,7 @@ NOW = Dashboard(
             lines(
                 "Queued builds by account",
                 "Where runners are short.",
-                "short",
+                COUNT,
                 Query('sum by (account) (cicd_builds_active{B, status="queued"})', "{{account}}"),
                 stacked=True,
             ),
@@ -491,7 +492,7 @@ NOW = Dashboard(
             lines(
                 "Jobs that are not finished",
                 "By status, as of the last polls.",
-                "short",
+                COUNT,
                 Query("sum by (status) (cicd_jobs_active{B})", "{{status}}"),
                 colours=STATUSES,
                 stacked=True,
@@ -514,6 +515,13 @@ STALE = (
     "time() - cicd_exporter_poll_last_success_timestamp_seconds{A} "
     "> clamp_min(3 * cicd_exporter_poll_interval_seconds{A}, 900)"
 )
+ODDITIES = {
+    "missing_values_total{P}": "values missing",
+    "unmapped_values_total{P}": "words unknown",
+    "anomalies_total{P}": "contradictions",
+    "rejected_items_total{A}": "items left out",
+    "series_dropped_total{I}": "increments folded",
+}
 WELL = ({"type": "value", "options": {"0": {"text": "no"}, "1": {"text": "yes"}}},)
 ILL = ((0, BAD), (1, GREEN))
 
@@ -560,7 +568,7 @@ INSIDE = Dashboard(
                 mappings=WELL,
             ),
             stat(
-                "Configuration loaded",
+                "Config loaded",
                 "Whether the file was last loaded without a fault.",
                 "min(cicd_exporter_config_last_reload_successful{I})",
                 "none",
@@ -600,17 +608,14 @@ INSIDE = Dashboard(
                     "(cicd_exporter_poll_last_success_timestamp_seconds{A} > 0)",
                     "s",
                 ),
-                Column(
-                    "requests", count("cicd_exporter_api_requests_total{A}", *ACCOUNT), decimals=0
-                ),
-                Column("errors", count("cicd_exporter_api_errors_total{A}", *ACCOUNT), decimals=0),
-                Column("gaps", count("cicd_exporter_gaps_total{A}", *ACCOUNT), decimals=0),
+                Column("requests", count("cicd_exporter_api_requests_total{A}", *ACCOUNT)),
+                Column("errors", count("cicd_exporter_api_errors_total{A}", *ACCOUNT)),
+                Column("gaps", count("cicd_exporter_gaps_total{A}", *ACCOUNT)),
                 Column(
                     "rejected items",
                     count("cicd_exporter_rejected_items_total{A}", *ACCOUNT),
-                    decimals=0,
                 ),
-                Column("limit left", f"min {by(*ACCOUNT)} ({LEFT})", "percentunit", decimals=0),
+                Column("limit left", f"min {by(*ACCOUNT)} ({LEFT})", "percentunit"),
                 Column(
                     "clock skew",
                     f"max {by(*ACCOUNT)} (cicd_exporter_clock_skew_seconds{{A}})",
@@ -659,6 +664,7 @@ INSIDE = Dashboard(
                     "{{account}} {{reason}}",
                 ),
                 colours={},
+                none="no errors",
             ),
         ],
         [
@@ -667,6 +673,7 @@ INSIDE = Dashboard(
                 "Share of the requests allowed in a window, as the provider last said.",
                 "percentunit",
                 Query(LEFT, "{{account}} {{resource}}"),
+                none="no provider has told a limit",
             ),
             lines(
                 "Polls wait for the budget",
@@ -679,23 +686,22 @@ INSIDE = Dashboard(
             lines(
                 "Series",
                 "Samples exposed of each build and job family.",
-                "short",
+                COUNT,
                 Query("sum by (metric) (cicd_exporter_series{I})", "{{metric}}"),
                 stacked=True,
+                calcs=["lastNotNull"],
             ),
             bars(
                 "What was odd in the data",
-                "Builds without a value, words that no table maps, contradictions, items left out, "
-                "increments folded at the limit of series, in each bar.",
-                Query(per_bar("cicd_exporter_missing_values_total{P}", "field"), "no {{field}}"),
-                Query(
-                    per_bar("cicd_exporter_unmapped_values_total{P}", "field"),
-                    "unmapped {{field}}",
+                "Each bar: values that builds lack, words that no table maps, contradictory data, "
+                "listed items not understood, increments folded at the limit of series.",
+                *(
+                    Query(per_bar(f"cicd_exporter_{metric}"), legend)
+                    for metric, legend in ODDITIES.items()
                 ),
-                Query(per_bar("cicd_exporter_anomalies_total{P}", "kind"), "{{kind}}"),
-                Query(per_bar("cicd_exporter_rejected_items_total{A}"), "rejected"),
-                Query(per_bar("cicd_exporter_series_dropped_total{I}"), "folded"),
-                colours={},
+                colours=dict(
+                    zip(ODDITIES.values(), (BLUE, YELLOW, PURPLE, RED, GREY), strict=True)
+                ),
             ),
         ],
         sized(

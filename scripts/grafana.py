@@ -16,6 +16,8 @@ GREEN, BLUE, YELLOW, RED = "#009E73", "#56B4E9", "#E69F00", "#D55E00"
 PURPLE, LEMON, GREY, DARK = "#CC79A7", "#F0E442", "#999999", "#666666"
 """Okabe and Ito's palette, which people with any colour vision can tell apart, and greys."""
 
+COUNT = "locale"
+"""Grafana's word for a number in full, with its thousands set apart."""
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "cicd-exporter"
 MIN_STEP = "1m"
@@ -41,9 +43,8 @@ class Column(NamedTuple):
 
     name: str
     expr: str
-    unit: str = "short"
+    unit: str = COUNT
     steps: Steps = ()
-    decimals: int | None = None
 
 
 class Panel(NamedTuple):
@@ -124,7 +125,7 @@ def stat(  # noqa: PLR0913 - the columns of a table of panels
     title: str,
     text: str,
     expr: str,
-    unit: str = "short",
+    unit: str = COUNT,
     *,
     steps: Steps = (),
     none: str = "none",
@@ -139,7 +140,7 @@ def stat(  # noqa: PLR0913 - the columns of a table of panels
         "thresholds": _thresholds(steps),
         "mappings": list(mappings),
     }
-    if unit == "short":
+    if unit == COUNT:
         field["decimals"] = 0
     options = {
         "colorMode": "value",
@@ -197,7 +198,7 @@ def _series(  # noqa: PLR0913 - the columns of a table of panels
 
 
 def bars(
-    title: str, text: str, *queries: Query, colours: Mapping[str, str], unit: str = "short"
+    title: str, text: str, *queries: Query, colours: Mapping[str, str], none: str = "none"
 ) -> Panel:
     """Counts on top of each other, with their sums in the legend."""
     custom = {
@@ -207,7 +208,17 @@ def bars(
         "stacking": {"mode": "normal", "group": "A"},
         "axisSoftMax": 1,
     }
-    panel = _series(title, text, unit, queries, custom, colours=colours, points=BARS, calcs=["sum"])
+    panel = _series(
+        title,
+        text,
+        COUNT,
+        queries,
+        custom,
+        colours=colours,
+        points=BARS,
+        calcs=["sum"],
+        none=none,
+    )
     panel.body["fieldConfig"]["defaults"]["decimals"] = 0
     return panel
 
@@ -237,26 +248,30 @@ def dots(
     )
 
 
-def lines(
+def lines(  # noqa: PLR0913 - the columns of a table of panels
     title: str,
     text: str,
     unit: str,
     *queries: Query,
     colours: Mapping[str, str] | None = None,
     stacked: bool = False,
+    calcs: Sequence[str] = (),
+    none: str = "none",
 ) -> Panel:
     """What has a value at any time."""
-    custom: Json = {"drawStyle": "line", "lineWidth": 1, "fillOpacity": 10, "showPoints": "never"}
+    custom: Json = {"drawStyle": "line", "lineWidth": 1, "showPoints": "never"}
     if stacked:
         custom |= {
             "fillOpacity": 60,
             "lineInterpolation": "stepAfter",
             "stacking": {"mode": "normal", "group": "A"},
         }
-    return _series(title, text, unit, queries, custom, colours=colours or {})
+    return _series(
+        title, text, unit, queries, custom, colours=colours or {}, calcs=calcs, none=none
+    )
 
 
-def gauges(title: str, text: str, query: Query, unit: str = "short") -> Panel:
+def gauges(title: str, text: str, query: Query, unit: str = COUNT) -> Panel:
     """One bar for each series, of now or of the whole time range."""
     field = {
         "unit": unit,
@@ -306,8 +321,8 @@ def table(  # noqa: PLR0913 - the columns of a table of panels
         if column.steps:
             properties["custom__cellOptions"] = {"type": "color-text"}
             properties["color"] = {"mode": "thresholds"}
-        if column.decimals is not None:
-            properties["decimals"] = column.decimals
+        if column.unit in {COUNT, "percentunit"}:
+            properties["decimals"] = 0
         overrides.append(_override(column.name, **properties))
     if link is not None:
         overrides += [_override("repo", links=[{"title": link[0], "url": link[1]}])]
