@@ -85,6 +85,18 @@ def openssl() -> Path:
     return _tool("openssl", package="openssl")
 
 
+@pytest.fixture(scope="session")
+def alertmanager() -> Path:
+    """The real Alertmanager."""
+    return _tool("prometheus-alertmanager", package="prometheus-alertmanager")
+
+
+@pytest.fixture(scope="session")
+def amtool() -> Path:
+    """Alertmanager's own checker of configurations."""
+    return _tool("amtool", package="prometheus-alertmanager")
+
+
 def _tool(name: str, *, package: str = "prometheus") -> Path:
     found = shutil.which(name)
     if found is None:

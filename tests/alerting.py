@@ -1,0 +1,112 @@
+"""A real Alertmanager, and those whom it tells."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from tests.system import eventually, get
+
+
+class Inbox:
+    """A webhook that keeps what Alertmanager sends."""
+
+    def __init__(self) -> None:
+        self._told: list[dict[str, Any]] = []
+        self._news = threading.Condition()
+
+    def take(self, message: Any) -> None:
+        with self._news:
+            self._told += message["alerts"]
+            self._news.notify_all()
+
+    def about(self, alert: str, status: str) -> list[dict[str, Any]]:
+        """What was said of an alert, `firing` or `resolved`."""
+        with self._news:
+            return [
+                told
+                for told in self._told
+                if (told["labels"]["alertname"], told["status"]) == (alert, status)
+            ]
+
+    def awaited(self, alert: str, status: str, *, within: float = 30.0) -> dict[str, Any]:
+        """The first of them, awaited."""
+        with self._news:
+            self._news.wait_for(lambda: self.about(alert, status), within)
+            told = self.about(alert, status)
+        assert told, f"{alert} is not {status} after {within} s; told so far: {self._told}"
+        return told[0]
+
+    def names(self, *, since: float) -> set[str]:
+        """The alerts told that began to fire after `since`, epoch seconds."""
+        with self._news:
+            return {
+                told["labels"]["alertname"]
+                for told in self._told
+                if datetime.fromisoformat(told["startsAt"]).timestamp() > since
+            }
+
+
+@contextmanager
+def listening() -> Iterator[tuple[Inbox, str]]:
+    """An inbox and its URL."""
+    inbox = Inbox()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            inbox.take(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield inbox, f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def managing(alertmanager: Path, folder: Path, settings: Any) -> Iterator[str]:
+    """The address of an Alertmanager with this configuration."""
+    folder.mkdir()
+    file = folder / "alertmanager.yml"
+    file.write_text(json.dumps(settings))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    process = subprocess.Popen(
+        [
+            alertmanager,
+            f"--config.file={file}",
+            f"--storage.path={folder}/data",
+            f"--web.listen-address={address}",
+            "--cluster.listen-address=",  # alone
+            "--log.level=error",
+        ]
+    )
+    try:
+        eventually(lambda: assert_ready(f"http://{address}"))
+        yield address
+    finally:
+        process.kill()
+        process.wait()
+
+
+def assert_ready(url: str) -> None:
+    try:
+        assert get(url, "/-/ready").status == 200
+    except ConnectionError as error:
+        raise AssertionError(str(error)) from error
