@@ -94,7 +94,7 @@ def _renew_token(scene: Scene) -> None:
 
 def _get_stuck(scene: Scene) -> None:
     """A build has been running for a little less than 4 hours, and goes on."""
-    scene.build(OTHER, id=STUCK, ago=4 * HOUR - 4, completed_at=None)
+    scene.build(OTHER, id=STUCK, ago=4 * HOUR - 2, completed_at=None)
 
 
 def _cancel(scene: Scene) -> None:
@@ -127,6 +127,21 @@ FAULTS = {
         },
         says="circleci refuses the token of account initech: it has expired, ",
     ),
+    "a broken main branch": Fault(
+        begin=_break_main,
+        end=_repair_main,
+        where=f'repo="{REPO}"',
+        labels={
+            "alertname": "CicdDefaultBranchBroken",
+            "severity": "warning",
+            "provider": "github",
+            "account": "acme",
+            "repo": REPO,
+            "workflow": "CI",
+            "branch": "main",
+        },
+        says=f"The latest build of {REPO}, workflow CI, branch main (github account acme) has not ",
+    ),
     "a stuck build": Fault(
         begin=_get_stuck,
         end=_cancel,
@@ -142,21 +157,6 @@ FAULTS = {
             "status": "in_progress",
         },
         says=f"A build of {OTHER}, workflow CI, branch main (github account acme) was created 1m ",
-    ),
-    "a broken main branch": Fault(
-        begin=_break_main,
-        end=_repair_main,
-        where=f'repo="{REPO}"',
-        labels={
-            "alertname": "CicdDefaultBranchBroken",
-            "severity": "warning",
-            "provider": "github",
-            "account": "acme",
-            "repo": REPO,
-            "workflow": "CI",
-            "branch": "main",
-        },
-        says=f"The latest build of {REPO}, workflow CI, branch main (github account acme) has not ",
     ),
 }
 """In the order in which their alerts fire, as all begin at once."""
