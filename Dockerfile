@@ -46,6 +46,5 @@ ARG REVISION=""
 LABEL org.opencontainers.image.title="cicd-exporter" \
       org.opencontainers.image.description="Builds and jobs of many CI systems as Prometheus metrics, each counted exactly once" \
       org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.13-slim" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"
