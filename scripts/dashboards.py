@@ -268,7 +268,7 @@ FLEET = Dashboard(
                     steps=IN_A_ROW,
                 ),
                 Column(
-                    "since it passed",
+                    "passed ago",
                     f"time() - {newest('cicd_build_last_passed_timestamp_seconds')} "
                     f"and {latest(DEFAULT, BROKEN)}",
                     "s",
@@ -357,17 +357,19 @@ DETAIL = Dashboard(
         [
             table(
                 "Latest builds",
-                "The latest completed build of each pipeline, and how long ago that was. One "
-                "without a conclusion ended in a word that only its CI system has.",
+                "The latest completed build of each pipeline, and how long ago it completed and the "
+                "latest passed one did.",
                 (*PIPELINE, "conclusion"),
                 Column("", latest(keep="conclusion")),
                 Column(
-                    "completed",
+                    "completed ago",
                     f"time() - {newest('cicd_build_last_completed_timestamp_seconds')}",
                     "s",
                 ),
                 Column(
-                    "passed", f"time() - {newest('cicd_build_last_passed_timestamp_seconds')}", "s"
+                    "passed ago",
+                    f"time() - {newest('cicd_build_last_passed_timestamp_seconds')}",
+                    "s",
                 ),
                 Column("duration", newest("cicd_build_last_duration_seconds"), "s"),
                 Column(
