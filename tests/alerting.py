@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -13,6 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from scripts.alerts import PAGE
 from tests.system import eventually, get
 
 
@@ -103,6 +107,22 @@ def managing(alertmanager: Path, folder: Path, settings: Any) -> Iterator[str]:
     finally:
         process.kill()
         process.wait()
+
+
+def blocks() -> list[Any]:
+    """Every YAML of docs/ALERTS.md."""
+    found = re.findall(r"^```yaml\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return [yaml.safe_load(block) for block in found]
+
+
+def advised() -> dict[str, Any]:
+    """What the guide advises for the configuration of Alertmanager."""
+    return {
+        key: value
+        for block in blocks()
+        for key, value in block.items()
+        if key not in {"groups", "rule_files"}
+    }
 
 
 def assert_ready(url: str) -> None:

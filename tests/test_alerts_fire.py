@@ -7,9 +7,7 @@ seconds. The exporter and the builds know nothing of that clock.
 from __future__ import annotations
 
 import json
-import re
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,8 +21,8 @@ import pytest
 import yaml
 
 from exporter.demo import EmulatorThread, JobRun, Run, World
-from scripts.alerts import PAGE, RULES
-from tests.alerting import Inbox, assert_ready, listening, managing
+from scripts.alerts import RULES
+from tests.alerting import Inbox, advised, assert_ready, listening, managing
 from tests.faster import duration, faster
 from tests.system import Answer, Exporter, account, configure, eventually, get
 from tests.test_prometheus import served
@@ -195,13 +193,7 @@ def _manager_settings(webhook: str) -> Any:
         "repeat_interval": "1h",
     }
     receiver = {"name": "inbox", "webhook_configs": [{"url": webhook, "send_resolved": True}]}
-    return {"route": route, "receivers": [receiver], **_inhibiting()}
-
-
-def _inhibiting() -> Any:
-    """The rules that the guide advises, so that they are not just read by people."""
-    (block,) = re.findall(r"```yaml\n(inhibit_rules:.*?)```", PAGE.read_text(), re.DOTALL)
-    return yaml.safe_load(block)
+    return {"route": route, "receivers": [receiver], "inhibit_rules": advised()["inhibit_rules"]}
 
 
 def query(url: str, text: str) -> list[tuple[Labels, float]]:
@@ -341,15 +333,3 @@ def test_no_other_alert_has_fired_and_no_rule_has_failed(spoilt):
     assert spoilt.alerts().keys() <= names
     assert spoilt.inbox.names(since=spoilt.since) <= names
     assert _groups(spoilt.api)
-
-
-def test_amtool_accepts_the_rules_of_inhibition_that_the_guide_advises(amtool, tmp_path):
-    file = tmp_path / "alertmanager.yml"
-    file.write_text(json.dumps(_manager_settings("http://127.0.0.1:9")))
-
-    done = subprocess.run(
-        [amtool, "check-config", file], capture_output=True, text=True, check=False
-    )
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert f"{len(_inhibiting()['inhibit_rules'])} inhibit rules" in done.stdout
