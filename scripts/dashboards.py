@@ -357,8 +357,8 @@ DETAIL = Dashboard(
         [
             table(
                 "Latest builds",
-                "The latest completed build of each pipeline, and how long ago it completed and the "
-                "latest passed one did.",
+                "The latest completed build of each pipeline, how long ago it completed, and how "
+                "long ago the latest passed one did.",
                 (*PIPELINE, "conclusion"),
                 Column("", latest(keep="conclusion")),
                 Column(
