@@ -73,6 +73,21 @@ def web_config(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def sampling(what: str, *, default: int) -> Arguments:
+    """`--sample`: how many repos of an account are treated like this."""
+
+    def add(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--sample",
+            type=whole_number,
+            default=default,
+            metavar="NUMBER",
+            help=f"how many repos of an account {what} (default {default})",
+        )
+
+    return add
+
+
 def form(*choices: str) -> Arguments:
     """`--format`, the first of `choices` if it is not given; `options.output` is it."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from exporter import daemon
-from exporter.commands import Command, Progress, config_file, form, loaded, whole_number
+from exporter.commands import Command, Progress, config_file, form, loaded, sampling
 from exporter.config import Config
 from exporter.config.words import duration
 from exporter.errors import ProviderError
@@ -268,21 +268,15 @@ def _lines(data: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sample",
-        type=whole_number,
-        default=_SAMPLE,
-        metavar="NUMBER",
-        help=f"how many repos of an account are polled to learn their cost (default {_SAMPLE})",
-    )
-
-
 COMMAND = Command(
     name="discover",
     text="tell what would be polled, and what it would cost",
     run=_run,
-    arguments=(config_file, _sampling, form("table", "json")),
+    arguments=(
+        config_file,
+        sampling("are polled to learn their cost", default=_SAMPLE),
+        form("table", "json"),
+    ),
     about="""\
 It asks what the wildcards match and polls some repos twice, as the exporter would and with a
 state that is thrown away; their series and the requests of the second poll, in which nothing is

@@ -17,8 +17,8 @@ from exporter.commands import (
     form,
     listen_address,
     loaded,
+    sampling,
     table,
-    whole_number,
 )
 from exporter.commands.doctor import place
 from exporter.commands.doctor.account import checked
@@ -83,21 +83,16 @@ def _told(checks: list[Check]) -> str:
     return table(("ACCOUNT", "CHECK", "STATUS", "FOUND"), rows) + end
 
 
-def _sampling(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--sample",
-        type=whole_number,
-        default=_SAMPLE,
-        metavar="NUMBER",
-        help=f"how many repos of an account are asked for builds (default {_SAMPLE})",
-    )
-
-
 COMMAND = Command(
     name="doctor",
     text="tell what keeps the exporter from working, and what to do about it",
     run=_run,
-    arguments=(config_file, listen_address, _sampling, form("table", "json")),
+    arguments=(
+        config_file,
+        listen_address,
+        sampling("are asked for builds", default=_SAMPLE),
+        form("table", "json"),
+    ),
     about="""\
 It may run beside the exporter: it neither touches the state nor takes a lock on it, and asks
 each account for its health, its token and the builds of some repos, a few requests that count
