@@ -93,6 +93,7 @@ def _bundle() -> Path:
 def _pip_settings() -> str:
     """A pip.conf with this machine's settings for the package index."""
     listed = told([sys.executable, "-m", "pip", "config", "list"]).splitlines()
+    listed.sort(key=lambda line: line.startswith(":env:"))  # the last one counts
     kept = dict(_reachable(line) for line in listed)
     lines = [f"{key} = {kept[key]}" for key in _OF_INDEX if kept.get(key)]
     return "\n".join(["[global]", f"cert = {CAS}", *lines, ""])

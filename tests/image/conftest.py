@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,13 @@ from tests.conftest import ROOT
 from tests.image import base
 from tests.image.containers import HARDENED, REPO, Setup, add, with_file, with_variable
 from tests.image.workshop import IMAGE, Workshop, fingerprint, sources
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the first test of this folder the time that a machine takes to make the image."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(600))
 
 
 @pytest.fixture(scope="session")

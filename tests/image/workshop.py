@@ -127,6 +127,6 @@ def privileged() -> tuple[str, ...]:
 
 def told(command: list[str]) -> str:
     """What a command writes; its complaint is the failure."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout.strip()
