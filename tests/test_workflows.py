@@ -108,9 +108,9 @@ def test_no_script_has_an_expression_in_it(path: Path) -> None:
     assert [] == [step["run"] for step in steps(path) if "${{" in step.get("run", "")]
 
 
-def test_the_scripts_that_they_name_are_there() -> None:
+def test_the_scripts_and_the_chart_that_they_name_are_there() -> None:
     told = " ".join(step.get("run", "") for path in WORKFLOWS for step in steps(path))
-    named = set(re.findall(r"(?<![\w/.])(?:\.ci|scripts)/[\w./-]+", told))
+    named = set(re.findall(r"(?<![\w/.])(?:\.ci|scripts|helm)/[\w./-]+", told))
 
     assert {".ci/run", "scripts/test", "scripts/venv"} <= named
     assert [] == [name for name in named if not (ROOT / name).exists()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -58,16 +58,7 @@ def _account(
     name: str, provider: type[Provider], *, told: Mapping[str, FieldInfo]
 ) -> Iterator[str]:
     """`told` are the fields that an account above shows already."""
-    values: dict[str, Any] = {
-        "name": f"acme-{name.replace('_', '-')}",
-        "provider": name,
-        "url": provider.default_url,
-        "token_env": f"{name.upper()}_TOKEN",
-        "repos": ["acme/shop"],
-        **getattr(provider, "example_values", {}),
-    }
-    needed = _OFTEN | getattr(provider, "example_values", {}).keys()
-    needed |= {"url"} if provider.default_url is None else set()
+    values, needed = _values(name, provider), _needed(provider)
     yield from _comment(provider.__doc__, "  ")
     lead = "  - "
     for key, field in _in_reading_order(provider):
@@ -79,6 +70,35 @@ def _account(
         yield from _comment(about, "  " if lead == "  - " else "    ")
         yield f"{lead}{key}: {inline(values[key] if key in values else _default(field))}"
         lead = "    "
+
+
+def shortest(name: str, provider: type[Provider]) -> str:
+    """`accounts` with one account of `provider` that has the keys it is mostly given."""
+    values, needed = _values(name, provider), _needed(provider)
+    lines = [
+        f"    {key}: {inline(values[key] if key in values else _default(field))}\n"
+        for key, field in _in_reading_order(provider)
+        if key in needed
+    ]
+    return "".join(["accounts:\n", *lines]).replace("    name", "  - name", 1)
+
+
+def _values(name: str, provider: type[Provider]) -> dict[str, Any]:
+    return {
+        "name": f"acme-{name.replace('_', '-')}",
+        "provider": name,
+        "url": provider.default_url,
+        "token_env": f"{name.upper()}_TOKEN",
+        "repos": ["acme/shop"],
+        **getattr(provider, "example_values", {}),
+    }
+
+
+def _needed(provider: type[Provider]) -> Set[str]:
+    """The keys that an account of `provider` mostly has."""
+    required = {key for key, field in provider.model_fields.items() if field.is_required()}
+    url = {"url"} if provider.default_url is None else set()
+    return _OFTEN | required | url | getattr(provider, "example_values", {}).keys()
 
 
 def _in_reading_order(provider: type[Provider]) -> list[tuple[str, FieldInfo]]:

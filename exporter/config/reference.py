@@ -6,18 +6,29 @@ python -m exporter.config.reference > docs/PROVIDERS.md
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 from collections.abc import Iterator, Mapping
 
+from exporter.config.example import shortest
 from exporter.providers import Provider, catalogue
 
 _HEAD = """\
 # Providers
 
-What each provider can tell, what it costs and what it needs. Made by
-`python -m exporter.config.reference` from the docstrings in `exporter/providers/`; every key
-with its default is in [config.example.yaml](../config.example.yaml).
+What each provider needs, costs and can tell. Made by `python -m exporter.config.reference` from the
+docstrings in `exporter/providers/`; every key with its default is in
+[CONFIGURATION.md](CONFIGURATION.md), measured costs in [API_COST.md](API_COST.md).
+
+A token needs to read builds and nothing more: give it no other right, an end, and an account of its
+own where the rights are those of a user. `cicd-exporter doctor` tells what a token lacks, and where
+the API tells it (GitHub, GitLab) also what it has and when it expires. What is *unknown* is never
+made up: it is no observation, an empty label or `other`, and
+`cicd_exporter_missing_values_total` or `cicd_exporter_unmapped_values_total` counts it.
 """
+LABELS = ("Token", "Requests", "Limits", "Self-hosted", "Known", "Unknown")
+"""What a paragraph of a docstring can begin with; every provider has them all, in this order."""
+_LABEL = re.compile(rf"^({'|'.join(LABELS)}): (.)", re.MULTILINE)
 
 
 def reference(providers: Mapping[str, type[Provider]] | None = None) -> str:
@@ -34,14 +45,26 @@ def _section(name: str, provider: type[Provider]) -> Iterator[str]:
     yield f"- `provider: {name}`"
     yield f"- `url`: {provider.default_url or 'every installation has its own'}"
     if provider.entry_form != Provider.entry_form:
-        yield f"- `repos`: {provider.entry_form}"
+        yield f"- `repos`: {_plain(provider.entry_form)}"
     yield f"- token: {'may be missing for what is public' if provider.anonymous else 'needed'}"
     if own:
         yield f"- keys of its own: {', '.join(f'`{key}`' for key in own)}"
-    yield f"\n{text.strip()}\n" if text.strip() else ""
+    if provider.rights:
+        yield f"- rights: {provider.rights}"
+    yield f"\n{_LABEL.sub(_bold, text.strip())}\n" if text.strip() else ""
     details = inspect.cleandoc(provider.__doc__ or "").partition("\n")[2].strip()
     if details:
-        yield f"{details}\n"
+        yield f"{_plain(details)}\n"
+    yield f"```yaml\n{shortest(name, provider)}```\n"
+
+
+def _bold(label: re.Match[str]) -> str:
+    return f"**{label[1]}.** {label[2].upper()}"
+
+
+def _plain(text: str) -> str:
+    """Text whose stars are not Markdown's."""
+    return text.replace("*", "\\*")
 
 
 if __name__ == "__main__":

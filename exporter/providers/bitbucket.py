@@ -2,21 +2,27 @@
 
 A build is one run of a pipeline, a job one step of it.
 
-Scopes: `repository` and `pipeline` (read) of an API token with the account's e-mail as
-`username`, or of a repository, project or workspace access token without.
+Token: for one repository: Repository settings, Access tokens, with Repositories: Read and
+Pipelines: Read (`repository`, `pipeline`); there are such tokens of projects and workspaces in
+paid plans. Else an API token of the Atlassian account (Security, Create API token with scopes)
+with `read:repository:bitbucket` and `read:pipeline:bitbucket`, and the account's e-mail as
+`username`.
 
-Requests: one per repo and poll; a new build costs one more for its steps, once it has
-completed (one for each 100 steps; with `jobs: true` one each poll while it runs). Discovery
-costs one for each 100 repos and, when a repo is first met, one that tells whether its
-pipelines are switched on. The limit is 1000 an hour for one user, so N repos cannot be
-polled more often than every 3.6 N seconds: 16 repos at the interval of one minute.
-Access tokens of workspaces with more than 100 paid seats get up to 10 000.
+Requests: one per repo and poll; a new build costs one more for its steps, once it has completed
+(one for each 100 steps; with `jobs: true` one each poll while it runs). Discovery costs one for
+each 100 repos and, when a repo is first met, one that tells whether its pipelines are switched
+on.
+
+Limits: 1000 requests an hour for one user, so N repos cannot be polled more often than every 3.6
+N seconds: 16 repos at the interval of one minute. Access tokens of workspaces with more than 100
+paid seats get up to 10 000.
 
 Self-hosted: none; Bitbucket Data Center has no Pipelines.
 
-Known: duration (start of the first step to the end of the pipeline), queue, trigger (a run
-by the API looks like one by hand), attempts (`run_number`), jobs without queue times. An
-attempt that was run again before anybody saw it complete cannot be asked for.
+Known: duration (start of the first step to the end of the pipeline), queue, trigger (a run by
+the API looks like one by hand), attempts (`run_number`), jobs.
+
+Unknown: queue times of jobs; an attempt that was run again before anybody saw it complete.
 """
 
 from __future__ import annotations

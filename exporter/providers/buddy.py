@@ -2,19 +2,25 @@
 
 A build is one execution of a pipeline, a job one action of it.
 
-Scopes: `WORKSPACE` and `EXECUTION_INFO` of a personal access token.
+Token: the avatar, Security, Personal access tokens, +; the scopes `WORKSPACE` and
+`EXECUTION_INFO`, and restricted to the workspace. A workspace can forbid its API to everybody in
+its settings.
 
-Requests: one per project and poll (for each 100 pipelines) that lists its pipelines, and one
-for each pipeline whose last execution runs, or differs in status or revision from what was
-last read. A pipeline that was executed again on the same revision with the same result looks
-unchanged; all pipelines are read every `polling.max_interval`, so it is counted by then.
-With `jobs: true` each new or unfinished build costs one more. Limits are told in headers.
+Requests: one per project and poll (for each 100 pipelines) that lists its pipelines, and one for
+each pipeline whose last execution runs, or differs in status or revision from what was last
+read. A pipeline that was executed again on the same revision with the same result looks
+unchanged; all pipelines are read every `polling.max_interval`, so it is counted by then. With
+`jobs: true` each new or unfinished build costs one more.
+
+Limits: told in headers, and kept.
 
 Self-hosted: on-premises at https://HOST/api; the EU region is https://api.eu.buddy.works.
 
-Known: duration (from the request to the end: the time in the queue is part of it, as only
-that start is told), trigger, jobs. Not known: queue, attempts (an execution that is retried
-goes on under its id and is counted as it first ended).
+Known: duration (from the request to the end: the time in the queue is part of it, as only that
+start is told), trigger, jobs.
+
+Unknown: queue; attempts (an execution that is retried goes on under its id and is counted as it
+first ended).
 """
 
 from __future__ import annotations

@@ -2,23 +2,27 @@
 
 A build is one workflow: it has a name, a status and an end, which a pipeline has not. The
 number, branch and trigger are those of its pipeline. A workflow that is run again is a new
-workflow in the old pipeline, so a build of its own. A pipeline that could not be configured
-and so has no workflows is an `error` build of its own.
+workflow in the old pipeline, so a build of its own. A pipeline that could not be configured and
+so has no workflows is an `error` build of its own.
 
-Token: a personal API token (project tokens are not supported by v2); it reads what the
-user can read.
+Token: User settings, Personal API tokens, Create new token. It has no scopes and reads what its
+user can read, so make a user for it who can see nothing else. Tokens of projects are not
+supported by v2.
 
-Requests: one per project and poll (20 pipelines each). A pipeline younger than the overlap
-of two polls costs one more until all its workflows have ended, an older workflow one
-whenever it is due; each completed workflow one for its jobs (per page of them). To see what
-was run again, every `polling.max_interval` the workflows of all pipelines of
-`polling.rerun_window` are read, with one request each. The limits are not published; 429
-is heeded.
+Requests: one per project and poll (20 pipelines each). A pipeline younger than the overlap of
+two polls costs one more until all its workflows have ended, an older workflow one whenever it is
+due; each completed workflow one for its jobs (per page of them). To see what was run again,
+every `polling.max_interval` the workflows of all pipelines of `polling.rerun_window` are read,
+with one request each.
+
+Limits: not published; 429 is heeded.
 
 Self-hosted: CircleCI Server at https://HOST/api/v2.
 
 Known: duration and queue (creation of the workflow to the start of its first job), trigger,
-attempts (always 1), jobs without queue times. Projects cannot be listed.
+attempts (always 1), jobs.
+
+Unknown: queue times of jobs; which projects there are.
 """
 
 from __future__ import annotations

@@ -1,24 +1,30 @@
 """Travis CI.
 
-Scopes: any API token of a user who may see the repos (`travis token`); public repos need none.
+Token: Settings, API authentication, Copy token, or `travis token` of the command line client. It
+has no scopes and may do what its user may, so make a user for it who can only see these repos.
+Public repos need none.
 
-Requests: one per repo and poll, jobs included; a new build costs none besides. A build
-that is older than the first page and still runs costs one each poll. Discovery costs one
-for each 100 repos. The limit is 2000 a minute, 500 without a token.
+Requests: one per repo and poll, jobs included; a new build costs none besides. A build that is
+older than the first page and still runs costs one each poll. Discovery costs one for each 100
+repos.
+
+Limits: 2000 requests a minute, 500 without a token.
 
 Self-hosted: Travis CI Enterprise, with `url: https://HOST/api`.
 
 Known: duration, queue (the build itself has no creation time: it is that of its first job),
-trigger (a build by the button looks like one by the API), jobs. A job is named by its stage
-and its place in the build, as only its configuration has the name that people gave it.
+trigger, jobs. A job is named by its stage and its place in the build.
 
-A restart uses the same id again, wipes start and end and is numbered nowhere. So a run is
-known by its id and its start: `1234@1600000000` is a key that each restart has of its own
-and that every later reading finds again, also in another process. A run that has not
-started is `1234@`, as long. That a run is a restart (attempt 2, no queue time) is told by
-`restarted_at` of a job or, where an older API has none, by an earlier start that this
-process has seen; which restart it is nobody tells. Of a restart that came and went between
-two polls only the last run is left to see.
+Unknown: the names that people gave jobs, which only the configuration has; whether the button or
+the API started a build; how many restarts there were.
+
+A restart uses the same id again, wipes start and end and is numbered nowhere. So a run is known
+by its id and its start: `1234@1600000000` is a key that each restart has of its own and that
+every later reading finds again, also in another process. A run that has not started is `1234@`,
+as long. That a run is a restart (attempt 2, no queue time) is told by `restarted_at` of a job
+or, where an older API has none, by an earlier start that this process has seen; which restart it
+is nobody tells. Of a restart that came and went between two polls only the last run is left to
+see.
 """
 
 from __future__ import annotations

@@ -1,22 +1,26 @@
 """Azure DevOps Pipelines: builds of projects, jobs from their timelines.
 
-Token: a personal access token with Build (read, `vso.build`), and Project and Team (read,
-`vso.project`) for a wildcard. Server: `url` is `https://HOST/tfs`, the organization is the
-collection.
+Token: User settings, Personal access tokens, New token; the organization; of the scopes Build:
+Read (`vso.build`) and, for a wildcard, Project and Team: Read (`vso.project`). The scope Full
+access is never needed. `username` is for a Server that wants one.
 
 Requests: an idle poll of a project costs 2: one for all unfinished builds, one for those that
 have finished lately. They serve all its repositories that are polled within 15 seconds. A new
-build costs 1 more when it has finished, for its timeline, which alone knows the attempt,
-a timeout, an approval and the jobs. The timeline of an unfinished build is read again
-after a 20th of its age, at least every 5 minutes. A repeated run costs its timeline and
-one for each attempt before, once. After a restart the timelines of `rerun_window` are read
-once. Limit: 200 TSTU in 5 minutes; delays come before refusals.
+build costs 1 more when it has finished, for its timeline, which alone knows the attempt, a
+timeout, an approval and the jobs. The timeline of an unfinished build is read again after a 20th
+of its age, at least every 5 minutes. A repeated run costs its timeline and one for each attempt
+before, once. After a restart the timelines of `rerun_window` are read once.
 
-Known: duration, queue, trigger, jobs (without a queue time), attempts. An attempt is told
-by the highest `attempt` of stages, phases and jobs. It is found by a build's `finishTime`
-having changed; attempts that fell between two polls come from the timelines of
-`previousAttempts`. `startTime` is of the first attempt, so a later one starts with the
-first record of it. The API does not tell requests of people and scripts apart (`manual`).
+Limits: 200 TSTU in 5 minutes, a measure of load; delays come before refusals.
+
+Self-hosted: Azure DevOps Server by `url` `https://HOST/tfs`; the organization is the collection.
+
+Known: duration, queue, trigger, jobs, attempts. An attempt is told by the highest `attempt` of
+stages, phases and jobs. It is found by a build's `finishTime` having changed; attempts that fell
+between two polls come from the timelines of `previousAttempts`. `startTime` is of the first
+attempt, so a later one starts with the first record of it.
+
+Unknown: queue times of jobs; whether a person or a script asked for a run (`manual`).
 """
 
 from __future__ import annotations

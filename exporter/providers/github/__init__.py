@@ -1,22 +1,27 @@
 """GitHub Actions: a build is one attempt of a workflow run.
 
-Scopes: `repo` of a classic token (none for public repos), or of a fine-grained token or an
-App the repository permission "Actions: read"; a wildcard of an App finds what it is
-installed on. Without a token public repos can be read, 60 requests an hour.
+Token: Settings, Developer settings, Personal access tokens, Fine-grained tokens; the owner, the
+repositories, and of the permissions Actions: Read-only (GitHub adds Metadata: Read-only). Or a
+GitHub App with the same permission and no webhook, installed on the repositories: `app` in place
+of the token; its wildcard finds what it is installed on. A classic token needs `repo`, which may
+write; for public repos it needs no scope.
 
-Requests: one per repo and poll. If nothing has changed GitHub answers 304, which counts
-against no limit if there is a token. A new build costs nothing more, but one request for
-each unfinished one that is no longer among the latest 30, and for each earlier attempt
-that nobody saw. With `jobs: true` each build costs one more per poll until it has
-completed, and one then (one for each 100 jobs). Discovery costs one for each 100 repos;
-that of an organization one, that of a user two or three. The limit is 5000 an hour for a
-user, 5000 to 15000 for an App's installation; GitHub Enterprise Server has none by default.
+Requests: one per repo and poll. If nothing has changed GitHub answers 304, which counts against
+no limit if there is a token. A new build costs nothing more, but one request for each unfinished
+one that is no longer among the latest 30, and for each earlier attempt that nobody saw. With
+`jobs: true` each build costs one more per poll until it has completed, and one then (one for
+each 100 jobs). Discovery costs one for each 100 repos; that of an organization one, that of a
+user two or three.
+
+Limits: 5000 requests an hour for a user, 5000 to 15000 for an App's installation, 60 without a
+token; GitHub Enterprise Server has none by default.
 
 Self-hosted: GitHub Enterprise Server 3.4 or newer by `url` https://HOST/api/v3.
 
-Known: duration, trigger (a dispatch by the API looks like one by hand), attempts; the queue
-only with `jobs: true`, as a run says that it started when it was created. Tags look like
-branches.
+Known: duration, trigger, attempts, jobs; the queue only with `jobs: true`, as a run says that it
+started when it was created.
+
+Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch.
 """
 
 from __future__ import annotations

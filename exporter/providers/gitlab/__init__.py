@@ -1,26 +1,32 @@
 """GitLab CI.
 
-A build is a pipeline, a job a job of it. Trigger jobs (bridges) are no jobs, and child
-pipelines are no builds: GitLab lists neither with the others.
+A build is a pipeline, a job a job of it. Trigger jobs (bridges) are no jobs, and child pipelines
+are no builds: GitLab lists neither with the others.
 
-Scopes: `read_api` of a personal, group or project access token; public projects of public
-groups need none. A CI job's own token cannot list pipelines.
+Token: Settings, Access tokens of the project or the group, with the role Reporter and the scope
+`read_api`; or a personal one of a user with that role. Public projects of public groups need
+none. A CI job's own token cannot list pipelines.
 
-Requests: one per project and poll, for what has changed in the last hours. If nothing has
-since the last poll GitLab answers 304, which costs nearly no traffic but counts against the
-limit like any answer. A new build costs one more once it has completed and, if it was met
-before that, one when it was met; with `jobs: true` another one for each 100 jobs (each poll
-while it runs). An unfinished build that does not change is asked for every 15 minutes.
-Discovery costs one request for each 100 projects. gitlab.com allows 2000 a minute;
-self-managed ones say their limits, if any, in `RateLimit-*` headers.
+Requests: one per project and poll, for what has changed in the last hours. If nothing has since
+the last poll GitLab answers 304, which costs nearly no traffic but counts against the limit like
+any answer. A new build costs one more once it has completed and, if it was met before that, one
+when it was met; with `jobs: true` another one for each 100 jobs (each poll while it runs). An
+unfinished build that does not change is asked for every 15 minutes. Discovery costs one request
+for each 100 projects.
+
+Limits: 2000 requests a minute at gitlab.com; self-managed ones say theirs, if any, in
+`RateLimit-*` headers.
 
 Self-hosted: any GitLab that is still supported, with `url: https://HOST/api/v4`.
 
-Known: duration (start to end, the gaps before a manual job or a retry included), queue,
-trigger, jobs with their attempts. Jobs that are retried are attempts of the job of that
-name. A pipeline with a retried job stays the same pipeline: it opens again and completes
-anew, and GitLab neither numbers nor keeps what it was before. So it is counted once, as it
-first completed; `cicd_build_last_conclusion` follows, and the anomaly `reopened` tells.
+Known: duration (start to end, the gaps before a manual job or a retry included), queue, trigger,
+jobs with their attempts. Jobs that are retried are attempts of the job of that name. A pipeline
+with a retried job stays the same pipeline: it opens again and completes anew, and is counted
+once, as it first completed; `cicd_build_last_conclusion` follows, and the anomaly `reopened`
+tells.
+
+Unknown: the attempts of a pipeline, which GitLab neither numbers nor keeps; child pipelines and
+trigger jobs.
 """
 
 from __future__ import annotations

@@ -1,18 +1,22 @@
 """Jenkins: builds of jobs and of the branches of multibranch jobs, jobs from the stage view.
 
-Credentials: a user name and an API token of a user with Overall/Read and Job/Read; without
-any, what anonymous users may see. `url` is the controller's root with its prefix.
+Token: a user with Overall/Read and Job/Read and nothing else; as this user: the name at the top,
+Security, Add new token. `username` is the user's. Without any, what anonymous users may see.
 
-Requests: one `tree` request tells the last build of all jobs of the controller. It serves
-all entries that are polled within 15 seconds, so an idle round costs 1 (folders more than 4
-levels deep: 1 more each; 1 more while something is queued). A job is listed (1 more) only
-if its last build has changed. A running pipeline costs 1 for its stage view, to see
-whether it waits for input; with `jobs: true` each new build 1 for its stages. Controllers
-have no rate limits; 8 requests are under way at most.
+Requests: one `tree` request tells the last build of all jobs of the controller. It serves all
+entries that are polled within 15 seconds, so an idle round costs 1 (folders more than 4 levels
+deep: 1 more each; 1 more while something is queued). A job is listed (1 more) only if its last
+build has changed. A running pipeline costs 1 for its stage view, to see whether it waits for
+input; with `jobs: true` each new build 1 for its stages.
 
-Known: duration, trigger (from the most telling cause), queue only with the Metrics plugin,
-jobs (stages) only with the Pipeline Stage View plugin, no attempts: a replay or restart is
-a build of its own. Queue items count as queued builds.
+Limits: controllers have none; 8 requests are under way at most.
+
+Self-hosted: always; `url` is the controller's root with its prefix.
+
+Known: duration, trigger (from the most telling cause), queue only with the Metrics plugin, jobs
+(stages) only with the Pipeline Stage View plugin. Queue items count as queued builds.
+
+Unknown: attempts: a replay or restart is a build of its own.
 """
 
 from __future__ import annotations

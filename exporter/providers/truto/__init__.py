@@ -2,23 +2,27 @@
 
 A build is what the CI system behind calls one; what is special about each is in its own file.
 
-Token: an API token of the Truto environment that the integrated account belongs to. It can
-read everything in that environment; narrower ones do not exist.
+Token: an API token of the Truto environment that the integrated account belongs to. It can read
+everything in that environment; narrower ones do not exist.
 
 Requests: one per repo and poll, each of which Truto passes on to the CI system, so they count
-against its limits as well. What a list item lacks is looked for in its raw object, in the
-single build and in the build's jobs, in this order. So a new build costs nothing more behind
-GitHub, Azure DevOps and (as a rule) Travis CI, one more behind Jenkins (the single build), two
-behind Bitbucket (the single build, while it has anything to add, and the jobs), and behind
-CircleCI one for its jobs each poll until they have ended. With `jobs: true` each build costs one
-for its jobs per poll while it runs, and one then. The account's health costs two every 10
-minutes. Limits: 50 requests in 10 seconds for an account, 500 for a token.
+against its limits as well. What a list item lacks is looked for in its raw object, in the single
+build and in the build's jobs, in this order. So a new build costs nothing more behind GitHub,
+Azure DevOps and (as a rule) Travis CI, one more behind Jenkins (the single build), two behind
+Bitbucket (the single build, while it has anything to add, and the jobs), and behind CircleCI one
+for its jobs each poll until they have ended. With `jobs: true` each build costs one for its jobs
+per poll while it runs, and one then. The account's health costs two every 10 minutes.
+
+Limits: 50 requests in 10 seconds for an account, 500 for a token.
 
 Self-hosted: none; `url` serves tests and regions.
 
-Known: duration of all but Buddy; queue of all but Jenkins and Buddy; trigger; attempts of GitHub,
-Travis CI and Bitbucket, of which those that fell between two polls cannot be asked for; jobs of
-all but Jenkins. Behind this API a build of CircleCI is a pipeline, and Buddy has only jobs.
+Known: duration of all but Buddy; queue of all but Jenkins and Buddy; trigger; attempts of
+GitHub, Travis CI and Bitbucket; jobs of all but Jenkins. Behind this API a build of CircleCI is
+a pipeline, and Buddy has only jobs.
+
+Unknown: attempts that fell between two polls, which cannot be asked for; a smaller right than
+all of an environment.
 """
 
 from __future__ import annotations
