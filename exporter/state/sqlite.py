@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import sqlite3
 from pathlib import Path
 from typing import Literal
@@ -109,9 +110,17 @@ def connect(
                 f"state file {path} is in use by another process: stop it or give this one"
                 " another state.url"
             ) from None
-        raise StateRefused(f"state file {path} cannot be opened: {error}") from None
+        raise StateRefused(f"state file {path} cannot be opened: {error}{_who(path)}") from None
     except OSError as error:
         raise StateRefused(f"state file {path} cannot be opened: {error.strerror}") from None
+
+
+def _who(path: Path) -> str:
+    """Whom the folder is closed to, if that is why: the usual trouble of a mounted folder."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or os.access(folder, os.W_OK):
+        return ""
+    return f" (user {os.geteuid()} must be able to write into {folder})"
 
 
 def _require_local(path: Path) -> None:

@@ -14,12 +14,15 @@ from tests.image.containers import (
     CONFIG,
     HARDENED,
     REPO,
+    SECRET,
+    STATE,
+    STRICT,
     Container,
     add,
     with_variable,
 )
 from tests.image.workshop import REVISION
-from tests.system import eventually
+from tests.system import TOKEN_ENV, eventually
 
 NUMBERS = itertools.count(4)
 """Of builds that are new to everybody."""
@@ -84,6 +87,23 @@ def test_without_a_configuration_it_says_what_is_missing(workshop, image, can_ru
     assert 2 == done.returncode
     assert CONFIG in done.stderr
     assert 1 == len(done.stderr.splitlines())
+
+
+def test_with_a_state_folder_of_somebody_else_it_says_who_must_write_where(setup, image) -> None:
+    elsewhere = setup.config.parent / "state"
+    elsewhere.mkdir(mode=0o755)
+    mounts = f"--volume={setup.config}:{CONFIG}:ro", f"--volume={elsewhere}:{STATE}"
+    tokens = f"--env={TOKEN_ENV}=demo", f"--volume={setup.secret}:{SECRET}:ro"
+
+    done = subprocess.run(
+        setup.workshop.run(*STRICT, "--network=none", *mounts, *tokens, image),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert 1 == done.returncode
+    assert f"user 65532 must be able to write into {STATE}" in done.stderr
 
 
 def stopped(container: Container) -> int:
