@@ -329,6 +329,7 @@ def test_a_storm_leaves_nothing_but_the_truth(tmp_path: Path, faketime: Path, se
         met = {name: sum(weather.met.values()) for name, weather in town.weathers.items()}
         report = f"{len(town.builds)} builds; {met}; {storm.wall.jumps} jumps; {dict(storm.done)}"
         assert len(town.builds) > 40, report
-        assert sum(met.values()) > 20, report
+        assert all(met.values()), report
+        assert sum(met.values()) > 10, report
         assert storm.wall.jumps > 5, report
         assert storm.done.keys() >= {"killed", "reload", "faulty file"}, report

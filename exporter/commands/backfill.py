@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import re
 import signal
@@ -166,7 +167,7 @@ class _Bar:
 
     def __init__(self) -> None:
         self._is_on = sys.stderr.isatty()
-        self._drawn = 0.0
+        self._drawn = -math.inf
 
     def show(self, done: int, total: int, text: str) -> None:
         """Draw it, if it was not drawn a moment ago."""
@@ -177,7 +178,8 @@ class _Bar:
             self._draw(f"[{'#' * full}{'.' * (_WIDTH - full)}] {text}")
 
     def clear(self) -> None:
-        """Leave nothing of it."""
+        """Leave nothing of it; what comes next is drawn at once."""
+        self._drawn = -math.inf
         if self._is_on:
             self._draw("")
 
