@@ -48,7 +48,8 @@ def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
 def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
     if not ZIZMOR.exists():
         pytest.skip("zizmor is not installed (it is in requirements-dev.txt)")
-    command: list[str | Path] = [ZIZMOR, "--offline", "--no-progress", "--persona=auditor", folder]
+    quiet = ("--offline", "--no-progress", "--color=never", "--persona=auditor")
+    command: list[str | Path] = [ZIZMOR, *quiet, folder]
     return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
 
 
