@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ from exporter.poller.recorder import Recorder
 from exporter.poller.status import StatusReport
 
 _ROUND = 1.0
+_GOLDEN = 0.618034
+"""Multiples of it, less their whole part, are never close to each other."""
 _RELEASE = 1.0
 _REMEMBER = 30.0
 """Seconds between runs of the kinds of jobs."""
@@ -88,6 +91,7 @@ class Poller:
         self.started_at = time.time()
         self.last_reload = Reload(health.reload_time)
         self._scheduler = _Scheduler(timezone="UTC")
+        self._places = itertools.count()
         self._sweep_at = 0.0
         self._jobs: set[asyncio.Task[Any]] = set()
         """Those that run now."""
@@ -102,10 +106,17 @@ class Poller:
         self._scheduler.start()
 
     def _start(self, account: AccountPoller) -> None:
-        self.every(_ROUND, account.round, _round_of(account))
+        # Not all accounts at the same moment: scrapes would wait for all of their polls.
+        after = next(self._places) * _GOLDEN % 1.0 * _ROUND
+        self.every(_ROUND, account.round, _round_of(account), after=after)
 
-    def every(self, seconds: float, work: Callable[[], Awaitable[None]], name: str) -> None:
-        """Run `work` now and so often, never twice at once; a run that is late is not made up."""
+    def every(
+        self, seconds: float, work: Callable[[], Awaitable[None]], name: str, *, after: float = 0.0
+    ) -> None:
+        """Run `work` so often, the first time now or `after` seconds.
+
+        Never twice at once; a run that is late is not made up.
+        """
 
         async def run() -> None:
             task = cast("asyncio.Task[Any]", asyncio.current_task())
@@ -120,7 +131,7 @@ class Poller:
             run,
             "interval",
             seconds=seconds,
-            next_run_time=datetime.now(UTC),
+            next_run_time=datetime.now(UTC) + timedelta(seconds=after),
             id=name,
             name=name,
             coalesce=True,
