@@ -20,7 +20,7 @@ from exporter.metrics.draft import digest
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.labels import clean
 from exporter.metrics.series import sample_count
-from exporter.model import CONCLUSIONS, OTHER, Job, Status
+from exporter.model import OTHER, Job, Status
 from exporter.record import Verdict
 from tests.books import (
     PIPELINE,
@@ -122,7 +122,7 @@ def test_sums_stay_right_at_the_limit(history: list[Verdict], limit: int) -> Non
 
 
 def test_at_the_limit_increments_fold_into_what_is_there() -> None:
-    book = a_book(limit=90)
+    book = a_book(limit=100)
     learn(book, completed(branch="x"))
     learn(book, completed(branch="main"))
 
@@ -135,41 +135,63 @@ def test_at_the_limit_increments_fold_into_what_is_there() -> None:
     assert book.dropped == {f.BUILDS.name: 1, f.BUILD_DURATION.name: 1, f.BUILD_QUEUE.name: 1}
 
 
-def test_what_fits_nowhere_goes_to_the_counters_of_the_account() -> None:
+def test_a_new_branch_and_a_new_repo_fold_as_finely_as_there_is_room() -> None:
+    book = a_book(limit=120)
+    learn(book, completed(branch="main"))
+
+    for number in range(20):
+        learn(book, completed(branch=f"release/{number}"))
+        learn(book, completed(repo=f"acme/{number}", workflow=f"w{number}"))
+
+    builds = Counter[tuple[str, ...]]()
+    for key, series in book.series.items():
+        if key.family == f.BUILD_DURATION.name:
+            builds[key.labels[2:5]] += int(sum(series.vector[:-1]))
+    assert +builds == {
+        ("acme/shop", "CI", "main"): 1,
+        ("acme/shop", "CI", "release/0"): 1,
+        ("acme/shop", "CI", OTHER): 19,
+        ("acme/0", "w0", OTHER): 1,
+        ("acme/1", OTHER, OTHER): 1,
+        (OTHER, OTHER, OTHER): 18,
+    }
+
+
+def test_nothing_is_shown_of_the_latest_of_builds_that_were_folded() -> None:
     book = a_book(limit=60)
     learn(book, completed())
 
-    learn(book, completed(repo="acme/other"))
-    learn(book, completed(repo="acme/third"))
+    learn(book, completed(repo="acme/other", conclusion="failed"))
 
-    builds = {
-        k.labels[1:]: s.vector[0] for k, s in book.series.items() if k.family == f.BUILDS.name
-    }
-    assert builds["acme", OTHER, OTHER, OTHER, "push", "passed"] == 2
-    assert book.dropped == {f.BUILDS.name: 2, f.BUILD_DURATION.name: 2, f.BUILD_QUEUE.name: 2}
-    assert shown_gauges(book, f.LAST_CONCLUSION).keys() == {(*PIPELINE, c) for c in CONCLUSIONS}
+    assert total(book, f.BUILDS) == 2
+    assert {labels[:5] for labels in shown_gauges(book, f.LAST_CONCLUSION)} == {PIPELINE}
+    assert {labels[:5] for labels in shown_gauges(book, f.STREAK)} == {PIPELINE}
 
 
-def test_refused_pipelines_leave_nothing_behind() -> None:
+def test_what_has_no_room_at_all_is_refused_and_leaves_nothing_behind() -> None:
     book = a_book(limit=1)
 
     for number in range(20):
         learn(book, completed(repo=f"acme/{number}"))
         learn(book, job_done(build("1", repo=f"acme/{number}")))
 
-    assert [*book.pipelines] == [("scripted", "acme", OTHER, OTHER, OTHER)]
-    assert {*book.series} == {*book.keys(("scripted", "acme", OTHER, OTHER, OTHER))}
+    nowhere = ("scripted", "acme", OTHER, OTHER, OTHER)
+    assert [*book.pipelines] == [nowhere]
+    assert [*book.series] == [(f.BUILDS.name, (*nowhere, OTHER, OTHER))]
+    assert total(book, f.BUILDS) == 20
     assert book.dropped[f.BUILDS.name] == book.dropped[f.JOBS.name] == 20
 
 
-def test_jobs_that_have_no_room_are_not_shown_and_their_build_is() -> None:
+def test_unfinished_jobs_that_have_no_room_are_counted_as_other() -> None:
     jobs = tuple(Job(id=str(n), name=f"job {n}", status=Status.QUEUED) for n in range(100))
     book = a_book(limit=100)
 
     learn(book, Verdict(active=[build("1", jobs=jobs)]))
 
+    active = shown_gauges(book, f.JOBS_ACTIVE)
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
-    assert shown_gauges(book, f.JOBS_ACTIVE) == {}
+    assert sum(active.values()) == 100
+    assert active[*PIPELINE, OTHER, "queued"] > 1
     assert exposed(book).total() <= 100
 
 
@@ -207,7 +229,8 @@ def test_a_lowered_limit_hides_the_idlest_and_a_raised_one_shows_them_again(
     rig.restart()
 
     assert rig.value(f.BUILDS) == 5
-    assert rig.value(f.BUILDS, repo="acme/0") == 1
+    assert rig.value(f.BUILDS, repo="acme/0", branch="main") == 1
+    assert rig.value(f.BUILDS, repo="acme/0", branch=OTHER) == 1
     rig.crash()
 
 

@@ -7,7 +7,6 @@ scrape learn from the rosters what shows differently then.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from time import monotonic
@@ -15,15 +14,16 @@ from time import monotonic
 import msgspec
 
 from exporter.metrics import families as f
-from exporter.metrics import gauges
+from exporter.metrics import folding, gauges, hiding
 from exporter.metrics.facts import Facts
 from exporter.metrics.families import Buckets
+from exporter.metrics.hiding import Hidden, Remembered
 from exporter.metrics.hold import Hold
 from exporter.metrics.labels import clean, pipeline
 from exporter.metrics.running import Running
-from exporter.metrics.series import Group, Items, Pipeline, Series, sample_count
+from exporter.metrics.series import Group, Items, Pipeline, Series
 from exporter.metrics.store import Store, is_pipeline_family, pipeline_of
-from exporter.model import OTHER, Build
+from exporter.model import Build
 from exporter.record import (
     AttemptKey,
     Change,
@@ -36,12 +36,7 @@ from exporter.record import (
     Verdict,
 )
 
-log = logging.getLogger(__name__)
-
 _decode = msgspec.msgpack.Decoder(Facts).decode
-
-_MOST_RESERVED = 1000
-"""Samples at most that are kept free for the accounts' `other` counters."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -72,7 +67,7 @@ class Book(Store):
     ) -> None:
         super().__init__()
         self.targets: dict[int, Target] = {}
-        self.hidden: set[Labels] = set()
+        self.hidden: dict[Labels, Hidden] = {}
         """Pipelines that the state knows and a lowered `series_limit` has no room for."""
         self.dropped: Counter[str] = Counter()
         """Increments folded or refused because of the limit, by family."""
@@ -81,6 +76,7 @@ class Book(Store):
         self._hold = Hold(clock)
         self._unshown: dict[int, list[Pipeline]] = {}
         self._running = Running()
+        self.rules = rules
         self.obey(rules, labels_of)
 
     # -- start and reload ------------------------------------------------------------
@@ -90,10 +86,13 @@ class Book(Store):
 
         The buckets must be the ones that the histograms were begun with.
         """
+        is_lower = rules.series_limit < self.rules.series_limit
         self.rules = rules
         self._providers = labels_of
         self._hold.span = rules.zero_hold if self._holds else 0.0
-        self._reserve = min(rules.series_limit // 10, _MOST_RESERVED)
+        self._reserve = folding.reserve(rules.series_limit)
+        if is_lower:
+            self._hide()
         for known in self.pipelines.values():
             self._watch(known)
         for target, builds in self.active.items():
@@ -107,7 +106,7 @@ class Book(Store):
         names = set(map(clean, accounts))
         others = self.others.shape.places
         self.others.remove({own for own in others if account_of(SeriesKey(*own)) in names})
-        self.hidden = {labels for labels in self.hidden if labels[1] not in names}
+        self.hidden = {labels: h for labels, h in self.hidden.items() if labels[1] not in names}
         self._running.forget(left)
         for target in left:
             del self.targets[target]
@@ -123,28 +122,40 @@ class Book(Store):
                 rows.setdefault(pipeline_of(row.series), []).append(row)
             elif self.find(row.series) is None:
                 self.insert([row])
-        self.hidden -= {labels for _, labels, _ in loaded.pipelines}
-        new = (row for row in loaded.pipelines if row[1] not in self.pipelines)
-        known = [(target, labels, _decode(blob)) for target, labels, blob in new]
-        known.sort(key=lambda row: (is_catch_all(row[1]), row[2].touched), reverse=True)
-        for target, labels, facts in known:
-            own = rows.get(labels, [])
-            samples = gauges.room_for(facts) + sum(sample_count(row.vector) for row in own)
-            if self.samples + samples > self.rules.series_limit:
-                self.hidden.add(labels)
-                continue
-            self._remember(labels, facts, self.targets[target])
-            self.insert(own)
-            self._watch(self.pipelines[labels])
-        if self.hidden:
-            log.warning(
-                "metrics.series_limit is lower than what the state holds: the pipelines idle for"
-                " longest are not shown",
-                extra={"limit": self.rules.series_limit, "hidden": len(self.hidden)},
-            )
+        known = [
+            Remembered(target, labels, _decode(blob), rows.get(labels, []))
+            for target, labels, blob in loaded.pipelines
+            if labels not in self.pipelines
+        ]
+        shown, hidden = hiding.split(known, self.samples, self.rules.series_limit)
+        for one in shown:
+            self.hidden.pop(one.labels, None)
+            self._remember(one.labels, one.facts, self.targets[one.target])
+            self.insert(one.series)
+            self._watch(self.pipelines[one.labels])
+        for one in hidden:
+            keys = [row.series for row in one.series]
+            self.hidden[one.labels] = Hidden(one.target, one.facts, keys)
+        hiding.tell(self.hidden, self.rules.series_limit)
         for target, build in loaded.active:
             if target not in here:
                 self._run(self.targets[target], build)
+
+    def _hide(self) -> None:
+        """Leave free what is reserved at a lower limit."""
+        by_rank = sorted(self.pipelines.values(), key=lambda k: hiding.rank(k.labels, k.facts))
+        for idle in by_rank:
+            if self.room(0, folding.OWN):
+                break
+            hidden = Hidden(idle.target, idle.facts, self.keys(idle.labels))
+            self.forget([idle.labels])
+            self.hidden[idle.labels] = hidden
+        hiding.tell(self.hidden, self.rules.series_limit)
+
+    def choice(self) -> list[tuple[Target, Change]]:
+        """Which pipelines are hidden, as far as the ledger has not been told yet."""
+        self.hidden, changes = hiding.kept(self.hidden, self.rules.series_limit)
+        return [(self.targets[target], change) for target, change in changes]
 
     def provider_of(self, target: Target) -> str:
         """The `provider` label of a target's account."""
@@ -182,7 +193,11 @@ class Book(Store):
     def expose(self, target: Target) -> None:
         """The first walk of a repo has ended: its series are shown from now on."""
         self.targets[target.id] = target
-        for known in self._unshown.pop(target.id, []):
+        shown = self._unshown.pop(target.id, [])
+        all_of_it = folding.catch_all(self.provider_of(target), clean(target.account))
+        if all_of_it in self.pipelines:
+            shown.append(self.pipelines[all_of_it])
+        for known in shown:
             if self.pipelines.get(known.labels) is known:  # else it was forgotten meanwhile
                 known.is_shown = True
                 self._watch(known)
@@ -195,8 +210,32 @@ class Book(Store):
         self._recount(self._running.polled(t.id for t in targets if t.repo in repos))
         self._recount(self._running.unpolled(t.id for t in targets if t.repo not in repos))
 
+    def homeless(self) -> Iterator[tuple[Target, Verdict]]:
+        """The unfinished builds whose pipelines are not there, as news of each repo.
+
+        The limit is lower now, or other branches are shown.
+        """
+        for number, builds in self.active.items():
+            target = self.targets[number]
+            found = [build for build in builds.values() if not self._has_home(target, build)]
+            if found:
+                yield target, Verdict(active=found)
+
+    def _has_home(self, target: Target, build: Build) -> bool:
+        known = self.pipelines.get(self.labels(target, build))
+        return known is not None and gauges.is_shown(known.facts, build)
+
     def _run(self, target: Target, build: Build) -> None:
-        self._recount(self._running.put(target.id, build, self.labels(target, build)))
+        labels = self.labels(target, build)
+        if labels not in self.pipelines:  # then another one may stand for it
+            homes = (self.pipelines.get(home) for home in folding.pipelines(labels))
+            known = (
+                home.labels
+                for home in homes
+                if home and (build.only_jobs or build.status in home.facts.statuses)
+            )
+            labels = next(known, labels)
+        self._recount(self._running.put(target.id, build, labels))
 
     def _recount(self, pipelines: Iterable[Labels]) -> None:
         """The unfinished builds of these pipelines have changed."""
@@ -208,7 +247,12 @@ class Book(Store):
         known = self.pipelines.get(labels)
         if known is None:
             known = self.begin(labels, facts, target)
-            if not target.exposed:
+            if folding.is_catch_all(labels):
+                known.is_shown = any(
+                    other.exposed and other.account == target.account
+                    for other in self.targets.values()
+                )
+            elif not target.exposed:
                 self._unshown.setdefault(target.id, []).append(known)
         else:
             self.revise(known, facts)
@@ -273,7 +317,8 @@ class Book(Store):
     def idle(self, before: float) -> list[Labels]:
         """Pipelines that saw no build since `before` (epoch) and have none unfinished."""
         busy = self._running.shown()
-        return [
+        hidden = [labels for labels, known in self.hidden.items() if known.facts.touched < before]
+        return hidden + [
             labels
             for labels, known in self.pipelines.items()
             if known.facts.touched < before and labels not in busy
@@ -282,19 +327,26 @@ class Book(Store):
     def forget(self, pipelines: Iterable[Labels]) -> None:
         """Drop pipelines and their series."""
         for labels in pipelines:
+            if self.hidden.pop(labels, None) is not None:
+                continue
             for key in self.keys(labels):
                 self._hold.forget(key)
             self.end(labels)
 
+    def keys(self, labels: Labels) -> list[SeriesKey]:
+        """The series of a pipeline, be it shown or hidden."""
+        hidden = self.hidden.get(labels)
+        return super().keys(labels) if hidden is None else hidden.series
+
     # -- reading ---------------------------------------------------------------------
 
-    def room(self, samples: int) -> bool:
-        """Whether so many more samples stay below `series_limit` and what is reserved of it."""
-        return self.spare(samples + self._reserve)
+    def room(self, samples: int, kept: float) -> bool:
+        """Whether so many more samples stay within `series_limit`.
 
-    def spare(self, samples: int) -> bool:
-        """Whether so many more samples stay within `series_limit`."""
-        return self.samples + samples <= self.rules.series_limit
+        `kept` is the share that must be left of what is reserved for series that others
+        fold into.
+        """
+        return self.samples + samples + kept * self._reserve <= self.rules.series_limit
 
     @property
     def active(self) -> dict[int, dict[AttemptKey, Build]]:
@@ -342,8 +394,3 @@ def account_of(key: SeriesKey) -> str | None:
     """The `account` label of a series; None where its family has none."""
     names = f.BY_NAME[key.family].labels
     return key.labels[names.index("account")] if "account" in names else None
-
-
-def is_catch_all(pipeline_labels: Labels) -> bool:
-    """Whether these are the labels that an account's increments fold into at the limit."""
-    return set(pipeline_labels[2:]) == {OTHER}

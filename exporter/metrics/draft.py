@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.metrics import effects, exemplars, facts, gauges, native
+from exporter.metrics import effects, exemplars, facts, folding, gauges, native
 from exporter.metrics import families as f
 from exporter.metrics.book import Book
 from exporter.metrics.effects import Increment
@@ -29,13 +29,13 @@ from exporter.record import (
 
 _encode = msgspec.msgpack.Encoder().encode
 
+JobStatuses = tuple[tuple[str, Status], ...]
 Zeros = Callable[[Labels, str], Iterable[SeriesKey]]
 """The counters of a pipeline that start with a trigger or a job."""
 
-_FOLDS = (("job_name",), ("job_name", "branch"), ("job_name", "branch", "workflow"))
-"""Labels that become `other`, one set after the other, when the series limit is reached."""
-_CATCH_ALL = ("job_name", "branch", "workflow", "repo")
-"""What becomes `other` when nothing else helps. Only counters do: their sums stay right."""
+_FOLDED_JOBS = 5 / 8
+"""The share of the reserve that gauges of jobs named `other` leave free: there is no coarser
+place for them, but the last one is for builds."""
 
 
 def digest(
@@ -92,36 +92,77 @@ class _Draft:
 
     def active(self, build: Build, labels: Labels) -> None:
         jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
-
-        def see(jobs: tuple[tuple[str, Status], ...]) -> bool:
-            return self._revise(labels, lambda k: facts.seen(k, build, now=self._now, jobs=jobs))
-
-        if not see(jobs):  # at the limit those jobs that are shown already must do
-            see(())
+        if not self._see(labels, build, jobs):
+            self._see_folded(labels, build, jobs)
         if not build.only_jobs:
             self.zeros(effects.build_zeros, labels, build.trigger)
         for job in build.jobs:
             self.zeros(effects.job_zeros, labels, job.name)
 
+    def _see(
+        self, home: Labels, build: Build, jobs: JobStatuses, *, kept: float = folding.OWN
+    ) -> bool:
+        """Show an unfinished build in a pipeline; False if there is no room."""
+        return self._revise(
+            home, lambda k: facts.seen(k, build, now=self._now, jobs=jobs), kept=kept
+        )
+
+    def _see_folded(self, labels: Labels, build: Build, jobs: JobStatuses) -> None:
+        """Show an unfinished build where there is room, so that sums stay right."""
+        for home, kept in folding.pipelines(labels).items():
+            if not self._see(home, build, (), kept=kept):
+                continue
+            is_own = home == labels
+            for name, status in jobs:
+                if not is_own or not self._see(home, build, ((name, status),)):
+                    self._see(home, build, ((OTHER, status),), kept=_FOLDED_JOBS)
+                    self._mark(home, folding.JOBS if is_own else 0)
+            self._mark(home, 0 if is_own else folding.CLOSED)
+            return
+
     def completed(self, build: Build, labels: Labels, how: Callable[..., Facts]) -> None:
         word = effects.conclusion_label(build)
-        self._revise(labels, lambda known: how(known, build, conclusion=word, now=self._now))
+
+        def learn(known: Facts) -> Facts:
+            after = how(known, build, conclusion=word, now=self._now)
+            return after if after.own else msgspec.structs.replace(after, own=True)
+
+        if not self._revise(labels, learn) and self._known_facts(labels) is not None:
+            self.touch(labels)
 
     def touch(self, labels: Labels) -> None:
         self._revise(labels, lambda known: msgspec.structs.replace(known, touched=self._now))
 
-    def _revise(self, labels: Labels, how: Callable[[Facts], Facts]) -> bool:
+    def _revise(
+        self, labels: Labels, how: Callable[[Facts], Facts], *, kept: float = folding.OWN
+    ) -> bool:
         """Change what is known of a pipeline; False, and nothing done, if there is no room.
 
-        The counters of a pipeline that is refused fold into another one.
+        What a pipeline that is refused would have had folds into another one. Gauges of what
+        is folded must leave the share `kept` of the reserve.
         """
         known = self._known_facts(labels)
-        after = how(Facts(touched=self._now) if known is None else known)
-        samples = gauges.room_for(after) - (0 if known is None else gauges.room_for(known))
-        if (samples > 0 or known is None) and not self._take(labels, samples):
+        before = known or Facts(touched=self._now, own=kept == folding.OWN)
+        after = how(before)
+        samples = gauges.room_for(after) - gauges.room_for(before)
+        if known is None:
+            refused = not self._opens(labels) or not self._take(samples, kept=kept)
+        else:
+            refused = samples > 0 and not self._grows(known, after, samples, kept)
+        if refused:
             return False
         self._facts[labels] = after
         return True
+
+    def _grows(self, known: Facts, after: Facts, samples: int, kept: float) -> bool:
+        """Use up room for more gauges of a pipeline, if there is."""
+        jobs = after.job_statuses[len(known.job_statuses) :]
+        of_jobs = any(name != OTHER for name, _ in jobs)
+        of_builds = after.own and samples > len(jobs)
+        marks = self._marks(known)
+        if (of_jobs and marks & folding.JOBS) or (of_builds and marks & folding.BUILDS):
+            return False
+        return self._take(samples, kept=folding.OWN if of_jobs or of_builds else kept)
 
     def _known_facts(self, labels: Labels) -> Facts | None:
         if labels in self._facts:
@@ -136,8 +177,13 @@ class _Draft:
         if (of, pipeline, word) in self._begun:
             return
         self._begun.add((of, pipeline, word))
+        known = self._known_facts(pipeline)
+        if known is None:
+            return  # what it counts goes to another one
         for key in of(pipeline, word):
-            if not self._known(key) and self._fits(key, 1):
+            (place, *_) = folding.places(key)
+            taken = self._known(key) or self._marks(known) & place.mark
+            if not taken and self._take(1):
                 self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
 
     def add(
@@ -177,47 +223,61 @@ class _Draft:
         return key in self._deltas or self._book.find(key) is not None
 
     def _place(self, key: SeriesKey, vector: Vector) -> SeriesKey | None:
-        """The series that takes an increment: itself, or a folded one at the limit."""
-        samples = sample_count(vector)
-        if self._known(key) or self._fits(key, samples):
+        """The series that takes an increment: itself, or one that it folds into."""
+        if self._known(key) or not is_pipeline_family(key.family):
             return key
-        for folded in _FOLDS:
-            other = _fold(key, folded)
-            if other != key and (self._known(other) or self._fits(other, samples)):
-                return other
-        return self._catch_all(_fold(key, _CATCH_ALL)) if samples == 1 else None
+        own, samples = pipeline_of(key), sample_count(vector)
+        full: list[tuple[Labels, int]] = []
+        is_shut = False
+        for place in folding.places(key):
+            labels = pipeline_of(place.series)
+            known = self._known_facts(labels)
+            if known is None:
+                fits = labels != own and self._opens(labels)
+            else:
+                fits = not self._marks(known) & place.mark
+            if self._known(place.series) or (fits and self._take(samples, kept=place.kept)):
+                self._folded(labels, full, folding.CLOSED if is_shut else 0)
+                return place.series
+            if known is None:
+                is_shut = True
+            else:
+                full.append((labels, place.marks))
+        return None
 
-    def _fits(self, key: SeriesKey, samples: int) -> bool:
-        if not is_pipeline_family(key.family):
-            return True
-        labels = pipeline_of(key)
-        return self._known_facts(labels) is not None and self._take(labels, samples)
+    def _folded(self, home: Labels, full: list[tuple[Labels, int]], marks: int) -> None:
+        """Remember which pipelines had no room for what this one takes."""
+        for labels, crowded in full:
+            self._mark(labels, crowded)
+        known = self._known_facts(home) or Facts(touched=self._now, own=False)
+        self._facts[home] = msgspec.structs.replace(known, touched=self._now)
+        self._mark(home, marks)
 
-    def _take(self, labels: Labels, samples: int) -> bool:
-        """Use up room for so many samples of a pipeline, if there is."""
-        if labels in self._book.hidden or not self._book.room(self._samples + max(samples, 1)):
+    # -- the limit
+
+    def _take(self, samples: int, *, kept: float = folding.OWN) -> bool:
+        """Use up room for so many samples, if there is and enough of the reserve is left."""
+        if not self._book.room(self._samples + max(samples, 1), kept):
             return False
         self._samples += samples
         return True
 
-    def _catch_all(self, key: SeriesKey) -> SeriesKey | None:
-        """The account's counter for what fits nowhere, in the room reserved for it."""
-        labels = pipeline_of(key)
-        if not self._known(key):
-            if labels in self._book.hidden or not self._book.spare(self._samples + 1):
-                return None
-            self._samples += 1
-        known = self._known_facts(labels) or Facts(touched=0.0)
-        self._facts[labels] = msgspec.structs.replace(known, touched=self._now)
-        return key
+    def _opens(self, labels: Labels) -> bool:
+        """Whether a new pipeline may be let in, if there is room."""
+        return labels not in self._book.hidden and not any(
+            self._marks(self._known_facts(coarser)) & folding.CLOSED
+            for coarser in folding.pipelines(labels)
+            if coarser != labels
+        )
 
+    @property
+    def _limit(self) -> int:
+        return self._book.rules.series_limit
 
-def _fold(key: SeriesKey, folded: tuple[str, ...]) -> SeriesKey:
-    names = f.BY_NAME[key.family].labels
-    return SeriesKey(
-        key.family,
-        tuple(
-            OTHER if name in folded else value
-            for name, value in zip(names, key.labels, strict=True)
-        ),
-    )
+    def _marks(self, facts: Facts | None) -> int:
+        return folding.marks(facts, self._limit)
+
+    def _mark(self, labels: Labels, marks: int) -> None:
+        known = self._known_facts(labels)
+        if known is not None and marks & ~self._marks(known):
+            self._facts[labels] = folding.marked(known, marks, self._limit)

@@ -38,6 +38,12 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Job names and statuses seen."""
     recent: bytes = b""
     """How the last builds ended, as `history` has it; an older state does not tell."""
+    own: bool = True
+    """False if it has been made for what is folded: nothing is shown of its latest build."""
+    marks: int = 0
+    """What it takes and lets in no more, as `folding` writes it."""
+    marked_at: int = 0
+    """The series limit that was reached then; at a higher one the marks are void."""
 
     @property
     def streak(self) -> int:

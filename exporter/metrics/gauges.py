@@ -10,7 +10,7 @@ from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
 from exporter.metrics.series import Item, Items
-from exporter.model import ACTIVE, CONCLUSIONS, Build, Job, Status
+from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Build, Job, Status
 
 LATEST = (
     f.LAST_CONCLUSION.name,
@@ -24,12 +24,18 @@ UNFINISHED = (f.ACTIVE.name, f.OLDEST_ACTIVE.name, f.JOBS_ACTIVE.name)
 
 _OF_BUILDS = len(CONCLUSIONS) + 1 + 4 + 2 * len(ACTIVE)
 """The most samples of a pipeline with builds: conclusions, the four others, two by status."""
+_OF_FOLDED = 3 * len(ACTIVE)
+"""The most of one that is made for what is folded: of its builds and of jobs named `other`."""
 
 
 def room_for(facts: Facts) -> int:
     """The most gauge samples that a pipeline with such facts can ever show."""
-    has_builds = facts.latest is not None or bool(facts.statuses)
-    return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses)
+    if facts.own:
+        has_builds = facts.latest is not None or bool(facts.statuses)
+        return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses)
+    has_any = facts.statuses or facts.job_statuses
+    named = sum(name != OTHER for name, _ in facts.job_statuses)
+    return (_OF_FOLDED if has_any else 0) + named
 
 
 def of_latest(known: Facts) -> Items:
@@ -60,7 +66,8 @@ def of_unfinished(known: Facts, builds: Collection[Build], *, since: float) -> t
     """The gauges of the unfinished `builds` of a pipeline, by those statuses ever seen.
 
     What began before `since` (epoch seconds) has left them, its jobs with it, and so has a
-    partial build, whose status is not known yet. The second value is when the first of
+    partial build, whose status is not known yet. Jobs that had no room are among those named
+    `other`. The second value is when the first of
     those that count began: once `since` is later, the gauges change.
     """
     if not builds:
@@ -80,6 +87,8 @@ def of_unfinished(known: Facts, builds: Collection[Build], *, since: float) -> t
                 oldest[build.status] = min(begun, oldest.get(build.status, begun))
         for job in build.jobs:
             key, begun = (clean(job.name), job.status), _begun(job)
+            if key not in jobs:
+                key = (OTHER, job.status)
             if key in jobs and begun >= since:
                 first = min(first, begun)
                 jobs[key] += 1
@@ -98,6 +107,13 @@ def _of_none(statuses: tuple[Status, ...], jobs: tuple[tuple[str, Status], ...])
         f.ACTIVE.name: [((status,), (0.0,), None) for status in statuses],
         f.JOBS_ACTIVE.name: [(key, (0.0,), None) for key in jobs],
     }
+
+
+def is_shown(known: Facts, build: Build) -> bool:
+    """Whether the gauges of its own pipeline have an unfinished build and its jobs."""
+    jobs = {(clean(job.name), job.status) for job in build.jobs if job.status in ACTIVE}
+    is_there = build.only_jobs or build.status in known.statuses
+    return is_there and jobs <= {*known.job_statuses}
 
 
 def _begun(run: Build | Job) -> float:

@@ -76,9 +76,32 @@ a provider; `{f.LAST_SUCCESS.name}` tells how old that is.
 
 What *persists* goes on after a restart, the rest starts with the process. A new series of a
 build or job counter or histogram shows 0 for `metrics.zero_hold` before its first increment, so
-that `increase()` sees it. At `metrics.series_limit` what would need a new series goes to one
-with `{OTHER}` for `job_name`, `branch`, `workflow` and at last `repo`, or is refused where it is
-an observation; both are counted in `{f.SERIES_DROPPED.name}`.
+that `increase()` sees it.
+"""
+
+_TOO_MANY = f"""\
+## When there are too many series
+
+The build and job families never have more than `metrics.series_limit` samples. A tenth of it (of
+a small limit up to a quarter, but not more than 1000) is kept for what is folded: beyond the rest,
+whatever needs a new series goes to one with `{OTHER}` for `job_name`, then for `branch` too, then
+for `workflow`, and at last for `repo`, `trigger` and `conclusion`, as finely as there is room. So
+sums stay right; what not even that has room for is refused. `{f.SERIES_DROPPED.name}`
+counts both, `{f.SERIES.name}` says which families are large.
+
+- Unfinished builds and jobs are counted where their kind folds. `cicd_build_last_*` and
+  `{f.STREAK.name}` are not shown of builds that were folded: the latest of several
+  pipelines would say nothing.
+- What was folded stays folded, and what has series of its own keeps them, over restarts and
+  reloads too. This is kept by scope: once a branch was folded, all new branches of the workflow
+  fold; once that went to `workflow="{OTHER}"`, all that is new in the repo; and so on.
+- A pipeline without a build for `state.retention` goes, and when it comes back it is a new one.
+  The room is for what is new where nothing was folded; a scope where something was opens again
+  when its `{OTHER}` series go in the same way, or when the limit is raised.
+- A raised limit lets in at once what was folded. Its series start at 0, and those of `{OTHER}` keep
+  what they have counted.
+- A lowered limit leaves what is stored as it is, but hides the pipelines idle for longest, until
+  what is kept for folding is free. Their new builds fold. Raise the limit to see them again.
 """
 
 _GROUPS = {"Builds": "cicd_build", "Jobs": "cicd_job", "The exporter": "cicd_exporter"}
@@ -92,6 +115,7 @@ def reference() -> str:
         heads = ("metric", "type", "labels", "meaning", "persists", "OpenTelemetry")
         parts.append(f"## {title}\n\n{_table(heads, rows)}")
     parts.append("Beside them are the `process_*` and `python_info` metrics.\n")
+    parts.append(_TOO_MANY)
     labels = [(_codes([name]), values, attribute) for name, (values, attribute) in LABELS.items()]
     parts.append(
         f"## Labels\n\nA value is UTF-8 text of at most {MAX_BYTES} bytes without control"

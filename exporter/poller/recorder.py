@@ -8,6 +8,8 @@ that asked for it is cancelled, so memory and file never part.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -76,6 +78,24 @@ class Recorder:
                         extra={"metric": family.name},
                     )
         self.book.load(_of_accounts(self._ledger.load(), set(accounts)))
+        self._keep_choice()
+        for target, verdict in self.book.homeless():
+            self.book.apply(target, verdict, self._house(target, verdict))
+
+    def _keep_choice(self) -> None:
+        """Remember which pipelines a lower limit leaves out."""
+        chosen = self.book.choice()
+        if chosen:
+            with self._ledger.transaction() as tx:
+                for target, change in chosen:
+                    tx.save(target, change)
+
+    def _house(self, target: Target, verdict: Verdict) -> Change:
+        """Give unfinished builds a pipeline that shows them."""
+        with self._ledger.transaction() as tx:
+            change = digest(self.book, target, verdict, now=time.time())
+            tx.save(target, change)
+        return change
 
     async def remembered(self, accounts: Iterable[str]) -> Loaded:
         """What the ledger knows of these accounts. Raises StateUnavailable."""
@@ -102,6 +122,11 @@ class Recorder:
             self.book.obey(rules, labels_of)
             self.book.load(loaded)
             self._retention = retention
+            with contextlib.suppress(StateUnavailable):  # then they wait for their next news
+                await self._write(self._keep_choice)
+                for target, verdict in self.book.homeless():
+                    step = functools.partial(self._house, target, verdict)
+                    self.book.apply(target, verdict, await self._write(step))
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""
