@@ -211,3 +211,5 @@ class Loaded(msgspec.Struct):
     series: list[StoredSeries] = []
     pipelines: list[tuple[int, Labels, bytes]] = []
     """Target's id, labels and encoded facts."""
+    series_limit: int = 0
+    """The limit that they were last shown at; 0 if it is not known."""

@@ -108,6 +108,7 @@ class Rig:
         self.hold: bool = options.pop("hold", True)
         self.lookback: float = options.pop("lookback", DAY)
         self.retention: float = options.pop("retention", 30 * DAY)
+        self.accounts: dict[str, str] = options.pop("accounts", {"acme": "scripted"})
         self.rules = Rules(
             branches=("main",),
             buckets=options.pop("buckets", BUCKETS),
@@ -130,10 +131,10 @@ class Rig:
             Terms(self.retention, self.lookback, quiet=self.hold, native=self.rules.native),
             on_corrupt=self.on_corrupt,
         )
-        self.book = Book(self.rules, {"acme": "scripted"}, clock=self.clock, hold=self.hold)
+        self.book = Book(self.rules, self.accounts, clock=self.clock, hold=self.hold)
         self.ledger = ledger
         self.recorder = Recorder(ledger, self.book, retention=self.retention)
-        self.recorder.start(["acme"])
+        self.recorder.start(self.accounts)
         self.memory = Memory()
 
     def crash(self) -> None:

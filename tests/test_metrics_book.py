@@ -72,7 +72,12 @@ def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: 
 
 def exposed(book: Book) -> Counter[str]:
     """How many samples of each build and job family a scrape shows."""
-    names = re.findall(r"^(cicd_(?:builds?|jobs?)_\w+)", scraped(book), re.MULTILINE)
+    return samples(scraped(book))
+
+
+def samples(shown: str) -> Counter[str]:
+    """How many samples of each build and job family are in a text."""
+    names = re.findall(r"^(cicd_(?:builds?|jobs?)_\w+)", shown, re.MULTILINE)
     return Counter(re.sub("_(bucket|sum|count)$", "", name) for name in names)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from unittest import mock
 
 import msgspec
-from hypothesis import HealthCheck, settings
+import pytest
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -19,17 +23,26 @@ from exporter.metrics import families as f
 from exporter.metrics import folding
 from exporter.metrics.store import is_pipeline_family
 from exporter.model import ACTIVE, Build, Job, Status
-from exporter.record import Cursor, SeriesKey, Vector
+from exporter.record import Cursor, Loaded, SeriesKey, Vector
+from exporter.state import Transaction
+from tests.books import scraped
 from tests.scripted import DAY, Rig, build, done
-from tests.test_metrics_book import exposed, room_of
+from tests.test_metrics_book import room_of, samples
 
 COUNTED = (f.BUILDS, f.RETRIES, f.BUILD_DURATION, f.BUILD_QUEUE)
 JOBS_COUNTED = (f.JOBS, f.JOB_DURATION, f.JOB_QUEUE)
 UNLIMITED = 100_000
-REPOS = ("acme/a", "acme/b", "acme/c")
+ACCOUNTS = {"acme": "scripted", "globex": "jenkins"}
+"""Their providers."""
+REPOS = {"acme/a": "acme", "acme/b": "acme", "globex/c": "globex"}
+"""Their accounts."""
+BRANCHES = (("main",), ("main", "feature"))
 
-Sum = tuple[str, str]
-"""A family and a conclusion, empty where it has none: what totals are told by."""
+MORE = int(os.environ.get("CICD_EXPORTER_EXAMPLES", "0"))
+"""How many lives to try instead of the same few as always."""
+
+Sum = tuple[str, str, str]
+"""A family, an account and a conclusion, empty where it has none: what totals are told by."""
 
 
 def sums(values: dict[SeriesKey, Vector]) -> Counter[Sum]:
@@ -39,7 +52,9 @@ def sums(values: dict[SeriesKey, Vector]) -> Counter[Sum]:
         if is_pipeline_family(key.family):
             names = f.BY_NAME[key.family].labels
             word = key.labels[-1] if names[-1] == "conclusion" else ""
-            found[key.family, word] += int(sum(vector if len(vector) == 1 else vector[:-1]))
+            found[key.family, key.labels[1], word] += int(
+                sum(vector if len(vector) == 1 else vector[:-1])
+            )
     return +found
 
 
@@ -49,8 +64,8 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
+        self.now: float = 1_800_000_000.0
         self._clock = mock.patch("time.time", side_effect=lambda: self.now)
-        self.now = time.time()
         self._clock.start()
         self.truth: Counter[Sum] = Counter()
         self.gone: Counter[Sum] = Counter()
@@ -58,21 +73,24 @@ class Life(RuleBasedStateMachine):
         self.placed: dict[SeriesKey, SeriesKey] = {}
         """Where the increments of a label set go."""
         self.running: dict[str, Build] = {}
-        self._homes: dict[str, str] = {}
         self.shown: dict[SeriesKey, Vector] = {}
         self._serial = 0
 
     @initialize(limit=st.sampled_from([400, 600, 900]))
     def first_polls(self, limit: int) -> None:
         self.limit = limit
-        self.rig = Rig(Path(self._folder.name, "s.db"), series_limit=limit, retention=2 * DAY)
+        path = Path(self._folder.name, "s.db")
+        self.rig = Rig(path, accounts=ACCOUNTS, series_limit=limit, retention=2 * DAY)
         for repo in REPOS:
             self._record(repo, [])
 
-    def _record(self, repo: str, builds: list[Build]) -> None:
+    def _record(
+        self, repo: str, builds: list[Build], arm: Callable[[], None] = lambda: None
+    ) -> None:
         async def work() -> None:
             at = self.now
-            target = await self.rig.recorder.target("acme", repo, Cursor(at - DAY))
+            target = await self.rig.recorder.target(REPOS[repo], repo, Cursor(at - DAY))
+            arm()
             await self.rig.recorder.record(target, builds, cursor=Cursor(at - DAY, since=at))
 
         self.rig.run(work)
@@ -84,7 +102,7 @@ class Life(RuleBasedStateMachine):
         return build(str(self._serial), attempt=attempt, **spans, **names)
 
     @rule(
-        repo=st.sampled_from(REPOS),
+        repo=st.sampled_from([*REPOS]),
         workflow=st.sampled_from("uvw"),
         branch=st.sampled_from(["main", "feature", "release"]),
         conclusion=st.sampled_from(["passed", "failed"]),
@@ -106,11 +124,18 @@ class Life(RuleBasedStateMachine):
         self._end(begun, conclusion, jobs, fate)
 
     def _end(self, begun: Build, conclusion: str, jobs: list[str], fate: str = "") -> None:
-        spans = {"created_at": self.now - 50, "started_at": self.now - 40}
-        known = {"status": Status.COMPLETED, "completed_at": self.now - 30, **spans}
-        known["conclusion"] = conclusion
-        ran = tuple(Job(id=name, name=name, attempt=begun.attempt, **known) for name in jobs)
-        ended = msgspec.structs.replace(done(begun, conclusion), jobs=ran)
+        ran = Job(
+            id="",
+            name="",
+            attempt=begun.attempt,
+            status=Status.COMPLETED,
+            conclusion=conclusion,
+            created_at=self.now - 50,
+            started_at=self.now - 40,
+            completed_at=self.now - 30,
+        )
+        all_ran = tuple(msgspec.structs.replace(ran, id=name, name=name) for name in jobs)
+        ended = msgspec.structs.replace(done(begun, conclusion), jobs=all_ran)
         before = dict(self.rig.book.stored())
         if fate:
             self._die(ended, late=fate == "dies after")
@@ -118,70 +143,73 @@ class Life(RuleBasedStateMachine):
             before = before if fate == "dies after" else dict(self.rig.book.stored())
         if fate != "dies after":
             self._record(ended.repo, [ended])
-        self._count(ended)
-        self._look_where(ended, before)
+        events = self._events(ended)
+        self.truth += sums(dict.fromkeys(events, (1.0,)))
+        self._look_where(events, before)
 
     def _die(self, ended: Build, *, late: bool) -> None:
         class Killed(BaseException):
             pass
 
-        begin, left = self.rig.ledger.transaction, 1
+        begin = self.rig.ledger.transaction
 
         @contextmanager
-        def deadly():
-            nonlocal left
-            left -= 1
+        def deadly() -> Iterator[Transaction]:
             with begin() as tx:
                 yield tx
-                if left < 0 and not late:
+                if not late:
                     raise Killed
-            if left < 0:
-                raise Killed
+            raise Killed
 
-        self.rig.ledger.transaction = deadly  # type: ignore[method-assign]
-        with suppress(Killed):
-            self._record(ended.repo, [ended])
+        def arm() -> None:
+            self.rig.ledger.transaction = deadly  # type: ignore[method-assign,assignment]
 
-    def _count(self, ended: Build) -> None:
-        word = ended.conclusion or ""
-        self.truth[f.BUILDS.name, word] += 1
-        self.truth[f.BUILD_DURATION.name, word] += 1
-        self.truth[f.RETRIES.name, ""] += ended.attempt > 1
-        self.truth[f.BUILD_QUEUE.name, ""] += ended.attempt == 1
-        for _ in ended.jobs:
-            self.truth[f.JOBS.name, word] += 1
-            self.truth[f.JOB_DURATION.name, word] += 1
-            self.truth[f.JOB_QUEUE.name, ""] += 1
+        with pytest.raises(Killed):
+            self._record(ended.repo, [ended], arm)
 
-    def _look_where(self, ended: Build, before: dict[SeriesKey, Vector]) -> None:
+    def _events(self, ended: Build) -> list[SeriesKey]:
+        """What it counts, under its own labels."""
+        account = REPOS[ended.repo]
+        target = next(t for t in self.rig.book.targets.values() if t.account == account)
+        own = self.rig.book.labels(target, ended)
+        first = f.RETRIES if ended.attempt > 1 else f.BUILD_QUEUE
+        names = [""] * 3 + [job.name for job in ended.jobs for _ in JOBS_COUNTED]
+        families = [f.BUILDS, f.BUILD_DURATION, first, *(JOBS_COUNTED * len(ended.jobs))]
+        known = {"trigger": ended.trigger, "conclusion": ended.conclusion or ""}
+        return [
+            SeriesKey(family.name, own + tuple({**known, "job_name": name}[n] for n in rest))
+            for family, name in zip(families, names, strict=True)
+            for rest in [family.labels[5:]]
+        ]
+
+    def _look_where(self, events: list[SeriesKey], before: dict[SeriesKey, Vector]) -> None:
         """Each increment is where the rules say, and where those like it have been before."""
-        own = self.rig.book.labels(self.rig.book.targets[1], ended)
         now = dict(self.rig.book.stored())
         grown = {key for key, vector in now.items() if vector != before.get(key) and any(vector)}
-        for family in (*COUNTED, *(JOBS_COUNTED if len(ended.jobs) == 1 else ())):
-            taken = [key for key in grown if key.family == family.name]
-            known = {"trigger": ended.trigger, "conclusion": ended.conclusion or ""}
-            known["job_name"] = ended.jobs[0].name if ended.jobs else ""
-            rest = tuple(known[name] for name in family.labels[5:])
-            key = SeriesKey(family.name, own + rest)
-            for place in taken:
-                assert place in [p.series for p in folding.places(key)]
-                assert self.placed.setdefault(key, place) == place
-            assert len(taken) <= 1
+        for family in {key.family for key in events}:
+            keys = [key for key in events if key.family == family]
+            told = {self.placed[key] for key in keys if key in self.placed}
+            taken = {place for place in grown if place.family == family}
+            assert told <= taken
+            for key in keys:
+                assert not taken.isdisjoint(place.series for place in folding.places(key))
+            new = [key for key in keys if key not in self.placed]
+            if len(new) == len(taken - told) == 1:
+                (self.placed[new[0]],) = taken - told
 
     @rule(
-        repo=st.sampled_from(REPOS),
+        repo=st.sampled_from([*REPOS]),
         workflow=st.sampled_from("uvw"),
         branch=st.sampled_from(["main", "feature"]),
         status=st.sampled_from(ACTIVE),
         jobs=st.lists(st.sampled_from("jklmnop"), unique=True, max_size=3),
     )
     def begin(self, repo: str, workflow: str, branch: str, status: Status, jobs: list[str]) -> None:
-        at = {"created_at": self.now, "status": Status.QUEUED}
+        waits = Job(id="", name="", status=Status.QUEUED, created_at=self.now)
         begun = msgspec.structs.replace(
             self._begin(repo, workflow, branch, 1),
             status=status,
-            jobs=tuple(Job(id=name, name=name, **at) for name in jobs),
+            jobs=tuple(msgspec.structs.replace(waits, id=name, name=name) for name in jobs),
         )
         self._record(repo, [begun])
         self.running[begun.key] = begun
@@ -212,19 +240,24 @@ class Life(RuleBasedStateMachine):
             self.placed.clear()
             self.shown = {}
 
-    @rule(limit=st.sampled_from([400, 600, 900]), how=st.sampled_from(["restart", "reload"]))
-    def another_limit(self, limit: int, how: str) -> None:
+    @rule(
+        limit=st.sampled_from([400, 600, 900]),
+        branches=st.sampled_from(BRANCHES),
+        how=st.sampled_from(["restart", "reload"]),
+    )
+    def another_limit(self, limit: int, branches: tuple[str, ...], how: str) -> None:
         """Nothing of what is stored falls; with a higher limit all of it is shown again."""
         before = self._stored()
         self.limit = limit
-        self._obey(how)
+        self._obey(how, branches)
         after = self._stored()
         assert {key: after[key] for key in before} == before
         self.placed.clear()
         self.shown = {}
 
-    def _obey(self, how: str) -> None:
-        rules = msgspec.structs.replace(self.rig.rules, series_limit=self.limit)
+    def _obey(self, how: str, branches: tuple[str, ...]) -> None:
+        known = self.rig.rules
+        rules = msgspec.structs.replace(known, series_limit=self.limit, branches=branches)
         self.rig.rules = rules
         if how == "restart":
             self.rig.restart()
@@ -233,8 +266,8 @@ class Life(RuleBasedStateMachine):
         async def work() -> None:
             recorder = self.rig.recorder
             is_higher = self.limit > recorder.book.rules.series_limit
-            loaded = await recorder.remembered(["acme"] if is_higher else [])
-            await recorder.change(rules, {"acme": "scripted"}, loaded, retention=2 * DAY)
+            loaded = await recorder.remembered(ACCOUNTS if is_higher else [])
+            await recorder.change(rules, ACCOUNTS, loaded, retention=2 * DAY)
 
         self.rig.run(work)
 
@@ -244,9 +277,18 @@ class Life(RuleBasedStateMachine):
         return {row.series: row.vector for row in rows if is_pipeline_family(row.series.family)}
 
     @invariant()
-    def no_more_is_exposed_than_the_limit(self) -> None:
+    def no_more_is_exposed_than_the_limit_and_its_totals_are_right(self) -> None:
         book = self.rig.book
-        assert exposed(book).total() <= book.samples == room_of(book) <= self.limit
+        shown = scraped(book)
+        assert samples(shown).total() <= book.samples == room_of(book) <= self.limit
+        counted: Counter[str] = Counter()
+        line = r'^cicd_builds_total{.*?account="(.*?)".* (\d+)'
+        for account, n in re.findall(line, shown, re.MULTILINE):
+            counted[account] += int(n)
+        truth: Counter[str] = Counter()
+        for (family, account, _), number in (self.truth - self.gone).items():
+            truth[account] += number if family == f.BUILDS.name else 0
+        assert +counted == truth or self.rig.book.hidden
 
     @invariant()
     def no_counter_goes_down(self) -> None:
@@ -268,16 +310,16 @@ class Life(RuleBasedStateMachine):
         truth = Counter(f"{f.ACTIVE.name} {build.status.value}" for build in self.running.values())
         for begun in self.running.values():
             truth[f"{f.JOBS_ACTIVE.name} {Status.QUEUED.value}"] += len(begun.jobs)
-        for name, number in truth.items():
-            if name.startswith(f.ACTIVE.name) or not self.rig.book.dropped:
-                assert shown[name] == number
         assert shown <= truth
+        for name, number in truth.items():
+            if name.startswith(f.ACTIVE.name) or self.rig.book.room(0, folding.OWN):
+                assert shown[name] == number
 
     def teardown(self) -> None:
         try:
             if hasattr(self, "rig") and sys.exc_info()[0] is None:
                 self.limit = UNLIMITED
-                self._obey("restart")
+                self._obey("restart", BRANCHES[0])
                 assert not self.rig.book.hidden
                 assert sums(dict(self.rig.book.stored())) + self.gone == +self.truth
                 self.rig.crash()
@@ -286,10 +328,45 @@ class Life(RuleBasedStateMachine):
             self._folder.cleanup()
 
 
-TestLife = Life.TestCase
+TestLife = pytest.mark.timeout(0 if MORE else 120)(Life.TestCase)
 TestLife.settings = settings(
-    max_examples=40,
+    max_examples=MORE or 20,
     stateful_step_count=30,
     deadline=None,
+    database=None,
+    derandomize=not MORE,
+    phases=tuple(Phase) if MORE else (Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("how", ["restart", "reload"])
+def test_a_running_build_moves_to_the_branch_that_is_shown_now(tmp_path: Path, how: str) -> None:
+    rig = Rig(tmp_path / "s.db")
+    job = Job(id="j", name="j", status=Status.QUEUED)
+    rig.provider._builds = [build("1", branch="feature", jobs=(job,))]
+    rig.poll()
+    assert running(rig) == {"other": 1, "job in other": 1}
+
+    rig.rules = msgspec.structs.replace(rig.rules, branches=("main", "feature"))
+    if how == "restart":
+        rig.restart()
+    else:
+        names = {"acme": "scripted"}
+        rig.run(lambda: rig.recorder.change(rig.rules, names, Loaded(), retention=30 * DAY))
+
+    assert running(rig) == {"feature": 1, "job in feature": 1}
+    rig.provider._builds = [done(rig.provider._builds[0])]
+    rig.poll()
+    assert running(rig) == {}
+    assert rig.value(f.BUILDS, branch="feature") == 1
+    rig.crash()
+
+
+def running(rig: Rig) -> dict[str, float]:
+    """The unfinished builds and jobs that are shown, by branch."""
+    found = {}
+    for family, labels, value in rig.book.gauges(time.time()):
+        if value and family in (f.ACTIVE.name, f.JOBS_ACTIVE.name):
+            found["job in " * (family == f.JOBS_ACTIVE.name) + labels[4]] = value
+    return found

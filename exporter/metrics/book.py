@@ -127,7 +127,9 @@ class Book(Store):
             for target, labels, blob in loaded.pipelines
             if labels not in self.pipelines
         ]
-        shown, hidden = hiding.split(known, self.samples, self.rules.series_limit)
+        limit = self.rules.series_limit
+        is_lower = loaded.series_limit > limit
+        shown, hidden = hiding.split(known, self.samples, limit, is_lower=is_lower)
         for one in shown:
             self.hidden.pop(one.labels, None)
             self._remember(one.labels, one.facts, self.targets[one.target])
@@ -136,7 +138,7 @@ class Book(Store):
         for one in hidden:
             keys = [row.series for row in one.series]
             self.hidden[one.labels] = Hidden(one.target, one.facts, keys)
-        hiding.tell(self.hidden, self.rules.series_limit)
+        hiding.tell(self.hidden, limit)
         for target, build in loaded.active:
             if target not in here:
                 self._run(self.targets[target], build)
@@ -152,10 +154,11 @@ class Book(Store):
             self.hidden[idle.labels] = hidden
         hiding.tell(self.hidden, self.rules.series_limit)
 
-    def choice(self) -> list[tuple[Target, Change]]:
+    def choice(self) -> Iterator[tuple[Target, Change]]:
         """Which pipelines are hidden, as far as the ledger has not been told yet."""
-        self.hidden, changes = hiding.kept(self.hidden, self.rules.series_limit)
-        return [(self.targets[target], change) for target, change in changes]
+        limit = self.rules.series_limit
+        for target, change in hiding.choice(self.hidden, self.pipelines.values(), limit):
+            yield self.targets[target], change
 
     def provider_of(self, target: Target) -> str:
         """The `provider` label of a target's account."""
@@ -226,15 +229,14 @@ class Book(Store):
         return known is not None and gauges.is_shown(known.facts, build)
 
     def _run(self, target: Target, build: Build) -> None:
-        labels = self.labels(target, build)
-        if labels not in self.pipelines:  # then another one may stand for it
-            homes = (self.pipelines.get(home) for home in folding.pipelines(labels))
-            known = (
-                home.labels
-                for home in homes
-                if home and (build.only_jobs or build.status in home.facts.statuses)
-            )
-            labels = next(known, labels)
+        own = self.labels(target, build)
+        known = ((labels, self.pipelines.get(labels)) for labels in folding.pipelines(own))
+        homes = (
+            labels
+            for labels, home in known
+            if home and (build.only_jobs or build.status in home.facts.statuses)
+        )
+        labels = next(homes, own)
         self._recount(self._running.put(target.id, build, labels))
 
     def _recount(self, pipelines: Iterable[Labels]) -> None:

@@ -80,14 +80,19 @@ class Place(NamedTuple):
 
 
 def places(key: SeriesKey) -> Iterator[Place]:
-    """The series that may take an increment of `key`, the finest first."""
-    before: Labels | None = None
-    steps = _steps(key.family)
-    for folded, kept, crowded in steps:
-        labels = _fold(key.labels, folded)
-        if labels != before or folded is steps[-1][0]:  # which may use the most
-            yield Place(SeriesKey(key.family, labels), kept, crowded)
-        before = labels
+    """The series that may take an increment of `key`, the finest first.
+
+    What a place may use of the limit depends on its own labels only, not on `key`: a branch
+    that is shown as `other` stands for those that fold into it, so that all agree on it.
+    """
+    place: Place | None = None
+    for folded, kept, crowded in _steps(key.family):
+        series = SeriesKey(key.family, _fold(key.labels, folded))
+        if place is not None and series != place.series:
+            yield place
+        place = Place(series, kept, crowded)
+    if place is not None:
+        yield place
 
 
 def pipelines(labels: Labels) -> dict[Labels, float]:

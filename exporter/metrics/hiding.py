@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from exporter.metrics import folding, gauges
 from exporter.metrics.facts import Facts
-from exporter.metrics.series import sample_count
+from exporter.metrics.series import Pipeline, sample_count
 from exporter.record import Change, Labels, SeriesKey, StoredSeries
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Remembered(NamedTuple):
         return gauges.room_for(self.facts) + own
 
 
-class Hidden(NamedTuple):
+class Hidden(msgspec.Struct):
     """What is known of a pipeline that there is no room for."""
 
     target: int
@@ -47,46 +47,40 @@ def rank(labels: Labels, facts: Facts) -> tuple[bool, float]:
 
 
 def split(
-    known: Iterable[Remembered], used: int, limit: int
+    known: Iterable[Remembered], used: int, limit: int, *, is_lower: bool
 ) -> tuple[list[Remembered], list[Remembered]]:
     """Those to show and those to hide, where `used` samples of `limit` are there already.
 
-    What was hidden at this limit before is hidden again. If what is left takes more than the
-    limit, or uses what is reserved for folding though nothing has folded at this limit, it was
-    lowered: then those idle for longest give way until the reserve is free.
+    What was hidden at this limit before is hidden again. Where the limit `is_lower` than it
+    was, or what is left takes more than it, those idle for longest give way until all of the
+    reserve is free.
     """
-    first = sorted(known, key=lambda one: rank(one.labels, one.facts), reverse=True)
     shown: list[Remembered] = []
     out: list[Remembered] = []
-    for one in first:
+    for one in sorted(known, key=lambda one: rank(one.labels, one.facts), reverse=True):
         is_out = folding.marks(one.facts, limit) & folding.HIDDEN
         (out if is_out else shown).append(one)
-    marked = {one.facts.marked_at for one in first} - {0}
-    is_lower = limit not in marked and (not marked or max(marked) > limit)
-    wanted = used + sum(one.samples for one in shown)
-    if not is_lower and wanted <= limit:
-        return shown, out
-    free = limit - folding.reserve(limit) - used
-    for n, one in enumerate(shown):
-        free -= one.samples
-        if free < 0:
-            return shown[:n], out + shown[n:]
+    free = limit - used - sum(one.samples for one in shown)
+    if is_lower or free < 0:
+        while shown and free < folding.reserve(limit):
+            out.append(shown.pop())
+            free += out[-1].samples
     return shown, out
 
 
-def kept(
-    hidden: dict[Labels, Hidden], limit: int
-) -> tuple[dict[Labels, Hidden], list[tuple[int, Change]]]:
-    """The same as the state shall know it, and what it does not know yet, by target."""
-    marked: dict[Labels, Hidden] = {}
-    changes = []
+def choice(
+    hidden: dict[Labels, Hidden], shown: Iterable[Pipeline], limit: int
+) -> Iterator[tuple[int, Change]]:
+    """Mark what is hidden, and what is no longer; yields what the state shall know, by target."""
     for labels, one in hidden.items():
-        marked[labels] = one
         if not folding.marks(one.facts, limit) & folding.HIDDEN:
-            facts = folding.marked(one.facts, folding.HIDDEN, limit)
-            marked[labels] = one._replace(facts=facts)
-            changes.append((one.target, Change(pipelines=((labels, _encode(facts)),))))
-    return marked, changes
+            one.facts = folding.marked(one.facts, folding.HIDDEN, limit)
+            yield one.target, Change(pipelines=((labels, _encode(one.facts)),))
+    for known in shown:
+        if known.facts.marks & folding.HIDDEN:  # of a lower limit that is obeyed no more
+            marks = known.facts.marks & ~folding.HIDDEN
+            known.facts = msgspec.structs.replace(known.facts, marks=marks)
+            yield known.target, Change(pipelines=((known.labels, _encode(known.facts)),))
 
 
 def tell(hidden: dict[Labels, Hidden], limit: int) -> None:

@@ -83,12 +83,11 @@ class Recorder:
             self.book.apply(target, verdict, self._house(target, verdict))
 
     def _keep_choice(self) -> None:
-        """Remember which pipelines a lower limit leaves out."""
-        chosen = self.book.choice()
-        if chosen:
-            with self._ledger.transaction() as tx:
-                for target, change in chosen:
-                    tx.save(target, change)
+        """Remember the limit, and which pipelines a lower one leaves out."""
+        with self._ledger.transaction() as tx:
+            tx.limit(self.book.rules.series_limit)
+            for target, change in self.book.choice():
+                tx.save(target, change)
 
     def _house(self, target: Target, verdict: Verdict) -> Change:
         """Give unfinished builds a pipeline that shows them."""
@@ -356,4 +355,5 @@ def _of_accounts(loaded: Loaded, accounts: Collection[str]) -> Loaded:
         active=[(target, build) for target, build in loaded.active if target in ids],
         series=[row for row in loaded.series if belongs(row.series)],
         pipelines=pipelines,
+        series_limit=loaded.series_limit,
     )

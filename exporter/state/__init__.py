@@ -53,6 +53,9 @@ class Transaction(Protocol):
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         """Keep a histogram's bounds; False if they changed and its series were dropped."""
 
+    def limit(self, samples: int) -> None:
+        """Keep the series limit that is obeyed from now on."""
+
     def keep_answers(self, account: str, changes: AnswerChanges) -> None:
         """Keep, or no longer keep, answers of an account's API."""
 

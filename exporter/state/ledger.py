@@ -109,6 +109,7 @@ class SqliteLedger:
                     "SELECT target, labels, facts FROM pipeline"
                 )
             ],
+            series_limit=int(self.meta("series_limit") or 0),
         )
 
     def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
@@ -284,6 +285,11 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
         self._db.execute("DELETE FROM native WHERE family = ?", (family,))
         return row is None
+
+    def limit(self, samples: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('series_limit', ?)", (samples,)
+        )
 
     def keep_answers(self, account: str, changes: AnswerChanges) -> None:
         if self._ledger.is_volatile:
