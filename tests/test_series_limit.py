@@ -76,7 +76,7 @@ class Life(RuleBasedStateMachine):
         self.shown: dict[SeriesKey, Vector] = {}
         self._serial = 0
 
-    @initialize(limit=st.sampled_from([400, 600, 900]))
+    @initialize(limit=st.sampled_from([800, 1000, 1200]))
     def first_polls(self, limit: int) -> None:
         self.limit = limit
         path = Path(self._folder.name, "s.db")
@@ -241,7 +241,7 @@ class Life(RuleBasedStateMachine):
             self.shown = {}
 
     @rule(
-        limit=st.sampled_from([400, 600, 900]),
+        limit=st.sampled_from([800, 1000, 1200]),
         branches=st.sampled_from(BRANCHES),
         how=st.sampled_from(["restart", "reload"]),
     )
