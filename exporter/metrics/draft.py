@@ -146,10 +146,10 @@ class _Draft:
         after = how(before)
         samples = gauges.room_for(after) - gauges.room_for(before)
         if known is None:
-            refused = not self._opens(labels) or not self._take(samples, kept=kept)
+            has_room = self._opens(labels) and self._take(samples, kept=kept)
         else:
-            refused = samples > 0 and not self._grows(known, after, samples, kept)
-        if refused:
+            has_room = samples <= 0 or self._grows(known, after, samples, kept)
+        if not has_room:
             return False
         self._facts[labels] = after
         return True
@@ -180,10 +180,11 @@ class _Draft:
         known = self._known_facts(pipeline)
         if known is None:
             return  # what it counts goes to another one
+        marks = self._marks(known)
         for key in of(pipeline, word):
-            (place, *_) = folding.places(key)
-            taken = self._known(key) or self._marks(known) & place.mark
-            if not taken and self._take(1):
+            if self._known(key) or (marks and marks & next(folding.places(key)).mark):
+                continue
+            if self._take(1):
                 self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
 
     def add(

@@ -98,8 +98,8 @@ counts both, `{f.SERIES.name}` says which families are large.
 - A pipeline without a build for `state.retention` goes, and when it comes back it is a new one.
   The room is for what is new where nothing was folded; a scope where something was opens again
   when its `{OTHER}` series go in the same way, or when the limit is raised.
-- A raised limit lets in at once what was folded. Its series start at 0, and those of `{OTHER}` keep
-  what they have counted.
+- A raised limit lets in what was folded, each from its next build on. Its series start at 0, and
+  those of `{OTHER}` keep what they have counted.
 - A lowered limit leaves what is stored as it is, but hides the pipelines idle for longest, until
   what is kept for folding is free. Their new builds fold. Raise the limit to see them again.
 """
