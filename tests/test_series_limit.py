@@ -76,13 +76,18 @@ class Life(RuleBasedStateMachine):
         self.shown: dict[SeriesKey, Vector] = {}
         self._serial = 0
 
-    @initialize(limit=st.sampled_from([800, 1000, 1200]))
-    def first_polls(self, limit: int) -> None:
+    @initialize(limit=st.sampled_from([800, 1000, 1200]), crowd=st.sampled_from([5, 7, 9]))
+    def first_polls(self, limit: int, crowd: int) -> None:
+        """So many workflows of each repo leave little of the lowest limit."""
         self.limit = limit
         path = Path(self._folder.name, "s.db")
         self.rig = Rig(path, accounts=ACCOUNTS, series_limit=limit, retention=2 * DAY)
         for repo in REPOS:
-            self._record(repo, [])
+            begun = [self._begin(repo, f"first {n}", "main", 1) for n in range(crowd)]
+            ended = [done(one) for one in begun]
+            self._record(repo, ended)
+            for one in ended:
+                self.truth += sums(dict.fromkeys(self._events(one), (1.0,)))
 
     def _record(
         self, repo: str, builds: list[Build], arm: Callable[[], None] = lambda: None
