@@ -51,7 +51,8 @@ def split(
 ) -> tuple[list[Remembered], list[Remembered]]:
     """Those to show and those to hide, where `used` samples of `limit` are there already.
 
-    What was hidden at this limit before is hidden again. Where the limit `is_lower` than it
+    What was hidden at this limit before is hidden again, and what was at a lower one is shown if
+    all of the reserve stays free. Where the limit `is_lower` than it
     was, or what is left takes more than it, those idle for longest give way until all of the
     reserve is free.
     """
@@ -61,10 +62,13 @@ def split(
         is_out = folding.marks(one.facts, limit) & folding.HIDDEN
         (out if is_out else shown).append(one)
     free = limit - used - sum(one.samples for one in shown)
-    if is_lower or free < 0:
-        while shown and free < folding.reserve(limit):
-            out.append(shown.pop())
-            free += out[-1].samples
+    shown.sort(key=lambda one: one.facts.marks & folding.HIDDEN)
+    is_lower = is_lower or free < 0
+    while shown and free < folding.reserve(limit):
+        if not is_lower and not shown[-1].facts.marks & folding.HIDDEN:
+            break
+        out.append(shown.pop())
+        free += out[-1].samples
     return shown, out
 
 
