@@ -68,6 +68,7 @@ class Idle(asyncio.Protocol):
     """A CI system where nothing happens."""
 
     served = 0
+    runs = RUNS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Somebody has come."""
@@ -99,8 +100,8 @@ def _runs(path: bytes) -> bytes:
     when = {"created_at": OLD, "run_started_at": OLD, "updated_at": OLD}
     told = {"name": "CI", "status": "completed", "conclusion": "success", "head_branch": "main"}
     first = 1000 * crc32(path.partition(b"?")[0])
-    runs = [{"id": first + n, "run_attempt": 1, **told, **when} for n in range(RUNS)]
-    return msgspec.json.encode({"total_count": RUNS, "workflow_runs": runs})
+    runs = [{"id": first + n, "run_attempt": 1, **told, **when} for n in range(Idle.runs)]
+    return msgspec.json.encode({"total_count": Idle.runs, "workflow_runs": runs})
 
 
 async def serve() -> None:
@@ -111,9 +112,9 @@ async def serve() -> None:
 
 
 @contextlib.contextmanager
-def idle_system() -> Iterator[str]:
-    """The server; its address."""
-    command = [sys.executable, "-m", "benchmarks.polls", "serve"]
+def idle_system(runs: int = RUNS) -> Iterator[str]:
+    """The server, where each repo has so many builds; its address."""
+    command = [sys.executable, "-m", "benchmarks.polls", "serve", str(runs)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None  # noqa: S101 - it is piped
         try:
@@ -233,7 +234,8 @@ def bare(system: str) -> str:
 
 def main() -> None:
     """Print the tables."""
-    if sys.argv[1:] == ["serve"]:
+    if sys.argv[1:2] == ["serve"]:
+        Idle.runs = int(sys.argv[2])
         asyncio.run(serve())
         return
     if sys.argv[1:2] == ["ask"]:
@@ -246,6 +248,9 @@ def main() -> None:
         print("| idle polls | a second | of a core | ms of CPU for one |")  # noqa: T201
         print("|---|---:|---:|---:|", flush=True)  # noqa: T201
         print(f"| httpx alone, 200 at once | {bare(system)} |", flush=True)  # noqa: T201
+        with tempfile.TemporaryDirectory() as other, idle_system(runs=0) as nothing:
+            cells = saturated(Path(other), nothing)
+        print(f"| 200 at once, no builds listed | {cells} |", flush=True)  # noqa: T201
         print(f"| 200 at once | {saturated(folder, system)} |", flush=True)  # noqa: T201
         polls, scrapes = steady(folder, system)
         print(f"| {RATE} a second | {polls} |")  # noqa: T201
