@@ -1,4 +1,4 @@
-"""How a panel of `scripts/dashboards.py` becomes Grafana's JSON.
+"""How a panel of `scripts/boards/` becomes Grafana's JSON.
 
 One function a kind of panel. What all of a kind share is decided here: the look of bars and
 lines, that numbers are instant queries, and that a table joins its queries by their labels.

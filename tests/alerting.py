@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,8 @@ from typing import Any
 import yaml
 
 from scripts.alerts import PAGE
-from tests.system import eventually, get
+from tests.monitoring import assert_ready, running
+from tests.system import eventually
 
 
 class Inbox:
@@ -87,26 +86,10 @@ def listening() -> Iterator[tuple[Inbox, str]]:
 def managing(alertmanager: Path, folder: Path, settings: Any) -> Iterator[str]:
     """The address of an Alertmanager with this configuration."""
     folder.mkdir()
-    file = folder / "alertmanager.yml"
-    file.write_text(json.dumps(settings))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [
-            alertmanager,
-            f"--config.file={file}",
-            f"--storage.path={folder}/data",
-            f"--web.listen-address={address}",
-            "--cluster.listen-address=",  # alone
-            "--log.level=error",
-        ]
-    )
-    try:
-        eventually(lambda: assert_ready(f"http://{address}"))
-        yield address
-    finally:
-        process.kill()
-        process.wait()
+    flags = (f"--storage.path={folder}/data", "--cluster.listen-address=")  # alone
+    with running(alertmanager, folder / "alertmanager.yml", settings, *flags) as url:
+        eventually(lambda: assert_ready(url))
+        yield url.removeprefix("http://")
 
 
 def blocks() -> list[Any]:
@@ -123,10 +106,3 @@ def advised() -> dict[str, Any]:
         for key, value in block.items()
         if key not in {"groups", "rule_files"}
     }
-
-
-def assert_ready(url: str) -> None:
-    try:
-        assert get(url, "/-/ready").status == 200
-    except ConnectionError as error:
-        raise AssertionError(str(error)) from error

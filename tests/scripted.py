@@ -12,7 +12,8 @@ import msgspec
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone
-from exporter.http import Api, ApiStats
+from exporter.http import Api, ApiStats, Budget
+from exporter.http.conditional import Memory as Answers
 from exporter.metrics import families as f
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
@@ -73,6 +74,18 @@ class Clock:
 
     def now(self) -> float:
         return time.time()
+
+
+class Idle(Clock):
+    """An API that a whole poller has, and nobody calls."""
+
+    def __init__(self) -> None:
+        self.stats = ApiStats()
+        self.budget = Budget()
+        self.answers = Answers()
+
+    async def aclose(self) -> None:
+        return
 
 
 def build(key: str, **values: Any) -> Build:

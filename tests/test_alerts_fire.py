@@ -22,10 +22,10 @@ import yaml
 
 from exporter.demo import EmulatorThread, JobRun, Run, World
 from scripts.alerts import RULES
-from tests.alerting import Inbox, advised, assert_ready, listening, managing
+from tests.alerting import Inbox, advised, listening, managing
 from tests.faster import duration, faster
+from tests.monitoring import assert_ready, served
 from tests.system import Answer, Exporter, account, configure, eventually, get
-from tests.test_prometheus import served
 
 FASTER = 240
 MINUTE = duration("1m", FASTER)

@@ -9,7 +9,6 @@ import pty
 import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ import pytest
 from exporter.cli import parser
 from exporter.demo import EmulatorThread, Fault, JobRun, Run, World
 from exporter.errors import ConfigError, ExporterError
+from tests.monitoring import assert_ready, served
 from tests.system import TOKEN_ENV, account, configure, eventually, get
 
 HOUR, HOURS = 3600, 48
@@ -173,32 +173,9 @@ def api(past, prometheus, promtool, tmp_path_factory) -> Iterator[Imported]:
         importing = [promtool, "tsdb", "create-blocks-from", "--max-block-duration=72h"]
         importing += ["openmetrics", file, folder / "data"]
         subprocess.run(importing, check=True, capture_output=True, timeout=60)
-    (folder / "prometheus.yml").write_text("{}")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [
-            prometheus,
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={address}",
-            "--log.level=error",
-        ]
-    )
-    try:
-        url = f"http://{address}"
-        eventually(lambda: _assert_ready(url))
+    with served(prometheus, folder) as url:
+        eventually(lambda: assert_ready(url))
         yield Imported(url, said)
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _assert_ready(url: str) -> None:
-    try:
-        assert get(url, "/-/ready").status == 200
-    except ConnectionError as error:
-        raise AssertionError(str(error)) from error
 
 
 def hourly(url: str, past: Past, query: str) -> list[float]:

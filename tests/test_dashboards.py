@@ -19,9 +19,10 @@ import yaml
 from exporter.demo import EmulatorThread, Fault, JobRun, Life, Quota, Run, World, demo_accounts
 from exporter.model import ACTIVE, CONCLUSIONS
 from scripts import dashboards as made
+from scripts.boards import common
 from tests.conftest import ROOT
+from tests.monitoring import served
 from tests.system import TOKEN_ENV, Exporter, configure, eventually, get
-from tests.test_prometheus import served
 from tests.test_rules import GROUPING, MATCHER, NAME, RECORDS, SELECTOR, labels_of, promtool_says
 
 GRAFANA = ROOT / "tests" / "grafana"
@@ -146,9 +147,9 @@ def test_dashboards_and_their_links_find_each_other():
 
 
 def test_each_word_has_a_colour_of_its_own():
-    assert made.CONCLUSIONS.keys() == set(CONCLUSIONS)
-    assert made.STATUSES.keys() == set(ACTIVE)
-    for colours in (made.CONCLUSIONS, made.STATUSES, made.TRIGGERS, made.QUANTILES):
+    assert common.CONCLUSIONS.keys() == set(CONCLUSIONS)
+    assert common.STATUSES.keys() == set(ACTIVE)
+    for colours in (common.CONCLUSIONS, common.STATUSES, common.TRIGGERS, common.QUANTILES):
         assert len(set(colours.values())) == len(colours)
 
 

@@ -13,8 +13,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.exposition import Health
-from exporter.http import Api, ApiStats, Budget
-from exporter.http.conditional import Memory
+from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.poller import Poller, account, plan, report, trouble, walk
 from exporter.poller.account import AccountPoller
@@ -23,7 +22,7 @@ from exporter.poller.ground import Rules
 from exporter.poller.status import AccountReport
 from exporter.providers import Page, Query, Repo
 from exporter.record import Target
-from tests.scripted import DAY, Clock, Rig, Scripted, build, done, finished
+from tests.scripted import DAY, Idle, Rig, Scripted, build, done, finished
 
 HOUR = 3600.0
 
@@ -65,18 +64,6 @@ class Many(Scripted):
             return Page(tuple(begun if self._runs else map(done, begun)))
         finally:
             self._now.discard(repo.entry)
-
-
-class Idle(Clock):
-    """An API that nobody calls."""
-
-    def __init__(self) -> None:
-        self.stats = ApiStats()
-        self.budget = Budget()
-        self.answers = Memory()
-
-    async def aclose(self) -> None:
-        return
 
 
 class Stage:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -17,6 +14,7 @@ import pytest
 
 from exporter.demo import EmulatorThread, JobRun, Run, World
 from exporter.model import CONCLUSIONS
+from tests.monitoring import served
 from tests.system import OPENMETRICS, Exporter, Exposition, account, configure, eventually, get
 
 REPO = "acme/shop"
@@ -52,30 +50,6 @@ class Stage(NamedTuple):
                 jobs=(job,),
             )
             self.world.add("acme", REPO, run)
-
-
-@contextmanager
-def served(prometheus: Path, folder: Path, *flags: str, **content: Any) -> Iterator[str]:
-    """The URL of a Prometheus with this configuration."""
-    file = folder / "prometheus.yml"
-    file.write_text(json.dumps(content))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [
-            prometheus,
-            f"--config.file={file}",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={address}",
-            "--log.level=error",
-            *flags,
-        ]
-    )
-    try:
-        yield f"http://{address}"
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,10 @@ import yaml
 from exporter.demo import EmulatorThread, JobRun, Run, World
 from tests.conftest import ROOT, version_of
 from tests.exposition.messages import read
+from tests.monitoring import served
 from tests.system import OPENMETRICS, Exporter, Exposition, account, configure, eventually, get
 from tests.system import series as spelled
-from tests.test_prometheus import REPO, ask, exemplars, served
+from tests.test_prometheus import REPO, ask, exemplars
 
 PROTOBUF = (
     "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited"

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +16,7 @@ import httpx
 import pytest
 
 from exporter import cli
+from tests.monitoring import served
 from tests.system import TOKEN_ENV, Exporter, account, configure, eventually, get
 from tests.web.certificates import Authority, Pair
 
@@ -96,23 +96,10 @@ def test_a_real_prometheus_needs_all_of_it(stage: Stage, prometheus: Path) -> No
         job("no certificate", None, PASSWORD),
         job("foreign certificate", stage.stranger, PASSWORD),
     ]
-    file = stage.folder / "prometheus.yml"
-    file.write_text(json.dumps({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    process = subprocess.Popen(
-        [
-            prometheus,
-            f"--config.file={file}",
-            f"--storage.tsdb.path={stage.folder}/data",
-            f"--web.listen-address={address}",
-            "--log.level=error",
-        ]
-    )
 
     def assert_up() -> None:
         try:
-            answer = get(f"http://{address}", "/api/v1/targets?state=active")
+            answer = get(url, "/api/v1/targets?state=active")
         except OSError as error:
             raise AssertionError(str(error)) from error
         assert answer.status == 200, answer.body
@@ -130,18 +117,16 @@ def test_a_real_prometheus_needs_all_of_it(stage: Stage, prometheus: Path) -> No
         for name in ("no certificate", "foreign certificate"):
             assert "401" not in told[name]["lastError"]
 
-    try:
+    scraping = {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}
+    with served(prometheus, stage.folder, **scraping) as url:
         eventually(assert_up)
-        answer = get(f"http://{address}", "/api/v1/query?query=up")
+        answer = get(url, "/api/v1/query?query=up")
         result = json.loads(answer.body)["data"]["result"]
         ups = {row["metric"]["job"]: row["value"][1] for row in result}
         assert ups == {str(job["job_name"]): str(int(job is jobs[0])) for job in jobs}
         for why in ("peer did not return a certificate", "certificate verify failed"):
             stage.exporter.logged(f'"a client\'s TLS handshake failed: {why}"')
             assert stage.exporter.log.count(why) == 1
-    finally:
-        process.kill()
-        process.wait()
 
 
 def test_the_log_says_what_is_in_force_and_no_secret(stage: Stage) -> None:

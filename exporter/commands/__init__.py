@@ -139,18 +139,31 @@ def table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     )
 
 
-class Progress:
+class Line:
     """One line on standard error that is written over; nothing unless that is a terminal."""
+
+    def __init__(self) -> None:
+        self._is_shown = sys.stderr.isatty()
+
+    def write(self, text: str) -> None:
+        """In place of what was there."""
+        if self._is_shown:
+            sys.stderr.write(f"\r\x1b[K{text}")
+            sys.stderr.flush()
+
+
+class Progress:
+    """How many of some parts are done, and what is being done, on one line."""
 
     def __init__(self, whole: int) -> None:
         """`whole` is how much there is to do."""
         self._whole = whole
         self._done = 0
-        self._is_shown = sys.stderr.isatty()
+        self._line = Line()
 
     def tell(self, what: str) -> None:
         """What is being done now."""
-        self._write(f"[{self._done}/{self._whole}] {plain(what)}"[:_LINE])
+        self._line.write(f"[{self._done}/{self._whole}] {plain(what)}"[:_LINE])
 
     def done(self) -> None:
         """One part more is done."""
@@ -158,12 +171,7 @@ class Progress:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        self._write("")
-
-    def _write(self, text: str) -> None:
-        if self._is_shown:
-            sys.stderr.write(f"\r\x1b[K{text}")
-            sys.stderr.flush()
+        self._line.write("")
 
 
 # -- the configuration

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from exporter import backfill, times
-from exporter.commands import Command, config_file, loaded, seconds
+from exporter.commands import Command, Line, config_file, loaded, seconds
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
 
@@ -163,30 +163,24 @@ def _write(history: backfill.History, out: BinaryIO, bar: _Bar) -> None:
 
 
 class _Bar:
-    """A line on a terminal that is written again and again; nothing where there is none."""
+    """A bar with some words on one line."""
 
     def __init__(self) -> None:
-        self._is_on = sys.stderr.isatty()
+        self._line = Line()
         self._drawn = -math.inf
 
     def show(self, done: int, total: int, text: str) -> None:
         """Draw it, if it was not drawn a moment ago."""
         now = time.monotonic()
-        if self._is_on and now - self._drawn > _REDRAWN:
+        if now - self._drawn > _REDRAWN:
             self._drawn = now
             full = _WIDTH * done // max(total, 1)
-            self._draw(f"[{'#' * full}{'.' * (_WIDTH - full)}] {text}")
+            self._line.write(f"[{'#' * full}{'.' * (_WIDTH - full)}] {text}")
 
     def clear(self) -> None:
         """Leave nothing of it; what comes next is drawn at once."""
         self._drawn = -math.inf
-        if self._is_on:
-            self._draw("")
-
-    @staticmethod
-    def _draw(line: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{line}")
-        sys.stderr.flush()
+        self._line.write("")
 
 
 # -- flags

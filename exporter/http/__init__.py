@@ -155,6 +155,7 @@ class Api:
         self._slots = asyncio.Semaphore(pace.concurrency)
         self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        """The account's headers the last time, and all that were sent with them."""
         self._strikes = 0
         self.answers = Memory()
         """What conditional requests have been answered."""

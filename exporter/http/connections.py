@@ -1,7 +1,7 @@
 """The connections under the client: aiohttp's by httpx's interface, and what both lack.
 
 Requests go to the transport of httpx and not through its client, which would look for
-cookies, credentials and redirects in every answer: a third of what a request costs.
+cookies, credentials and redirects in every answer.
 """
 
 from __future__ import annotations

@@ -27,24 +27,27 @@ class Memory(msgspec.Struct):
     """Monotonic seconds when an unfinished build was last read by itself."""
     pulse: Pulse = msgspec.field(default_factory=Pulse)
     past: Past = msgspec.field(default_factory=Past)
-    _settled: frozenset[int] = frozenset()
-    _settled_at: float = 0.0
+    _known: frozenset[int] = frozenset()
+    _known_since: float = 0.0
     _floor: float = -math.inf
 
     def told(self, builds: Iterable[Build], *, floor: float) -> set[Build]:
-        """Those that were settled at the last poll and are listed as they were then.
+        """Those that `tell` was told of at the last poll and that are listed as they were then.
 
         The ledger can learn nothing from them, unless what completed since `floor` (epoch
         seconds) is news and it was later then: a clock was wrong.
         """
-        if monotonic() - self._settled_at > _AGAIN or floor < self._floor:
-            self._settled = frozenset()
-        known = self._settled
+        if monotonic() - self._known_since > _AGAIN or floor < self._floor:
+            self._known = frozenset()
+        known = self._known
         return {build for build in builds if hash(build) in known} if known else set()
 
     def tell(self, builds: Iterable[Build], *, floor: float) -> None:
-        """Remember which builds a whole clean walk found settled: their hashes, to be small."""
-        if not self._settled:
-            self._settled_at = monotonic()
-        self._settled = frozenset(map(hash, builds))
+        """Remember which builds a whole clean walk found counted, or too old to be.
+
+        Of each only its hash, to be small.
+        """
+        if not self._known:
+            self._known_since = monotonic()
+        self._known = frozenset(map(hash, builds))
         self._floor = floor

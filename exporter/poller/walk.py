@@ -204,18 +204,18 @@ class Walk:
 
     async def _read(self, page: Page) -> tuple[list[Build], bool]:
         """The builds of a page, filled, and whether they are all known ground."""
-        self._ground.meet(page.builds)
+        ground = self._ground
+        ground.meet(page.builds)
         self._memory.pulse.note(
             (b.key, begun) for b in page.builds if (begun := b.created_at or b.started_at)
         )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
-        ground = self._ground
         told = set() if ground.renumbered else self._memory.told(builds, floor=ground.floor)
         settled = await self._recorder.settled(
             self._target, [AttemptKey(b.key, b.attempt) for b in builds if b not in told]
         )
         # By what the page itself shows, not by jobs that it does not.
-        old = bool(builds) and all(map(self._ground.is_old, page.builds))
+        old = bool(builds) and all(map(ground.is_old, page.builds))
         reached = old and not self._expects_jobs
         plain: list[Build] = []
         wanting: list[tuple[Build, Build | None]] = []
@@ -228,9 +228,9 @@ class Walk:
                     plain.append(build)
             elif not self._wants_detail(build):
                 plain.append(build)
-                if known is None and self._ground.is_over(build):
+                if known is None and ground.is_over(build):
                     self._told.append(build)
-            elif known is not None or self._ground.may_be_news(build):
+            elif known is not None or ground.may_be_news(build):
                 wanting.append((build, known))
         filled, history = await self._fill(wanting)
         # The attempts of one build are heard in their order.

@@ -17,8 +17,7 @@ import msgspec
 
 from exporter.demo.serve import serving
 from exporter.exposition import Health
-from exporter.http import Api, ApiStats, Budget
-from exporter.http.conditional import Memory
+from exporter.http import Api
 from exporter.metrics import facts
 from exporter.metrics import families as f
 from exporter.poller import Poller, walk
@@ -27,22 +26,10 @@ from exporter.poller.ground import Rules
 from exporter.poller.status import StatusReport
 from exporter.providers import Page, Query, Repo
 from exporter.record import Cursor, Target
-from tests.scripted import DAY, Clock, Rig, Scripted, build, done
+from tests.scripted import DAY, Idle, Rig, Scripted, build, done
 from tests.web import client, ours, served
 
 T = TypeVar("T")
-
-
-class Idle(Clock):
-    """An API that nobody calls."""
-
-    def __init__(self) -> None:
-        self.stats = ApiStats()
-        self.budget = Budget()
-        self.answers = Memory()
-
-    async def aclose(self) -> None:
-        return
 
 
 @contextlib.asynccontextmanager

@@ -1,0 +1,123 @@
+"""The fleet: how all builds do."""
+
+from __future__ import annotations
+
+from scripts.boards.common import (
+    BAD,
+    BAR,
+    BROKEN,
+    CONCLUSIONS,
+    DEFAULT,
+    DURATION,
+    DURATIONS,
+    ENDS,
+    FAILED,
+    FAILURES,
+    IN_A_ROW,
+    LONGEST,
+    MEDIAN,
+    ODD,
+    PIPELINE,
+    QUEUE,
+    QUEUES,
+    RATE,
+    TO_WORKFLOW,
+    TOTAL,
+    WAITED,
+    WORKFLOW,
+    count,
+    failure_rate,
+    latest,
+    newest,
+    quantile,
+)
+from scripts.grafana import Column, Dashboard, Query, dots, gauges, stat, table
+
+FLEET = Dashboard(
+    uid="cicd-fleet",
+    title="CI/CD / Fleet overview",
+    description="How all builds do: how many, how many fail, how long they take and wait.",
+    span="24h",
+    metric="cicd_build_last_completed_timestamp_seconds",
+    variables=PIPELINE,
+    rows=[
+        [
+            TOTAL,
+            FAILURES,
+            stat(
+                "Broken branches",
+                "Pipelines whose latest build of main, master or trunk has not passed, now.",
+                f"count({latest(DEFAULT, BROKEN)}) or vector(0)",
+                steps=((1, BAD),),
+            ),
+            stat(
+                "CI system errors",
+                "Builds that the CI system spoiled, not their own steps.",
+                count('cicd_builds_total{B, conclusion="error"}') + " or vector(0)",
+                steps=((1, ODD),),
+            ),
+            MEDIAN,
+            LONGEST,
+            WAITED,
+            stat(
+                "Not finished",
+                "Builds that are queued, waiting or in progress now.",
+                "sum(cicd_builds_active{B}) or vector(0)",
+            ),
+        ],
+        [
+            ENDS,
+            dots(
+                "Failure rate by account",
+                "Share that failed or timed out, at each point with 5 builds or more.",
+                "percentunit",
+                Query(failure_rate("account", window=BAR), "{{account}}"),
+                steps=RATE,
+            ),
+        ],
+        [DURATIONS, QUEUES],
+        [
+            table(
+                "Workflows",
+                "Each workflow in the time range; the failure rate is that of 5 builds at least.",
+                WORKFLOW,
+                Column("builds", count("cicd_builds_total{B}", *WORKFLOW)),
+                Column("failed", count(f"cicd_builds_total{{B, {FAILED}}}", *WORKFLOW)),
+                Column("failure rate", failure_rate(*WORKFLOW), "percentunit", RATE),
+                Column("re-runs", count("cicd_build_retries_total{B}", *WORKFLOW)),
+                Column("duration p50", quantile(0.5, DURATION, *WORKFLOW), "s"),
+                Column("duration p95", quantile(0.95, DURATION, *WORKFLOW), "s"),
+                Column("queue p95", quantile(0.95, QUEUE, *WORKFLOW), "s"),
+                sort="failed",
+                link=TO_WORKFLOW,
+            ),
+        ],
+        [
+            table(
+                "Broken default branches",
+                "Whose latest build of main, master or trunk ended in failed, timeout or error.",
+                (*PIPELINE, "conclusion"),
+                Column("", latest(DEFAULT, BROKEN, keep="conclusion")),
+                Column(
+                    "failed in a row",
+                    f"{newest('cicd_build_consecutive_failures')} and {latest(DEFAULT, BROKEN)}",
+                    steps=IN_A_ROW,
+                ),
+                Column(
+                    "passed ago",
+                    f"time() - {newest('cicd_build_last_passed_timestamp_seconds')} "
+                    f"and {latest(DEFAULT, BROKEN)}",
+                    "s",
+                ),
+                sort="failed in a row",
+                link=TO_WORKFLOW,
+                colours=CONCLUSIONS,
+            )._replace(width=16, height=8),
+            gauges(
+                "Builds by provider",
+                "Build attempts that completed in the time range.",
+                Query(count("cicd_builds_total{B}", "provider"), "{{provider}}"),
+            ),
+        ],
+    ],
+)
