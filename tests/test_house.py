@@ -25,7 +25,10 @@ import exporter
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "exporter"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [*sorted(p for p in (ROOT / "scripts").iterdir() if not p.suffix), ROOT / ".ci/run"]
+SCRIPTS = [
+    *sorted(p for p in (ROOT / "scripts").iterdir() if p.is_file() and not p.suffix),
+    ROOT / ".ci/run",
+]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 REGISTRIES = [
