@@ -118,6 +118,11 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
+    changed_at: float | None = None
+    """When the provider last changed it, where a build may go on after its end under the
+    same attempt (GitLab's retried jobs, Azure's stages, Buddy's executions); else None."""
+    started_before: float | None = None
+    """Where none of its own times is known: when a later one of its list began."""
     jobs: tuple[Job, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     anomalies: tuple[str, ...] = ()

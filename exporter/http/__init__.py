@@ -31,6 +31,7 @@ No error text holds a credential, a request header or the query of a URL.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections import Counter
@@ -117,6 +118,7 @@ class _Call(msgspec.Struct, Generic[T], frozen=True):
     into: type[T]
     credentials: Callable[[], dict[str, str]]
     conditional: bool = False
+    tries: int | None = None
 
 
 _PACE = Pace()
@@ -176,6 +178,7 @@ class Api:
         *,
         into: type[T],
         conditional: bool = False,
+        tries: int | None = None,
     ) -> Answer[T]:
         """GET `root` + `path` and decode its JSON as `into`.
 
@@ -186,9 +189,11 @@ class Api:
 
         A `conditional` answer with an `ETag` is remembered, as what was read from it, and
         the next such request only asks for a newer one; at a 304 its body is the answer.
+
+        `tries` is how often it is sent while it fails for now, by default as `pace` says.
         """
         url = self._url(path, params)
-        return await self._answer(_Call("GET", url, into, self._credentials, conditional))
+        return await self._answer(_Call("GET", url, into, self._credentials, conditional, tries))
 
     async def post(
         self, path: str, *, into: type[T], headers: Callable[[], dict[str, str]]
@@ -209,7 +214,7 @@ class Api:
             except TryLater as fault:
                 pause = max(fault.delay or 0.0, self._pace.pause(attempt))
                 hopeless = fault.reason == "rate_limited" or pause > self._pace.cap
-                if hopeless or attempt >= self._pace.attempts:
+                if hopeless or attempt >= min(call.tries or math.inf, self._pace.attempts):
                     raise
             await self._pace.sleep(pause)
 

@@ -14,17 +14,20 @@ import base64
 import importlib
 import pkgutil
 import re
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from exporter import times
+from exporter.errors import Gone, ProviderError, Refused
 from exporter.globs import matches
 from exporter.http import Allowance, Api
 from exporter.model import Build
+
+T = TypeVar("T")
 
 
 def _duration(value: Any) -> Any:
@@ -76,6 +79,20 @@ class Query(msgspec.Struct, frozen=True):
     deep: bool = False
     """Whether all builds since then are wanted, not only what is new or still runs. Else a
     list in order of creation may end at the first build created before `since`."""
+    behind: Mapping[str, float] = {}
+    """Parts of the list that earlier walks could not read, and since when: `Page.unread`."""
+
+    def since_for(self, part: str) -> float:
+        """From when on the builds of one part are wanted: earlier where it could not be read."""
+        return min(self.since, self.behind.get(part, self.since))
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """A part of a list that could not be read while its siblings could."""
+
+    part: str
+    """Which one, the same at each poll, such as the path of a branch job."""
+    error: ProviderError
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -86,6 +103,10 @@ class Page(msgspec.Struct, frozen=True):
     """Asks for the page after this one; None at the end of the list."""
     rejected: int = 0
     """Items that could not be understood and are left out."""
+    unread: tuple[Unread, ...] = ()
+    """Parts that failed. Their builds are read from then on when they answer again."""
+    cut_off: bool = False
+    """Whether the API lists no further although there is more: what is behind is a gap."""
 
 
 class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,6 +137,26 @@ class Incidental:
     __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
 
+async def by_part(calls: Mapping[str, Awaitable[T]]) -> tuple[dict[str, T], tuple[Unread, ...]]:
+    """The results of calls made side by side, by part, and the parts that failed.
+
+    Raises the failure if it speaks of the whole account, or the worst one if all have failed.
+    """
+    results = await asyncio.gather(*calls.values(), return_exceptions=True)
+    found: dict[str, T] = {}
+    unread: list[Unread] = []
+    for part, result in zip(calls, results, strict=True):
+        if isinstance(result, ProviderError) and not result.account_wide:
+            unread.append(Unread(part, result))
+        elif isinstance(result, BaseException):
+            raise result
+        else:
+            found[part] = result
+    if unread and not found:
+        raise unread[0].error
+    return found, tuple(unread)
+
+
 async def together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
     """The results of calls made side by side; the worst failure, once all have ended."""
     results = await asyncio.gather(*calls, return_exceptions=True)
@@ -123,6 +164,19 @@ async def together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
     if broken:
         raise max(broken, key=lambda error: getattr(error, "account_wide", True))
     return [result for result in results if isinstance(result, Page)]
+
+
+async def optional(call: Awaitable[T]) -> T | None:
+    """What a call returns; None if this one thing is gone or refused.
+
+    Raises what fails for now, and what speaks of the whole account.
+    """
+    try:
+        return await call
+    except (Gone, Refused) as error:
+        if error.account_wide:
+            raise
+        return None
 
 
 def basic(username: str, token: str) -> str:
@@ -258,8 +312,10 @@ class Provider(BaseModel):
         """`build` with what its list item lacks, and with its jobs if `jobs` is set.
 
         `known` is what an earlier poll knew of the same attempt. Called only for builds
-        that are news or unfinished, and that are partial or need their jobs. What is
-        gone or refused stays None; what fails for now raises TryLater.
+        that are news, have changed or are unfinished, and that are partial or need their
+        jobs. What is gone or refused stays None; what fails for now raises TryLater: then
+        the build is asked for again at the next polls, and after an hour and ten of them
+        it counts as it was listed.
         """
         raise NotImplementedError
 

@@ -1,0 +1,47 @@
+"""Lists that are read to their end, in pages that the API can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from exporter.errors import Malformed, ProviderError
+
+T = TypeVar("T")
+
+SIZES = (100, 50, 25)
+"""Items asked for on a page: fewer where an API cannot make larger ones."""
+_MOST_PAGES = 1000
+_TOO_MUCH = frozenset({"server", "timeout", "too_large"})
+"""What an API says that cannot make a page of this size."""
+
+Fetch = Callable[[int, str | None, int | None], Awaitable[tuple[list[T], str | None]]]
+"""Given size, token (None asks for the first page) and how often to try (None: as usual), the
+items of a page and the token of the next one, None at the end."""
+
+
+async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -> list[T]:
+    """All items of the list `what`; begun anew with smaller pages where large ones fail.
+
+    Raises what `fetch` raises for the smallest pages, and Malformed if the list has no end.
+    """
+    for size in sizes[:-1]:
+        try:
+            return await _read(fetch, what, size, 1)
+        except ProviderError as error:
+            if error.account_wide or error.reason not in _TOO_MUCH:
+                raise
+    return await _read(fetch, what, sizes[-1], None)
+
+
+async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None) -> list[T]:
+    found: list[T] = []
+    token: str | None = None
+    asked: set[str | None] = set()
+    while token not in asked and len(asked) < _MOST_PAGES:
+        asked.add(token)
+        items, token = await fetch(size, token, tries)
+        found += items
+        if token is None:
+            return found
+    raise Malformed(f"the pages of {what} do not end", reason="bad_shape")
