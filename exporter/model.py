@@ -52,6 +52,8 @@ class Ref(StrEnum):
     BRANCH = "branch"
     TAG = "tag"
     PULL_REQUEST = "pull_request"
+    MERGE_QUEUE = "merge_queue"
+    """A merge train at GitLab: what waits there is built on top of what is before it."""
 
 
 class Unmapped(msgspec.Struct, frozen=True, array_like=True):

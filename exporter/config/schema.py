@@ -166,7 +166,8 @@ class Metrics(Section):
         "release/*",
     )
     """Globs of branches that keep their name; any other is `other`, a tag `tag`, a pull
-    request `pull_request`. `*` stops at `/`, `**` does not."""
+    request `pull_request`, a merge queue or train `merge_queue`. `*` stops at `/`, `**`
+    does not."""
     duration_buckets: Buckets = (
         10, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200, 14400, 28800, 86400,
     )  # fmt: skip

@@ -49,10 +49,8 @@ _remembered = lru_cache(maxsize=65536)(_cleaned)
 
 def branch(build: Build, shown: Iterable[str]) -> str:
     """The `branch` label: a name only where `shown` globs or the default branch say so."""
-    if build.ref is Ref.PULL_REQUEST:
-        return "pull_request"
-    if build.ref is Ref.TAG:
-        return "tag"
+    if build.ref is not Ref.BRANCH:
+        return build.ref.value
     name = build.branch
     if not name:
         return ""

@@ -24,7 +24,7 @@ LABELS = {
         "cicd.pipeline.name",
     ),
     "branch": (
-        "one that `metrics.branches` has, or the default; else `other` `tag` `pull_request`",
+        "one that `metrics.branches` has, the default, or `other tag pull_request merge_queue`",
         "vcs.ref.head.name",
     ),
     "trigger": (f"{_codes(TRIGGERS)}, a documented native word, or `{OTHER}`", ""),

@@ -24,6 +24,8 @@ _LAG = 300.0
 """Seconds for which a completed run is not taken for complete while a job of it is not."""
 _NUMBERED = "dynamic/dependabot/"
 """Dependabot names its runs `npm_and_yarn in /. - Update #123`: no name of a workflow."""
+_QUEUE = "gh-readonly-queue/"
+"""What the branches begin with that a merge queue makes for its groups."""
 
 _Odd = str | int | float | bool | list[Any] | None
 
@@ -143,7 +145,7 @@ def to_build(run: Run, repo: Repo) -> Build:
         ended=None if conclusion is None else updated,
     )
     why, unknown = trigger(WORDS, word(run.event))
-    ref = Ref.PULL_REQUEST if why == "merge_request" or _is_of_a_fork(run) else Ref.BRANCH
+    ref = _ref(run, why)
     ended = updated if status is Status.COMPLETED else None
     if ended is not None and started is not None and ended - started > _LONGEST:
         ended = None  # touched long after its end, as when its logs are deleted
@@ -165,6 +167,12 @@ def to_build(run: Run, repo: Repo) -> Build:
         completed_at=ended,
         unmapped=unmapped + unknown,
     )
+
+
+def _ref(run: Run, why: str) -> Ref:
+    if why == "merge_group" or (text(run.head_branch) or "").startswith(_QUEUE):
+        return Ref.MERGE_QUEUE
+    return Ref.PULL_REQUEST if why == "merge_request" or _is_of_a_fork(run) else Ref.BRANCH
 
 
 def _is_of_a_fork(run: Run) -> bool:

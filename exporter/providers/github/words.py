@@ -31,15 +31,16 @@ WORDS = Words(
         {
             "push": "push",
             "merge_request": "pull_request pull_request_target pull_request_review"
-            " pull_request_review_comment merge_group",
+            " pull_request_review_comment",
             "cron": "schedule",
             "web": "workflow_dispatch",  # the button and the API look alike
             "api": "repository_dispatch",
         }
     )
     | own(
-        "workflow_run workflow_call dynamic release create delete deployment deployment_status"
-        " check_run check_suite status issues issue_comment discussion discussion_comment fork"
+        "merge_group workflow_run workflow_call dynamic release create delete"
+        " deployment deployment_status check_run check_suite status"
+        " issues issue_comment discussion discussion_comment fork"
         " gollum label milestone page_build project project_card project_column public"
         " registry_package watch branch_protection_rule image_version pull_request_comment"
     ),
