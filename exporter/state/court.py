@@ -176,7 +176,8 @@ class Court:
 
     def _insert(self, build: Build, attempt: int, conclusion: str | None, flags: int) -> None:
         self._db.execute(
-            "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO attempt (account, key, attempt, conclusion, listed, flags)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
             (self._account, compact(build.key), attempt, conclusion, self._now, flags),
         )
 

@@ -179,6 +179,13 @@ class SqliteLedger:
             lost_at is not None and first_poll - self.terms.lookback < lost_at
         )
 
+    def pruned_to(self, account: str) -> float:
+        """What of an account completed before this has been forgotten. Epoch seconds."""
+        row = self._db.execute(
+            "SELECT pruned_to FROM account WHERE name = ?", (account,)
+        ).fetchone()
+        return 0.0 if row is None or row[0] is None else float(row[0])
+
     def meta(self, key: str) -> float | None:
         """A number kept under a name; None if there is none."""
         row = self._db.execute(
@@ -214,7 +221,7 @@ class SqliteTransaction:
         floor = max(
             target.cursor.floor,
             now - self._ledger.terms.retention,
-            self._ledger.meta("pruned_to") or 0.0,
+            self._ledger.pruned_to(target.account),
         )
         account = self._ledger.account_id(target.account)
         court = Court(self._db, account, target, floor=floor, now=now)
@@ -313,11 +320,7 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM attempt WHERE listed < ?", (before,))
         self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
         self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
-        self._db.execute(
-            "INSERT INTO cicd_exporter_meta VALUES ('pruned_to', ?)"
-            " ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
-            (before,),
-        )
+        self._db.execute("UPDATE account SET pruned_to = max(ifnull(pruned_to, 0.0), ?)", (before,))
 
     def _row(self, key: SeriesKey) -> tuple[Vector, Vector | None, bool] | None:
         row = self._db.execute(

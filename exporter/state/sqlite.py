@@ -15,28 +15,12 @@ from exporter.state import mounts
 log = logging.getLogger(__name__)
 
 APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 3
+VERSION = 4
 _MAGIC = b"SQLite format 3\0"
 _MARK = b"cicd_exporter_meta"
 """The name of our first table: stands in the first page of every state file of ours."""
 
-_ANSWER = """
--- what is long stands last, so that `used` is read without it
-CREATE TABLE answer (
-    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
-    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
-    PRIMARY KEY (account, url, shape));
-"""
-
-_NATIVE = """
--- beside `series`, so that who wants no native histograms pays nothing for them
-CREATE TABLE native (
-    family TEXT NOT NULL, labels TEXT NOT NULL, spread BLOB NOT NULL,
-    PRIMARY KEY (family, labels)) WITHOUT ROWID;
-"""
-
-SCHEMA = (
-    """
+_FIRST = """
 CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE target (
@@ -60,12 +44,38 @@ CREATE TABLE series (
 CREATE TABLE pipeline (
     labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
 """
-    + _ANSWER
-    + _NATIVE
-)
 
-_STEPS = {1: _ANSWER, 2: _NATIVE}
-"""What makes of a state file of one version one of the next."""
+_ANSWERS = """
+-- what is long stands last, so that `used` is read without it
+CREATE TABLE answer (
+    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
+    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
+    PRIMARY KEY (account, url, shape));
+"""
+
+_NATIVE = """
+-- beside `series`, so that who wants no native histograms pays nothing for them
+CREATE TABLE native (
+    family TEXT NOT NULL, labels TEXT NOT NULL, spread BLOB NOT NULL,
+    PRIMARY KEY (family, labels)) WITHOUT ROWID;
+"""
+
+_CLOCKS_AND_LIMITS = """
+-- the end that was counted, and when the provider had last changed the build by then
+ALTER TABLE attempt ADD COLUMN ended REAL;
+ALTER TABLE attempt ADD COLUMN changed REAL;
+-- what completed before has been forgotten: each account has a clock of its own
+ALTER TABLE account ADD COLUMN pruned_to REAL;
+UPDATE account
+    SET pruned_to = (SELECT value FROM cicd_exporter_meta WHERE key = 'pruned_to');
+DELETE FROM cicd_exporter_meta WHERE key = 'pruned_to';
+-- what an API has forbidden to a credential, until when: by our clock
+CREATE TABLE budget (
+    credential BLOB PRIMARY KEY, blocked_until REAL NOT NULL, windows BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+_STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS}
+"""What makes of a state file of one format one of the next; a new file takes all of them."""
 
 
 def connect(
@@ -144,9 +154,8 @@ def _open(path: Path) -> sqlite3.Connection:
 def _create(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("BEGIN EXCLUSIVE")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        _execute(connection, SCHEMA)
+        _upgrade(connection, 0)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-        connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
     # Only now: with a write-ahead log from the start, a crash here would leave a file without mark.
     connection.execute("PRAGMA journal_mode = WAL")
@@ -175,6 +184,8 @@ def _verified(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(str(found).splitlines()[0])
         if application != APPLICATION_ID:
             raise foreign(path)
+        if version < 1:
+            raise sqlite3.DatabaseError(f"there is no format {version}")
         _upgrade(connection, version)
         connection.execute("COMMIT")
         if version < VERSION:
@@ -187,9 +198,7 @@ def _verified(path: Path) -> sqlite3.Connection:
 
 
 def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Make today's format of an older one; raises DatabaseError if that is none."""
-    if version < 1:
-        raise sqlite3.DatabaseError(f"there is no format {version}")
+    """Make today's format of an older one; 0 is an empty file."""
     for step in range(version, VERSION):
         _execute(connection, _STEPS[step])
         connection.execute(f"PRAGMA user_version = {step + 1}")
