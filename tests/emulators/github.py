@@ -29,6 +29,7 @@ class Hub:
         self.repos: dict[str, dict[str, Any]] = {}
         self.runs: dict[str, dict[int, list[dict[str, Any]]]] = {}
         self.jobs: dict[tuple[int, int], list[dict[str, Any]]] = {}
+        self.workflows: dict[str, list[dict[str, Any]]] = {}
         self.organizations = {"acme"}
         self.tokens = {TOKEN}
         self.requests: list[str] = []
@@ -44,6 +45,7 @@ class Hub:
             "/repos/{owner}/{repo}/actions/runs/{id:int}": self._run,
             "/repos/{owner}/{repo}/actions/runs/{id:int}/attempts/{n:int}": self._attempt,
             "/repos/{owner}/{repo}/actions/runs/{id:int}/attempts/{n:int}/jobs": self._jobs,
+            "/repos/{owner}/{repo}/actions/workflows": self._workflows,
             "/orgs/{owner}/repos": self._of_organization,
             "/users/{owner}/repos": self._of_user,
             "/rate_limit": lambda request: {"resources": {}},
@@ -60,6 +62,7 @@ class Hub:
         known = {"full_name": name, "archived": False, "disabled": False, "default_branch": "trunk"}
         self.repos[name] = {**known, "private": False, **fields}
         self.runs.setdefault(name, {})
+        self.workflows.setdefault(name, [workflow()])
 
     def begin(self, name: str = "acme/shop", *, ago: float = 60.0, **fields: Any) -> int:
         """A run that was created and is running; its id."""
@@ -69,6 +72,7 @@ class Hub:
             "id": self._serial,
             "name": "CI",
             "path": ".github/workflows/ci.yml",
+            "workflow_id": 77,
             "run_number": self._serial % 1000,
             "run_attempt": 1,
             "event": "push",
@@ -162,6 +166,11 @@ class Hub:
         page = None if jobs is None else self._page(request, jobs)
         return None if jobs is None else {"total_count": len(jobs), "jobs": page}
 
+    def _workflows(self, request: Request) -> Any:
+        known = self.workflows.get("{owner}/{repo}".format(**request.path_params))
+        page = None if known is None else self._page(request, known)
+        return None if known is None else {"total_count": len(known), "workflows": page}
+
     def _of_organization(self, request: Request) -> Any:
         owner = request.path_params["owner"]
         return self._owned(request, owner) if owner in self.organizations else None
@@ -188,6 +197,12 @@ class Hub:
         self.tokens.add(token)
         body = {"token": token, "expires_at": iso(time.time() + 3600)}
         return Response(json.dumps(body), 201, media_type="application/json")
+
+
+def workflow(number: int = 77, name: str = "CI", file: str = "ci.yml") -> dict[str, Any]:
+    """A workflow as the list of a repo has it."""
+    path = file if "/" in file else f".github/workflows/{file}"
+    return {"id": number, "name": name, "path": path, "state": "active", **NOISE}
 
 
 def said(status: int, message: str, **headers: str) -> Response:
