@@ -295,7 +295,7 @@ class Book(Store):
         return self._hold.span <= 0
 
     def scraped(self, at: float | None = None) -> None:
-        """Somebody has read the telemetry path as it was `at` that time of our clock, now."""
+        """Somebody has received all of the telemetry path as it was `at` that time, or now."""
         self._hold.scraped(self.clock() if at is None else at)
 
     def seen_at_zero(self, key: SeriesKey) -> bool:

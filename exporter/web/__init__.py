@@ -41,12 +41,11 @@ def application(
         begun = book.clock()
         await in_slices(step for step in exposition.steps(form, packed=packed))
         answer = exposition.answer(form, packed=packed)
-        if request.method == "GET":
-            book.scraped(begun)  # what has come since then may not be in it
         headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
         if packed:
             headers["Content-Encoding"] = "gzip"
-        return _Scrape(answer, headers)
+        # What has come since it was begun may not be in it.
+        return _Scrape(answer, headers, seen=lambda: book.scraped(begun))
 
     async def healthy(request: Request) -> Response:
         return PlainTextResponse("cicd-exporter is healthy.\n", headers=NO_SNIFFING)
@@ -72,20 +71,35 @@ def _header(request: Request, name: str) -> str:
 
 
 class _Scrape(Response):
-    """An answer that is sent in parts, so that it is in memory only once."""
+    """An answer that is sent in parts, so that it is in memory only once.
 
-    def __init__(self, answer: Answer, headers: Mapping[str, str]) -> None:
+    `seen` is called when the whole of it has reached a client.
+    """
+
+    def __init__(
+        self, answer: Answer, headers: Mapping[str, str], *, seen: Callable[[], None]
+    ) -> None:
         super().__init__(headers={**NO_SNIFFING, **headers, "Content-Length": str(answer.size)})
         self._batches = answer.batches
+        self._seen = seen
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         await send(head)
-        for batch in self._batches if scope["method"] == "GET" else ():
-            part = {"type": "http.response.body", "body": b"".join(batch), "more_body": True}
-            await send(part)
-            await asyncio.sleep(0)
+        if scope["method"] == "GET":
+            for batch in self._batches:
+                part = {"type": "http.response.body", "body": b"".join(batch), "more_body": True}
+                await send(part)
+                await asyncio.sleep(0)
+            if await _delivered(scope):
+                self._seen()
         await send({"type": "http.response.body", "body": b""})
+
+
+async def _delivered(scope: Scope) -> bool:
+    """Whether the client has what was sent, as far as the server can tell."""
+    ask = scope.get("state", {}).get("delivered")
+    return ask is None or await ask()
 
 
 def _reloading(reload: Reload | None) -> Callable[[Request], Awaitable[Response]]:

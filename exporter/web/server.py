@@ -53,6 +53,9 @@ _SILENCE = 60.0
 """Seconds in which one kind of failure is told once."""
 _FAREWELL = 1.0
 """Seconds that a client has to agree to the end of TLS."""
+_TURNS = 3
+"""Turns of the event loop in which the end of a client that did not want the answer shows. One
+that closes because it has read everything takes longer."""
 
 
 class Server(uvicorn.Server):
@@ -141,7 +144,7 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
 
         def protocol() -> _Connection:
-            return _Connection(self.config, self.server_state, {}, names=names, _loop=loop)
+            return _Connection(self.config, self.server_state, names=names, _loop=loop)
 
         spans = {
             "ssl_handshake_timeout": self._patience.handshake,
@@ -244,11 +247,28 @@ class _Sight(NamedTuple):
 
 
 class _Connection(H11Protocol):
-    """A connection to a client whose certificate has one of `names`, if there are any."""
+    """A connection to a client whose certificate has one of `names`, if there are any.
 
-    def __init__(self, *args: Any, names: frozenset[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    `state` of a request's scope has `delivered`, which is as below.
+    """
+
+    def __init__(
+        self, config: uvicorn.Config, state: Any, *, names: frozenset[str], **kwargs: Any
+    ) -> None:
+        super().__init__(config, state, {"delivered": self.delivered}, **kwargs)
         self._names = names
+
+    async def delivered(self) -> bool:
+        """Whether all that was written has left and the client is still there.
+
+        To be asked before the answer is ended: what happens afterwards is the next request's.
+        """
+        self.transport.set_write_buffer_limits(high=1)  # so that `drain` waits for the last byte
+        await self.flow.drain()
+        self.transport.set_write_buffer_limits()
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+        return not self.transport.is_closing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

@@ -88,6 +88,7 @@ def test_a_get_of_the_metrics_is_a_scrape_and_nothing_else_is(web: Web) -> None:
         web.ask(method, path, stub)
         assert at == []
     web.ask("GET", "/metrics", stub)
+    web.ask("GET", "/", stub)  # on the same connection, so the scrape is over by now
 
     assert at == [7.0]
 
