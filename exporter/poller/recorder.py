@@ -13,7 +13,6 @@ import functools
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -29,11 +28,14 @@ from exporter.metrics.store import is_pipeline_family, pipeline_of
 from exporter.model import Build
 from exporter.record import AttemptKey, Change, Cursor, Loaded, SeriesKey, Target, Verdict
 from exporter.state import Ledger
+from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_HANGS = 5.0
+"""Seconds after which a disk is not slow any more but hangs."""
 _CURSOR_LAG = 300.0
 """Seconds that the stored cursor of a quiet repo may lag; a restart reads so much more again."""
 
@@ -58,7 +60,7 @@ class Recorder:
         self.state_ok = True
         self._ledger = ledger
         self._retention = retention
-        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="ledger")
+        self._worker = Worker("ledger")
         self._turn = _Turn()
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
@@ -288,13 +290,29 @@ class Recorder:
                 answers.unsaved(changes)
 
     async def close(self) -> None:
-        """Finish the step under way and let go of the state."""
+        """Finish the step under way and let go of the state.
+
+        Where the disk hangs this may be cancelled: the process can end without it.
+        """
         async with self._turn:
             await self._run(self._ledger.close)
         self._worker.shutdown()
 
     async def _run(self, step: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._worker, step)
+        hanging = asyncio.get_running_loop().call_later(_HANGS, self._hangs)
+        try:
+            return await self._worker.run(step)
+        finally:
+            hanging.cancel()
+
+    def _hangs(self) -> None:
+        """The step under way has not come back: what waits for it is counted when it does."""
+        if self.state_ok:
+            log.error(
+                "the disk of the state has not answered for %g s: nothing is counted until it does",
+                _HANGS,
+            )
+        self.state_ok = False
 
     async def _attempt(self, step: Callable[[], T]) -> T:
         """Run a step that may have nothing to write: its success proves nothing."""
