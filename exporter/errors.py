@@ -35,7 +35,7 @@ Reason = Literal[
 ]
 
 ACCOUNT_WIDE: frozenset[Reason] = frozenset(
-    {"unauthorized", "rate_limited", "connect", "tls", "dns", "redirect"}
+    {"unauthorized", "rate_limited", "connect", "tls", "dns"}
 )
 """Reasons that speak of the whole account, whichever repo was asked for."""
 
@@ -67,10 +67,19 @@ class StateUnavailable(StateError):
 class ProviderError(ExporterError):
     """One request failed, or its answer is unusable."""
 
-    def __init__(self, message: str, *, reason: Reason, account_wide: bool | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        reason: Reason,
+        account_wide: bool | None = None,
+        advice: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.account_wide = reason in ACCOUNT_WIDE if account_wide is None else account_wide
+        self.advice = advice
+        """What a person can do, where that is not what the reason alone suggests; a sentence."""
         self.counted = False
         """Whether `api_errors_total` has it."""
 

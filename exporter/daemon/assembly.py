@@ -170,6 +170,8 @@ def account_api(
         proxy=account.proxy,
         pace=Pace() if pace is None else pace,
         budget=share.budget,
+        likely_root=account.likely_root,
+        explained=account.explained,
     )
     return api, share
 

@@ -5,14 +5,16 @@ Deadlines, retries, rate limits, redirects, sizes and clocks are settled here an
 
     answer                          error      reason          tried again here
     401, or a web page with 200     Refused    unauthorized    once, if the token has changed
-    402, 403, 451                   Refused    forbidden       no
+    401, 403 by a policy            Refused    forbidden       no; SAML, IP allow list
+    402, other 403, 451             Refused    forbidden       no
     403 that speaks of a limit, 429 TryLater   rate_limited    no; nothing is sent meanwhile
     404, 410                        Gone       not_found       no
     407                             Refused    unauthorized    no
     408, 504                        TryLater   timeout         yes
     425, other 5xx                  TryLater   server          yes
     other 4xx                       Refused    bad_shape       no; our request is wrong
-    3xx                             Malformed  redirect        no; see `Api.get`
+    3xx to a page for signing in    Refused    unauthorized    no
+    other 3xx                       Malformed  redirect        no; see `Api.get`
     no whole answer in time         TryLater   timeout         yes
     broken connection, not HTTP     TryLater   connect         yes
     unknown host                    TryLater   dns             yes
@@ -32,21 +34,19 @@ from __future__ import annotations
 
 import asyncio
 import math
-import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
-import msgspec
 
 from exporter import __version__
-from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.http import bodies, limits, wire
+from exporter.errors import Malformed, ProviderError, Refused, TryLater
+from exporter.http import bodies, limits, paths, refusals, wire
 from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
+from exporter.http.call import Answer, ApiStats, Call
 from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
@@ -78,47 +78,15 @@ _SKEW_FROM = 2.0  # seconds; `Date` is cut to the second and travels a while
 
 _RESOURCES = ("x-ratelimit-resource", "ratelimit-name")
 _MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
-_MAX_PLACE, _MAX_TEXT = 200, 400  # characters of an error's text
-
-_UNSAFE_PATH = re.compile(
-    r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)|[?#\s\0-\x1f\ud800-\udfff]", re.IGNORECASE
-)
+_MAX_PLACE, _MAX_TEXT = 160, 450  # characters of an error's text
+_MAX_URL = 16 * 1024  # characters; servers take 8 KiB, few of them more
 
 
-class ApiStats(msgspec.Struct):
-    """What an `Api` has met so far; read at scrape time."""
-
-    requests: Counter[str] = msgspec.field(default_factory=Counter)
-    """Requests sent, by HTTP status code, or `error` where no answer came."""
-    errors: Counter[Reason] = msgspec.field(default_factory=Counter)
-    """Failed requests, also those that succeeded when tried again."""
-    rate_limits: dict[str, RateLimit] = msgspec.field(default_factory=dict)
-    """By the provider's name of the limited resource, "" where it names none."""
-    clock_skew: float | None = None
-    """The provider's clock minus ours, seconds; 0 if under 2; None before the first answer."""
-    clock: tuple[float, float] | None = None
-    """The provider's time at the last answer, and when that was, monotonic: ours may jump."""
+Explained = Callable[[ProviderError, Mapping[str, Any]], ProviderError]
 
 
-class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """A good answer."""
-
-    body: T
-    headers: Mapping[str, str]
-    """Names in lower case."""
-    status: int
-    """304 if the body is the one that was remembered."""
-
-
-class _Call(msgspec.Struct, Generic[T], frozen=True):
-    """What to ask for, and as whom."""
-
-    method: str
-    url: str
-    into: type[T]
-    credentials: Callable[[], dict[str, str]]
-    conditional: bool = False
-    tries: int | None = None
+def _as_it_is(error: ProviderError, _: Mapping[str, Any]) -> ProviderError:
+    return error
 
 
 _PACE = Pace()
@@ -134,6 +102,10 @@ class Api:
     `timeout` is the seconds that one attempt may take from connecting to the last byte.
     `ca_file` replaces the public CAs. `budget` may be shared with other accounts. The
     environment's proxies and `.netrc` are not used, and cookies are not kept.
+
+    `likely_root` is where the API probably is if a web site answers at `root`. `explained`
+    may change an error by the JSON object that came with it, where the API says in a way of
+    its own what is wrong.
     """
 
     def __init__(  # noqa: PLR0913 - the keys of an account
@@ -146,10 +118,14 @@ class Api:
         proxy: str | None = None,
         pace: Pace = _PACE,
         budget: Budget | None = None,
+        likely_root: str | None = None,
+        explained: Explained = _as_it_is,
     ) -> None:
         self.stats = ApiStats()
         self.budget = Budget() if budget is None else budget
         self._root = root.rstrip("/")
+        self._likely_root = likely_root
+        self._explained = explained
         self._place = urlsplit(root).netloc
         self._credentials = headers
         self._timeout = timeout
@@ -193,7 +169,7 @@ class Api:
         `tries` is how often it is sent while it fails for now, by default as `pace` says.
         """
         url = self._url(path, params)
-        return await self._answer(_Call("GET", url, into, self._credentials, conditional, tries))
+        return await self._answer(Call("GET", url, into, self._credentials, conditional, tries))
 
     async def post(
         self, path: str, *, into: type[T], headers: Callable[[], dict[str, str]]
@@ -203,9 +179,9 @@ class Api:
         Like `get` it sends again what failed, so it is for requests that may be served
         twice, such as for a short-lived token. No redirect is followed.
         """
-        return await self._answer(_Call("POST", self._url(path, None), into, headers))
+        return await self._answer(Call("POST", self._url(path, None), into, headers))
 
-    async def _answer(self, call: _Call[T]) -> Answer[T]:
+    async def _answer(self, call: Call[T]) -> Answer[T]:
         attempt = 0
         while True:
             attempt += 1
@@ -219,14 +195,22 @@ class Api:
             await self._pace.sleep(pause)
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> str:
-        if _UNSAFE_PATH.search(path):
-            raise Malformed(
-                f"{self._place}: {path[:_MAX_PLACE]!r} is no path below url", reason="bad_shape"
-            )
+        if not paths.is_safe(path):
+            raise self._not_sent(f"{path[:_MAX_PLACE]!r} is no path below url")
         query = urlencode(params or {}, quote_via=quote, safe="", errors="replace")
-        return f"{self._root}{path}" + (f"?{query}" if query else "")
+        url = f"{self._root}{path}" + (f"?{query}" if query else "")
+        if len(url) > _MAX_URL:
+            raise self._not_sent(f"{path[:_MAX_PLACE]!r} is asked for in too many characters")
+        return url
 
-    async def _authorized(self, call: _Call[T]) -> Answer[T]:
+    def _not_sent(self, what: str) -> Malformed:
+        """Our own request is wrong, whatever it was made of: a name, or a cursor."""
+        fault = Malformed(f"{self._place}: {what}", reason="bad_shape")
+        self.stats.errors[fault.reason] += 1
+        fault.counted = True
+        return fault
+
+    async def _authorized(self, call: Call[T]) -> Answer[T]:
         """An attempt, and at once another if it is refused and the token is a new one."""
         headers = self._headers(call)
         try:
@@ -237,7 +221,7 @@ class Api:
                 raise
         return await self._attempt(call, fresh)
 
-    def _headers(self, call: _Call[T]) -> dict[str, str]:
+    def _headers(self, call: Call[T]) -> dict[str, str]:
         """What is sent with a request; the very same object as long as nothing changes."""
         try:
             wanted = call.credentials()
@@ -256,7 +240,7 @@ class Api:
         self._said = wanted, headers
         return headers
 
-    async def _attempt(self, call: _Call[T], headers: Mapping[str, str]) -> Answer[T]:
+    async def _attempt(self, call: Call[T], headers: Mapping[str, str]) -> Answer[T]:
         """One request with its redirect; a failure is counted and told where it happened."""
         url, into = call.url, call.into
         async with self._slots:
@@ -270,8 +254,7 @@ class Api:
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._strikes = 0
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
-                self._judge(reply)
-                body = wire.decode(reply, into)
+                body = self._read(reply, into)
             except ProviderError as fault:
                 self.stats.errors[fault.reason] += 1
                 fault.counted = True
@@ -326,21 +309,39 @@ class Api:
                 self.budget.told(resource, limit, self.now())
 
     def _moved(self, reply: wire.Reply) -> str:
-        """Where a permanent redirect points if that is below `root`; else raises Malformed."""
+        """Where a permanent redirect points if that is below `root`; else raises its error."""
         root = httpx.URL(self._root)
         try:
             target = reply.url.join(reply.headers.get("location", ""))
         except httpx.InvalidURL:
-            raise wire.refusal(reply) from None
+            raise refusals.refusal(reply, root) from None
         path = target.raw_path.partition(b"?")[0]
         if (
             (target.scheme, target.host, target.port) != (root.scheme, root.host, root.port)
             or target.userinfo
             or not path.startswith(root.raw_path.rstrip(b"/") + b"/")
-            or _UNSAFE_PATH.search(path.decode("ascii"))
+            or not paths.is_safe(path.decode("ascii"))
         ):
-            raise wire.refusal(reply)
+            raise refusals.refusal(reply, root)
         return str(target.copy_with(fragment=None))
+
+    def _read(self, reply: wire.Reply, into: type[T]) -> T:
+        """What the answer holds; raises what it stands for if that is no success."""
+        try:
+            self._judge(reply)
+            return wire.decode(reply, into)
+        except ProviderError as error:
+            fault = error
+        if not httpx.codes.is_success(reply.status):
+            fault = self._explained(fault, refusals.object_told(reply))
+        if self._likely_root is not None and refusals.is_of_a_web_site(reply, fault):
+            said = f"{fault}; url is probably not the root of the API: set it to"
+            fault.args = (f"{said} {self._likely_root}",)
+            fault.account_wide = True
+            fault.advice = f"Set url to {self._likely_root}, the root of the API." + (
+                " If it is right, check the token." if fault.reason == "unauthorized" else ""
+            )
+        raise fault  # here, so that no cause holds on to the body
 
     def _judge(self, reply: wire.Reply) -> None:
         """Raise what a status other than success means, and heed what it says of limits."""
@@ -349,7 +350,7 @@ class Api:
                 self._stop(reply.headers)
             self._strikes = 0
             return
-        fault = wire.refusal(reply)
+        fault = refusals.refusal(reply, httpx.URL(self._root))
         if isinstance(fault, TryLater) and fault.reason == "rate_limited":
             fault.delay = self._stop(reply.headers)
         elif isinstance(fault, TryLater) and "retry-after" in reply.headers:

@@ -12,16 +12,14 @@ import ssl
 from collections.abc import Iterator, Mapping
 from functools import cache
 from http import HTTPStatus
-from http.client import responses
 from typing import Any, TypeVar, cast
 
 import aiohttp
 import httpx
 import msgspec
 
-from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
+from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http.address import ForbiddenAddressError
-from exporter.http.limits import rate_limit
 from exporter.payload import decoded
 
 T = TypeVar("T")
@@ -36,6 +34,7 @@ _BOM = b"\xef\xbb\xbf"
 _Row = tuple[type[ProviderError], Reason, str]
 
 _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
+    (httpx.InvalidURL, (Malformed, "bad_shape", "no URL can be made of what is to be asked for")),
     (ForbiddenAddressError, (Refused, "connect", "the host has an address where no API can be")),
     (aiohttp.ClientConnectorDNSError, (TryLater, "dns", "the host name cannot be resolved")),
     (
@@ -48,27 +47,6 @@ _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
     (aiohttp.ClientHttpProxyError, (TryLater, "connect", "the proxy refuses the connection")),
     (Exception, (TryLater, "connect", "the connection failed or broke off")),
 )
-
-_STATUS: dict[int, _Row] = {
-    401: (Refused, "unauthorized", "check the token"),
-    402: (Refused, "forbidden", "the plan does not include this"),
-    403: (Refused, "forbidden", "check what the token may read"),
-    404: (Gone, "not_found", "not there, or not for this token"),
-    407: (Refused, "unauthorized", "the proxy wants credentials"),
-    408: (TryLater, "timeout", ""),
-    410: (Gone, "not_found", "not there any more, or a newer exporter is needed"),
-    425: (TryLater, "server", ""),
-    429: (TryLater, "rate_limited", "rate limited"),
-    451: (Refused, "forbidden", ""),
-    504: (TryLater, "timeout", ""),
-}
-_OTHER_4XX: _Row = (Refused, "bad_shape", "the API rejects the request")
-_OTHER_5XX: _Row = (TryLater, "server", "")
-_LIMIT_WORDS = re.compile(r"rate.?limit|abuse detection|too many requests", re.IGNORECASE)
-
-_SCOPE_HEADERS = ("x-accepted-github-permissions", "x-accepted-oauth-scopes")
-_SCOPE = re.compile(r'\bscope="([^"]{1,200})"')
-"""In `WWW-Authenticate`: RFC 6750; GitLab does so."""
 
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
 _SECRET_FROM = 4  # characters; a shorter word of a header is a version, not a secret
@@ -118,44 +96,6 @@ def headers(response: httpx.Response) -> dict[str, str]:
     return told
 
 
-def refusal(reply: Reply) -> ProviderError:
-    """The error that a status other than 2xx stands for."""
-    answered = f"answered {reply.status} {responses.get(reply.status, '')}".rstrip()
-    if reply.status < HTTPStatus.BAD_REQUEST:
-        what = f"{answered}: redirected to {_host(reply)}; if the API has moved there, change url"
-        return Malformed(what, reason="redirect")
-    text = said(reply)
-    status = reply.status
-    if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text):
-        status = HTTPStatus.TOO_MANY_REQUESTS
-    other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
-    kind, reason, hint = _STATUS.get(status, other)
-    needs = _needs(reply) if reason == "forbidden" else ""
-    return kind(": ".join(filter(None, (answered, hint, text, needs))), reason=reason)
-
-
-def _needs(reply: Reply) -> str:
-    """Which permission a refusal asks for, where a header names it."""
-    named = next((v for h in _SCOPE_HEADERS if (v := reply.headers.get(h))), None)
-    if named is None:
-        found = _SCOPE.search(reply.headers.get("www-authenticate", ""))
-        named = found[1] if found else ""
-    return f"it takes {plain(named)[:200]}" if named else ""
-
-
-def _host(reply: Reply) -> str:
-    try:
-        return reply.url.join(reply.headers.get("location", "")).host
-    except httpx.InvalidURL:
-        return "an address that is none"
-
-
-def _is_limit(reply: Reply, text: str) -> bool:
-    limit = rate_limit(reply.headers, 0.0)
-    exhausted = limit is not None and limit.remaining == 0
-    return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
-
-
 def decode(reply: Reply, into: type[T]) -> T:
     """The body as JSON of type `into`.
 
@@ -178,16 +118,21 @@ def decode(reply: Reply, into: type[T]) -> T:
     raise problem  # here, so that no cause holds on to the body
 
 
+def is_page(reply: Reply) -> bool:
+    """Whether the answer is a web page, for people."""
+    is_html = "html" in reply.headers.get("content-type", "").lower()
+    return is_html or reply.body[:64].lstrip().startswith(b"<")
+
+
 def _not_json(reply: Reply, error: Exception) -> ProviderError:
-    start = reply.body[:64].lstrip()
-    if not start:
-        return Malformed("the answer is empty", reason="bad_json")
-    if start.startswith(b"<") or "html" in reply.headers.get("content-type", "").lower():
+    if is_page(reply) or reply.status == HTTPStatus.NON_AUTHORITATIVE_INFORMATION:
         return Refused(
             "answered with a web page instead of JSON; "
             "the token is probably wrong or a login page is in between",
             reason="unauthorized",
         )
+    if not reply.body.strip():
+        return Malformed("the answer is empty", reason="bad_json")
     detail = str(error) if isinstance(error, msgspec.DecodeError) else type(error).__name__
     return Malformed(f"the answer is not JSON: {detail}", reason="bad_json")
 
@@ -200,9 +145,8 @@ def _decoder(into: Any) -> msgspec.json.Decoder[Any]:
 def said(reply: Reply) -> str:
     """What an error answer says in words, as one line of printable text; else nothing.
 
-    Understood are the usual members of a JSON object (`message`, `error`, `errors`, ...),
-    the unified API's `truto_error_insight`, and plain text. The queries of URLs in it
-    are left out.
+    Understood are the usual members of a JSON object (`message`, `error`, `errors`, ...)
+    and plain text. The queries of URLs in it are left out.
     """
     if len(reply.body) > MAX_ERROR_BODY:
         return ""
@@ -228,23 +172,6 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
             telling = list(value.values())
         yield from _words(telling, depth + 1)
         yield from _words(value.get("errors"), depth + 1)
-        yield from _insight(value.get("truto_error_insight"))
-
-
-def _insight(insight: Any) -> Iterator[str]:
-    """What the unified API found out about a provider's error."""
-    for key, entry in insight.items() if isinstance(insight, dict) else ():
-        match key, entry:
-            case "missing_required_query_parameters", {"value": list() | str() as names}:
-                yield f"missing query parameters: {_listed(names)}"
-            case "forbidden_error", {"value": {"missing_scopes": list() | str() as scopes}}:
-                yield f"missing scopes: {_listed(scopes)}"
-            case "rate_limit_error", _:
-                yield "rate limit"
-
-
-def _listed(value: list[Any] | str) -> str:
-    return value if isinstance(value, str) else ", ".join(str(item) for item in value[:10])
 
 
 def plain(text: str) -> str:

@@ -40,6 +40,8 @@ class RepoState(msgspec.Struct):
     last_success: float = 0.0
     error: str | None = None
     reason: str | None = None
+    advice: str | None = None
+    """What a person can do, where that is not what the reason alone suggests."""
     failures: int = 0
     gone: int = 0
     is_unfinished: bool = False
@@ -60,10 +62,11 @@ class RepoState(msgspec.Struct):
         """Note a poll to the end at `now`."""
         self.last_success = now
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
+        self.advice = None
 
     def failed(self, error: ProviderError) -> None:
         """Note a poll that failed."""
-        self.error, self.reason = str(error), error.reason
+        self.error, self.reason, self.advice = str(error), error.reason, error.advice
         self.is_unfinished = False
         self.failures += 1
         self.gone = self.gone + 1 if isinstance(error, Gone) else 0

@@ -109,7 +109,7 @@ def of_account(
         state=_state(account),
         error=error and _sound(error),
         reason=trouble.reason,
-        advice=ADVICE.get(reason or ""),
+        advice=(trouble.error and trouble.advice) or ADVICE.get(reason or ""),
         since=None if trouble.since is None else iso(trouble.since),
         next_try_at=iso(now + rest) if 0 < rest < math.inf else None,
         errors=dict(stats.errors.items()),
@@ -166,7 +166,9 @@ def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float)
         next_poll_at=iso(now + max(due - monotonic(), 0.0)),
         error=state.error and _sound(state.error),
         reason=state.reason,
-        advice=CATCHING_UP if state.is_unfinished else ADVICE.get(state.reason or ""),
+        advice=(
+            CATCHING_UP if state.is_unfinished else state.advice or ADVICE.get(state.reason or "")
+        ),
         active=len(active),
         active_by_status=statuses,
         oldest_active_at=None if oldest is None else iso(oldest),

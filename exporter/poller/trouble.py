@@ -23,6 +23,8 @@ class Trouble:
         self.up = False
         self.error: str | None = None
         self.reason: str | None = None
+        self.advice: str | None = None
+        """What a person can do, where that is not what the reason alone suggests."""
         self.since: float | None = None
         """Epoch seconds."""
         self.rest_until = 0.0
@@ -36,6 +38,7 @@ class Trouble:
     def inherit(self, old: Trouble) -> None:
         """Go on as the same account with other keys: it is tried again, but by one repo alone."""
         self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
+        self.advice = old.advice
 
     def over(self) -> None:
         """A poll went well."""
@@ -43,6 +46,7 @@ class Trouble:
             log.info("the account is fine again", extra={"account": self._account})
             self._told.clear()
         self.up, self.error, self.reason, self.since = True, None, None, None
+        self.advice = None
         self._rest = self._first_rest
         if self.rest_until < math.inf:
             self.rest_until = 0.0
@@ -58,6 +62,7 @@ class Trouble:
                 extra={"account": self._account, "reason": error.reason},
             )
         self.up, self.error, self.reason = False, str(error), error.reason
+        self.advice = error.advice
         delay = error.delay if isinstance(error, TryLater) and error.delay else self._rest
         self._rest = min(self._rest * 2, _LAST_REST)
         self.rest_until = max(self.rest_until, monotonic() + delay)

@@ -25,6 +25,7 @@ from exporter import times
 from exporter.errors import Gone, ProviderError, Refused
 from exporter.globs import matches
 from exporter.http import Allowance, Api
+from exporter.http.roots import likely_root
 from exporter.model import Build
 
 T = TypeVar("T")
@@ -209,6 +210,8 @@ class Provider(BaseModel):
     """Where the API tells about the token, if it does."""
     rights: ClassVar[str] = ""
     """What a token must be allowed, in words that end a sentence."""
+    root_path: ClassVar[str] = ""
+    """What the path of a self-hosted installation's API root ends with, such as `/api/v4`."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 counts against no told limit."""
 
@@ -239,6 +242,12 @@ class Provider(BaseModel):
     def root(self) -> str:
         """The API root in force, without a slash at its end."""
         return (self.url or self.default_url or "").rstrip("/")
+
+    @property
+    def likely_root(self) -> str | None:
+        """The API root that was most probably meant; None if `url` may well be right."""
+        owners = {entry.partition("/")[0] for entry in self.repos}
+        return likely_root(self.root, public=self.default_url, below=self.root_path, owners=owners)
 
     @property
     def label(self) -> str:
@@ -293,6 +302,10 @@ class Provider(BaseModel):
     def identity(self, entry: str) -> str:
         """What `entry` names: the same however it is spelled."""
         return entry
+
+    def explained(self, error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
+        """A refusal, or a better one where the JSON object that came with it tells more."""
+        return error
 
     async def renew(self, api: Api) -> None:
         """Get a new credential where one runs out; called before each poll, mostly for nothing."""

@@ -92,19 +92,6 @@ def test_no_fault_of_its_body_hides_the_status(
             "integrated_account_id missing",
         ),
         (
-            {
-                "statusCode": 403,
-                "error": "Forbidden",
-                "message": "Forbidden",
-                "truto_is_remote_error": True,
-                "truto_error_insight": {
-                    "missing_required_query_parameters": {"description": "d", "value": ["a", "b"]},
-                    "forbidden_error": {"description": "d", "value": {"missing_scopes": ["repo"]}},
-                },
-            },
-            "Forbidden; missing query parameters: a, b; missing scopes: repo",
-        ),
-        (
             {"message": "Validation Failed", "errors": [{"field": "per_page", "code": "invalid"}]},
             "Validation Failed; per_page; invalid",
         ),

@@ -193,7 +193,7 @@ FAULTS: dict[str, Fault] = {
     "503": Fault(status(503, "maintenance", retry_after="1"), "server", "maintenance"),
     "504": Fault(status(504), "timeout", "504"),
     "moved": Fault(status(301, location="http://foreign.invalid/"), "redirect", "foreign.invalid"),
-    "signs in": Fault(status(302, location="/login"), "redirect", "change url"),
+    "signs in": Fault(status(302, location="/login"), "unauthorized", "a page for signing in"),
     "moves on and on": Fault(
         lambda request, body: http("", 308, location=request.target.replace("?", "x?")),
         "redirect",

@@ -76,6 +76,8 @@ _REMEDIES: Mapping[Reason, str] = {
 
 def remedy(error: ProviderError, account: Provider, host: str) -> str:
     """What to do about a request that failed."""
+    if error.advice:
+        return error.advice
     return _REMEDIES[error.reason].format(
         credential=credential(account) or " or ".join(account.credentials),
         rights=account.rights or "the right to read builds",

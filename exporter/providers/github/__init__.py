@@ -57,6 +57,7 @@ class GitHub(Provider):
     entry_form = "owner/name or owner/*"
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     default_url = "https://api.github.com"
+    root_path = "/api/v3"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
     rights = "`repo` of a classic token, or the permission Actions: read"

@@ -129,6 +129,7 @@ class GitLab(Provider):
     entry_form = "group/project, the number of a project, group/* or group/** (subgroups too)"
     entry_pattern = r"\d+|[^/*\s]+(?:/[^/*\s]+)+|(?:[^/*\s]+/)+\*{1,2}"
     default_url = "https://gitlab.com/api/v4"
+    root_path = "/api/v4"
     anonymous = True
     token_page = TokenPage(
         path="/personal_access_tokens/self",  # of group and project tokens as well

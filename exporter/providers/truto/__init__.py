@@ -27,12 +27,13 @@ all of an environment.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
-from exporter.errors import Gone, Malformed, Refused
+from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Status
 from exporter.payload import at, text
@@ -45,6 +46,7 @@ from exporter.providers.truto import (
     github,
     health,
     jenkins,
+    refusals,
     travisci,
 )
 from exporter.providers.truto.client import Client
@@ -164,6 +166,10 @@ class Truto(Provider):
     def reads_below(self) -> bool:
         """Whether a project brings its repos."""
         return self._how.entry.nested
+
+    def explained(self, error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
+        """Whether it is the CI system that refuses, and what Truto found out about it."""
+        return refusals.explained(error, told)
 
     async def health(self, api: Api) -> None:
         """Raise Refused if Truto says that a person must see to the account."""

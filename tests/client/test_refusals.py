@@ -1,0 +1,262 @@
+"""Who refuses, why, and whether it is the account or one resource that is in trouble."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from exporter.errors import Gone, Malformed, Refused
+from exporter.http.roots import likely_root
+from tests.client import Visit, visit
+from tests.hostile import http
+
+PAGE = http("<!doctype html><title>Sign in</title>", content_type="text/html")
+
+
+def refused(status: int, message: str, **headers: str) -> Visit:
+    return visit(http(json.dumps({"message": message}), status, **headers))
+
+
+# Pages for signing in
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "/login",
+        "/users/sign_in",
+        "/login?return_to=%2Fapi",
+        "/securityRealm/commenceLogin?from=%2Fjob%2Fshop",
+        "/oauth2/start?rd=%2Fjob",
+        "/account/signin/?next=/2.0",
+        "/Account/Login.aspx",
+        "/_signin?realm=dev.azure.com",
+        "/cgi/entry?ReturnUrl=%2Fapi",
+        "https://login.microsoftonline.com/common",
+        "https://app.vssps.visualstudio.com/x",
+        "https://acme.okta.com/app/ci",
+        "https://sso-eu.corp.example/start",
+        "https://idp.example/realms/acme/protocol/openid-connect/auth?client_id=ci",
+        "https://gate.example/x?SAMLRequest=fZ",
+    ],
+)
+@pytest.mark.parametrize("status", [302, 303, 307])
+def test_a_redirect_to_a_page_for_signing_in_refuses_the_token(location: str, status: int) -> None:
+    met = visit(http("<html>", status, location=location, content_type="text/html"))
+
+    assert met.verdict == (Refused, "unauthorized")
+    assert met.error.account_wide
+    assert "redirected to a page for signing in at" in str(met.error)
+    assert "check the token" in str(met.error)
+    assert "change url" not in str(met.error)
+    assert len(met.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "location"),
+    [
+        ("/repos/acme/old/runs", 301, "https://git.example/api/repositories/42/runs"),
+        ("/projects/acme%2Fshop", 301, "http://ci.internal/api/v4/projects/9"),
+        ("/repos/acme/login/runs", 302, "/elsewhere/acme/login/runs"),
+        ("/repos/acme/sso/runs", 301, "https://git.example/repos/acme/sso/runs"),
+        ("/repos/acme/shop/runs", 301, "/moved/auth/runs"),
+        ("/repos/acme/authors/runs", 302, "https://git.example/repos/acme/authors-of/runs"),
+        ("/repos/acme/shop/runs", 307, "https://git.example/repos/acme/login-page-of-us/runs"),
+    ],
+)
+def test_a_redirect_of_one_resource_is_its_own_trouble(
+    path: str, status: int, location: str
+) -> None:
+    met = visit(http("moved", status, location=location), path=path, below="/api")
+
+    assert met.verdict == (Malformed, "redirect")
+    assert not met.error.account_wide
+
+
+@pytest.mark.parametrize("status", [200, 203])
+def test_a_page_in_place_of_an_answer_refuses_the_token(status: int) -> None:
+    page = http("<html>Sign in", status, content_type="text/html; charset=utf-8")
+
+    assert visit(page).verdict == (Refused, "unauthorized")
+
+
+def test_an_answer_of_another_authority_that_is_no_json_refuses_the_token() -> None:
+    assert visit(http("Sign in to continue", 203)).verdict == (Refused, "unauthorized")
+    assert visit(http("", 203)).verdict == (Refused, "unauthorized")
+    assert visit(http('{"a":1}', 203)).answer.body == {"a": 1}
+
+
+# An API that has moved
+
+
+def test_an_api_that_wants_https_says_what_url_must_be() -> None:
+    met = visit(
+        http("", 301, location="https://127.0.0.1/api/v4/projects/1?x=y"),
+        below="/api/v4",
+        path="/projects/1",
+    )
+
+    assert met.verdict == (Malformed, "redirect")
+    assert str(met.error).endswith("set url to https://127.0.0.1/api/v4")
+    assert met.error.account_wide
+    assert len(met.requests) == 1
+
+
+def test_an_api_that_has_moved_as_a_whole_says_where_to() -> None:
+    error = visit(http("", 308, location="https://new.example/ci/x"), path="/x").error
+
+    assert str(error).endswith("if the API has moved there, set url to https://new.example/ci")
+
+
+# Rules of the owner
+
+SAML = (
+    "Resource protected by organization SAML enforcement. You must grant your token access to"
+    " this organization."
+)
+
+
+def test_single_sign_on_is_told_with_its_link_and_is_no_matter_of_the_account() -> None:
+    link = "https://127.0.0.1/orgs/acme/sso?authorization_request=AZSCKL27"
+    met = refused(403, SAML, x_github_sso=f"required; url={link}")
+
+    assert met.verdict == (Refused, "forbidden")
+    assert not met.error.account_wide
+    assert f"authorize the token for it at {link}: Resource protected" in str(met.error)
+    assert "single sign-on" in (met.error.advice or "")
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "required; url=http://127.0.0.1/orgs/acme/sso",
+        "required; url=https://evil.example/orgs/acme/sso",
+        "required; url=https://a:b@127.0.0.1/sso",
+        "required; url=javascript:alert(1)",
+        "required; url=https://[",
+        "partial-results; organizations=21955855",
+        "required",
+    ],
+)
+def test_a_link_that_leads_elsewhere_is_not_told(header: str) -> None:
+    met = refused(403, SAML, x_github_sso=header)
+
+    assert met.verdict == (Refused, "forbidden")
+    assert "://" not in str(met.error)
+    assert "authorize the token for it: Resource protected" in str(met.error)
+
+
+ALLOW_LIST = (
+    "Although you appear to have the correct authorization credentials, the `acme` organization"
+    " has an IP allow list enabled, and your IP address 192.0.2.7 is not permitted to access this"
+    " resource."
+)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(
+    "message",
+    [
+        ALLOW_LIST,
+        "To access this workspace your IP address must be on its allowlist",
+        "Access denied: your IP is not whitelisted: whitelist your IP",
+        "Your IP address restricted by the group",
+        "IP 192.0.2.7 is not allowed",
+    ],
+)
+def test_an_ip_allow_list_is_told_as_such(status: int, message: str) -> None:
+    met = refused(status, message)
+
+    assert met.verdict == (Refused, "forbidden")
+    assert not met.error.account_wide
+    assert "IP allow list" in str(met.error)
+    assert "token" not in str(met.error)
+    assert "IP allow list" in (met.error.advice or "")
+
+
+def test_a_conditional_access_policy_is_told_as_such() -> None:
+    met = refused(401, "VS403463: The conditional access policy defined by your admin has failed.")
+
+    assert met.verdict == (Refused, "forbidden")
+    assert "a conditional access policy keeps this machine" in str(met.error)
+
+
+def test_a_refused_token_is_still_a_refused_token() -> None:
+    met = refused(401, "Bad credentials")
+
+    assert met.verdict == (Refused, "unauthorized")
+    assert met.error.account_wide
+    assert met.error.advice is None
+
+
+# The wrong root
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "reason"),
+    [
+        (PAGE, Refused, "unauthorized"),
+        (http("<html>Not found", 404, content_type="text/html"), Gone, "not_found"),
+        (http("<html>no", 406, content_type="text/html"), Refused, "bad_shape"),
+        (http("", 302, location="/login"), Refused, "unauthorized"),
+    ],
+)
+def test_a_web_site_in_place_of_the_api_names_the_likely_root(
+    reply: bytes, kind: type, reason: str
+) -> None:
+    met = visit(reply, likely_root="https://git.example/api/v3")
+
+    assert met.verdict == (kind, reason)
+    assert met.error.account_wide
+    assert "not the root of the API: set it to https://git.example/api/v3" in str(met.error)
+    assert "https://git.example/api/v3" in (met.error.advice or "")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        http('{"message":"Not Found"}', 404),
+        http("", 301, location="https://git.example/api/v3/x"),
+        http("<html>Bad gateway", 502, content_type="text/html"),
+    ],
+)
+def test_an_api_that_answers_is_at_the_right_root(reply: bytes) -> None:
+    assert "api/v9" not in str(visit(reply, likely_root="https://git.example/api/v9").error)
+
+
+GITHUB, GITLAB = "https://api.github.com", "https://gitlab.com/api/v4"
+AZURE = "https://dev.azure.com"
+
+
+@pytest.mark.parametrize(
+    ("root", "public", "below", "likely"),
+    [
+        (GITHUB, GITHUB, "/api/v3", None),
+        ("https://github.com", GITHUB, "/api/v3", GITHUB),
+        ("https://github.com/acme", GITHUB, "/api/v3", GITHUB),
+        ("https://git.corp.example", GITHUB, "/api/v3", "https://git.corp.example/api/v3"),
+        ("https://git.corp.example/api/v3", GITHUB, "/api/v3", None),
+        ("https://git.corp.example/api", GITHUB, "/api/v3", "https://git.corp.example/api/v3"),
+        (
+            "https://git.corp.example/api/v3/repos",
+            GITHUB,
+            "/api/v3",
+            "https://git.corp.example/api/v3",
+        ),
+        ("https://git.corp.example/acme", GITHUB, "/api/v3", "https://git.corp.example/api/v3"),
+        ("https://gitlab.com", GITLAB, "/api/v4", GITLAB),
+        ("http://192.0.2.1:8080/git", GITLAB, "/api/v4", "http://192.0.2.1:8080/git/api/v4"),
+        ("https://dev.azure.com/acme", AZURE, "", AZURE),
+        ("https://tfs.example/tfs/acme", AZURE, "", "https://tfs.example/tfs"),
+        ("https://tfs.example/tfs/acme/shop/_apis", AZURE, "", "https://tfs.example/tfs/acme/shop"),
+        ("https://tfs.example/tfs", AZURE, "", None),
+        ("https://ci.example/jenkins/job/shop/", None, "", "https://ci.example/jenkins"),
+        ("https://ci.example/jenkins/api/json", None, "", "https://ci.example/jenkins"),
+        ("https://ci.example/jenkins", None, "", None),
+    ],
+)
+def test_the_likely_root_is_told_by_the_address(
+    root: str, public: str | None, below: str, likely: str | None
+) -> None:
+    assert likely_root(root, public=public, below=below, owners=("acme",)) == likely
