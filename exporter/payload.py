@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from exporter.errors import Malformed
 from exporter.times import instant
 
 T = TypeVar("T")
@@ -23,6 +24,10 @@ _SURROGATES = re.compile(
 )
 _MOST_MENDED = 4 * 1024 * 1024
 """Bytes: nothing else happens meanwhile."""
+_MOST_ITEMS = 2000
+"""Of one list, unless its reader says otherwise: pages have a hundred."""
+_MOST_ODD = 1000
+"""Items of one list that cannot be understood: then it is no list of such items."""
 _LONGEST_WORD = 100
 _LARGEST = 2**53  # what JSON numbers are exact to
 _LONGEST_SPAN = 20 * 365 * 86400.0
@@ -46,12 +51,29 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         return decoder.decode(mended)
 
 
-def each(raws: Iterable[msgspec.Raw], into: type[T]) -> tuple[list[T], int]:
-    """The items, each decoded on its own, and how many could not be understood."""
+def each(
+    raws: Iterable[msgspec.Raw], into: type[T], *, most: int = _MOST_ITEMS
+) -> tuple[list[T], int]:
+    """The items, each decoded on its own, and how many could not be understood.
+
+    Raises Malformed for a list that is out of all proportion: of more than `most` items
+    (`too_large`), or with a thousand of them odd (`bad_shape`).
+    """
     decoder = msgspec.json.Decoder(into)
-    decoded = [_decoded(raw, decoder) for raw in raws]
-    items = [item for item in decoded if item is not None]
-    return items, len(decoded) - len(items)
+    items: list[T] = []
+    odd = 0
+    for count, raw in enumerate(raws, 1):
+        if count > most:
+            raise Malformed(f"the answer lists more than {most} items", reason="too_large")
+        item = _decoded(raw, decoder)
+        if item is not None:
+            items.append(item)
+        else:
+            odd += 1
+        if odd > _MOST_ODD:
+            what = f"more than {_MOST_ODD} items of the answer are not as the API promises"
+            raise Malformed(what, reason="bad_shape")
+    return items, odd
 
 
 def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:

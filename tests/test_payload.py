@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 
 import msgspec
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.errors import Malformed
 from exporter.payload import decoded, each
 
 _ANY: msgspec.json.Decoder[object] = msgspec.json.Decoder()
@@ -47,3 +49,32 @@ def test_an_odd_item_is_rejected_and_the_others_are_kept() -> None:
     raws = [msgspec.Raw(raw) for raw in (b'{"id":1}', b'{"id":"x"}', b"7", b'{"id":2,"x":"\xff"}')]
 
     assert each(raws, Item) == ([Item(1), Item(2)], 2)
+
+
+class Numbered(msgspec.Struct):
+    id: int
+
+
+def test_a_list_out_of_all_proportion_is_refused_early() -> None:
+    endless = (msgspec.Raw(b'{"id":%d}' % n) for n in itertools.count())
+
+    with pytest.raises(Malformed, match="lists more than 2000 items") as caught:
+        each(endless, Numbered)
+
+    assert caught.value.reason == "too_large"
+    assert next(endless) == msgspec.Raw(b'{"id":2001}')
+
+
+def test_a_list_of_nothing_but_odd_items_is_no_list_of_items() -> None:
+    endless = (msgspec.Raw(b"%d" % n) for n in itertools.count())
+
+    with pytest.raises(Malformed, match="not as the API promises") as caught:
+        each(endless, Numbered, most=10**9)
+
+    assert caught.value.reason == "bad_shape"
+
+
+def test_a_reader_may_expect_a_longer_list() -> None:
+    raws = (msgspec.Raw(b'{"id":1}') for _ in range(5000))
+
+    assert len(each(raws, Numbered, most=5000)[0]) == 5000

@@ -44,7 +44,7 @@ import httpx
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
-from exporter.http import bodies, limits, paths, refusals, wire
+from exporter.http import bodies, limits, paths, reflection, refusals, wire
 from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
 from exporter.http.call import Answer, ApiStats, Call
 from exporter.http.conditional import Memory
@@ -254,12 +254,12 @@ class Api:
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._strikes = 0
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
-                body = self._read(reply, into)
+                body = await self._read(reply, into, headers)
             except ProviderError as fault:
                 self.stats.errors[fault.reason] += 1
                 fault.counted = True
                 where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
-                text = wire.hushed(str(fault), headers)[:_MAX_TEXT]
+                text = reflection.hushed(str(fault), headers)[:_MAX_TEXT]
                 fault.args = (f"{where}: {text}",)
                 raise
         if call.conditional:
@@ -325,11 +325,11 @@ class Api:
             raise refusals.refusal(reply, root)
         return str(target.copy_with(fragment=None))
 
-    def _read(self, reply: wire.Reply, into: type[T]) -> T:
+    async def _read(self, reply: wire.Reply, into: type[T], headers: Mapping[str, str]) -> T:
         """What the answer holds; raises what it stands for if that is no success."""
         try:
             self._judge(reply)
-            return wire.decode(reply, into)
+            return await bodies.decoded(reply, into, reflection.secrets(headers))
         except ProviderError as error:
             fault = error
         if not httpx.codes.is_success(reply.status):

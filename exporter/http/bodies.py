@@ -1,4 +1,4 @@
-"""The body of an answer: unpacked under caps, and whole or no answer.
+"""The body of an answer: unpacked and decoded under caps, and whole or no answer.
 
 HTTP libraries hand out the part of a truncated gzip that arrived and inflate bombs in
 one piece, neither with an error. So bodies are read raw and unpacked here, under a cap
@@ -9,23 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
+from typing import TypeVar
 
 import httpx
+from msgspec.structs import replace
 
 from exporter.errors import Malformed, ProviderError, TryLater
-from exporter.http.wire import MAX_ERROR_BODY, TRANSPORT_ERRORS, Reply
+from exporter.http.reflection import without
+from exporter.http.wire import MAX_ERROR_BODY, TRANSPORT_ERRORS, Reply, decode
+from exporter.threads import Worker
+
+T = TypeVar("T")
 
 MAX_WIRE, MAX_BODY = 32 * 1024 * 1024, 64 * 1024 * 1024
 """Bytes of one answer as sent, and after decompression."""
+MAX_VALUES = 500_000
+"""JSON values of one answer, as far as commas and brackets tell: each one takes up to a hundred
+bytes of memory and a moment of everybody's time. The whole tree of 30,000 jobs has as many."""
 _MAX_BODIES = 96 * 1024 * 1024
 """Bytes that the bodies of all answers under way may take in this process."""
 _LARGE = 1024 * 1024
 _MAX_RATIO, _RATIO_FROM = 200, 4 * 1024 * 1024
 """How many times its size a gzip may unpack to, from so many bytes on; JSON stays below 50."""
 _ERROR_BODY_SECONDS = 2.0
+_BEGIN_VALUES = (b",", b"[", b"{")
 _GZIP_WBITS = 31  # gzip only, with its header and checksum
 
 
@@ -60,6 +70,7 @@ class Room:
             self._large -= taken > _LARGE
 
 
+_READER = Worker("decode")
 _ROOM = Room(_MAX_BODIES)  # the memory is that of the process
 
 
@@ -113,11 +124,23 @@ async def receive(
     return Reply(response.url, response.status_code, headers, body)
 
 
+async def decoded(reply: Reply, into: type[T], secrets: Iterable[str]) -> T:
+    """The body as `wire.decode` reads it, without any of the `secrets`.
+
+    What is large is read in a thread, one after the other, so that the event loop goes on.
+    """
+
+    def read() -> T:
+        return decode(replace(reply, body=without(secrets, reply.body)), into)
+
+    return read() if len(reply.body) < _LARGE else await _READER.run(read)
+
+
 async def _body(
     response: httpx.Response, headers: Mapping[str, str], room: Room, most_sent: int, most: int
 ) -> bytes:
     gunzip = _unpacker(headers)
-    received = 0
+    received = values = 0
     body = bytearray()
     with room.taken() as take:
         async for data in response.aiter_raw():
@@ -128,6 +151,10 @@ async def _body(
                 if len(body) + len(part) > most:
                     raise _too_large(most)
                 take(len(part))
+                values += sum(map(part.count, _BEGIN_VALUES))
+                if values > MAX_VALUES:
+                    what = f"the answer holds more than {MAX_VALUES} values"
+                    raise Malformed(what, reason="too_large")
                 body += part
         if gunzip is not None:
             gunzip.finish()

@@ -29,6 +29,8 @@ _MOST = 8192
 _ROOM = 48 * 2**20
 _LARGEST = 2**19
 """Bytes that the packed bodies of one account may take, and one of them."""
+_LARGEST_UNPACKED = 2**23
+"""Bytes of JSON above which it is not even tried to pack an answer: that takes everybody's time."""
 _LONGEST_ETAG = 512
 _TOUCH = 86400.0
 """Seconds after which an answer that is asked for again is marked as still in use."""
@@ -117,7 +119,11 @@ class Memory:
         if not etag or len(etag) > _LONGEST_ETAG or not sendable(etag):
             self._drop(key)
             return
-        packed = zlib.compress(msgspec.json.encode(body), 1)
+        plain = msgspec.json.encode(body)
+        if len(plain) > _LARGEST_UNPACKED:
+            self._drop(key)
+            return
+        packed = zlib.compress(plain, 1)
         before = self._answers.get(key)
         if before is not None and (before.etag, before.packed) == (etag, packed):
             return  # in vain: this server does not look at entity tags

@@ -5,8 +5,6 @@ The errors made here say what is wrong; `http` puts in front where it happened.
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import re
 import ssl
 from collections.abc import Iterator, Mapping
@@ -47,9 +45,6 @@ _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
     (aiohttp.ClientHttpProxyError, (TryLater, "connect", "the proxy refuses the connection")),
     (Exception, (TryLater, "connect", "the connection failed or broke off")),
 )
-
-_PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
-_SECRET_FROM = 4  # characters; a shorter word of a header is a version, not a secret
 
 _URL_QUERY = re.compile(r"(https?://[^\s?#]*)(?:[?#]\S*)?")  # matches on, to be linear
 _TEXT_KEYS = ("message", "error_description", "error_message", "detail", "error")
@@ -177,23 +172,3 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
 def plain(text: str) -> str:
     """`text` on one line, with blanks for what cannot be printed."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
-
-
-def hushed(text: str, headers: Mapping[str, str]) -> str:
-    """`text` on one printable line, with *** for any credential that the server echoes."""
-    for secret in sorted(_secrets(headers), key=len, reverse=True):
-        text = text.replace(secret, "***")
-    return plain(text)
-
-
-def _secrets(headers: Mapping[str, str]) -> Iterator[str]:
-    for name, value in headers.items():
-        if name in _PUBLIC_HEADERS:
-            continue
-        scheme, _, credential = value.rpartition(" ")
-        candidates = [value, credential]
-        if scheme.lower() == "basic":
-            with contextlib.suppress(ValueError):
-                pair = base64.b64decode(credential).decode()
-                candidates += [pair, pair.partition(":")[2]]
-        yield from (secret for secret in candidates if len(secret) >= _SECRET_FROM)

@@ -6,17 +6,20 @@ import asyncio
 import gzip
 import json
 import os
+import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies
 from exporter.http.bodies import Room
-from tests.client import BODY, CHUNKED, ENDLESS, LONG, Item, gz, visit
-from tests.hostile import Reply, flood, hang_up, http, reset
+from tests.client import BODY, CHUNKED, ENDLESS, LONG, Item, attempt, connected, gz, visit
+from tests.hostile import Reply, Server, flood, hang_up, http, reset
 
 
 @pytest.mark.parametrize(
@@ -205,3 +208,55 @@ def test_a_web_page_means_that_the_token_is_wrong(reply: bytes) -> None:
 
     assert met.verdict == (Refused, "unauthorized")
     assert "answered with a web page instead of JSON" in str(met.error)
+
+
+# Many small things
+
+
+def packed_list(item: bytes, count: int) -> Reply:
+    """A list of so many of the same thing, packed to less than half a megabyte."""
+    noise = os.urandom(200_000).hex().encode()  # without it the whole would be taken for a bomb
+    return gz(gzip.compress(b'{"b":"%s","a":[%s]}' % (noise, b",".join([item] * count)), 9))
+
+
+@pytest.mark.parametrize(
+    "item",
+    [b"0", b"[]", b"{}", b'{"a":{"b":{}}}', b'""', b"[[[[[[]]]]]]"],
+    ids=["numbers", "lists", "objects", "nested", "texts", "deep"],
+)
+def test_an_answer_of_too_many_values_is_refused_before_it_is_decoded(item: bytes) -> None:
+    met = visit(packed_list(item, 600_000), into=dict[str, list[msgspec.Raw] | str])
+
+    assert met.verdict == (Malformed, "too_large")
+    assert "holds more than 500000 values" in str(met.error)
+
+
+async def longest_hold(work: Awaitable[object]) -> float:
+    """The most CPU seconds of this process between two turns of the event loop meanwhile."""
+    task = asyncio.ensure_future(work)
+    longest, before = 0.0, time.process_time()
+    while not task.done():
+        await asyncio.sleep(0)
+        now = time.process_time()
+        longest, before = max(longest, now - before), now
+    await task
+    return longest
+
+
+@pytest.mark.parametrize(
+    ("item", "count", "into"),
+    [
+        pytest.param(b"0", 5_000_000, dict[str, list[msgspec.Raw] | str], id="numbers"),
+        pytest.param(b'{"n":{}}', 4_000_000, dict[str, Any], id="objects"),
+        pytest.param(b'{"n":1}', 240_000, dict[str, Any], id="as many as may be"),
+        pytest.param(rb'"\ud800\ud800\ud800"', 150_000, dict[str, Any], id="half letters"),
+    ],
+)
+def test_no_answer_holds_up_the_event_loop(item: bytes, count: int, into: Any) -> None:
+    async def go() -> float:
+        reply = packed_list(item, count)
+        async with Server(reply) as server, connected(server.root) as (api, _):
+            await attempt(api, "/warm-up", None, into)
+            return await longest_hold(attempt(api, "/x", None, into))
+
+    assert asyncio.run(go()) < 0.4

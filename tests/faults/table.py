@@ -146,6 +146,13 @@ def _sparse(size: int) -> bytes:
     return gzip.compress(piece * (size // len(piece) + 1), 9)
 
 
+def _many(item: bytes) -> bytes:
+    """Millions of the same thing, packed to less than half a megabyte."""
+    noise = random.Random(2).randbytes(200_000).hex().encode()
+    runs = b",".join([item] * 4_000_000)
+    return gzip.compress(b'{"x":"%s","workflow_runs":[%s]}' % (noise, runs), 9)
+
+
 POISON = [
     r'"line\nbreak\r\n \u0000\u001b[31m quote\" back\\slash \\n"',
     r'"\ud800 half \",le=\"1\"} 7\n# EOF\n' + "\u202e\N{PILE OF POO} \udcff bytes" + '"',
@@ -222,6 +229,11 @@ FAULTS: dict[str, Fault] = {
     ),
     "bomb": Fault(body(gzip.compress(bytes(99_999_999)), content_encoding="gzip"), "too_large", ""),
     "small bomb": Fault(body(_sparse(70_000_000), content_encoding="gzip"), "too_large", "MiB"),
+    "many small things": Fault(body(_many(b"0"), content_encoding="gzip"), "too_large", "values"),
+    "many empty things": Fault(body(_many(b"{}"), content_encoding="gzip"), "too_large", "values"),
+    "more runs than asked for": Fault(
+        of_list(lambda runs: [{"id": n} for n in range(20_000)]), "too_large", "2000 items"
+    ),
     "flood": Fault(always(flood(ENDLESS, b" " * 99_999)), "too_large", "MiB"),
     "large body": Fault(always(flood(LARGE, b" " * 99_999)), "too_large", "MiB"),
     # lists

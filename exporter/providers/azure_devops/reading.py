@@ -82,6 +82,10 @@ class Record(msgspec.Struct, frozen=True, rename="camel"):
         return WORDS.status.get(word(self.state) or "") is not Status.COMPLETED
 
 
+_MOST_RECORDS = 50_000
+"""Of one build: a matrix of hundreds of jobs has dozens of each."""
+
+
 class Timeline(msgspec.Struct, frozen=True):
     """The answer of the timeline endpoint."""
 
@@ -89,7 +93,7 @@ class Timeline(msgspec.Struct, frozen=True):
 
     def read(self) -> list[Record]:
         """Its records, without those that cannot be understood."""
-        return each(self.records or (), Record)[0]
+        return each(self.records or (), Record, most=_MOST_RECORDS)[0]
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -280,7 +280,7 @@ class Jenkins(Provider):
             if error.account_wide or isinstance(error, TryLater):
                 raise
             return {}
-        for item in each(answer.body.items or (), QueueItem)[0]:
+        for item in each(answer.body.items or (), QueueItem, most=20_000)[0]:
             if item.path is not None:
                 by_path.setdefault(item.path, []).append(item)
         return by_path

@@ -82,12 +82,14 @@ class Node(NamedTuple):
 
 
 Nodes = dict[str, Node]
+_MOST = 100_000
+"""Jobs of one folder."""
 
 
 def nodes(raws: Iterable[msgspec.Raw], above: str) -> Nodes:
     """All places of a nested list that is right inside the path `above` ("" for the top)."""
     found: Nodes = {}
-    for item in each(raws, Item)[0]:
+    for item in each(raws, Item, most=_MOST)[0]:
         found |= node(item, f"{above}/{item.name}" if above else item.name)
     return found
 
