@@ -6,9 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from exporter.config.words import guess, unknown_word
+from exporter.redaction import guarded, shown
 
 
 class Flag(NamedTuple):
@@ -52,8 +53,12 @@ class Parser(argparse.ArgumentParser):
                 self.error(self._unknown(flag))
         known, rest = super().parse_known_args(given, namespace)
         if rest:
-            self.error(f"unexpected argument {rest[0]!r}")
+            self.error(f"unexpected argument {shown(rest[0])}")
         return known, rest
+
+    def error(self, message: str) -> NoReturn:
+        """Like argparse, whose own texts quote what somebody may have typed by mistake."""
+        super().error(guarded(message))
 
     def _unknown(self, flag: str) -> str:
         flags = [known for known in self._option_string_actions if known.startswith("--")]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
+from exporter.redaction import shown
+
 _SANE_FROM = datetime(2005, 1, 1, tzinfo=UTC).timestamp()
 _SANE_TO = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 _MILLISECONDS_FROM = 100_000_000_000  # in seconds this is the year 5138, in milliseconds 1973
@@ -79,6 +81,6 @@ def span(text: str) -> float:
     match = _SPAN.fullmatch(text.strip())
     if match is None or not any(match.groups()):
         raise ValueError(
-            f"{text!r} is not a duration (write 30s, 5m, 1h30m, 1d or a number of seconds)"
+            f"{shown(text)} is not a duration (write 30s, 5m, 1h30m, 1d or a number of seconds)"
         )
     return sum(float(n) * unit for n, unit in zip(match.groups(), _UNITS, strict=True) if n)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ssl
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.config import host_port, load
+from exporter import config
+from exporter.config import document, host_port, load, report
 from exporter.errors import ConfigError
 from tests import configs
 from tests.configs import ACCOUNT, account, fault, faults
@@ -130,7 +131,7 @@ def test_a_url_is_the_root_of_an_api(url, said) -> None:
         (b"web:\n  x: \xff\n", "2:6: syntax: not UTF-8 text (save the file as UTF-8)"),
         ("web:\n".encode("utf-16"), "1:1: syntax: not UTF-8 text (save the file as UTF-8)"),
         (b"\xef\xbb\xbf- a\n", "1:1: file: must be a mapping of keys such as `accounts:`"),
-        (b"# " + b"x" * 10 * 1024**2, "1:1: file: is larger than 10 MiB"),
+        (b"# " + b"x" * 4 * 1024**2, "1:1: file: is larger than 4 MiB"),
         (b"[" * 100_000, "1:51: syntax: nested too deeply"),
         (b"- " * 100_000, "1:101: syntax: nested too deeply"),
         (
@@ -149,18 +150,14 @@ def test_bytes_that_are_no_configuration_are_refused(data, said) -> None:
 
 
 def test_a_file_that_only_others_may_read_is_a_fault(monkeypatch) -> None:
-    opened = Path.open
+    opened = os.open
 
-    def open_unless_token(self: Path, *args: Any, **keys: Any) -> Any:
-        if self.name == "token":
+    def open_unless_token(path: Any, *args: Any, **keys: Any) -> int:
+        if Path(path).name == "token":
             raise PermissionError(13, "Permission denied")
-        return opened(self, *args, **keys)
+        return opened(path, *args, **keys)
 
-    def refuse(self: ssl.SSLContext, cafile: str) -> None:
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", open_unless_token)
-    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", refuse)
+    monkeypatch.setattr(os, "open", open_unless_token)
     text = account(token_env="null", token_file="token", ca_file="token")
 
     assert [
@@ -196,6 +193,45 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
 
     assert said == "1:34: file: more than 200000 values, aliases followed (are they nested?)"
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"k{i}: 1\n" for i in range(200_000)),
+        f"accounts: [{', '.join('1' for _ in range(200_000))}]\n",
+        f"accounts: {{{', '.join(f'k{i}: 1' for i in range(200_000))}}}\n",
+        "\r".join(f"k{i}: 1" for i in range(200_000)),
+    ],
+    ids=["lines", "list", "mapping", "carriage returns"],
+)
+def test_keys_without_number_are_refused_before_one_of_them_is_parsed(monkeypatch, text) -> None:
+    monkeypatch.setattr(document, "_Loader", None)  # to be asked would be a fault
+
+    assert fault(text) == "1:1: file: has more than 100000 lines and commas"
+
+
+def test_what_hides_many_values_in_few_lines_is_not_composed_to_its_end(monkeypatch) -> None:
+    monkeypatch.setattr(document, "MAX_VALUES", 1000)
+    text = "accounts:\n" + f"{'- ' * 40}x\n" * 1000
+
+    assert fault(text) == "26:77: syntax: more values than any configuration needs"
+
+
+def test_of_very_many_faults_only_the_first_are_told(monkeypatch) -> None:
+    asked = []
+
+    def told(name: str, _: object) -> str:
+        asked.append(name)
+        return "unknown key"
+
+    monkeypatch.setattr(config, "unknown_key", told)
+
+    said = faults("".join(f"k{i}: 1\n" for i in range(1000)))
+
+    assert len(said) == report.MOST + 1
+    assert said[-1] == "1:1: file: 801 faults more (mend these first)"
+    assert len(asked) == report.MOST
 
 
 def test_a_bomb_of_merged_mappings_is_refused() -> None:

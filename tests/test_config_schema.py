@@ -30,7 +30,7 @@ folder = configs.folder
 BEYOND = (
     r"^\d+:\d+: (?:syntax|file): ",  # what is no value at all
     r"duplicate key|a YAML tag is not allowed|control character|a key must be text|alias of a",
-    r"variable \w+ is not set|(?:variable|file) .*(?:is empty|is too large|more than one line)",
+    r"variable \w+ is not set|(?:variable|file) .*(?:is empty|is larger than|more than one line)",
     r"file .*(?:not found|cannot be read|is a directory|is not a regular|no certificates)",
     r"must not be (?:less|more) than |must be greater than the bound before it",  # between keys
     r"is the name of the account on line",

@@ -17,6 +17,8 @@ from exporter.demo import EmulatorThread, World
 from tests.reloading import Stage
 from tests.system import Exporter, Exposition, eventually
 
+ROOT = Path(__file__).resolve().parent.parent
+HANGING = Path(__file__).resolve().parent / "hanging"
 OK, OK_AT = (
     "cicd_exporter_config_last_reload_successful",
     "cicd_exporter_config_last_reload_success_timestamp_seconds",
@@ -144,32 +146,110 @@ def test_a_faulty_file_changes_nothing_and_is_told_everywhere(stage: Stage) -> N
         assert scrape.value(OK_AT) > begun.value(OK_AT)
 
 
-def test_a_stop_does_not_wait_for_a_reload(stage: Stage) -> None:
+# -- what cannot be read
+
+
+@pytest.fixture
+def hanging(stage: Stage) -> Path:
+    """The file that makes the disk of the configuration hang for as long as it is there."""
+    return Path(f"{stage.file}.hangs")
+
+
+def on_a_bad_disk(stage: Stage, *flags: str) -> Exporter:
+    path = os.pathsep.join((str(HANGING), str(ROOT)))
+    return Exporter(stage.file, *flags, env={"HANGS": str(stage.file), "PYTHONPATH": path})
+
+
+def assert_there(file: Path) -> None:
+    assert file.exists()
+
+
+def test_a_stop_does_not_wait_for_a_reload(stage: Stage, hanging: Path) -> None:
     stage.write("one")
-    file = stage.file
-    with exporting(stage, "--web.enable-lifecycle") as exporter:
+    with on_a_bad_disk(stage, "--web.enable-lifecycle") as exporter:
         eventually(lambda: assert_counted(exporter, one=2))
-        file.unlink()
-        os.mkfifo(file)  # whoever opens it waits for a writer
+        hanging.touch()
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(post, exporter)
-            reader = eventually(lambda: writer(file))
+            eventually(lambda: assert_there(Path(f"{stage.file}.asked")))
             hang_up(exporter)
 
             assert exporter.stop(within=10) == 0
 
-            os.close(reader)
             assert answer.result().status_code == 500
             assert "stopping" in answer.result().text
         assert "Traceback" not in exporter.log
 
 
-def writer(fifo: Path) -> int:
-    """Open a FIFO for writing as soon as somebody reads it."""
-    try:
-        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        raise AssertionError("nobody reads it") from error
+def test_a_disk_that_hangs_fails_the_reload_and_the_next_one_is_not_held_up(
+    stage: Stage, hanging: Path
+) -> None:
+    stage.write("one")
+    auto = ("--config.enable-auto-reload", "--config.auto-reload-interval=0.2s")
+    with on_a_bad_disk(stage, "--web.enable-lifecycle", *auto) as exporter:
+        eventually(lambda: assert_counted(exporter, one=2))
+        hanging.touch()
+        stage.write("one", "two")
+
+        answer = post(exporter)
+
+        assert answer.status_code == 400
+        assert "its disk does not answer" in answer.text
+        assert exporter.scrape().value(OK) == 0
+        hang_up(exporter)
+        assert post(exporter).status_code == 400, "it is told each time"
+        eventually(lambda: assert_counted(exporter, one=2))
+
+        hanging.unlink()
+        eventually(lambda: assert_counted(exporter, one=2, two=2))
+        assert exporter.scrape().value(OK) == 1
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "endless", "keys"])
+def test_a_reload_reads_nothing_but_a_file_of_bearable_size(stage: Stage, kind: str) -> None:
+    stage.write("one")
+    file = stage.file
+    with exporting(stage, "--web.enable-lifecycle") as exporter:
+        eventually(lambda: assert_counted(exporter, one=2))
+        good = file.read_text()
+        file.unlink()
+        if kind == "pipe":
+            os.mkfifo(file)
+        elif kind == "device":
+            file.symlink_to("/dev/zero")
+        elif kind == "endless":
+            file.touch()
+            os.truncate(file, 2**40)
+        else:
+            file.write_text("".join(f"k{i}: 1\n" for i in range(300_000)))
+
+        answers = [post(exporter) for _ in range(2)]
+
+        assert [400, 400] == [answer.status_code for answer in answers]
+        assert len(answers[0].text.splitlines()) == 1
+        assert exporter.scrape().value(OK) == 0
+        file.unlink()
+        file.write_text(good)
+        assert post(exporter).status_code == 200
+        assert exporter.scrape().value(OK) == 1
+
+
+def test_a_configuration_from_a_pipe_is_in_force_until_the_end(stage: Stage) -> None:
+    stage.write("one")
+    text = stage.file.read_text()
+    stage.file.unlink()
+    os.mkfifo(stage.file)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(stage.file.write_text, text)
+        with exporting(stage, "--web.enable-lifecycle") as exporter:
+            eventually(lambda: assert_counted(exporter, one=2))
+
+            answer = post(exporter)
+
+            assert (answer.status_code, exporter.scrape().value(OK)) == (400, 0)
+            assert "is not a regular file" in answer.text
+            stage.build("one")
+            eventually(lambda: assert_counted(exporter, one=3))
 
 
 def test_a_file_that_changes_is_loaded_by_itself(stage: Stage) -> None:

@@ -15,6 +15,7 @@ import msgspec
 from exporter import times
 from exporter.config import Config, host_port, load
 from exporter.http.wire import plain
+from exporter.redaction import shown
 from exporter.web.config import FLAG, WebConfig
 from exporter.web.config import load as load_web
 
@@ -113,7 +114,7 @@ def _address(text: str) -> tuple[str, int]:
 def whole_number(text: str) -> int:
     """From 1 to 10000; the type of a flag."""
     if not text.isascii() or not text.isdigit() or not 0 < int(text[:6]) <= _MOST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to {_MOST}")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not a number from 1 to {_MOST}")
     return int(text)
 
 

@@ -22,6 +22,7 @@ from exporter import backfill, times
 from exporter.commands import Command, Line, config_file, loaded, seconds
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
+from exporter.redaction import shown
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def _wanted(
     """The grid asked for. Raises ConfigError if the flags contradict each other or the file."""
     known = sorted(account.name for account in config.accounts)
     faults = [
-        f"--account={name}: {options.config} has no such account (it has {', '.join(known)})"
+        f"--account={shown(name)}: {options.config} has no such account (it has {', '.join(known)})"
         for name in accounts
         if name not in known
     ]
@@ -236,7 +237,7 @@ def _instant(text: str) -> float:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is no date (write 2026-08-01, 2026-08-01T12:00:00Z or 48h)"
+            f"{shown(text)} is no date (write 2026-08-01, 2026-08-01T12:00:00Z or 48h)"
         ) from None
     return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
@@ -245,7 +246,7 @@ def _step(text: str) -> int:
     step = seconds(text)
     if not _SHORTEST_STEP <= step <= backfill.LONGEST_STEP or step != int(step):
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not from 15s to 5m (a query sees a sample for 5 minutes)"
+            f"{shown(text)} is not from 15s to 5m (a query sees a sample for 5 minutes)"
         )
     return int(step)
 
@@ -253,9 +254,9 @@ def _step(text: str) -> int:
 def _label(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not _LABEL.fullmatch(name) or name.startswith("__"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not NAME=VALUE")
     if name in _TAKEN:
-        raise argparse.ArgumentTypeError(f"{name!r} is a label that the metrics have already")
+        raise argparse.ArgumentTypeError(f"{shown(name)} is a label that the metrics have already")
     return name, value
 
 

@@ -17,6 +17,7 @@ from exporter.commands import (
     web_config,
 )
 from exporter.config import host_port
+from exporter.redaction import shown
 
 _LONGEST_WATCH = 86400.0
 """Seconds between two looks at the configuration file, at most."""
@@ -63,7 +64,7 @@ def _reloading(parser: argparse.ArgumentParser) -> None:
 def _interval(text: str) -> float:
     span = seconds(text)
     if not 0 < span <= _LONGEST_WATCH:
-        raise argparse.ArgumentTypeError(f"{text!r} is not more than 0 and at most a day")
+        raise argparse.ArgumentTypeError(f"{shown(text)} is not more than 0 and at most a day")
     return span
 
 

@@ -7,12 +7,13 @@ folder of the configuration file; that of `state.url` at the working directory.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path as File
 from typing import Any
 
 from exporter.config.accounts import Surroundings, read_accounts
-from exporter.config.document import Path, read
+from exporter.config.document import MAIN, Path, read
 from exporter.config.example import example
 from exporter.config.report import Report
 from exporter.config.schema import (
@@ -26,8 +27,9 @@ from exporter.config.schema import (
     host_port,
     sections,
 )
-from exporter.config.words import duration, shown, unknown_key
+from exporter.config.words import duration, unknown_key
 from exporter.providers import Provider, catalogue
+from exporter.redaction import holds_credential, shown
 
 __all__ = [
     "Config",
@@ -54,22 +56,28 @@ def load(
     *,
     environ: Mapping[str, str] = os.environ,
     providers: Mapping[str, type[Provider]] | None = None,
+    again: bool = False,
 ) -> Config:
     """The configuration in the file at `path`; `providers` is the catalogue if not given.
 
     Raises ConfigError with every fault as `FILE:LINE:COL: key.path: what is wrong (hint)`
     in the file's order. Tokens are looked for, so that a missing one is told now, and
-    not kept.
+    not kept. What is read `again` is no pipe, which holds nothing the second time.
     """
     file = os.fspath(path)
     folder = str(File(file).parent)
-    document = read(file)
+    document = read(file, MAIN._replace(piped=not again))
     report = Report(file, document)
     raw = document.value
     settings = _settings(report, raw)
     known = catalogue() if providers is None else providers
     accounts = read_accounts(report, raw, Surroundings(known, environ, folder))
-    _warn_of_templates(report, raw, ())
+    for place, text in _texts(raw, ()):
+        if "${" in text:
+            report.warn(place, "`${...}` is not expanded (it is taken as it stands)")
+        if holds_credential(text) and report.sound(place):
+            what = "looks like a credential (secrets are only referenced: token_env, token_file)"
+            report.fault(place, what)
     report.close()
     return Config(**dict(settings), accounts=accounts, warnings=report.warnings())
 
@@ -99,7 +107,9 @@ def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
     known = [*found, "accounts"]
     for name in raw:
         if name not in known:
-            report.fault((name,), unknown_key(name, known), place=report.key_place((name,)))
+            report.fault(
+                (name,), partial(unknown_key, name, known), place=report.key_place((name,))
+            )
     settings = Settings.model_validate(found)
     for low, high in _NOT_MORE_THAN:
         _not_more_than(report, settings, low, high)
@@ -138,10 +148,10 @@ def _rising(report: Report, path: Path, bounds: Any) -> None:
             report.fault((*path, i), what)
 
 
-def _warn_of_templates(report: Report, value: Any, path: Path) -> None:
-    """`${NAME}` is taken as it stands, which is rarely what its writer expects."""
+def _texts(value: Any, path: Path) -> Iterator[tuple[Path, str]]:
+    """Every text below `value` with its place."""
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
-            _warn_of_templates(report, item, (*path, key))
-    elif isinstance(value, str) and "${" in value:
-        report.warn(path, "`${...}` is not expanded (it is taken as it stands)")
+            yield from _texts(item, (*path, key))
+    elif isinstance(value, str):
+        yield path, value

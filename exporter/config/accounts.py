@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import ssl
-import stat
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path as File
 from typing import Any, NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
+from exporter import files
 from exporter.config.document import Path
 from exporter.config.report import Report
 from exporter.config.schema import LONGEST, glob_fault
-from exporter.config.words import duration, shown, unknown_key, unknown_word
+from exporter.config.words import duration, unknown_key, unknown_word
 from exporter.providers import Provider
+from exporter.redaction import shown
 
 CREDENTIALS = ("token_env", "token_file")
 
 _MAX_LABEL = 200
-_MAX_TOKEN = 64 * 1024
 _MAX_SHOWN_PATH = 300
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURELY_A_NAME = re.compile(r"[A-Z][A-Z0-9]{,19}(?:_[A-Z0-9]{,19}){,9}")
 _MAYBE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+/=~.-]{20,}")
 _TOKEN = re.compile(rb"[\x20-\x7e]+")
+_SECRET_FILES = frozenset({"token_file", "private_key_file"})
 _HOST = re.compile(r"\w(?:[\w-]*\w)?(?:\.[\w-]+)*\.?|[0-9A-Fa-f:.]+", re.ASCII)
 
 
@@ -72,6 +75,7 @@ def _account(report: Report, path: Path, raw: Any, around: Surroundings) -> Prov
     spare = _stand_ins(model, values["provider"])
     account = report.validated(model, values, path, stand_ins=spare)
     _check_texts(report, path, raw, around)
+    _warn_of_others(report, path, raw, around.folder)
     if account is not None:
         _interval(report, (*path, "interval"), account.interval)
     if provider is not None:
@@ -111,7 +115,7 @@ def _keys_of_none(
     for key in raw:
         if key not in known:
             place = (*path, key)
-            report.fault(place, unknown_key(key, known), place=report.key_place(place))
+            report.fault(place, partial(unknown_key, key, known), place=report.key_place(place))
 
 
 def _provider(
@@ -238,16 +242,8 @@ def _token_env(name: str, around: Surroundings) -> str | None:
 
 def _token_file(name: str, around: Surroundings) -> str | None:
     path = str(File(around.folder, name))
-    if what := _file(path, name):
-        return what
-    try:
-        with File(path).open("rb") as stream:
-            token = stream.read(_MAX_TOKEN + 1)
-    except OSError as error:
-        return f"{_shown_file(path, name)} cannot be read: {_reason(error)}"
-    if len(token) > _MAX_TOKEN:
-        return f"{_shown_file(path, name)} is too large for a token"
-    return _token(token, _shown_file(path, name))
+    token, what = _content(path, name, most=files.SMALL)
+    return what or _token(token, _shown_file(path, name))
 
 
 def _token(token: bytes, where: str) -> str | None:
@@ -261,31 +257,41 @@ def _token(token: bytes, where: str) -> str | None:
 
 def _ca_file(name: str, around: Surroundings) -> str | None:
     path = str(File(around.folder, name))
-    if what := _file(path, name):
+    certificates, what = _content(path, name, most=files.LARGE)
+    if what:
         return what
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        with files.in_memory(certificates) as file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except ssl.SSLError:
         return f"{_shown_file(path, name)} holds no certificates in PEM form"
-    except OSError as error:
-        return f"{_shown_file(path, name)} cannot be read: {_reason(error)}"
     return None
 
 
-def _file(path: str, name: str) -> str | None:
-    """Why there is no regular file at `path`; one of another kind could block its reader."""
+def _content(path: str, name: str, *, most: int) -> tuple[bytes, str | None]:
+    """What is in the file at `path`, or why that cannot be read."""
     file = _shown_file(path, name)
     if not name:
-        return "must not be empty"
+        return b"", "must not be empty"
     try:
-        mode = File(path).stat().st_mode
+        return files.content(path, most=most), None
     except (FileNotFoundError, NotADirectoryError):
-        return f"{file} not found (check the path)"
+        return b"", f"{file} not found (check the path)"
+    except IsADirectoryError:
+        return b"", f"{file} is a directory (name a file in it)"
     except OSError as error:
-        return f"{file} cannot be read: {_reason(error)}"
-    if stat.S_ISDIR(mode):
-        return f"{file} is a directory (name a file in it)"
-    return None if stat.S_ISREG(mode) else f"{file} is not a regular file"
+        return b"", f"{file} {files.why(error)}"
+
+
+def _warn_of_others(report: Report, path: Path, value: Any, folder: str) -> None:
+    """Tell of each file with a secret below `value` that everybody on this machine may use."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _warn_of_others(report, (*path, key), item, folder)
+    elif isinstance(value, str) and path[-1] in _SECRET_FILES and report.sound(path):
+        with contextlib.suppress(OSError, ValueError):  # told already, or by its provider
+            if rights := files.others_may(File(folder, value)):
+                report.warn(path, f"others may {rights} this file (chmod 600, or 640 for a group)")
 
 
 def _shown_file(path: str, name: str) -> str:
@@ -293,10 +299,6 @@ def _shown_file(path: str, name: str) -> str:
     if not name.startswith(("/", "./", "../")) and _MAYBE_A_TOKEN.fullmatch(name):
         return "file (its name is not shown: it looks like a token)"
     return f"file {shown(path, _MAX_SHOWN_PATH)}"
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or "unknown error").lower()
 
 
 _CHECKS: Mapping[str, Callable[[str, Surroundings], str | None]] = {

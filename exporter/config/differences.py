@@ -9,8 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from exporter.config.schema import SPAN, Config, sections
-from exporter.config.words import duration, shown
+from exporter.config.words import duration
 from exporter.providers import Duration
+from exporter.redaction import shown
 
 NEEDS_RESTART: dict[str, tuple[str, ...]] = {
     "web": ("listen_address", "telemetry_path", "native_histograms"),

@@ -11,19 +11,22 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from pathlib import Path as File
 from typing import Any, NamedTuple
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
+from exporter import files
 from exporter.config.words import key_path, syntax_fault
 from exporter.errors import ConfigError
+from exporter.redaction import file_name, guarded
 
-MAX_BYTES = 10 * 1024 * 1024
+MAX_BYTES = 4 * files.MIB
 MAX_DEPTH = 50
 MAX_VALUES = 200_000
 """Counted after aliases are followed: what stops an alias bomb."""
+MAX_LINES = 100_000
+"""Counted with the commas, before anything is parsed, which takes a second for so many."""
 
 Path = tuple[str | int, ...]
 """Where a value is: `("accounts", 1, "repos", 0)`."""
@@ -50,6 +53,8 @@ class Kind(NamedTuple):
     """What an empty one should have; None if it may be empty."""
     texts: frozenset[Path] = frozenset()
     """The values that may have more than one line."""
+    piped: bool = True
+    """Whether it may be a pipe, such as `<(...)` of a shell, which can be read only once."""
 
 
 MAIN = Kind("--config.file", "accounts", "write at least one account under `accounts`")
@@ -63,8 +68,9 @@ class Fault(NamedTuple):
     what: str
 
     def text(self, file: str) -> str:
-        """`FILE:LINE:COL: key.path: what is wrong (hint)`."""
-        return f"{file}:{self.place.line}:{self.place.column}: {key_path(self.path)}: {self.what}"
+        """`FILE:LINE:COL: key.path: what is wrong (hint)`, whatever it quotes without secrets."""
+        place = f"{file_name(file)}:{self.place.line}:{self.place.column}"
+        return f"{place}: {key_path(self.path)}: {guarded(self.what)}"
 
 
 class Document(NamedTuple):
@@ -93,6 +99,8 @@ def read(path: str | os.PathLike[str], kind: Kind = MAIN) -> Document:
 
 def parse(text: str, kind: Kind = MAIN) -> Document:
     """The document that `text` is; raises like `read`, with a private exception."""
+    if len(text.splitlines()) + text.count(",") > MAX_LINES:
+        raise _UnusableFileError("file", f"has more than {MAX_LINES} lines and commas")
     loader = _Loader(text)
     try:
         root = loader.get_single_node()
@@ -126,22 +134,15 @@ class _UnusableFileError(Exception):
 
 
 def _bytes(file: str, kind: Kind) -> bytes:
+    read = files.given if kind.piped else files.content
     try:
-        with File(file).open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
+        return read(file, most=MAX_BYTES)
     except FileNotFoundError:
         raise _UnusableFileError("file", f"not found (check {kind.flag})") from None
     except IsADirectoryError:
         raise _UnusableFileError("file", "is a directory (name the file in it)") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        raise _UnusableFileError("file", f"cannot be read: {_reason(error)}") from None
-    if len(data) > MAX_BYTES:
-        raise _UnusableFileError("file", f"is larger than {MAX_BYTES // 1024 // 1024} MiB")
-    return data
-
-
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or str(error)).lower()
+        raise _UnusableFileError("file", files.why(error)) from None
 
 
 def _text(data: bytes) -> str:
@@ -183,6 +184,7 @@ class _Loader(yaml.SafeLoader):
     """Nodes whose tag tells plain scalars, other text and explicit tags apart."""
 
     depth = 0
+    nodes = 0
 
     def resolve(self, kind: Any, _value: Any, implicit: Any) -> str:
         if kind is ScalarNode:
@@ -191,9 +193,11 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
         self.depth += 1
-        if self.depth > MAX_DEPTH:
+        self.nodes += 1
+        if self.depth > MAX_DEPTH or self.nodes > MAX_VALUES:
+            problem = "nested too deeply" if self.depth > MAX_DEPTH else "too many values"
             mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="nested too deeply", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
         node: Node | None = super().compose_node(parent, index)
         self.depth -= 1
         return node

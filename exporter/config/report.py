@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -14,6 +15,9 @@ from exporter.errors import ConfigError
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
+MOST = 200
+"""Faults that are told at once."""
+
 
 class Report:
     """The faults and warnings of one document."""
@@ -23,6 +27,8 @@ class Report:
         self._file = file
         self._document = document
         self._faults: list[Fault] = []
+        self._more = 0
+        """Faults beyond those that are told."""
         self._warnings: list[Fault] = []
         self._bad: set[Path] = set()
         self._holds_bad: set[Path] = set()
@@ -32,11 +38,21 @@ class Report:
                 self._blame(fault.path)
         self._unsound = frozenset(self._bad)
 
-    def fault(self, path: Path, what: str, *, place: Place | None = None) -> None:
-        """`what` is wrong with the value at `path`, or with what should stand there."""
-        if path not in self._unsound:  # said already, and the rest would follow from it
-            self._faults.append(Fault(place or self.place(path), path, what))
-            self._blame(path)
+    def fault(
+        self, path: Path, what: str | Callable[[], str], *, place: Place | None = None
+    ) -> None:
+        """`what` is wrong with the value at `path`, or with what should stand there.
+
+        It may be made only when it is needed, as of very many faults not all are told.
+        """
+        if path in self._unsound:  # said already, and the rest would follow from it
+            return
+        self._blame(path)
+        if len(self._faults) < MOST:
+            text = what if isinstance(what, str) else what()
+            self._faults.append(Fault(place or self.place(path), path, text))
+        else:
+            self._more += 1
 
     def fault_if(self, path: Path, what: str | None) -> None:
         """A fault, unless `what` is None."""
@@ -80,7 +96,9 @@ class Report:
     def close(self) -> None:
         """Raise ConfigError with every fault, in the file's order, if there is one."""
         if self._faults:
-            raise ConfigError(self._lines(self._faults))
+            more = Fault(START, ("file",), f"{self._more} faults more (mend these first)")
+            last = [more.text(self._file)] if self._more else []
+            raise ConfigError([*self._lines(self._faults), *last])
 
     def _lines(self, faults: Iterable[Fault]) -> list[str]:
         lines = {fault.text(self._file): fault.place for fault in faults}
@@ -123,7 +141,8 @@ class Report:
         where = (*path, *error["loc"])
         if error["type"] == "extra_forbidden":
             known = _keys(model, error["loc"][:-1])
-            self.fault(where, unknown_key(str(where[-1]), known), place=self.key_place(where))
+            what = partial(unknown_key, str(where[-1]), known)
+            self.fault(where, what, place=self.key_place(where))
         elif error["type"] == "missing":
             self.fault((*self.known(where[:-1]), where[-1]), pydantic_fault(error))
         else:  # pydantic adds its own words to a place, such as the branch of a union

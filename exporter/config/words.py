@@ -10,10 +10,11 @@ from typing import Any
 
 import yaml
 
+from exporter.redaction import guarded, redacted, shown
+
 _LONGEST = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_.?<~/-]{1,60}")
 _SECRET_KEY = re.compile(r"token|secret|passw|credential|api_?key|private|auth", re.IGNORECASE)
-_USER_INFO = re.compile(r"//[^/\s]*@")
 _BARE = re.compile(r"[0-9]+[smhd]|[A-Za-z/][\w./-]*(?::/+[\w./-]+)?|[a-z]+:", re.ASCII)
 _NOT_TEXT = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 
@@ -25,24 +26,7 @@ def key_path(path: Iterable[str | int]) -> str:
 
 
 def _key(name: str) -> str:
-    return name if _PLAIN_KEY.fullmatch(name) else shown(name)
-
-
-def shown(value: Any, longest: int = _LONGEST) -> str:
-    """A value as the operator wrote it, shortened, without the credentials of a URL."""
-    match value:
-        case None:
-            return "nothing"
-        case bool():
-            return "true" if value else "false"
-        case str():
-            text = _USER_INFO.sub("//***@", value)
-            return repr(text if len(text) <= longest else f"{text[:longest]}...")
-        case list():
-            return "a list"
-        case dict():
-            return "a mapping"
-    return str(value)
+    return name if _PLAIN_KEY.fullmatch(name) and guarded(name) == name else shown(name)
 
 
 def guess(word: str, words: Iterable[str]) -> str | None:
@@ -63,10 +47,10 @@ def duration(seconds: float) -> str:
 
 
 def inline(value: Any) -> str:
-    """A value as YAML on one line, without the credentials of a URL."""
+    """A value as YAML on one line, without what is certainly a credential."""
     match value:
         case str():
-            value = _USER_INFO.sub("//***@", value)
+            value = redacted(value)
             bare = _BARE.fullmatch(value) and value.lower() not in _NOT_TEXT
             return value if bare else json.dumps(value, ensure_ascii=False)
         case list() | tuple():
@@ -185,6 +169,7 @@ _SYNTAX: tuple[tuple[str, str], ...] = (
     (r"expected the node content", "a value is missing (is a bracket not closed?)"),
     (r"undefined tag handle", "a YAML tag is not allowed (remove the word with the `!`)"),
     (r"nested too deeply", "nested too deeply"),
+    (r"too many values", "more values than any configuration needs"),
 )
 """By what PyYAML calls the problem."""
 

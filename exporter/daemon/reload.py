@@ -6,13 +6,14 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import AbstractContextManager
 
 from exporter import logs
 from exporter.config import Config, load
 from exporter.daemon.assembly import Assembly
 from exporter.errors import ConfigError, ExporterError
-from exporter.threads import apart
+from exporter.threads import apart, begun, ended
 from exporter.web.access import Access
 from exporter.web.config import Version, WebConfig, version
 
@@ -25,6 +26,8 @@ _SETTLED = 0.5
 """Seconds that a changed file must stay as it is before it is read unasked: it may be half
 written."""
 
+_DEADLINE = 30.0
+"""Seconds in which all files have to be read; a disk of the network may hang."""
 _PATIENCE = 1.0
 """Seconds that a stop waits for a reload to let go; the disk of the state may hang."""
 
@@ -59,6 +62,7 @@ class Reloads:
         self._tasks: set[asyncio.Task[_Outcome]] = set()
         self._soon: asyncio.TimerHandle | None = None
         self._closed = False
+        self._loading: Future[tuple[_Versions, Config, WebConfig]] | None = None
         self._read: _Versions | None = None
         """What is in force; None before the first reload and after one that failed."""
         self._error: str | None = None
@@ -150,7 +154,7 @@ class Reloads:
 
     async def _reload(self) -> list[str]:
         self._read = None
-        versions, config, web = await apart(self._load, name=_THREAD)
+        versions, config, web = await self._loaded()
         for warning in (*config.warnings, *web.warnings):
             log.warning("%s", warning)
         step = await self._assembly.adopt(config)
@@ -165,6 +169,16 @@ class Reloads:
             log.warning("%s", line)
         log.info("the configuration is reloaded", extra={"changes": len(changes)})
         return [*changes, *waiting]
+
+    async def _loaded(self) -> tuple[_Versions, Config, WebConfig]:
+        """Both files, checked, within a deadline. Raises ConfigError."""
+        if self._loading is None or self._loading.done():
+            self._loading = begun(self._load, name=_THREAD)
+            await ended(self._loading, within=_DEADLINE)
+        if not self._loading.done():  # the thread is left behind; it is not begun once more
+            what = f"was not read in {_DEADLINE:g} s, with the files that it names (mend the disk)"
+            raise ConfigError([f"{self._file}:1:1: file: {what}"])
+        return self._loading.result()
 
     def _show(self, error: str | None) -> None:
         """Show how the last reload ended, and what is wrong with the certificates since."""
@@ -184,7 +198,7 @@ class Reloads:
         config = web = None
         faults: list[str] = []
         try:
-            config = load(self._file)
+            config = load(self._file, again=True)
         except ConfigError as error:
             faults += error.faults
         try:

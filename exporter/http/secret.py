@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
+from exporter import files
 from exporter.errors import Refused
+from exporter.redaction import redacted
 
 
 class Token:
@@ -41,12 +42,12 @@ def content(file: str, *, key: str) -> str:
     Raises Refused(`unauthorized`), which names the file and quotes nothing of it.
     """
     try:
-        return Path(file).read_text(encoding="utf-8-sig")
+        return files.content(file, most=files.SMALL).decode("utf-8-sig")
     except OSError as error:
-        text = f"cannot be read: {error.strerror}"
+        text = files.why(error)
     except ValueError:  # not UTF-8; the error's own text would quote the secret
         text = "does not hold text"
-    raise Refused(f"{key} {file} {text}", reason="unauthorized")
+    raise Refused(f"{key} {redacted(file)} {text}", reason="unauthorized")
 
 
 def sendable(value: str) -> bool:

@@ -27,6 +27,7 @@ from exporter.globs import matches
 from exporter.http import Allowance, Api
 from exporter.http.roots import likely_root
 from exporter.model import Build
+from exporter.redaction import shown
 
 T = TypeVar("T")
 
@@ -277,7 +278,7 @@ class Provider(BaseModel):
         (`("repos", 2)`) and one line: what is wrong (what to do).
         """
         return [
-            (("repos", i), f"must be {cls.entry_form} (got {entry[:100]!r})")
+            (("repos", i), f"must be {cls.entry_form} (got {shown(entry, 100)})")
             for i, entry in enumerate(account.get("repos", ()))
             if not re.fullmatch(cls.entry_pattern, entry)
         ]

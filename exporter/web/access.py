@@ -78,7 +78,7 @@ class Access:
 
         May run in a thread. Raises ConfigError with every fault.
         """
-        config = load(self.config.file)
+        config = load(self.config.file, again=True)
         if config.is_empty and not self.config.is_empty:  # cut off, to be written anew?
             what = "is empty and was not (write {} to serve everybody without TLS)"
             raise ConfigError([f"{config.file}:1:1: file: {what}"])

@@ -16,11 +16,13 @@ from typing import Annotated, Any
 import msgspec
 from pydantic import Field
 
+from exporter import files
 from exporter.config.document import Kind, read
 from exporter.config.report import Report
 from exporter.config.schema import Section
-from exporter.config.words import guess, shown, unknown_key
+from exporter.config.words import guess, unknown_key
 from exporter.errors import ConfigError
+from exporter.redaction import guarded, shown
 from exporter.web import tls
 from exporter.web.words import Flag, Scalar, Span
 
@@ -121,14 +123,16 @@ class WebConfig(msgspec.Struct, frozen=True):
         )
 
 
-def load(file: str | None) -> WebConfig:
+def load(file: str | None, *, again: bool = False) -> WebConfig:
     """The web configuration in `file`; without one, what all exporters do without it.
+
+    What is read `again` is no pipe, which holds nothing the second time.
 
     Raises ConfigError with every fault as `FILE:LINE:COL: key.path: what is wrong (hint)`.
     """
     if not file:
         return WebConfig()
-    document = read(file, _KIND)
+    document = read(file, _KIND._replace(piped=not again))
     report = Report(file, document)
     given = _given(report, document.value)
     _headers(report, given)
@@ -172,14 +176,14 @@ def seen(config: WebConfig) -> tuple[Version, ...]:
     server = config.given.tls_server_config
     if server is None or config.context is None:
         return ()
-    return tuple(map(version, tls.files(server, config.folder)))
+    return tuple(map(version, tls.named(server, config.folder)))
 
 
 def version(file: str | os.PathLike[str]) -> Version:
     """The version of a file; empty if there is none."""
     try:
-        found = Path(file).stat()
-    except OSError:
+        found = files.status(file)
+    except (OSError, ValueError):
         return ()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
@@ -222,7 +226,7 @@ def _tls(
     if not report.sound(path):
         return None, ()
     folder = str(Path(file).parent)
-    versions = tuple(map(version, tls.files(server, folder)))
+    versions = tuple(map(version, tls.named(server, folder)))
     try:
         context = tls.context(server, folder)
     except tls.TlsFault as fault:
@@ -230,6 +234,8 @@ def _tls(
         return None, ()
     if what := tls.expired(server, folder):
         report.warn((*path, "cert_file" if server.cert_file else "cert"), what)
+    if server.key_file and (rights := files.others_may(Path(folder, server.key_file))):
+        report.warn((*path, "key_file"), f"others may {rights} this file (chmod 600)")
     return context, versions
 
 
@@ -260,7 +266,8 @@ def _users(report: Report, given: Given) -> None:
         path = ("basic_auth_users", name)
         match = _HASH.fullmatch(hashed) if isinstance(hashed, str) else None
         if match is None:
-            hint = f"make one with `htpasswd -nBC 10 {name if name.isalnum() else 'USER'}`"
+            user = name if name.isalnum() and guarded(name) == name else "USER"
+            hint = f"make one with `htpasswd -nBC 10 {user}`"
             report.fault(path, f"must be a bcrypt hash such as $2y$10$... ({hint})")
         elif int(match[1]) not in _COSTS:
             report.fault(path, f"has the cost {match[1]} (bcrypt takes 04 to 31; use 10)")

@@ -7,19 +7,19 @@ is refused, never left out.
 from __future__ import annotations
 
 import ipaddress
-import os
 import ssl
-import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 from cryptography import x509
 
+from exporter import files
 from exporter.config.schema import Section
-from exporter.config.words import guess, shown, unknown_word
+from exporter.config.words import guess, unknown_word
+from exporter.redaction import shown
 from exporter.web.words import Flag, Texts
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
@@ -206,23 +206,18 @@ def context(given: TlsServer, folder: str) -> ssl.SSLContext:
     return made
 
 
-def files(given: TlsServer, folder: str) -> list[Path]:
+def named(given: TlsServer, folder: str) -> list[Path]:
     """The files that `context` reads."""
-    named = (given.cert_file, given.key_file, given.client_ca_file)
-    return [Path(folder, name) for name in named if name]
+    names = (given.cert_file, given.key_file, given.client_ca_file)
+    return [Path(folder, name) for name in names if name]
 
 
 def expired(given: TlsServer, folder: str, now: datetime | None = None) -> str | None:
     """What is to be said of a certificate whose time is over; `context` can read it."""
-    pem = Path(folder, given.cert_file).read_bytes() if given.cert_file else _bytes(given.cert)
-    end = x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc
+    end = x509.load_pem_x509_certificates(_pem(given, "cert", folder))[0].not_valid_after_utc
     if end > (now or datetime.now(UTC)):
         return None
     return f"the certificate has expired on {end:%Y-%m-%d} (clients refuse it: renew it)"
-
-
-def _bytes(text: str | None) -> bytes:
-    return (text or "").encode()
 
 
 def _load_chain(made: ssl.SSLContext, given: TlsServer, folder: str) -> None:
@@ -278,32 +273,21 @@ def _key(given: TlsServer, part: str) -> str:
 
 @contextmanager
 def _path(given: TlsServer, part: str, folder: str) -> Iterator[str]:
-    """A file with `part` in it, readable. Raises TlsFault."""
+    """A file with `part` in it, for OpenSSL. Raises TlsFault."""
+    with files.in_memory(_pem(given, part, folder)) as file:
+        yield file
+
+
+def _pem(given: TlsServer, part: str, folder: str) -> bytes:
+    """What `part` holds, given itself or by the name of a file. Raises TlsFault."""
     inline = getattr(given, part)
     if inline:
-        with _in_memory() as file:
-            file.write(_bytes(inline))
-            file.flush()
-            yield f"/dev/fd/{file.fileno()}"
-        return
+        return str(inline).encode()
     name = getattr(given, f"{part}_file")
-    path = Path(folder, name)
     try:
-        if path.is_fifo() or path.is_socket():  # nobody may ever write to it
-            raise TlsFault(f"{part}_file", f"{shown(name)} is not a regular file")
-        with path.open("rb"):
-            pass
+        return files.content(Path(folder, name), most=files.LARGE)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        why = (getattr(error, "strerror", None) or str(error)).lower()
-        raise TlsFault(f"{part}_file", f"file {shown(name)} cannot be read: {why}") from None
-    yield str(path)
-
-
-def _in_memory() -> BinaryIO:
-    """A file without a name; ssl reads certificates from files only."""
-    if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("web-config"), "w+b")
-    return tempfile.TemporaryFile()
+        raise TlsFault(f"{part}_file", f"file {shown(name)} {files.why(error)}") from None
 
 
 # -- who the client is

@@ -141,7 +141,7 @@ def test_a_token_behind_a_swapped_symlink_is_read_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "cannot be read: No such file or directory"),
+        (None, "cannot be read: no such file or directory"),
         (b"", "is not set or empty"),
         (b" \n", "is not set or empty"),
         (b"s3cr3t\xff", "does not hold text"),

@@ -11,6 +11,7 @@ import msgspec
 from exporter.model import Build
 from exporter.payload import at, text
 from exporter.providers.truto.payload import Place, Run
+from exporter.redaction import shown
 from exporter.words import Words
 
 Scope = Callable[[str, str], dict[str, str]]
@@ -50,7 +51,7 @@ class Entry(msgspec.Struct, frozen=True):
 
     def fault(self, entry: str) -> str | None:
         """Why `entry` is none of these: one line with what to write; None if it is one."""
-        said = repr(entry[:100])
+        said = shown(entry, 100)
         forms = self.shape if self.wildcard is None else f"{self.shape} or {self.wildcard}"
         if entry != entry.strip():
             return f"{said} begins or ends with a space (remove it)"
