@@ -11,7 +11,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from exporter.demo.serve import serving
-from exporter.errors import Malformed, ProviderError, Refused
+from exporter.errors import ProviderError, Refused
 from exporter.http import Api, Pace
 from exporter.metrics import families as f
 from exporter.providers import Query, Repo, catalogue
@@ -110,7 +110,7 @@ SIGN_IN = HTMLResponse("<html><title>Azure DevOps Services | Sign In</title>", 2
     ("answer", "kind", "said"),
     [
         (SIGN_IN, Refused, "token is probably wrong"),
-        (RedirectResponse("https://spsprodweu.example/_signin", 302), Malformed, "redirected to"),
+        (RedirectResponse("https://spsprodweu.example/_signin", 302), Refused, "a page for sign"),
         (Response(status_code=401), Refused, "401"),
     ],
 )
