@@ -30,29 +30,33 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Malformed, ProviderError, TryLater
+from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
-from exporter.payload import each, text, word
-from exporter.providers import Page, Provider, Query, Repo, basic
-from exporter.providers.azure_devops.memo import Listing, Memo
+from exporter.payload import each, word
+from exporter.providers import Page, Provider, Query, Repo, Unread, basic
+from exporter.providers.azure_devops.client import MOST, Client, project
+from exporter.providers.azure_devops.memo import Listing, Memo, is_of
+from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.reading import (
     Place,
+    Run,
+    belongs,
+    repositories,
+    to_build,
+)
+from exporter.providers.azure_devops.timeline import (
     Reading,
     Record,
-    Run,
-    Timeline,
-    belongs,
     earlier_attempt,
     previous_timelines,
     read_timeline,
-    to_build,
     with_reading,
 )
 from exporter.providers.azure_devops.words import WORDS
@@ -60,17 +64,12 @@ from exporter.providers.azure_devops.words import WORDS
 __all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", "to_build"]
 
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
-_MOST = 1000
-"""Unfinished builds, builds that finished lately, or projects on a page."""
-_MOST_PAGES = 100
 _STEP = 300.0
 """Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
 _MOST_ATTEMPTS = 20
 """Earlier attempts that are worth a request each."""
-
-
-class _List(msgspec.Struct, frozen=True):
-    value: list[msgspec.Raw]
+_PROJECT = r"(?![_.])[^\x00-\x1f\x7f/:\\~&%;@'\"?<>|#$*}{,+=\[\]]{1,64}(?<!\.)"
+"""What Microsoft lets projects be called."""
 
 
 class _Project(msgspec.Struct, frozen=True):
@@ -87,9 +86,9 @@ class AzureDevOps(Provider):
 
     rights = "Build (read), for a wildcard Project and Team (read) too"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/tools/deploy"]}
-    api_version: ClassVar[str] = "7.1"
     entry_form = "organization/project, organization/project/repository or organization/*"
     entry_pattern = r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)"
+    name_pattern: ClassVar[str] = rf"[^/]+/{_PROJECT}"
     default_url = "https://dev.azure.com"
 
     provider: Literal["azure_devops"]
@@ -111,14 +110,14 @@ class AzureDevOps(Provider):
         return True
 
     def identity(self, entry: str) -> str:
-        """Upper and lower case are one."""
-        return entry.casefold()
+        """Upper and lower case are one, and `my%20tools` is `my tools`."""
+        return unquote(entry).casefold()
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The projects of an organization, but for those being made or deleted."""
         organization = pattern.partition("/")[0]
-        path = f"/{quote(organization, safe='')}/_apis/projects"
-        raws = await self._everything(api, path, {"stateFilter": "wellFormed"})
+        path = f"/{quote(unquote(organization), safe='')}/_apis/projects"
+        raws = await self._client(api).whole(path, {"stateFilter": "wellFormed"})
         entries = [
             f"{organization}/{project.name}"
             for project in each(raws, _Project)[0]
@@ -133,17 +132,20 @@ class AzureDevOps(Provider):
         `finishTime` has old builds before new ones. The unfinished come first, for one
         that ends between the two requests is then heard of in the right order.
         """
-        place = Place.of(repo.entry)
+        place, client = Place.of(repo.entry), self._client(api)
         since = query.since // _STEP * _STEP
-        size = query.size if query.deep else _MOST
+        size = query.size if query.deep else MOST
         listing = await self._memo.listing(
-            (f"{size} {_project(place).casefold()}", query.token),
+            (f"{size} {project(place).casefold()}", query.token),
             repo.entry,
             since,
             clock=api.now,
-            fetch=partial(self._listing, api, place, since, replace(query, size=size)),
+            fetch=partial(self._listing, client, place, since, replace(query, size=size)),
         )
-        builds = [to_build(run, place) for run in listing.runs if belongs(run, place)]
+        if not listing.runs:
+            return Page((), listing.next, listing.rejected, listing.unread)
+        names = await self._names(api, place, listing.runs)
+        builds = [to_build(run, place, names) for run in listing.runs if belongs(run, place)]
         kept = [build for build in builds if not self.excludes(build.repo)]
         attempts = await asyncio.gather(
             *(self._listed_attempts(api, place, build) for build in kept), return_exceptions=True
@@ -153,91 +155,101 @@ class AzureDevOps(Provider):
             if isinstance(result, BaseException):
                 raise result
             found.extend(result)
-        return Page(tuple(found), listing.next, listing.rejected)
+        return Page(tuple(found), listing.next, listing.rejected, listing.unread)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
-        """What a timeline adds that could not be read with the page."""
+        """What a timeline adds that could not be read with the page.
+
+        Raises TryLater, without asking again, if it could not be read then.
+        """
         reading = self._memo.reading(build)
         if reading is not None and not self._lacks_jobs(build, reading):
-            is_earlier = build.attempt < reading.attempt
-            if is_earlier or not build.partial or self._memo.is_current(build, api.now()):
+            if build.attempt < reading.attempt or not build.partial or _is_read(build, reading):
                 return replace(build, partial=False)
         elif not build.partial:
             return build
-        attempts = await self._attempts(
-            api, Place.of(repo.entry), replace(build, attempt=1), anew=True
-        )
+        failure = self._memo.failure(build)
+        if failure is not None:
+            raise failure
+        place = Place.of(repo.entry)
+        attempts = await self._attempts(api, place, replace(build, attempt=1), anew=True)
         return replace(attempts[-1], partial=False)
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """The single build and, when it is due, its timeline."""
         place = Place.of(repo.entry)
-        path = f"{_project(place)}/_apis/build/builds/{quote(known.native_id, safe='')}"
-        answer = await api.get(path, self._params(), into=Run)
-        attempts = await self._attempts(api, place, to_build(answer.body, place))
+        run = await self._client(api).run(place, known.native_id)
+        build = to_build(run, place, await self._names(api, place, [run]))
+        if run.deleted is True and build.status is not Status.COMPLETED:
+            raise Gone(f"build {known.native_id} has been deleted", reason="not_found")
+        attempts = await self._attempts(api, place, build)
         return replace(attempts[-1], partial=False)
+
+    def _client(self, api: Api) -> Client:
+        return Client(api, self._memo.versions)
 
     # -- lists
 
-    def _params(self, **more: str | int) -> dict[str, str | int]:
-        return {"api-version": self.api_version} | more
-
-    async def _listing(self, api: Api, place: Place, since: float, query: Query) -> Listing:
-        path = f"{_project(place)}/_apis/build/builds"
+    async def _listing(self, client: Client, place: Place, since: float, query: Query) -> Listing:
+        path = f"{project(place)}/_apis/build/builds"
         raws: list[msgspec.Raw] = []
+        unread: tuple[Unread, ...] = ()
         if query.token is None:
-            raws = await self._everything(
-                api, path, {"statusFilter": _UNFINISHED, "queryOrder": "queueTimeDescending"}
-            )
+            params = {"statusFilter": _UNFINISHED, "queryOrder": "queueTimeDescending"}
+            try:
+                raws = await client.whole(path, params)
+            except ProviderError as error:
+                if error.account_wide or isinstance(error, Gone):
+                    raise
+                unread = (Unread("unfinished builds", error),)
         least = datetime.fromtimestamp(max(since, 0.0), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        ended, following = await self._part(
-            api,
+        ended, following = await client.page(
             path,
             {
                 "statusFilter": "completed",
                 "queryOrder": "finishTimeDescending",  # without an order some are left out
                 "minTime": least,
-                "$top": query.size,
             },
+            query.size,
             query.token,
         )
         runs, rejected = each([*raws, *ended], Run)
-        return Listing(tuple(_once(runs)), following, rejected)
+        return Listing(tuple(_once(runs)), following, rejected, unread)
 
-    async def _part(
-        self, api: Api, path: str, params: dict[str, str | int], token: str | None
-    ) -> tuple[list[msgspec.Raw], str | None]:
-        """One page of a list, and the token of the next one."""
-        more = {} if token is None else {"continuationToken": token}
-        answer = await api.get(path, self._params() | params | more, into=_List)
-        return answer.body.value, text(answer.headers.get("x-ms-continuationtoken"))
+    async def _names(self, api: Api, place: Place, runs: Sequence[Run]) -> Names:
+        """What the pipelines and repositories of a project are called."""
+        path = project(place)
 
-    async def _everything(
-        self, api: Api, path: str, params: dict[str, str | int]
-    ) -> list[msgspec.Raw]:
-        """All pages of a list."""
-        found: list[msgspec.Raw] = []
-        token: str | None = None
-        for _ in range(_MOST_PAGES):
-            raws, following = await self._part(api, path, params | {"$top": _MOST}, token)
-            found.extend(raws)
-            if following is None or following == token:
-                return found
-            token = following
-        raise Malformed(f"the pages of {path} do not end", reason="bad_shape")
+        async def fetch() -> list[Definition]:
+            raws = await self._client(api).whole(f"{path}/_apis/build/definitions", {})
+            return each(raws, Definition)[0]
+
+        names = await self._memo.names(path.casefold(), clock=api.now, fetch=fetch)
+        for run in sorted(runs, key=lambda run: run.id):
+            names.learn([run.pipeline])
+            for repository in repositories(run)[:1]:
+                names.repository(repository)
+        return names
 
     # -- timelines
 
     async def _listed_attempts(self, api: Api, place: Place, build: Build) -> list[Build]:
-        """As `_attempts`; a timeline that fails for now is this build's own trouble."""
-        try:
-            return await self._attempts(api, place, build)
-        except TryLater as error:
-            if error.account_wide:
-                raise
-            reading = self._memo.reading(build)
-            attempt = 1 if reading is None else reading.attempt
-            return [replace(build, attempt=attempt, partial=True)]
+        """As `_attempts`; a timeline that fails for now is this build's own trouble.
+
+        A completed one waits for it, as only the timeline knows which attempt has ended.
+        """
+        if not self._memo.spares(build, api.now()):
+            try:
+                return await self._attempts(api, place, build)
+            except (TryLater, Malformed) as error:
+                if error.account_wide:
+                    raise
+                self._memo.fails(build, error, api.now())
+        reading = self._memo.reading(build)
+        if build.status is not Status.COMPLETED:
+            known = None if reading is None or reading.over else reading
+            return [build if known is None else with_reading(build, known, jobs=self.jobs)]
+        return [replace(build, attempt=1 if reading is None else reading.attempt, partial=True)]
 
     async def _attempts(
         self, api: Api, place: Place, build: Build, *, anew: bool = False
@@ -258,47 +270,24 @@ class AzureDevOps(Provider):
 
     async def _read(self, api: Api, place: Place, build: Build, before: Reading | None) -> Reading:
         """The timeline, and those of earlier attempts that were not read `before`."""
-        finished = build.completed_at if build.status is Status.COMPLETED else None
+        client, over = self._client(api), build.status is Status.COMPLETED
         try:
-            records = await self._records(api, place, build)
-        except ProviderError as error:
-            if error.account_wide or isinstance(error, TryLater):
+            records = await client.records(place, build.native_id)
+        except (Gone, Refused) as error:
+            if error.account_wide:
                 raise
-            attempt = _unread_attempt(build, before)
-            return Reading(finished=finished, read_at=api.now(), attempt=attempt)
-        reading = read_timeline(records, finished=finished, now=api.now())
+            attempt = 1 if before is None else before.attempt
+            return Reading(over, build.completed_at, api.now(), attempt)
+        reading = read_timeline(records, over=over, finished=build.completed_at, now=api.now())
         known = {} if before is None else {told.attempt: told for told in before.earlier}
         found: list[Build] = []
         for attempt in range(reading.attempt - 1, 0, -1)[:_MOST_ATTEMPTS]:
             told = known.get(attempt)
             if told is None:
-                records = [*records, *await self._earlier(api, place, build, records, attempt)]
+                records = [*records, *await _earlier(client, place, build, records, attempt)]
                 told = earlier_attempt(build, attempt, records, jobs=self.jobs)
             found.extend([] if told is None else [told])
         return replace(reading, earlier=tuple(found[::-1]))
-
-    async def _earlier(
-        self, api: Api, place: Place, build: Build, records: Sequence[Record], attempt: int
-    ) -> list[Record]:
-        """The records of the timelines that an earlier attempt has left behind."""
-        found: list[Record] = []
-        for timeline in previous_timelines(records, attempt):
-            try:
-                found.extend(await self._records(api, place, build, timeline))
-            except ProviderError as error:
-                if error.account_wide or isinstance(error, TryLater):
-                    raise
-        return found
-
-    async def _records(
-        self, api: Api, place: Place, build: Build, timeline: str = ""
-    ) -> list[Record]:
-        path = f"{_project(place)}/_apis/build/builds/{quote(build.native_id, safe='')}/timeline"
-        if timeline:
-            path += f"/{quote(timeline, safe='')}"
-        answer = await api.get(path, self._params(), into=Timeline | None)  # type: ignore[arg-type]
-        body: Timeline | None = answer.body
-        return [] if body is None else body.read()
 
     def _lacks_jobs(self, build: Build, reading: Reading) -> bool:
         """Whether jobs were told and are no longer remembered: they were not counted then."""
@@ -306,15 +295,24 @@ class AzureDevOps(Provider):
         return self.jobs and newest and not build.jobs and reading.had_jobs
 
 
-def _project(place: Place) -> str:
-    return f"/{quote(place.organization, safe='')}/{quote(place.project, safe='')}"
+async def _earlier(
+    client: Client, place: Place, build: Build, records: Sequence[Record], attempt: int
+) -> list[Record]:
+    """The records of the timelines that an earlier attempt has left behind."""
+    found: list[Record] = []
+    for timeline in previous_timelines(records, attempt):
+        try:
+            found.extend(await client.records(place, build.native_id, timeline))
+        except (Gone, Refused) as error:
+            if error.account_wide:
+                raise
+    return found
 
 
-def _unread_attempt(build: Build, before: Reading | None) -> int:
-    """Which attempt this is if the timeline is gone or refused."""
-    if before is None:
-        return 1
-    return before.attempt + (before.finished not in (None, build.completed_at))
+def _is_read(build: Build, reading: Reading) -> bool:
+    """Whether a listed build, with what its timeline added, is all that there is to know."""
+    over = build.status is Status.COMPLETED
+    return reading.over == over and (not over or is_of(reading, build))
 
 
 def _once(runs: list[Run]) -> list[Run]:

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Iterable
 from weakref import WeakValueDictionary
 
 import msgspec
 
+from exporter.errors import ProviderError, TryLater
 from exporter.model import Build, Status
-from exporter.providers import Incidental
-from exporter.providers.azure_devops.reading import Reading, Run
+from exporter.providers import Incidental, Unread
+from exporter.providers.azure_devops.client import Versions
+from exporter.providers.azure_devops.names import Definition, Names
+from exporter.providers.azure_devops.reading import Run
+from exporter.providers.azure_devops.timeline import Reading
 
 FRESH = 15.0
 """Seconds that one listing of a project may serve other entries of the same project."""
-_MOST_READINGS = 50_000
+_MOST_READINGS, _MOST_FAILURES = 50_000, 10_000
 _RELUCTANCE, _LONGEST = 20.0, 300.0
 """An unfinished build's timeline is read again after a 20th of its age, at most 300 s."""
+_DOUBT = 4.0
+"""A timeline that fails is asked for again after a 4th of the time that it has failed."""
+_SOON, _LATER = 300.0, 3600.0
+"""Seconds until a list of pipelines is asked for again that failed for now, or was refused."""
+_NAMES = "the names of a project"
 _QUEUED_LONG = 60.0
 """Seconds in the queue after which it is worth asking whether a person is waited for."""
 
@@ -27,6 +37,7 @@ class Listing(msgspec.Struct, frozen=True):
     runs: tuple[Run, ...]
     next: str | None = None
     rejected: int = 0
+    unread: tuple[Unread, ...] = ()
 
 
 class _Held(msgspec.Struct):
@@ -36,11 +47,20 @@ class _Held(msgspec.Struct):
     served: set[str]
 
 
+class _Failure(msgspec.Struct):
+    error: ProviderError
+    since: float
+    at: float
+
+
 class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
 
     def __init__(self) -> None:
+        self.versions = Versions()
         self._readings: dict[str, Reading] = {}
+        self._failures: dict[str, _Failure] = {}
+        self._names: dict[str, Names] = {}
         self._held: dict[tuple[str, str | None], _Held] = {}
         self._locks: WeakValueDictionary[tuple[str, str | None], asyncio.Lock] = (
             WeakValueDictionary()
@@ -58,16 +78,16 @@ class Memo(Incidental):
         """A page of a project (`where`: project and size, token) that reaches back to `since`.
 
         An answer a few seconds old is given to each entry once, so that an entry never
-        sees the same one again, and its odd items are told to the first one only.
+        polls and learns nothing. Polls that meet ask together. The first of them is told
+        of the items that could not be understood.
         """
-        lock = self._locks.get(where) or self._locks.setdefault(where, asyncio.Lock())
-        async with lock:
+        async with self._lock(where):
             now = clock()
             held = self._held.get(where)
             if (
                 held is not None
-                and held.since <= since
                 and 0 <= now - held.at < FRESH
+                and held.since <= since
                 and entry not in held.served
             ):
                 held.served.add(entry)
@@ -78,29 +98,92 @@ class Memo(Incidental):
             self._held[where] = _Held(listing, since, now, {entry})
             return listing
 
+    async def names(
+        self,
+        project: str,
+        *,
+        clock: Callable[[], float],
+        fetch: Callable[[], Awaitable[Iterable[Definition]]],
+    ) -> Names:
+        """Those of a project.
+
+        The list of its pipelines is read once: those that are made later are not the oldest.
+        One that cannot be read is done without for a while.
+        """
+        names = self._names.setdefault(project, Names())
+        async with self._lock((project, _NAMES)):
+            if clock() >= names.due:
+                try:
+                    names.learn(await fetch())
+                    names.due = math.inf
+                except ProviderError as error:
+                    names.due = clock() + (_SOON if isinstance(error, TryLater) else _LATER)
+                    if error.account_wide:
+                        raise
+        return names
+
+    def _lock(self, where: tuple[str, str | None]) -> asyncio.Lock:
+        """Held by whoever asks for this, so that polls that meet ask together."""
+        lock = self._locks.get(where)
+        if lock is None:
+            lock = self._locks[where] = asyncio.Lock()
+        return lock
+
+    # -- timelines
+
     def reading(self, build: Build) -> Reading | None:
         """What the last timeline said of a build, whichever attempt that was."""
         return self._readings.get(build.key)
 
     def keep(self, build: Build, reading: Reading) -> None:
         """Remember what a timeline said."""
+        self._failures.pop(build.key, None)
         self._readings.pop(build.key, None)
         self._readings[build.key] = reading.slim
         if len(self._readings) > _MOST_READINGS:
             del self._readings[next(iter(self._readings))]
 
     def is_current(self, build: Build, now: float) -> bool:
-        """Whether the timeline of a listed build need not be read (again).
+        """Whether the timeline of a build, as it is listed, need not be read (again).
 
         A completed build's is read once for each `finishTime`: a run that is repeated
         ends anew. One that never started has none.
         """
         reading = self._readings.get(build.key)
         if build.status is Status.COMPLETED:
-            if build.started_at is None and reading is None:
+            if build.started_at is None and build.completed_at is not None and reading is None:
                 return True
-            return reading is not None and reading.finished == build.completed_at
+            return reading is not None and reading.over and is_of(reading, build)
         age = 0.0 if build.created_at is None else max(now - build.created_at, 0.0)
-        if reading is None or reading.finished is not None:
+        if reading is None or reading.over:
             return reading is None and build.started_at is None and age < _QUEUED_LONG
         return 0 <= now - reading.read_at < min(age / _RELUCTANCE, _LONGEST)
+
+    def fails(self, build: Build, error: ProviderError, now: float) -> None:
+        """Take note that a timeline cannot be read for now."""
+        known = self._failures.pop(build.key, None)
+        self._failures[build.key] = _Failure(error, now if known is None else known.since, now)
+        if len(self._failures) > _MOST_FAILURES:
+            del self._failures[next(iter(self._failures))]
+
+    def spares(self, build: Build, now: float) -> bool:
+        """Whether it is too early to ask again for a timeline that could not be read."""
+        known = self._failures.get(build.key)
+        if known is None:
+            return False
+        return 0 <= now - known.at < min((known.at - known.since) / _DOUBT, _LONGEST)
+
+    def failure(self, build: Build) -> TryLater | None:
+        """Why the timeline of a build could not be read when it was listed; None if it could."""
+        known = self._failures.get(build.key)
+        if known is None:
+            return None
+        again = TryLater(str(known.error), reason=known.error.reason)
+        again.counted = True
+        return again
+
+
+def is_of(reading: Reading, build: Build) -> bool:
+    """Whether a timeline was read for the end that a completed build has."""
+    is_filled = reading.finished is None and reading.ended == build.completed_at
+    return reading.finished == build.completed_at or is_filled

@@ -5,6 +5,10 @@ from __future__ import annotations
 from exporter.model import Status
 from exporter.words import Words, own, rows
 
+_LATER = "manuallyQueued dependentOnManualQueue"
+"""Results of stages that wait for a person to start them, and of those behind them: the build
+completes without them and goes on under the same attempt when they are started."""
+
 WORDS = Words(
     status=rows(
         {
@@ -23,7 +27,7 @@ WORDS = Words(
             "error": "abandoned",  # the agent was lost; a status too
         }
     )
-    | own("none manuallyQueued dependentOnManualQueue"),
+    | own(f"none {_LATER}"),
     trigger=rows(
         {
             "push": "individualCI batchedCI",
@@ -33,5 +37,10 @@ WORDS = Words(
         }
     )
     | own("none validateShelveset checkInShelveset buildCompletion resourceTrigger triggered"),
+    holds=frozenset(_LATER.lower().split()),
 )
 """Build REST API 7.2: BuildStatus, BuildResult, BuildReason; timeline states and results."""
+
+RAN_OUT = frozenset({"abandoned", "canceled", "skipped"})
+"""Results of an approval or another check that nobody decided in time; who rejects one makes it
+`failed`."""
