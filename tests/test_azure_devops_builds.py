@@ -14,7 +14,8 @@ from exporter.errors import ProviderError, StateUnavailable
 from exporter.metrics import families as f
 from exporter.providers import Query, Repo
 from exporter.providers.azure_devops import Run, read_timeline, to_build
-from exporter.providers.azure_devops.reading import Timeline
+from exporter.providers.azure_devops.names import Names
+from exporter.providers.azure_devops.timeline import Timeline
 from tests.azure_devops_station import PLACE, provider, station
 from tests.emulators import azure_devops
 from tests.emulators.rig import Station
@@ -23,6 +24,10 @@ from tests.emulators.rig import Station
 def total(rig: Station, family: f.Family) -> float:
     """The sum over all series of a histogram."""
     return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+
+
+def timelines(requests: list[str]) -> list[str]:
+    return [request for request in requests if "/timeline" in request]
 
 
 # -- truth over HTTP
@@ -100,7 +105,7 @@ def test_a_build_that_never_started_has_no_timeline_to_ask_for() -> None:
     del build["startTime"]
     rig = station(world, jobs=True)
 
-    assert 2 == len(rig.polled())
+    assert [] == timelines(rig.polled())
     assert 1 == rig.value(f.BUILDS, conclusion="cancelled")
     assert 0 == rig.value(f.BUILD_DURATION)
 
@@ -259,14 +264,14 @@ def test_an_attempt_that_no_timeline_tells_is_missing() -> None:
 def test_a_build_that_is_run_again_while_we_read_keeps_its_own_attempt() -> None:
     world = azure_devops.AzureDevOps()
     build = world.run(age=300, lasts=20, result="failed")
-    listed = to_build(msgspec.convert(dict(build), Run), PLACE)
+    listed = to_build(msgspec.convert(dict(build), Run), PLACE, Names())
     world.rerun(build, at=time.time() - 100)
     records = Timeline([msgspec.Raw(msgspec.json.encode(r)) for r in world.timelines[100][""]])
 
-    reading = read_timeline(records.read(), finished=listed.completed_at, now=0.0)
+    reading = read_timeline(records.read(), over=True, finished=listed.completed_at, now=0.0)
 
     assert 1 == reading.attempt
-    assert 2 == read_timeline(records.read(), finished=None, now=0.0).attempt
+    assert 2 == read_timeline(records.read(), over=False, finished=None, now=0.0).attempt
 
 
 # -- what else a timeline tells
@@ -302,7 +307,7 @@ def test_the_timeline_of_an_old_unfinished_build_is_read_now_and_then() -> None:
     world.run(age=3600, lasts=None)
     rig = station(world)
 
-    assert [3, 2, 2] == [len(rig.polled()) for _ in range(3)]
+    assert [1, 0, 0] == [len(timelines(rig.polled())) for _ in range(3)]
 
 
 def test_a_job_that_ran_too_long_is_a_timeout() -> None:
@@ -345,7 +350,7 @@ def test_a_timeline_that_is_gone_costs_one_request_and_no_build() -> None:
     world.refused[build["id"]] = 404
     rig = station(world)
 
-    assert [3, 2] == [len(rig.polled()), len(rig.polled())]
+    assert [1, 0] == [len(timelines(rig.polled())), len(timelines(rig.polled()))]
     assert 1 == rig.value(f.BUILDS)
 
 

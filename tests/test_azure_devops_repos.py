@@ -110,7 +110,7 @@ SIGN_IN = HTMLResponse("<html><title>Azure DevOps Services | Sign In</title>", 2
     ("answer", "kind", "said"),
     [
         (SIGN_IN, Refused, "token is probably wrong"),
-        (RedirectResponse("https://spsprodweu.example/_signin", 302), Refused, "a page for sign"),
+        (RedirectResponse("https://spsprodweu.example/_signin", 302), Refused, "check the token"),
         (Response(status_code=401), Refused, "401"),
     ],
 )

@@ -11,13 +11,14 @@ import pytest
 
 from exporter.model import Build, Ref, Status
 from exporter.providers.azure_devops import WORDS, Place, Run, read_timeline, to_build
-from exporter.providers.azure_devops.reading import Timeline
+from exporter.providers.azure_devops.names import Names
+from exporter.providers.azure_devops.timeline import Timeline
 from tests import golden
 from tests.azure_devops_station import PLACE
 
 
 def built(**values: Any) -> Build:
-    return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE)
+    return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE, Names())
 
 
 # -- recordings
@@ -27,16 +28,16 @@ def test_recorded_builds_and_timelines_become_builds_and_jobs(shared: Path) -> N
     folder = shared / "recordings/azure"
     found = {}
     for key, line in golden.lines(folder, "builds.jsonl"):
-        found[key] = golden.told(to_build(msgspec.json.decode(line, type=Run), PLACE))
+        found[key] = golden.told(to_build(msgspec.json.decode(line, type=Run), PLACE, Names()))
     for key, line in golden.lines(folder, "timelines.jsonl"):
         records = msgspec.json.decode(line, type=Timeline).read()
         assert len(records) == len(json.loads(line)["records"] or ())
-        for job in read_timeline(records, finished=None, now=0.0).jobs:
+        for job in read_timeline(records, over=False, finished=None, now=0.0).jobs:
             found[f"{key} {job.name}"] = golden.told(job)
     for key, line in golden.lines(folder, "timeline_records.jsonl"):
         records = Timeline([msgspec.Raw(line)]).read()
         assert len(records) == 1
-        for job in read_timeline(records, finished=None, now=0.0).jobs:
+        for job in read_timeline(records, over=False, finished=None, now=0.0).jobs:
             found[key] = golden.told(job)
 
     golden.check("azure_devops", found)
@@ -103,7 +104,7 @@ def test_the_source_branch_tells_branches_tags_and_pull_requests(
 def test_the_labels_are_the_entrys_and_the_builds_own_repository() -> None:
     def repo(entry: str, **repository: str) -> str:
         run = msgspec.convert({"id": 1, "repository": repository}, Run)
-        return to_build(run, Place.of(entry)).repo
+        return to_build(run, Place.of(entry), Names()).repo
 
     assert "acme/shop/api" == repo("acme/shop", name="api", id="6255c947")
     assert "acme/shop/octo/api" == repo("acme/shop", id="octo/api", type="GitHub")

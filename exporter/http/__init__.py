@@ -131,12 +131,22 @@ class Api:
         self._timeout = timeout
         self._pace = pace
         self._slots = asyncio.Semaphore(pace.concurrency)
+        self._way: dict[str, Any] = {"ca_file": ca_file, "proxy": proxy, "pace": pace}
         self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
         self._strikes = 0
         self.answers = Memory()
         """What conditional requests have been answered."""
+
+    def beside(self, root: str) -> Api:
+        """A client for another server of the account, such as that which grants its tokens.
+
+        It has the timeout, CAs, proxy and statistics of this one, and no credential.
+        """
+        client = Api(root=root, headers=dict, timeout=self._timeout, **self._way)
+        client.stats = self.stats
+        return client
 
     def now(self) -> float:
         """Seconds since the epoch by the provider's clock."""
@@ -172,14 +182,19 @@ class Api:
         return await self._answer(Call("GET", url, into, self._credentials, conditional, tries))
 
     async def post(
-        self, path: str, *, into: type[T], headers: Callable[[], dict[str, str]]
+        self,
+        path: str,
+        *,
+        into: type[T],
+        headers: Callable[[], dict[str, str]],
+        form: Callable[[], dict[str, str]] | None = None,
     ) -> Answer[T]:
-        """POST nothing to `root` + `path` with `headers` in place of the account's.
+        """POST a form, or nothing, to `root` + `path` with `headers` in place of the account's.
 
         Like `get` it sends again what failed, so it is for requests that may be served
         twice, such as for a short-lived token. No redirect is followed.
         """
-        return await self._answer(Call("POST", self._url(path, None), into, headers))
+        return await self._answer(Call("POST", self._url(path, None), into, headers, form=form))
 
     async def _answer(self, call: Call[T]) -> Answer[T]:
         attempt = 0
@@ -243,14 +258,16 @@ class Api:
     async def _attempt(self, call: Call[T], headers: Mapping[str, str]) -> Answer[T]:
         """One request with its redirect; a failure is counted and told where it happened."""
         url, into = call.url, call.into
+        form: dict[str, str] = {}
         async with self._slots:
             await self._turn()
             try:
+                form = {} if call.form is None else call.form()
                 known = self.answers.recall(url, into, headers) if call.conditional else None
                 asked = headers if known is None else known.asking(headers)
-                reply = await self._send(call.method, url, asked)
+                reply = await self._send(call.method, url, asked, form)
                 if reply.status in _PERMANENT_REDIRECTS and call.method == "GET":
-                    reply = await self._send(call.method, self._moved(reply), asked)
+                    reply = await self._send(call.method, self._moved(reply), asked, form)
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._strikes = 0
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
@@ -259,7 +276,7 @@ class Api:
                 self.stats.errors[fault.reason] += 1
                 fault.counted = True
                 where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
-                text = reflection.hushed(str(fault), headers)[:_MAX_TEXT]
+                text = reflection.hushed(str(fault), {**headers, **form})[:_MAX_TEXT]
                 fault.args = (f"{where}: {text}",)
                 raise
         if call.conditional:
@@ -273,13 +290,15 @@ class Api:
             if not self.budget.is_closed:
                 return
 
-    async def _send(self, method: str, url: str, headers: Mapping[str, str]) -> wire.Reply:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str]
+    ) -> wire.Reply:
         code = "error"
         self.budget.sent()
         try:
             async with (
                 asyncio.timeout(self._timeout),
-                self._connections.asked(method, url, headers) as response,
+                self._connections.asked(method, url, headers, form) as response,
             ):
                 code = str(response.status_code)
                 told = wire.headers(response)

@@ -48,3 +48,5 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     credentials: Callable[[], dict[str, str]]
     conditional: bool = False
     tries: int | None = None
+    form: Callable[[], dict[str, str]] | None = None
+    """What a POST sends; its values are secrets, as far as errors go."""

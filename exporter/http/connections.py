@@ -40,14 +40,16 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def asked(
-        self, method: str, url: str, headers: Mapping[str, str]
+        self, method: str, url: str, headers: Mapping[str, str], form: Mapping[str, str]
     ) -> AsyncIterator[httpx.Response]:
         """The answer to a request, whose body is not read yet.
 
         Raises `wire.TRANSPORT_ERRORS`; Refused(`tls`) if `ca_file` cannot be used.
         """
         transport = self.transport or self._connect()
-        request = httpx.Request(method, _url(url), headers=headers, extensions=_NO_TIMEOUTS)
+        request = httpx.Request(
+            method, _url(url), headers=headers, data=form or None, extensions=_NO_TIMEOUTS
+        )
         response = await transport.handle_async_request(request)
         response.request = request
         try:

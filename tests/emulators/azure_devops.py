@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -26,6 +28,16 @@ class AzureDevOps:
         self.timelines: dict[int, dict[str, list[dict[str, Any]]]] = {}
         self.refused: dict[int, int] = {}
         """Statuses that timelines are answered with, by build id."""
+        self.failing: dict[str, int] = {}
+        """Statuses that lists are answered with, by a `statusFilter` or the list's name."""
+        self.newest = "7.1"
+        """Version of the API that the server knows, and none after it."""
+        self.largest = 5000
+        """Items of a page that the server can make before its time is up."""
+        self.most_projects = 2
+        """Projects on a page, however many are asked for."""
+        self.definitions: dict[str, list[dict[str, Any]]] = {}
+        """Pipelines by project; by default those of its builds."""
 
     def run(
         self,
@@ -47,7 +59,7 @@ class AzureDevOps:
             "status": "inProgress",
             "queueTime": stamp(began),
             "startTime": stamp(began + queued),
-            "definition": {"id": 7, "name": "shop-ci"},
+            "definition": {"id": 7, "name": "shop-ci", "path": "\\"},
             "repository": {"id": str(uuid.uuid4()), "name": repository, "type": "TfsGit"},
             "reason": "individualCI",
             "sourceBranch": "refs/heads/main",
@@ -94,50 +106,82 @@ class AzureDevOps:
             if record["state"] != "completed":
                 record |= {"state": "completed", "result": result, "finishTime": stamp(at)}
 
-    def rerun(self, build: dict[str, Any], *, at: float) -> None:
-        """Run all again under the same id: the end is gone, the history moves elsewhere."""
+    def rerun(self, build: dict[str, Any], *parts: str, at: float | None) -> None:
+        """Run parts again under the same id, or all: the end is gone, the history moves away.
+
+        What runs again is pending where `at` is None.
+        """
         old = str(uuid.uuid4())
         records = self.timelines[build["id"]][""]
-        self.timelines[build["id"]][old] = [dict(record) for record in records]
+        chosen = [r for r in records if not parts or r["name"] in parts]
+        self.timelines[build["id"]][old] = [dict(record) for record in chosen]
         build["status"] = "inProgress"
         build.pop("finishTime", None)
         build.pop("result", None)
-        for record in records:
+        for record in chosen:
             before = {"attempt": record["attempt"], "timelineId": old, "recordId": record["id"]}
             record |= {
                 "attempt": record["attempt"] + 1,
                 "previousAttempts": [*record["previousAttempts"], before],
                 "startTime": stamp(at),
                 "finishTime": None,
-                "state": "inProgress",
+                "state": "pending" if at is None else "inProgress",
                 "result": None,
+                "issues": None,
             }
 
     def app(self) -> Starlette:
-        builds = "/{organization}/{project}/_apis/build/builds"
-        return emulator(
-            {
-                "/{organization}/_apis/projects": self._projects,
-                builds: self._builds,
-                f"{builds}/{{id:int}}": self._build,
-                f"{builds}/{{id:int}}/timeline": self._timeline,
-                f"{builds}/{{id:int}}/timeline/{{timeline}}": self._timeline,
-            },
-            ("authorization", basic("", TOKEN)),
-        )
+        project = "/{organization}/{project}/_apis/build"
+        builds = f"{project}/builds"
+        endpoints = {
+            "/{organization}/_apis/projects": self._projects,
+            f"{project}/definitions": self._definitions,
+            builds: self._builds,
+            f"{builds}/{{id:int}}": self._build,
+            f"{builds}/{{id:int}}/timeline": self._timeline,
+            f"{builds}/{{id:int}}/timeline/{{timeline}}": self._timeline,
+        }
+        checked: dict[str, Callable[[Request], Any]] = {
+            path: partial(self._checked, endpoint) for path, endpoint in endpoints.items()
+        }
+        return emulator(checked, ("authorization", basic("", TOKEN)))
+
+    def _checked(self, endpoint: Callable[[Request], Any], request: Request) -> Any:
+        """What an endpoint answers to those who ask for a version that the server knows."""
+        asked = request.query_params["api-version"]
+        if asked > self.newest:
+            what = f"The requested REST API version of {asked} is out of range for this server."
+            newest = f"The latest REST API version this server supports is {self.newest}."
+            body = {"message": f"{what} {newest}", "typeKey": "VssVersionOutOfRangeException"}
+            return JSONResponse(body, 400)
+        if int(request.query_params.get("$top", 0)) > self.largest:
+            return JSONResponse({"message": "The request has timed out."}, 503)
+        return endpoint(request)
 
     def _projects(self, request: Request) -> Any:
         names = list(self.projects)
         start = int(request.query_params.get("continuationToken", 0))
         rows = [{"name": n, "state": self.states.get(n, "wellFormed")} for n in names]
-        return _page(rows, start, min(int(request.query_params["$top"]), 2), str(start + 2))
+        size = min(int(request.query_params["$top"]), self.most_projects)
+        return _page(rows, start, size, str(start + size))
+
+    def _definitions(self, request: Request) -> Any:
+        if "definitions" in self.failing:
+            return JSONResponse({"message": "no"}, self.failing["definitions"])
+        project = request.path_params["project"]
+        own = [build["definition"] for build in self.projects.get(project, ())]
+        rows = self.definitions.get(project, list({str(d): d for d in own}.values()))
+        start = int(request.query_params.get("continuationToken", 0))
+        size = int(request.query_params["$top"])
+        return _page(rows, start, size, str(start + size))
 
     def _builds(self, request: Request) -> Any:
         asked = request.query_params
-        assert asked["api-version"] == "7.1"
         listed = self.projects.get(request.path_params["project"])
         if listed is None:
             return None
+        if asked.get("statusFilter", "") in self.failing:
+            return JSONResponse({"message": "no"}, self.failing[asked["statusFilter"]])
         if "queryOrder" not in asked:
             return _page([b for b in listed if "finishTime" in b], 0, int(asked["$top"]), "")
         by = next(key for order, key in BY_ORDER.items() if asked["queryOrder"].startswith(order))
@@ -157,8 +201,9 @@ class AzureDevOps:
 
     def _timeline(self, request: Request) -> Any:
         number = request.path_params["id"]
-        if number in self.refused:
-            return JSONResponse({"message": "no"}, self.refused[number])
+        refused = self.refused.get(number)
+        if refused is not None:
+            return JSONResponse({"records": {}} if refused < 300 else {"message": "no"}, refused)
         records = self.timelines[number].get(request.path_params.get("timeline", ""))
         return None if records is None else {"records": records}
 

@@ -178,7 +178,7 @@ async def test_an_app_s_key_may_be_replaced(
     async with Desk(hub, token_env=None, app=app) as desk:
         for signer in (key, other):
             await asyncio.to_thread(Path(app["private_key_file"]).write_bytes, pem(signer))
-            desk.native._installation._until = 0.0
+            desk.native._granted._until = 0.0
             await desk.native.renew(desk.api)
 
             assert "12345" == claims(hub.grants[-1]["jwt"], signer)[1]["iss"]
@@ -213,9 +213,9 @@ async def test_without_a_token_the_whole_account_is_in_trouble(
 
 def test_nothing_prints_the_token_of_an_app(app: dict[str, Any]) -> None:
     provider = github(token_env=None, app=app)
-    provider._installation._token = "ghs_secret"
+    provider._granted._token = "ghs_secret"
 
-    assert "ghs_secret" not in f"{provider!r} {provider} {provider._installation!r}"
+    assert "ghs_secret" not in f"{provider!r} {provider} {provider._granted!r}"
     assert "ghs_secret" not in provider.model_dump_json()
     assert provider == github(token_env=None, app=app)
     assert provider != github(token_env=None, app={**app, "id": 1})

@@ -26,6 +26,7 @@ Unknown: queue times of jobs; whether a person or a script asked for a run (`man
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -40,8 +41,9 @@ from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, word
-from exporter.providers import Page, Provider, Query, Repo, Unread, basic
+from exporter.providers import Fault, Page, Provider, Query, Repo, Unread, basic
 from exporter.providers.azure_devops.client import MOST, Client, project
+from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.memo import Listing, Memo, is_of
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.reading import (
@@ -60,14 +62,19 @@ from exporter.providers.azure_devops.timeline import (
     with_reading,
 )
 from exporter.providers.azure_devops.words import WORDS
+from exporter.providers.grants import Granted
 
-__all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Place", "Run", "read_timeline", "to_build"]
+__all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Entra", "Place", "Run", "read_timeline", "to_build"]
 
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
+_MOST_LISTED = 100_000
+"""Projects of an organization, pipelines or unfinished builds of a project."""
 _STEP = 300.0
 """Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
 _MOST_ATTEMPTS = 20
 """Earlier attempts that are worth a request each."""
+_JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
+"""How tokens of Entra look; personal access tokens have no dots."""
 _PROJECT = r"(?![_.])[^\x00-\x1f\x7f/:\\~&%;@'\"?<>|#$*}{,+=\[\]]{1,64}(?<!\.)"
 """What Microsoft lets projects be called."""
 
@@ -90,19 +97,47 @@ class AzureDevOps(Provider):
     entry_pattern = r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)"
     name_pattern: ClassVar[str] = rf"[^/]+/{_PROJECT}"
     default_url = "https://dev.azure.com"
+    credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "entra")
 
     provider: Literal["azure_devops"]
     username: str | None = None
     """User name for HTTP Basic; a personal access token needs none."""
+    entra: Entra | None = None
+    """In place of a token, a service principal of Microsoft Entra: {tenant_id: ..., client_id:
+    ..., and one of client_secret_file, federated_token_file}."""
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
+    _granted: Granted = PrivateAttr(default_factory=partial(Granted, "Entra"))
+
+    @classmethod
+    def faults(cls, account: dict[str, Any]) -> list[Fault]:
+        """Entries of another shape, and a service principal that cannot be used."""
+        found = super().faults(account)
+        entra = account.get("entra")
+        if isinstance(entra, Entra) and (fault := entra.fault()) is not None:
+            key, what = fault
+            found.append((("entra", key), what))
+        return found
 
     def headers(self, token: str | None) -> dict[str, str]:
-        """Basic, with any user name; and no redirect to a page for people to sign in."""
+        """Basic, with any user name, or a bearer token of Entra.
+
+        And no redirect to a page for people to sign in. Raises Refused(`unauthorized`) if
+        the service principal has been granted no token yet.
+        """
         quiet = {"X-TFS-FedAuthRedirect": "Suppress"}
+        if self.entra is not None:
+            return quiet | {"Authorization": f"Bearer {self._granted.token()}"}
         if token is None:
             return quiet
+        if _JWT.fullmatch(token):
+            return quiet | {"Authorization": f"Bearer {token}"}
         return quiet | {"Authorization": basic(self.username or "", token)}
+
+    async def renew(self, api: Api) -> None:
+        """Have the service principal granted a token if it has none that lasts for a poll."""
+        if self.entra is not None:
+            await self._granted.renew(api, partial(self.entra.grant, api))
 
     @property
     def reads_below(self) -> bool:
@@ -120,7 +155,7 @@ class AzureDevOps(Provider):
         raws = await self._client(api).whole(path, {"stateFilter": "wellFormed"})
         entries = [
             f"{organization}/{project.name}"
-            for project in each(raws, _Project)[0]
+            for project in each(raws, _Project, most=_MOST_LISTED)[0]
             if (word(project.state) or "wellformed") == "wellformed"
         ]
         return [Repo(entry) for entry in entries if not self.excludes(entry)]
@@ -213,7 +248,7 @@ class AzureDevOps(Provider):
             query.size,
             query.token,
         )
-        runs, rejected = each([*raws, *ended], Run)
+        runs, rejected = each([*raws, *ended], Run, most=_MOST_LISTED)
         return Listing(tuple(_once(runs)), following, rejected, unread)
 
     async def _names(self, api: Api, place: Place, runs: Sequence[Run]) -> Names:
@@ -222,7 +257,7 @@ class AzureDevOps(Provider):
 
         async def fetch() -> list[Definition]:
             raws = await self._client(api).whole(f"{path}/_apis/build/definitions", {})
-            return each(raws, Definition)[0]
+            return each(raws, Definition, most=_MOST_LISTED)[0]
 
         names = await self._memo.names(path.casefold(), clock=api.now, fetch=fetch)
         for run in sorted(runs, key=lambda run: run.id):

@@ -27,6 +27,7 @@ Unknown: whether a person or the API dispatched a run; whether it ran for a tag 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
@@ -37,11 +38,12 @@ from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import moment, text
 from exporter.providers import Fault, Page, Provider, Query, Repo, TokenPage
-from exporter.providers.github.app import App, Installation
+from exporter.providers.github.app import App, granted
 from exporter.providers.github.client import Client, has_more
 from exporter.providers.github.memo import Memo
 from exporter.providers.github.payload import Place, Run, to_build, with_jobs, without_jobs
 from exporter.providers.github.words import WORDS
+from exporter.providers.grants import Granted
 
 __all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
 
@@ -80,7 +82,7 @@ class GitHub(Provider):
     installation_id: 67890}."""
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
-    _installation: Installation = PrivateAttr(default_factory=Installation)
+    _granted: Granted = PrivateAttr(default_factory=partial(Granted, "installation"))
 
     @classmethod
     def faults(cls, account: dict[str, Any]) -> list[Fault]:
@@ -96,12 +98,12 @@ class GitHub(Provider):
 
         Raises Refused(`unauthorized`) if the App has none yet.
         """
-        return _headers(token if self.app is None else self._installation.token())
+        return _headers(token if self.app is None else self._granted.token())
 
     async def renew(self, api: Api) -> None:
         """Fetch an installation token if there is none that lasts for a poll."""
         if self.app is not None:
-            await self._installation.renew(self.app, api, _headers)
+            await self._granted.renew(api, partial(granted, self.app, api, _headers))
 
     def identity(self, entry: str) -> str:
         """Upper and lower case are one."""

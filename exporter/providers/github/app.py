@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable, Mapping
 
@@ -10,12 +9,11 @@ import msgspec
 from pydantic import BaseModel, ConfigDict, Field
 
 from exporter import times
-from exporter.errors import Malformed, ProviderError, Refused
+from exporter.errors import Refused
 from exporter.http import Api
-from exporter.http.secret import content, sendable
+from exporter.http.secret import content
+from exporter.providers.grants import Grant
 
-_BEFORE = 360.0
-"""Seconds before its end when a token is renewed; more than a poll may take."""
 _BACKDATED, _VALID = 60.0, 540.0
 """Seconds around now for which a signature is valid: clocks differ; at most 10 minutes."""
 
@@ -82,60 +80,18 @@ def _base64(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
-class _Grant(msgspec.Struct):
+class _Answer(msgspec.Struct):
     token: str
-    """Of any length: 40 characters once, hundreds since 2026."""
+    """40 characters once, hundreds since 2026."""
     expires_at: str
 
 
-class Installation:
-    """The token of an App's installation; nothing prints it."""
-
-    def __init__(self) -> None:
-        self._token: str | None = None
-        self._until = 0.0
-        self._refusals = 0
-        self._turn = asyncio.Lock()
-
-    def __eq__(self, other: object) -> bool:
-        """Tokens make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Installation)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
-
-    def token(self) -> str:
-        """The token in force. Raises Refused(`unauthorized`) if there is none yet."""
-        if self._token is None:
-            raise Refused("the App has no installation token yet", reason="unauthorized")
-        return self._token
-
-    async def renew(self, app: App, api: Api, headers: Headers) -> None:
-        """See to it that the token lasts for a poll.
-
-        A new one is fetched too if a request was refused since: it may have been revoked.
-        Raises a ProviderError, which then speaks of the whole account.
-        """
-        async with self._turn:
-            if self._until - api.now() > _BEFORE and self._refusals == _refusals(api):
-                return
-            try:
-                await self._fetch(app, api, headers)
-            except ProviderError as error:
-                error.account_wide = True
-                raise
-
-    async def _fetch(self, app: App, api: Api, headers: Headers) -> None:
-        answer = await api.post(
-            f"/app/installations/{app.installation_id}/access_tokens",
-            into=_Grant,
-            headers=lambda: headers(app.signed(api.now())),
-        )
-        until = times.instant(answer.body.expires_at)
-        if until is None or not answer.body.token or not sendable(answer.body.token):
-            raise Malformed("the App was granted an unusable token", reason="bad_shape")
-        self._token, self._until = answer.body.token, until
-        self._refusals = _refusals(api)
-
-
-def _refusals(api: Api) -> int:
-    return api.stats.errors["unauthorized"]
+async def granted(app: App, api: Api, headers: Headers) -> Grant:
+    """A new token of the App's installation."""
+    answer = await api.post(
+        f"/app/installations/{app.installation_id}/access_tokens",
+        into=_Answer,
+        headers=lambda: headers(app.signed(api.now())),
+    )
+    until = times.instant(answer.body.expires_at)
+    return Grant(answer.body.token if until is not None else "", until or 0.0)
