@@ -2,25 +2,40 @@
 
 Token: User settings, Personal access tokens, New token; the organization; of the scopes Build:
 Read (`vso.build`) and, for a wildcard, Project and Team: Read (`vso.project`). The scope Full
-access is never needed. `username` is for a Server that wants one.
+access is never needed. `username` is for a Server that wants one. Or a service principal or
+managed identity of Microsoft Entra that is a user of the organization: `entra` in place of the
+token, with a secret or a federated token (workload identity); its bearer tokens are renewed
+before they end. A token of Entra in `token_file` is sent as a bearer token too, and read again
+when whoever renews it has written it.
 
 Requests: an idle poll of a project costs 2: one for all unfinished builds, one for those that
 have finished lately. They serve all its repositories that are polled within 15 seconds. A new
 build costs 1 more when it has finished, for its timeline, which alone knows the attempt, a
 timeout, an approval and the jobs. The timeline of an unfinished build is read again after a 20th
 of its age, at least every 5 minutes. A repeated run costs its timeline and one for each attempt
-before, once. After a restart the timelines of `rerun_window` are read once.
+before, once. After a restart the timelines of `rerun_window` are read once, and for each project
+the list of its pipelines.
 
 Limits: 200 TSTU in 5 minutes, a measure of load; delays come before refusals.
 
-Self-hosted: Azure DevOps Server by `url` `https://HOST/tfs`; the organization is the collection.
+Self-hosted: Azure DevOps Server 2019 or newer by `url` `https://HOST/tfs`; the organization is
+the collection. Version 7.1 of the API is asked for first, and an older one where the server
+refuses that.
 
 Known: duration, queue, trigger, jobs, attempts. An attempt is told by the highest `attempt` of
 stages, phases and jobs. It is found by a build's `finishTime` having changed; attempts that fell
 between two polls come from the timelines of `previousAttempts`. `startTime` is of the first
-attempt, so a later one starts with the first record of it.
+attempt, so a later one starts with the first record of it. Stages count their attempts apart, so
+a build whose stages are run again one by one may end more than once in one attempt: the later
+end is no further attempt but `ended_again` of `cicd_exporter_anomalies_total`, and moves the last
+conclusion and the streak; its jobs count. So it is with stages that are started by hand. A build
+that ends because nobody approved it, or because another check or lock in front of a stage ran
+out, is `cancelled`, though Azure calls it failed; one that is rejected is `failed`. Its duration
+holds the wait, up to 30 days; those of its jobs do not.
 
-Unknown: queue times of jobs; whether a person or a script asked for a run (`manual`).
+Unknown: queue times of jobs; whether a person or a script asked for a run (`manual`). Classic
+releases are no builds and are not read. Builds of a pipeline that is paused or disabled stay
+`queued` until `polling.max_open_age`.
 """
 
 from __future__ import annotations
