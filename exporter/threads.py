@@ -26,6 +26,7 @@ async def apart(work: Callable[[], T], *, name: str) -> T:
 def begun(work: Callable[[], T], *, name: str) -> Future[T]:
     """The promise of what `work` returns, which runs in a thread of its own, called `name`."""
     promise: Future[T] = Future()
+    promise.set_running_or_notify_cancel()  # whoever waits no longer does not end the work
 
     def run() -> None:
         try:

@@ -160,11 +160,12 @@ def account_api(
 
     `pace` is the usual one if it is not given.
     """
-    token = Token(env=account.token_env, file=account.token_file)
+    token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
     share = shares.of(account, _credential(account, token))
     api = Api(
         root=account.root,
-        headers=lambda: account.headers(token.read()),
+        headers=lambda: account.headers(token.known()),
+        token=token,
         timeout=config.polling.timeout,
         ca_file=account.ca_file,
         proxy=account.proxy,

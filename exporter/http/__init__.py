@@ -52,6 +52,7 @@ from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
+from exporter.threads import begun, ended
 
 __all__ = [
     "TALLY",
@@ -103,6 +104,7 @@ class Api:
     `ca_file` replaces the public CAs. `budget` may be shared with other accounts. The
     environment's proxies and `.netrc` are not used, and cookies are not kept.
 
+    `token` is what `headers` reads: it is looked at before each request, beside the event loop.
     `likely_root` is where the API probably is if a web site answers at `root`. `explained`
     may change an error by the JSON object that came with it, where the API says in a way of
     its own what is wrong.
@@ -118,6 +120,7 @@ class Api:
         proxy: str | None = None,
         pace: Pace = _PACE,
         budget: Budget | None = None,
+        token: Token | None = None,
         likely_root: str | None = None,
         explained: Explained = _as_it_is,
     ) -> None:
@@ -127,6 +130,7 @@ class Api:
         self._likely_root = likely_root
         self._explained = explained
         self._place = urlsplit(root).netloc
+        self._token = Token(env=None, file=None) if token is None else token
         self._credentials = headers
         self._timeout = timeout
         self._pace = pace
@@ -152,6 +156,13 @@ class Api:
         """Seconds since the epoch by the provider's clock."""
         shown, at = self.stats.clock or (time.time(), time.monotonic())
         return shown + time.monotonic() - at
+
+    async def has_new_credential(self) -> bool:
+        """Whether a file of the credential has changed since the last request.
+
+        Costs a look at the file, at most five seconds of waiting, and no request.
+        """
+        return await self._token.changed()
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -227,19 +238,24 @@ class Api:
 
     async def _authorized(self, call: Call[T]) -> Answer[T]:
         """An attempt, and at once another if it is refused and the token is a new one."""
-        headers = self._headers(call)
+        headers = await self._headers(call)
         try:
             return await self._attempt(call, headers)
         except Refused as fault:
-            fresh = self._headers(call) if fault.reason == "unauthorized" else headers
+            if fault.reason != "unauthorized":
+                raise
+            fresh = await self._headers(call, anew=True)
             if fresh == headers:
                 raise
         return await self._attempt(call, fresh)
 
-    def _headers(self, call: Call[T]) -> dict[str, str]:
+    async def _headers(self, call: Call[T], *, anew: bool = False) -> dict[str, str]:
         """What is sent with a request; the very same object as long as nothing changes."""
         try:
-            wanted = call.credentials()
+            await self._token.look(anew=anew)
+            wanted = (
+                call.credentials() if call.method == "GET" else await self._made(call.credentials)
+            )
             if wanted == self._said[0]:
                 return self._said[1]
             if not all(map(sendable, wanted.values())):
@@ -255,6 +271,13 @@ class Api:
         self._said = wanted, headers
         return headers
 
+    async def _made(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
+        """What is sent with a POST, made in a thread: that may take a key from a file, and sign."""
+        making = begun(make, name="signature")
+        if await ended(making, within=self._timeout):
+            return making.result()
+        raise Refused(f"{self._place}: the credential is not there in time", reason="unauthorized")
+
     async def _attempt(self, call: Call[T], headers: Mapping[str, str]) -> Answer[T]:
         """One request with its redirect; a failure is counted and told where it happened."""
         url, into = call.url, call.into
@@ -262,12 +285,14 @@ class Api:
         async with self._slots:
             await self._turn()
             try:
-                form = {} if call.form is None else call.form()
+                form = {} if call.form is None else await self._made(call.form)
                 known = self.answers.recall(url, into, headers) if call.conditional else None
                 asked = headers if known is None else known.asking(headers)
                 reply = await self._send(call.method, url, asked, form)
                 if reply.status in _PERMANENT_REDIRECTS and call.method == "GET":
-                    reply = await self._send(call.method, self._moved(reply), asked, form)
+                    reply = await self._send(
+                        call.method, refusals.moved(reply, httpx.URL(self._root)), asked, form
+                    )
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._strikes = 0
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
@@ -310,7 +335,7 @@ class Api:
             self.stats.requests[code] += 1
             self.budget.answered(unchanged=code == "304")
         if fault.reason == "tls":
-            self._connections.trust_anew()
+            await self._connections.trust_anew()
         raise fault  # here, so that no cause holds on to the request and its headers
 
     def _note(self, headers: Mapping[str, str]) -> None:
@@ -327,23 +352,6 @@ class Api:
                 self.stats.rate_limits[resource] = limit
                 self.budget.told(resource, limit, self.now())
 
-    def _moved(self, reply: wire.Reply) -> str:
-        """Where a permanent redirect points if that is below `root`; else raises its error."""
-        root = httpx.URL(self._root)
-        try:
-            target = reply.url.join(reply.headers.get("location", ""))
-        except httpx.InvalidURL:
-            raise refusals.refusal(reply, root) from None
-        path = target.raw_path.partition(b"?")[0]
-        if (
-            (target.scheme, target.host, target.port) != (root.scheme, root.host, root.port)
-            or target.userinfo
-            or not path.startswith(root.raw_path.rstrip(b"/") + b"/")
-            or not paths.is_safe(path.decode("ascii"))
-        ):
-            raise refusals.refusal(reply, root)
-        return str(target.copy_with(fragment=None))
-
     async def _read(self, reply: wire.Reply, into: type[T], headers: Mapping[str, str]) -> T:
         """What the answer holds; raises what it stands for if that is no success."""
         try:
@@ -353,13 +361,8 @@ class Api:
             fault = error
         if not httpx.codes.is_success(reply.status):
             fault = self._explained(fault, refusals.object_told(reply))
-        if self._likely_root is not None and refusals.is_of_a_web_site(reply, fault):
-            said = f"{fault}; url is probably not the root of the API: set it to"
-            fault.args = (f"{said} {self._likely_root}",)
-            fault.account_wide = True
-            fault.advice = f"Set url to {self._likely_root}, the root of the API." + (
-                " If it is right, check the token." if fault.reason == "unauthorized" else ""
-            )
+        if self._likely_root is not None:
+            refusals.suspect_root(fault, reply, self._likely_root)
         raise fault  # here, so that no cause holds on to the body
 
     def _judge(self, reply: wire.Reply) -> None:

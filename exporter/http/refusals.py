@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http.limits import rate_limit
+from exporter.http.paths import is_safe
 from exporter.http.wire import Reply, is_page, plain, said
 
 _Row = tuple[type[ProviderError], Reason, str]
@@ -162,15 +163,37 @@ def object_told(reply: Reply) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def is_of_a_web_site(reply: Reply, fault: ProviderError) -> bool:
-    """Whether what has answered with `fault` is a site for people rather than an API."""
+def suspect_root(fault: ProviderError, reply: Reply, likely_root: str) -> None:
+    """Say where the API probably is, if it was a site for people that has answered."""
     is_redirect = HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST
-    if reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return False
-    return fault.reason == "unauthorized" if is_redirect else is_page(reply)
+    is_site = fault.reason == "unauthorized" if is_redirect else is_page(reply)
+    if not is_site or reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return
+    fault.args = (f"{fault}; url is probably not the root of the API: set it to {likely_root}",)
+    fault.account_wide = True
+    fault.advice = f"Set url to {likely_root}, the root of the API." + (
+        " If it is right, check the token." if fault.reason == "unauthorized" else ""
+    )
 
 
 # -- redirects
+
+
+def moved(reply: Reply, root: httpx.URL) -> str:
+    """Where a permanent redirect points if that is below `root`; else raises its error."""
+    try:
+        target = reply.url.join(reply.headers.get("location", ""))
+    except httpx.InvalidURL:
+        raise refusal(reply, root) from None
+    path = target.raw_path.partition(b"?")[0]
+    if (
+        (target.scheme, target.host, target.port) != (root.scheme, root.host, root.port)
+        or target.userinfo
+        or not path.startswith(root.raw_path.rstrip(b"/") + b"/")
+        or not is_safe(path.decode("ascii"))
+    ):
+        raise refusal(reply, root)
+    return str(target.copy_with(fragment=None))
 
 
 def _redirect(reply: Reply, root: httpx.URL, answered: str) -> ProviderError:

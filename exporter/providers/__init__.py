@@ -291,6 +291,11 @@ class Provider(BaseModel):
         """The headers that every request carries, the credential among them."""
         raise NotImplementedError
 
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """Files beside `token_file` that the credential is made of."""
+        return ()
+
     def is_wildcard(self, entry: str) -> bool:
         """Whether `entry` is to be discovered rather than polled as it stands."""
         return "*" in entry

@@ -43,6 +43,9 @@ CIPHERS = {
 }
 """OpenSSL's name of each suite up to TLS 1.2: https://docs.openssl.org/3.0/man1/openssl-ciphers/"""
 
+DEFAULT_CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:!aNULL:!PSK"
+"""Up to TLS 1.2, where `cipher_suites` names none: authenticated encryption alone."""
+
 TLS13_CIPHERS = frozenset(
     {"TLS_AES_128_GCM_SHA256", "TLS_AES_256_GCM_SHA384", "TLS_CHACHA20_POLY1305_SHA256"}
 )
@@ -188,10 +191,9 @@ def context(given: TlsServer, folder: str) -> ssl.SSLContext:
     made.minimum_version = VERSIONS[given.min_version]
     made.maximum_version = VERSIONS[given.max_version]
     ciphers = [CIPHERS[name] for name in given.cipher_suites if name in CIPHERS]
-    if ciphers:
-        made.set_ciphers(":".join(ciphers))
-    elif given.cipher_suites:  # those of TLS 1.3 alone
+    if given.cipher_suites and not ciphers:  # those of TLS 1.3 alone
         made.minimum_version = ssl.TLSVersion.TLSv1_3
+    made.set_ciphers(":".join(ciphers) or DEFAULT_CIPHERS)
     if not given.prefer_server_cipher_suites:
         made.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
     for name in given.curve_preferences:

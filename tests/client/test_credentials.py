@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import socket
+import threading
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from exporter.errors import Refused
-from exporter.http import Api, Token
-from tests.client import BODY, LONG, OK, SECRET, Item, gz, secret_headers, visit
-from tests.hostile import Reply, hang_up, http, reset
+from exporter import files
+from exporter.errors import ProviderError, Refused
+from exporter.http import Api, Token, secret
+from tests.client import BODY, LONG, OK, SECRET, Item, connected, gz, secret_headers, visit
+from tests.hostile import Reply, Server, hang_up, http, reset
 
 # Authorization
 
@@ -177,3 +183,205 @@ def test_no_repr_shows_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     api = Api(root="http://h", headers=secret_headers, timeout=1, proxy="http://h")
 
     assert SECRET not in repr(token) + repr(api) + repr(vars(token)) + repr(api.stats)
+
+
+# Files that change, and those that do not answer
+
+
+def rotating(file: Path) -> tuple[Token, Callable[[], dict[str, str]]]:
+    """A token from a file, and the headers of requests with it."""
+    token = Token(env=None, file=str(file))
+    return token, lambda: {"Authorization": token.known() or ""}
+
+
+def sent(server: Server) -> list[str]:
+    return [request.headers["authorization"] for request in server.requests]
+
+
+def test_a_token_that_is_refused_is_read_again_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    token, headers = rotating(file)
+
+    async def go() -> list[str]:
+        async with (
+            Server(OK, http(status=401), OK) as server,
+            connected(server.root, headers=headers, token=token) as (api, _),
+        ):
+            await api.get("/x", into=dict)
+            file.write_text("new")
+            await api.get("/x", into=dict)
+            return sent(server)
+
+    assert asyncio.run(go()) == ["old", "old", "new"]
+
+
+def test_whether_a_token_has_changed_can_be_asked_without_a_request(tmp_path: Path) -> None:
+    file, key = tmp_path / "token", tmp_path / "key"
+    file.write_text("one")
+    key.write_text("k1")
+    token = Token(env=None, file=str(file), beside=(str(key),))
+
+    async def go() -> list[bool]:
+        async with (
+            Server(OK) as server,
+            connected(server.root, headers=secret_headers, token=token) as (api, _),
+        ):
+            told = []
+
+            async def ask() -> None:
+                told.append(await api.has_new_credential())
+
+            await api.get("/x", into=dict)
+            await ask()
+            file.touch()  # by somebody who has changed nothing
+            await ask()
+            file.write_text("two")
+            await ask()
+            await ask()
+            await token.look()
+            await ask()
+            file.unlink()
+            await ask()
+            await token.look()
+            (tmp_path / "next").write_text("two")
+            (tmp_path / "next").replace(file)
+            await ask()
+            await token.look()
+            key.write_text("k2!")
+            await ask()
+            assert len(server.requests) == 1
+            return told
+
+    assert asyncio.run(go()) == [False, False, True, True, False, True, True, True]
+
+
+def test_a_variable_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CICD_TEST_TOKEN", SECRET)
+    token = Token(env="CICD_TEST_TOKEN", file="/dev/zero")
+
+    async def go() -> bool:
+        await token.look()
+        return await token.changed()
+
+    assert not asyncio.run(go())
+    assert token.known() == SECRET
+
+
+def of_another_kind(folder: Path, kind: str) -> str:
+    file = folder / kind
+    if kind == "fifo":
+        os.mkfifo(file)
+    elif kind == "huge":
+        file.touch()
+        os.truncate(file, 2**40)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(str(file))
+    else:
+        return kind
+    return str(file)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "huge", "socket", "/dev/zero", "/dev/tty", "/"])
+def test_a_token_file_of_another_kind_is_refused_and_holds_nobody_up(
+    tmp_path: Path, kind: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("old")
+    token, headers = rotating(file)
+
+    async def go() -> ProviderError:
+        async with (
+            Server(OK) as server,
+            connected(server.root, headers=headers, token=token) as (api, _),
+        ):
+            await api.get("/x", into=dict)
+            file.unlink()
+            file.symlink_to(of_another_kind(tmp_path, kind))
+            assert await api.has_new_credential()
+            await token.look(anew=True)
+            with pytest.raises(Refused) as caught:
+                await api.get("/x", into=dict)
+            assert sent(server) == ["old"]
+            file.unlink()
+            file.write_text("new")
+            assert await api.has_new_credential()
+            await api.get("/x", into=dict)
+            assert sent(server) == ["old", "new"]
+        return caught.value
+
+    error = asyncio.run(go())
+    assert error.reason == "unauthorized"
+    assert "token_file" in str(error)
+
+
+def test_a_disk_that_does_not_answer_costs_neither_the_token_nor_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, answers = tmp_path / "token", threading.Event()
+    file.write_text("old")
+    token, headers = rotating(file)
+    looks: list[str] = []
+
+    def stamp(name: str) -> None:
+        looks.append(name)
+        answers.wait(60)
+
+    async def go() -> list[str]:
+        async with (
+            Server(OK) as server,
+            connected(server.root, headers=headers, token=token) as (api, _),
+        ):
+            await api.get("/x", into=dict)
+            monkeypatch.setattr(secret, "_stamp", stamp)
+            monkeypatch.setattr(files, "PATIENCE", 0.05)
+            monkeypatch.setattr(secret, "_STILL_NEW", 0.0)
+            for _ in range(5):
+                await api.get("/x", into=dict)
+            assert not await api.has_new_credential()
+            assert looks == [str(file)], "one thread waits, and no second one"
+            return sent(server)
+
+    try:
+        assert asyncio.run(go()) == ["old"] * 6
+    finally:
+        answers.set()
+
+
+def test_a_disk_that_never_answered_is_a_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = threading.Event()
+    token, headers = rotating(tmp_path / "token")
+    monkeypatch.setattr(secret, "_stamp", lambda _: answers.wait(60))
+    monkeypatch.setattr(files, "PATIENCE", 0.05)
+
+    try:
+        met = visit(OK, headers=headers, token=token)
+    finally:
+        answers.set()
+
+    assert met.verdict == (Refused, "unauthorized")
+    assert "its disk does not answer" in str(met.error)
+    assert met.requests == []
+
+
+def test_a_key_that_does_not_come_in_time_is_a_refusal() -> None:
+    answers = threading.Event()
+
+    def headers() -> dict[str, str]:
+        answers.wait(60)
+        return {}
+
+    async def go() -> ProviderError:
+        async with Server(OK) as server, connected(server.root, timeout=0.1) as (api, _):
+            with pytest.raises(Refused) as caught:
+                await api.post("/x", into=dict, headers=headers)
+            assert server.requests == []
+            return caught.value
+
+    try:
+        assert asyncio.run(go()).reason == "unauthorized"
+    finally:
+        answers.set()

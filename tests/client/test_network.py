@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +18,11 @@ import pytest
 
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
 from exporter.http import Answer
-from exporter.http.address import opened
-from exporter.http.connections import _public
+from exporter.http.address import assert_allowed, opened
+from exporter.http.connections import _hardened, _public
 from tests import hostile
 from tests.client import ENDLESS, LONG, OK, attempt, connected, free_port, visit
-from tests.hostile import Reply, Server, drip, flood, hang_up, reset, stall
+from tests.hostile import Reply, Request, Server, drip, flood, hang_up, reset, stall
 
 # The network
 
@@ -42,9 +47,28 @@ def test_an_unknown_host_is_dns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert str(met.error).startswith("api.invalid/x: the host name cannot be resolved")
 
 
-@pytest.mark.parametrize(
-    "address", ["169.254.169.254", "fe80::1", "fd00:ec2::254", "::ffff:169.254.169.254"]
-)
+METADATA = [
+    "169.254.169.254",
+    "fe80::1",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "100.100.100.200",
+    "168.63.129.16",
+    "192.0.0.192",
+    "::ffff:169.254.169.254",
+    "::169.254.169.254",
+    "::ffff:0:169.254.169.254",
+    "64:ff9b::169.254.169.254",
+    "64:ff9b:1::169.254.169.254",
+    "64:ff9b:1:a9fe:a9:fe00::",
+    "2002:a9fe:a9fe::1",
+    "2001:0:a9fe:a9fe::1",
+    "2001:0:4136:e378:8000:63bf:5601:5601",
+    "2001:db8::5efe:a9fe:a9fe",
+]
+
+
+@pytest.mark.parametrize("address", METADATA)
 def test_an_address_at_which_clouds_give_out_credentials_is_no_api(
     monkeypatch: pytest.MonkeyPatch, address: str
 ) -> None:
@@ -60,9 +84,90 @@ def test_an_address_at_which_clouds_give_out_credentials_is_no_api(
         assert met.stats.requests == {"error": 1}
 
 
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(f"[{address}]" if ":" in address else address for address in METADATA),
+        "2852039166",
+        "0xa9fea9fe",
+        "169.254.43518",
+        "169.254.169.254.",
+        "metadata.google.internal",
+        "METADATA.goog",
+        "instance-data.ec2.internal",
+    ],
+)
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_no_proxy_is_asked_for_the_credentials_of_a_machine(scheme: str, host: str) -> None:
+    async def go() -> tuple[ProviderError | Answer[Any], list[Request]]:
+        async with Server(OK) as proxy:
+            address = f"http://127.0.0.1:{proxy.port}"
+            async with connected(f"{scheme}://{host}", proxy=address) as (api, _):
+                return await attempt(api, "/x", None, dict), proxy.requests
+
+    error, requests = asyncio.run(go())
+
+    assert isinstance(error, Refused)
+    assert error.reason == "connect"
+    assert requests == []
+
+
+def test_a_proxy_at_such_an_address_is_not_asked() -> None:
+    met = visit(OK, proxy="http://169.254.169.254")
+
+    assert met.verdict == (Refused, "connect")
+
+
 def test_addresses_of_a_private_network_are_fine() -> None:
     for address in ("10.0.0.1", "192.168.1.1", "127.0.0.1"):
         opened((socket.AF_INET, socket.SOCK_STREAM, 0, "", (address, 80))).close()
+        assert_allowed(address)
+    for address in ("::1", "fd12::7", "64:ff9b::a00:1", "2002:a00:1::1"):
+        opened((socket.AF_INET6, socket.SOCK_STREAM, 0, "", (address, 80, 0, 0))).close()
+        assert_allowed(address)
+
+
+# Names
+
+
+def test_a_silent_name_server_holds_up_no_other_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = threading.Event()
+    looked_up: list[str] = []
+    really = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *rest: Any, **named: Any) -> Any:
+        if not host.endswith(".invalid"):
+            return really(host, *rest, **named)
+        looked_up.append(host)
+        answers.wait(60)
+        raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+
+    async def go() -> set[str]:
+        told: set[str] = set()
+        async with AsyncExitStack() as stack:
+            server = await stack.enter_async_context(Server(OK))
+            silent = [
+                (await stack.enter_async_context(connected(f"http://s{n}.invalid", timeout=0.1)))[0]
+                for n in range(40)
+            ]
+            root = f"http://localhost:{server.port}"
+            good, _ = await stack.enter_async_context(connected(root))
+            for _ in range(2):
+                tasks = [attempt(api, "/x", None, dict) for api in silent]
+                failed = asyncio.gather(*tasks)
+                assert isinstance(await attempt(good, "/x", None, dict), Answer)
+                told |= {o.reason for o in await failed if isinstance(o, ProviderError)}
+        return told
+
+    begun = time.monotonic()
+    try:
+        assert asyncio.run(go()) == {"timeout"}
+        assert time.monotonic() - begun < 30, "nobody waits for a thread"
+        assert Counter(looked_up) == {f"s{n}.invalid": 1 for n in range(40)}
+    finally:
+        answers.set()
 
 
 @pytest.mark.parametrize(
@@ -145,6 +250,39 @@ def test_nothing_older_than_tls_1_2_is_spoken() -> None:
     assert _public().minimum_version >= ssl.TLSVersion.TLSv1_2
     assert _public().verify_mode is ssl.CERT_REQUIRED
     assert _public().check_hostname
+
+
+def test_tls_1_2_has_only_suites_that_encrypt_and_authenticate_in_one() -> None:
+    for context in (_public(), _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))):
+        old = [c["name"] for c in context.get_ciphers() if c["protocol"] != "TLSv1.3"]
+
+        assert "ECDHE-RSA-AES128-GCM-SHA256" in old
+        assert "ECDHE-RSA-CHACHA20-POLY1305" in old
+        assert [] == [name for name in old if "GCM" not in name and "CHACHA20" not in name]
+
+
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES256-SHA384"])
+def test_a_server_that_knows_only_cbc_is_not_spoken_to(tmp_path: Path, suite: str) -> None:
+    tls = hostile.tls(tmp_path, hostile.good_certificate())
+    tls.maximum_version = ssl.TLSVersion.TLSv1_2
+    tls.set_ciphers(suite)
+
+    met = visit(OK, tls=tls, ca_file=str(tmp_path / "cert.pem"))
+
+    assert isinstance(met.error, TryLater)
+    assert met.requests == []
+
+
+def test_a_ca_file_of_another_kind_is_refused_and_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "huge").touch()
+    os.truncate(tmp_path / "huge", 2**40)
+    for ca_file in (tmp_path / "fifo", tmp_path / "huge", tmp_path, Path("/dev/zero")):
+        met = visit(OK, ca_file=str(ca_file))
+
+        assert met.verdict == (Refused, "tls")
+        assert str(ca_file) in str(met.error)
+        assert met.requests == []
 
 
 def test_a_private_ca_is_trusted_by_ca_file(tmp_path: Path) -> None:

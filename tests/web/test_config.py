@@ -222,6 +222,15 @@ def test_what_is_doubtful_is_a_warning() -> None:
     ]
 
 
+def test_without_a_list_only_suites_that_encrypt_and_authenticate_in_one_are_offered() -> None:
+    config = read(TLS)
+
+    assert config.context is not None
+    old = [c["name"] for c in config.context.get_ciphers() if c["protocol"] != "TLSv1.3"]
+    assert "ECDHE-ECDSA-AES128-GCM-SHA256" in old
+    assert [] == [name for name in old if "GCM" not in name and "CHACHA20" not in name]
+
+
 def test_suites_and_versions_are_what_openssl_gets() -> None:
     config = read(
         f"{TLS}  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"

@@ -93,6 +93,11 @@ class GitHub(Provider):
             found.append((("app", "private_key_file"), fault))
         return found
 
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The App's private key."""
+        return () if self.app is None else (self.app.private_key_file,)
+
     def headers(self, token: str | None) -> dict[str, str]:
         """A bearer token, or that of the App's installation.
 
