@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -19,6 +20,7 @@ from exporter.record import (
     AnswerKey,
     AttemptKey,
     Change,
+    Counted,
     Cursor,
     Labels,
     Loaded,
@@ -31,8 +33,12 @@ from exporter.record import (
     Verdict,
     plus,
 )
-from exporter.state import sqlite
-from exporter.state.court import Court, compact
+from exporter.state import rows, sqlite
+from exporter.state.reconcile import known_key, reconcile, row_of, touched
+from exporter.state.rows import compact
+
+_Row = tuple[Vector, Vector | None, bool]
+"""A series: its numbers, those that are held back, and whether it takes increments at once."""
 
 _SEPARATOR = "\x1f"  # a control character, which no label value has
 _OUT_OF_USE = 7 * 86400.0
@@ -112,21 +118,12 @@ class SqliteLedger:
             series_limit=int(self.meta("series_limit") or 0),
         )
 
-    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
         account = self._accounts.get(target.account)
-        return {key for key in keys if self._is_settled(account, key)}
-
-    def _is_settled(self, account: int | None, key: AttemptKey) -> bool:
-        if key.key.endswith("@"):
-            sql = (
-                "SELECT 1 FROM attempt WHERE account = ? AND key >= ? AND key < ?"
-                " AND attempt = ? LIMIT 1"
-            )
-            bounds: tuple[object, ...] = (key.key, key.key[:-1] + "A")
-        else:
-            sql = "SELECT 1 FROM attempt WHERE account = ? AND key = ? AND attempt = ?"
-            bounds = (compact(key.key),)
-        return self._db.execute(sql, (account, *bounds, key.attempt)).fetchone() is not None
+        if account is None:
+            return [None] * len(builds)
+        attempts = rows.attempts(self._db, account, touched(builds))
+        return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
 
     def answers(self, account: str) -> list[StoredAnswer]:
         try:
@@ -224,10 +221,11 @@ class SqliteTransaction:
             self._ledger.pruned_to(target.account),
         )
         account = self._ledger.account_id(target.account)
-        court = Court(self._db, account, target, floor=floor, now=now)
-        for build in builds:
-            court.hear(build)
-        return court.verdict
+        listed = list(builds)
+        seen = rows.seen(self._db, account, list(touched(listed)))
+        findings = reconcile(seen, listed, target=target, floor=floor, now=now)
+        rows.write(self._db, account, target, findings)
+        return findings.verdict
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
@@ -237,18 +235,26 @@ class SqliteTransaction:
         )
 
     def save(self, target: Target, change: Change) -> None:
+        known = self._rows(delta.series for delta in change.deltas)
+        spreads: dict[SeriesKey, Spread] = {}
         for delta in change.deltas:
-            row = self._row(delta.series)
-            vector, held, opened = row or ((0.0,) * len(delta.vector), None, False)
+            vector, held, opened = known.get(delta.series) or (
+                (0.0,) * len(delta.vector),
+                None,
+                False,
+            )
             if delta.held:
                 held = plus(held or (0.0,) * len(delta.vector), delta.vector)
             else:
                 vector = plus(vector, delta.vector)
-            self._put(delta.series, vector, held, opened=opened or delta.opened)
+            known[delta.series] = vector, held, opened or delta.opened
             if delta.cells:
-                spread = self._spread(delta.series) or Spread()
-                spread.add(delta)
-                self._put_spread(delta.series, spread)
+                if delta.series not in spreads:
+                    spreads[delta.series] = self._spread(delta.series) or Spread()
+                spreads[delta.series].add(delta)
+        self._put({delta.series: known[delta.series] for delta in change.deltas})
+        for series, spread in spreads.items():
+            self._put_spread(series, spread)
         self._db.executemany(
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
             " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
@@ -259,11 +265,15 @@ class SqliteTransaction:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        for key in keys:
-            row = self._row(key)
-            if row is not None:
-                vector, held, _ = row
-                self._put(key, plus(vector, held) if held else vector, None, opened=True)
+        opening = list(keys)
+        known = self._rows(opening)
+        self._put(
+            {
+                key: (plus(vector, held) if held else vector, None, True)
+                for key, (vector, held, _) in known.items()
+            }
+        )
+        for key in opening:
             spread = self._spread(key)
             if spread is not None and spread.held:
                 spread.release()
@@ -322,27 +332,37 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
         self._db.execute("UPDATE account SET pruned_to = max(ifnull(pruned_to, 0.0), ?)", (before,))
 
-    def _row(self, key: SeriesKey) -> tuple[Vector, Vector | None, bool] | None:
-        row = self._db.execute(
-            "SELECT vector, held, opened FROM series WHERE family = ? AND labels = ?",
-            (key.family, _SEPARATOR.join(key.labels)),
-        ).fetchone()
-        if row is None:
-            return None
-        return _unpack(row[0]), None if row[1] is None else _unpack(row[1]), bool(row[2])
+    def _rows(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Row]:
+        names = {(key.family, _SEPARATOR.join(key.labels)): key for key in keys}
+        found = self._db.execute(
+            "SELECT s.family, s.labels, s.vector, s.held, s.opened FROM json_each(?) AS wanted"
+            " JOIN series AS s ON s.family = wanted.value ->> 0 AND s.labels = wanted.value ->> 1",
+            (json.dumps(list(names)),),
+        )
+        return {
+            names[family, labels]: (
+                _unpack(vector),
+                None if held is None else _unpack(held),
+                bool(opened),
+            )
+            for family, labels, vector, held, opened in found
+        }
 
-    def _put(self, key: SeriesKey, vector: Vector, held: Vector | None, *, opened: bool) -> None:
-        self._db.execute(
+    def _put(self, changed: Mapping[SeriesKey, _Row]) -> None:
+        self._db.executemany(
             "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (family, labels) DO UPDATE"
             " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
-            (
-                key.family,
-                _SEPARATOR.join(key.labels),
-                _pack(vector),
-                None if held is None else _pack(held),
-                opened,
-            ),
+            [
+                (
+                    key.family,
+                    _SEPARATOR.join(key.labels),
+                    _pack(vector),
+                    None if held is None else _pack(held),
+                    opened,
+                )
+                for key, (vector, held, opened) in changed.items()
+            ],
         )
 
     def _spread(self, key: SeriesKey) -> Spread | None:
