@@ -51,8 +51,8 @@ from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
-from exporter.http.silence import Silence
 from exporter.http.secret import Token, sendable
+from exporter.http.silence import Silence
 from exporter.threads import begun, ended
 
 __all__ = [
