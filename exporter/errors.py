@@ -64,6 +64,10 @@ class StateUnavailable(StateError):
     """The state cannot be written for now (disk full, read-only, I/O error)."""
 
 
+class StateDamaged(StateUnavailable):
+    """What is in the state is not what was written there."""
+
+
 class ProviderError(ExporterError):
     """One request failed, or its answer is unusable."""
 

@@ -29,9 +29,10 @@ hangs, connect = Path(sys.argv.pop(1)), sqlite.connect
 
 
 def connected(*args, **options):
-    db = connect(*args, **options)
-    db.set_progress_handler(lambda: threading.Event().wait() if hangs.exists() else 0, 20)
-    return db
+    opened = connect(*args, **options)
+    hang = lambda: threading.Event().wait() if hangs.exists() else 0
+    opened.connection.set_progress_handler(hang, 20)
+    return opened
 
 
 sqlite.connect, recorder._HANGS = connected, 0.2
@@ -93,7 +94,6 @@ def test_what_waited_for_the_disk_is_counted_when_it_answers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "exporter")
-    monkeypatch.setattr(recorder, "_HANGS", 0.01)
     rig = Rig(tmp_path / "s.db")
     rig.provider._builds = [done(build("1"))]
     rig.poll()
@@ -106,8 +106,10 @@ def test_what_waited_for_the_disk_is_counted_when_it_answers(
         assert not rig.recorder.state_ok
 
     async def work() -> None:
-        poll = asyncio.create_task(rig._poll())
-        await reloading.eventually(assert_hangs)
+        with monkeypatch.context() as patch:
+            patch.setattr(recorder, "_HANGS", 0.01)
+            poll = asyncio.create_task(rig._poll())
+            await reloading.eventually(assert_hangs)
         assert rig.value(f.BUILDS) == 1
         answers.set()
         await poll

@@ -178,7 +178,8 @@ def test_a_walk_that_broke_off_between_pages_is_read_to_its_end() -> None:
 
     object.__setattr__(rig.native, "page", dies)
     for _ in range(3):
-        rig.polled()
+        with pytest.raises(Gone):
+            rig.polled()
     object.__setattr__(rig.native, "page", listed)
     rig.polled()
 

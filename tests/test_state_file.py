@@ -15,7 +15,7 @@ import pytest
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
-from exporter.state import sqlite
+from exporter.state import schema
 from exporter.state.ledger import Terms, open_ledger
 from tests.scripted import DAY, Rig, build, done
 
@@ -113,7 +113,7 @@ def test_a_newer_file_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
     _fill(path)
     with sqlite3.connect(path) as db:
-        db.execute(f"PRAGMA user_version = {sqlite.VERSION + 1}")
+        db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
     db.close()
     before = path.read_bytes()
 

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.errors import StateRefused
 from exporter.metrics import families as f
-from exporter.state import sqlite
+from exporter.state import schema
 from tests.scripted import Rig, build, done
 
 VERSION_1 = """
@@ -65,7 +65,7 @@ def old(path: Path, version: int, builds: int) -> None:
     rig.crash()
     with closing(sqlite3.connect(path)) as db:
         db.executescript(SCHEMAS[version])
-        db.execute(f"PRAGMA application_id = {sqlite.APPLICATION_ID}")
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("ATTACH ? AS new", (str(path.with_name("new.db")),))
         for table in re.findall(r"CREATE TABLE (\w+)", SCHEMAS[version]):
@@ -104,12 +104,12 @@ def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path, version: in
     Rig(path).crash()
 
     assert described(path) == described(tmp_path / "new.db")
-    assert described(path)[0] == sqlite.VERSION
+    assert described(path)[0] == schema.VERSION
     Rig(path).crash()
 
 
 @pytest.mark.parametrize(
-    ("version", "step"), [(v, step) for v in SCHEMAS for step in sqlite._STEPS if step >= v]
+    ("version", "step"), [(v, step) for v in SCHEMAS for step in schema.STEPS if step >= v]
 )
 def test_an_upgrade_happens_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, step: int
@@ -117,9 +117,9 @@ def test_an_upgrade_happens_whole_or_not_at_all(
     path = tmp_path / "s.db"
     old(path, version, 3)
     before = described(path)
-    halfway = sqlite._STEPS[step] + "INSERT INTO nowhere VALUES (1);"
+    halfway = schema.STEPS[step] + "INSERT INTO nowhere VALUES (1);"
     with monkeypatch.context() as patch:
-        patch.setitem(sqlite._STEPS, step, halfway)
+        patch.setitem(schema.STEPS, step, halfway)
         with pytest.raises(StateRefused, match="cannot be opened"):
             Rig(path)
 

@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.commands import Command, config_file, form, table
 from exporter.config import Settings, load_settings
+from exporter.metrics import soundness
 from exporter.state import inspection
 
 _BESIDE = """\
@@ -61,7 +62,7 @@ def _verify(options: argparse.Namespace) -> int:
     if path is None:
         print("state.url is memory: there is nothing to verify")
         return 0
-    found = inspection.damage(path)
+    found = inspection.damage(path, soundness.damage)
     for line in found:
         print(line)
     if not found:

@@ -12,7 +12,7 @@ from importlib import resources
 
 from exporter.config import Config
 from exporter.config.differences import Step, step
-from exporter.errors import ProviderError
+from exporter.errors import ProviderError, StateDamaged
 from exporter.exposition import Health
 from exporter.http import Api, Pace, Token
 from exporter.metrics import book
@@ -45,20 +45,10 @@ class Assembly:
         """What is in force."""
         self._hold = hold
         self._shares = Shares(config.polling.reserve)
-        self._ledger = open_ledger(
-            config.state.url, _terms(config, hold=hold), on_corrupt=config.state.on_corrupt
-        )
-        labels = labels_of(config)
-        self._recorder = Recorder(
-            self._ledger,
-            book.Book(showing(config), labels, hold=hold),
-            retention=config.state.retention,
-        )
         try:
-            self._recorder.start(labels)
-        except BaseException:
-            self._ledger.close()
-            raise
+            self._recorder = self._begin()
+        except StateDamaged as damage:
+            self._recorder = self._begin(damage=str(damage))
         self.poller = Poller(
             [
                 account_poller(account, config, self._recorder, self._shares)
@@ -67,6 +57,24 @@ class Assembly:
             self._recorder,
             Health(reload_time=time.time(), revision=revision()),
         )
+
+    def _begin(self, *, damage: str | None = None) -> Recorder:
+        """What the state remembers; `damage` is what was found to be wrong with it."""
+        config, labels = self.config, labels_of(self.config)
+        self._ledger = open_ledger(
+            config.state.url,
+            _terms(config, hold=self._hold),
+            on_corrupt=config.state.on_corrupt,
+            damage=damage,
+        )
+        shown = book.Book(showing(config), labels, hold=self._hold)
+        recorder = Recorder(self._ledger, shown, retention=config.state.retention)
+        try:
+            recorder.start(labels)
+        except BaseException:
+            self._ledger.close()
+            raise
+        return recorder
 
     async def adopt(self, wanted: Config) -> Step:
         """Go by another configuration as far as a running process can; tells what that is.

@@ -52,7 +52,6 @@ from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
-from exporter.http.silence import Silence
 from exporter.threads import begun, ended
 
 __all__ = [
@@ -141,7 +140,6 @@ class Api:
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
         self._strikes = 0
-        self.silence = Silence()
         self.answers = Memory()
         """What conditional requests have been answered."""
 
@@ -153,11 +151,6 @@ class Api:
         client = Api(root=root, headers=dict, timeout=self._timeout, **self._way)
         client.stats = self.stats
         return client
-
-    @property
-    def timeout(self) -> float:
-        """Seconds that one attempt may take."""
-        return self._timeout
 
     def now(self) -> float:
         """Seconds since the epoch by the provider's clock."""
@@ -327,21 +320,18 @@ class Api:
     ) -> wire.Reply:
         code = "error"
         self.budget.sent()
-        self.silence.asked()
         try:
             async with (
                 asyncio.timeout(self._timeout),
                 self._connections.asked(method, url, headers, form) as response,
             ):
                 code = str(response.status_code)
-                self.silence.broken()
                 told = wire.headers(response)
                 self._note(told)
                 return await bodies.receive(response, told)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
-            self.silence.ended(answered=code != "error")
             self.stats.requests[code] += 1
             self.budget.answered(unchanged=code == "304")
         if fault.reason == "tls":

@@ -31,6 +31,7 @@ _GOLDEN = 0.618034
 """Multiples of it, less their whole part, are never close to each other."""
 _RELEASE = 1.0
 _REMEMBER = 30.0
+_LOOK = 30.0
 """Seconds between runs of the kinds of jobs."""
 _SWEEP = 3600.0
 """Seconds between two sweeps."""
@@ -103,6 +104,7 @@ class Poller:
         self.every(_RELEASE, self._release, "release")
         self.every(_REMEMBER, self._remember, "remember")
         self.every(_REMEMBER, self._sweep, "sweep")
+        self.every(_LOOK, self._look, "look at the state")
         self._scheduler.start()
 
     def _start(self, account: AccountPoller) -> None:
@@ -148,6 +150,10 @@ class Poller:
     async def _remember(self) -> None:
         for account in self.accounts:
             await self.recorder.remember(account.provider.name, account.api.answers)
+
+    async def _look(self) -> None:
+        with contextlib.suppress(StateUnavailable):  # told and shown by the recorder
+            await self.recorder.look()
 
     async def _sweep(self) -> None:
         # Our own clock may be off by years for a moment, and what is forgotten is gone for good.

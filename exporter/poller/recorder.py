@@ -12,21 +12,21 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateDamaged, StateUnavailable
 from exporter.http.conditional import Memory
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, Rules, account_of
+from exporter.metrics import soundness
+from exporter.metrics.book import Book, Rules
 from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
-from exporter.metrics.labels import clean
-from exporter.metrics.store import is_pipeline_family, pipeline_of
+from exporter.metrics.selection import of_accounts
 from exporter.model import Build
-from exporter.record import AttemptKey, Change, Counted, Cursor, Loaded, SeriesKey, Target, Verdict
+from exporter.record import AttemptKey, Change, Cursor, Loaded, Target, Verdict
 from exporter.state import Ledger
 from exporter.threads import Worker
 
@@ -66,7 +66,22 @@ class Recorder:
         """By account and repo: what the ledger would tell if it was asked again."""
 
     def start(self, accounts: Iterable[str]) -> None:
-        """Load what is remembered of the configured accounts. Raises StateUnavailable."""
+        """Load what is remembered of the configured accounts.
+
+        Raises StateUnavailable, and StateDamaged where it is not what was written there.
+        """
+        loaded = self._ledger.load()
+        for damage in soundness.damage(loaded):
+            raise StateDamaged(damage)
+        anew = set(self._changed_buckets())
+        loaded.series = [row for row in loaded.series if row.series.family not in anew]
+        self.book.load(of_accounts(loaded, set(accounts)))
+        self._keep_choice()
+        for target, verdict in self.book.homeless():
+            self.book.apply(target, verdict, self._house(target, verdict))
+
+    def _changed_buckets(self) -> Iterator[str]:
+        """The histograms that start anew, as their buckets have changed."""
         buckets = self.book.rules.buckets
         with self._ledger.transaction() as tx:
             for family in f.FAMILIES:
@@ -79,10 +94,7 @@ class Recorder:
                         "buckets have changed: the histogram starts anew at 0",
                         extra={"metric": family.name},
                     )
-        self.book.load(_of_accounts(self._ledger.load(), set(accounts)))
-        self._keep_choice()
-        for target, verdict in self.book.homeless():
-            self.book.apply(target, verdict, self._house(target, verdict))
+                    yield family.name
 
     def _keep_choice(self) -> None:
         """Remember the limit, and which pipelines a lower one leaves out."""
@@ -104,9 +116,12 @@ class Recorder:
 
         def step() -> Loaded:
             with self._ledger.transaction():  # it tells of a disk that fails
-                return _of_accounts(self._ledger.load(), known)
+                loaded = self._ledger.load()
+            for damage in soundness.damage(loaded):
+                raise StateDamaged(f"the state is damaged: {damage}")
+            return of_accounts(loaded, known)
 
-        return await self._finish(self._run(step))
+        return await self._finish(self._attempt(step))
 
     async def change(
         self, rules: Rules, labels_of: dict[str, str], loaded: Loaded, *, retention: float
@@ -149,14 +164,12 @@ class Recorder:
         async with self._turn:
             return await self._attempt(step)
 
-    async def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
-        """The row of each of these builds' attempts; None for those that were not counted.
-
-        Raises StateUnavailable.
-        """
-        if not builds:
-            return []
-        return await self._run(lambda: self._ledger.counted(target, builds))
+    async def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+        """Which attempts were counted already."""
+        wanted = list(keys)
+        if not wanted:
+            return set()
+        return await self._attempt(lambda: self._ledger.settled(target, wanted))
 
     async def record(  # noqa: PLR0913 - all that one step is made of
         self,
@@ -250,6 +263,11 @@ class Recorder:
             await self._write(step)
             self.book.forget(idle)
 
+    async def look(self) -> None:
+        """See whether the state is still where it was. Raises StateUnavailable."""
+        if await self._finish(self._alone(self._ledger.look)):
+            self._is_ok()
+
     async def recall(self, account: str, answers: Memory) -> None:
         """Give `answers` back what was remembered of an account's API, the first time."""
         if answers.is_new:
@@ -260,7 +278,7 @@ class Recorder:
             if not answers.is_new:
                 return  # done by who had the turn before
             try:
-                rows = await self._run(lambda: self._ledger.answers(account))
+                rows = await self._attempt(lambda: self._ledger.answers(account))
             except StateUnavailable as error:
                 log.warning("%s: everything is asked for anew", error, extra={"account": account})
                 rows = []
@@ -328,10 +346,13 @@ class Recorder:
 
     async def _write(self, step: Callable[[], T]) -> T:
         result = await self._attempt(step)
+        self._is_ok()
+        return result
+
+    def _is_ok(self) -> None:
         if not self.state_ok:
             log.info("the state can be written again")
         self.state_ok = True
-        return result
 
     def _may_lag(self, target: Target, cursor: Cursor) -> bool:
         """Whether a step without news may leave the stored cursor where it is."""
@@ -355,25 +376,3 @@ class Recorder:
                 task.cancel()
             await asyncio.wait([task])
             raise
-
-
-def _of_accounts(loaded: Loaded, accounts: Collection[str]) -> Loaded:
-    """The part of it that belongs to these accounts, and what belongs to none."""
-    targets = [target for target in loaded.targets if target.account in accounts]
-    ids = {target.id for target in targets}
-    pipelines = [row for row in loaded.pipelines if row[0] in ids]
-    shown = {labels for _, labels, _ in pipelines}
-    names = {None, *map(clean, accounts)}
-
-    def belongs(series: SeriesKey) -> bool:
-        if is_pipeline_family(series.family):
-            return pipeline_of(series) in shown
-        return account_of(series) in names
-
-    return Loaded(
-        targets=targets,
-        active=[(target, build) for target, build in loaded.active if target in ids],
-        series=[row for row in loaded.series if belongs(row.series)],
-        pipelines=pipelines,
-        series_limit=loaded.series_limit,
-    )

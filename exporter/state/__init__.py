@@ -7,7 +7,7 @@ any instant neither loses nor doubles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,7 +16,6 @@ from exporter.record import (
     AnswerChanges,
     AttemptKey,
     Change,
-    Counted,
     Cursor,
     Labels,
     Loaded,
@@ -68,10 +67,17 @@ class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
 
     def load(self) -> Loaded:
-        """Everything that the process needs in memory."""
+        """Everything that the process needs in memory. Raises StateDamaged, StateUnavailable."""
 
-    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
-        """The row of each of these builds' attempts; None for those that were not counted.
+    def look(self) -> bool:
+        """See whether the store is still where it was; mend it where nothing is lost by that.
+
+        Whether something was wrong and is over. Raises StateUnavailable with what to do if
+        something is, and then `transaction` does too.
+        """
+
+    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+        """Which of these attempts were counted. A key that ends in `@` stands for its prefix.
 
         Raises StateUnavailable.
         """

@@ -15,13 +15,15 @@ import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from exporter.errors import StateRefused
-from exporter.state import sqlite
+from exporter.errors import StateDamaged, StateRefused
+from exporter.record import Loaded
+from exporter.state import loading, schema, sqlite
 
 _PENDING_BYTE, _LOCK_BYTES = 0x40000000, 512
 """Where SQLite locks a file: https://www.sqlite.org/fileformat2.html#the_lock_byte_page"""
@@ -76,11 +78,11 @@ def holder(path: Path) -> int | None:
 
 def inspect(path: Path) -> Inspection:
     """What is in the state file at `path`. Raises StateRefused if that cannot be told."""
-    with _reading(path) as (connection, size):
+    with _reading(path) as (connection, size, version):
         return Inspection(
             file=str(path),
             bytes=size,
-            format=_number(connection, "PRAGMA user_version"),
+            format=version,
             holder=holder(path),
             accounts=dict(
                 connection.execute(
@@ -93,22 +95,36 @@ def inspect(path: Path) -> Inspection:
             active=_number(connection, "SELECT count(*) FROM active"),
             pipelines=_number(connection, "SELECT count(*) FROM pipeline"),
             series=_number(connection, "SELECT count(*) FROM series"),
-            oldest=connection.execute("SELECT min(listed) FROM attempt").fetchone()[0],
+            oldest=connection.execute(
+                "SELECT min(listed) FROM attempt WHERE typeof(listed) = 'real'"
+            ).fetchone()[0],
         )
 
 
-def damage(path: Path) -> list[str]:
+def damage(path: Path, rotten: Callable[[Loaded], Iterable[str]]) -> list[str]:
     """What is wrong with the state file at `path`, a line each; nothing if it is sound.
 
-    Every page and index is read. Raises StateRefused for what is no state file of ours.
+    Every page and index is read, and every value; `rotten` says which of those that a process
+    loads are none of ours. Raises StateRefused for what is no state file of ours.
     """
     try:
-        with _reading(path) as (connection, _):
+        with _reading(path) as (connection, _, _):
             rows = connection.execute(f"PRAGMA integrity_check({_MOST_DAMAGE})").fetchall()
             lines = [line for (text,) in rows for line in str(text).splitlines() if line != "ok"]
-            return lines or _missing(connection)
+            lines = lines or [*_missing(connection), *schema.misplaced(connection)]
+            return lines or list(islice(_rotten(connection, rotten), _MOST_DAMAGE))
     except _DamagedError as error:
         return [str(error)]
+
+
+def _rotten(
+    connection: sqlite3.Connection, rotten: Callable[[Loaded], Iterable[str]]
+) -> Iterator[str]:
+    accounts = dict(connection.execute("SELECT name, id FROM account").fetchall())
+    try:
+        yield from rotten(loading.load(connection, accounts, native=True))
+    except StateDamaged as error:
+        yield str(error)
 
 
 class _DamagedError(StateRefused):
@@ -116,24 +132,24 @@ class _DamagedError(StateRefused):
 
 
 @contextlib.contextmanager
-def _reading(path: Path) -> Iterator[tuple[sqlite3.Connection, int]]:
-    """A connection to a copy of the state, and the bytes of it."""
+def _reading(path: Path) -> Iterator[tuple[sqlite3.Connection, int, int]]:
+    """A connection to a copy of the state in today's format, its bytes and its own format."""
     try:
         with tempfile.TemporaryDirectory(prefix="cicd-exporter-state-") as folder:
             size = _copy(path, Path(folder, "state.db"))
             with contextlib.closing(sqlite3.connect(Path(folder, "state.db"))) as connection:
                 application = _number(connection, "PRAGMA application_id")
                 version = _number(connection, "PRAGMA user_version")
-                if application != sqlite.APPLICATION_ID:
+                if application != schema.APPLICATION_ID:
                     raise sqlite.foreign(path)
-                if version > sqlite.VERSION:
+                if version > schema.VERSION:
                     raise sqlite.newer(path, version)
-                yield connection, size
+                if version < 1:
+                    raise sqlite3.DatabaseError(f"there is no format {version}")
+                schema.upgrade(connection, version)
+                yield connection, size, version
     except sqlite3.Error as error:
-        raise _DamagedError(
-            f"state file {path} is corrupt ({error}): restore it from a backup, move it away,"
-            " or set state.on_corrupt to quarantine"
-        ) from None
+        raise _DamagedError(str(sqlite.corrupt(path, str(error)))) from None
     except FileNotFoundError:
         raise StateRefused(
             f"state file {path} not found: `run` makes it; check state.url, a relative path"

@@ -2,51 +2,55 @@
 
 from __future__ import annotations
 
-import json
+import logging
 import sqlite3
-import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 import msgspec
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateRefused, StateUnavailable
 from exporter.model import Build
 from exporter.record import (
     AnswerChanges,
     AnswerKey,
     AttemptKey,
     Change,
-    Counted,
     Cursor,
     Labels,
     Loaded,
     SeriesKey,
     Spread,
     StoredAnswer,
-    StoredSeries,
     Target,
     Vector,
     Verdict,
     plus,
 )
-from exporter.state import rows, sqlite
-from exporter.state.reconcile import known_key, reconcile, row_of, touched
-from exporter.state.rows import compact
+from exporter.state import loading, sqlite
+from exporter.state.codec import SEPARATOR as _SEPARATOR
+from exporter.state.codec import decoder
+from exporter.state.codec import pack as _pack
+from exporter.state.codec import unpack as _unpack
+from exporter.state.court import Court, compact
+from exporter.state.loading import BOUNDS
+from exporter.state.presence import Fault, File
 
-_Row = tuple[Vector, Vector | None, bool]
-"""A series: its numbers, those that are held back, and whether it takes increments at once."""
+log = logging.getLogger(__name__)
 
-_SEPARATOR = "\x1f"  # a control character, which no label value has
 _OUT_OF_USE = 7 * 86400.0
 """Seconds after which an answer that nobody asked for again is forgotten."""
 _encode = msgspec.msgpack.Encoder().encode
-_build = msgspec.msgpack.Decoder(Build).decode
-_cursor = msgspec.msgpack.Decoder(Cursor).decode
-_spread = msgspec.msgpack.Decoder(Spread).decode
+_cursor = decoder(Cursor)
+_spread = decoder(Spread)
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -61,93 +65,83 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 def open_ledger(
-    url: str, terms: Terms, *, on_corrupt: Literal["fail", "quarantine"] = "fail"
+    url: str,
+    terms: Terms,
+    *,
+    on_corrupt: Literal["fail", "quarantine"] = "fail",
+    damage: str | None = None,
 ) -> SqliteLedger:
-    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`."""
+    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`.
+
+    `damage` is what was found to be wrong with its content. Raises StateRefused.
+    """
     path = None if url == "memory:" else Path(url.removeprefix("sqlite:///"))
-    connection = sqlite.connect(path, on_corrupt=on_corrupt, now=time.time())
-    return SqliteLedger(connection, terms, volatile=path is None)
+    opened = sqlite.connect(path, on_corrupt=on_corrupt, now=time.time(), damage=damage)
+    return SqliteLedger(opened, terms)
 
 
 class SqliteLedger:
     """A ledger in one SQLite file that nobody else may use meanwhile."""
 
-    def __init__(self, connection: sqlite3.Connection, terms: Terms, *, volatile: bool) -> None:
+    def __init__(self, opened: sqlite.Opened, terms: Terms) -> None:
         self.terms = terms
-        self._db = connection
-        self.is_volatile = volatile
-        self._accounts: dict[str, int] = dict(
-            connection.execute("SELECT name, id FROM account").fetchall()
-        )
+        self.is_volatile = opened.file is None
+        self._opened = opened
+        self._fault: Fault | None = None
+        """What became of the file behind our back; nothing is written as long as that is so."""
+        sql = "SELECT name, id FROM account"
+        self._accounts: dict[str, int] = dict(opened.connection.execute(sql).fetchall())
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._opened.connection
 
     def load(self) -> Loaded:
-        names = {number: name for name, number in self._accounts.items()}
-        rows = self._db.execute("SELECT id, account, repo, cursor, quiet FROM target")
-        native = "SELECT family, labels, spread FROM native"
-        spreads = {
-            (family, labels): _spread(blob)
-            for family, labels, blob in (self._db.execute(native) if self.terms.native else ())
-        }
-        return Loaded(
-            targets=[
-                Target(id=i, account=names[a], repo=r, cursor=_cursor(c), quiet=bool(q))
-                for i, a, r, c, q in rows
-            ],
-            active=[
-                (target, _build(blob))
-                for target, blob in self._db.execute("SELECT target, build FROM active")
-            ],
-            series=[
-                StoredSeries(
-                    SeriesKey(family, _split(labels)),
-                    _unpack(vector),
-                    None if held is None else _unpack(held),
-                    bool(opened),
-                    spreads.get((family, labels)),
-                )
-                for family, labels, vector, held, opened in self._db.execute(
-                    "SELECT family, labels, vector, held, opened FROM series"
-                )
-            ],
-            pipelines=[
-                (target, _split(labels), facts)
-                for target, labels, facts in self._db.execute(
-                    "SELECT target, labels, facts FROM pipeline"
-                )
-            ],
-            series_limit=int(self.meta("series_limit") or 0),
-        )
+        return loading.load(self._db, self._accounts, native=self.terms.native)
 
-    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
+    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
         account = self._accounts.get(target.account)
-        if account is None:
-            return [None] * len(builds)
-        attempts = rows.attempts(self._db, account, touched(builds))
-        return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
+        with loading.reading():
+            return {key for key in keys if self._is_settled(account, key)}
+
+    def _is_settled(self, account: int | None, key: AttemptKey) -> bool:
+        if key.key.endswith("@"):
+            sql = (
+                "SELECT 1 FROM attempt WHERE account = ? AND key >= ? AND key < ?"
+                " AND attempt = ? LIMIT 1"
+            )
+            bounds: tuple[object, ...] = (key.key, key.key[:-1] + "A")
+        else:
+            sql = "SELECT 1 FROM attempt WHERE account = ? AND key = ? AND attempt = ?"
+            bounds = (compact(key.key),)
+        return self._db.execute(sql, (account, *bounds, key.attempt)).fetchone() is not None
 
     def answers(self, account: str) -> list[StoredAnswer]:
-        try:
+        with loading.reading():
             rows = self._db.execute(
-                "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?",
+                "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
+                " AND typeof(etag) = 'text' AND typeof(packed) = 'blob'"
+                " AND typeof(reader) = 'blob' AND typeof(used) = 'real'",
                 (self._accounts.get(account),),
             ).fetchall()
-        except sqlite3.Error as error:
-            raise StateUnavailable(f"the state cannot be read ({error})") from error
         answers = [StoredAnswer(AnswerKey(*row[:2]), *row[2:]) for row in rows]
         return sorted(answers, key=lambda answer: answer.used)
 
     @contextmanager
     def transaction(self) -> Iterator[SqliteTransaction]:
+        if self._fault is not None:
+            raise StateUnavailable(self._fault.text)
         db = self._db
         accounts = dict(self._accounts)
         try:
+            _roll_back(db)  # what a disk that failed has left
             db.execute("BEGIN IMMEDIATE")
             yield SqliteTransaction(self, db)
             db.execute("COMMIT")
         except BaseException as error:
             self._accounts = accounts
-            if db.in_transaction:
-                db.execute("ROLLBACK")
+            with suppress(sqlite3.Error):
+                _roll_back(db)
             if isinstance(error, sqlite3.Error):
                 raise StateUnavailable(
                     f"the state cannot be written ({error}): free space or repair the disk;"
@@ -155,8 +149,43 @@ class SqliteLedger:
                 ) from error
             raise
 
+    def look(self) -> bool:
+        file = self._opened.file
+        if file is None:
+            return False
+        before, self._fault = self._fault, self._find_fault(file)
+        if self._fault is None:
+            return before is not None
+        told = self._fault.text
+        if before != self._fault:  # a file that comes back soon was only being moved about
+            if self._fault.cure is None:
+                file.disown(self._db)
+            raise StateUnavailable(told)
+        if self._fault.cure is None:
+            raise StateUnavailable(told)
+        try:
+            self._opened = sqlite.mended(self._opened, file, self._fault.cure)
+        except (sqlite3.Error, OSError, StateRefused) as error:
+            raise StateUnavailable(f"{told}; it cannot: {error}") from error
+        self._fault = None
+        log.warning("the state file has been written anew", extra={"file": str(file.path)})
+        return True
+
+    def _find_fault(self, file: File) -> Fault | None:
+        try:
+            found = file.fault()
+            if found is None:
+                file.mark(self._db)
+            return found
+        except OSError as error:  # nobody can look there, which says nothing of the file
+            log.debug("the state file cannot be looked at: %s", error)
+            return self._fault
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the state cannot be written ({error})") from error
+
     def close(self) -> None:
-        self._db.close()
+        with suppress(sqlite3.Error):  # all that was committed is on the disk
+            self._opened.close()
 
     # -- for the transaction
 
@@ -185,10 +214,7 @@ class SqliteLedger:
 
     def meta(self, key: str) -> float | None:
         """A number kept under a name; None if there is none."""
-        row = self._db.execute(
-            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (key,)
-        ).fetchone()
-        return None if row is None else row[0]
+        return loading.number(self._db, key)
 
 
 class SqliteTransaction:
@@ -221,11 +247,10 @@ class SqliteTransaction:
             self._ledger.pruned_to(target.account),
         )
         account = self._ledger.account_id(target.account)
-        listed = list(builds)
-        seen = rows.seen(self._db, account, list(touched(listed)))
-        findings = reconcile(seen, listed, target=target, floor=floor, now=now)
-        rows.write(self._db, account, target, findings)
-        return findings.verdict
+        court = Court(self._db, account, target, floor=floor, now=now)
+        for build in builds:
+            court.hear(build)
+        return court.verdict
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
@@ -235,26 +260,18 @@ class SqliteTransaction:
         )
 
     def save(self, target: Target, change: Change) -> None:
-        known = self._rows(delta.series for delta in change.deltas)
-        spreads: dict[SeriesKey, Spread] = {}
         for delta in change.deltas:
-            vector, held, opened = known.get(delta.series) or (
-                (0.0,) * len(delta.vector),
-                None,
-                False,
-            )
+            row = self._row(delta.series)
+            vector, held, opened = row or ((0.0,) * len(delta.vector), None, False)
             if delta.held:
                 held = plus(held or (0.0,) * len(delta.vector), delta.vector)
             else:
                 vector = plus(vector, delta.vector)
-            known[delta.series] = vector, held, opened or delta.opened
+            self._put(delta.series, vector, held, opened=opened or delta.opened)
             if delta.cells:
-                if delta.series not in spreads:
-                    spreads[delta.series] = self._spread(delta.series) or Spread()
-                spreads[delta.series].add(delta)
-        self._put({delta.series: known[delta.series] for delta in change.deltas})
-        for series, spread in spreads.items():
-            self._put_spread(series, spread)
+                spread = self._spread(delta.series) or Spread()
+                spread.add(delta)
+                self._put_spread(delta.series, spread)
         self._db.executemany(
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
             " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
@@ -265,15 +282,11 @@ class SqliteTransaction:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        opening = list(keys)
-        known = self._rows(opening)
-        self._put(
-            {
-                key: (plus(vector, held) if held else vector, None, True)
-                for key, (vector, held, _) in known.items()
-            }
-        )
-        for key in opening:
+        for key in keys:
+            row = self._row(key)
+            if row is not None:
+                vector, held, _ = row
+                self._put(key, plus(vector, held) if held else vector, None, opened=True)
             spread = self._spread(key)
             if spread is not None and spread.held:
                 spread.release()
@@ -292,12 +305,12 @@ class SqliteTransaction:
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         wanted = _pack(bounds)
         row = self._db.execute(
-            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (f"bounds {family}",)
+            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (BOUNDS + family,)
         ).fetchone()
         if row is not None and row[0] == wanted:
             return True
         self._db.execute(
-            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (f"bounds {family}", wanted)
+            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (BOUNDS + family, wanted)
         )
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
         self._db.execute("DELETE FROM native WHERE family = ?", (family,))
@@ -332,37 +345,27 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
         self._db.execute("UPDATE account SET pruned_to = max(ifnull(pruned_to, 0.0), ?)", (before,))
 
-    def _rows(self, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Row]:
-        names = {(key.family, _SEPARATOR.join(key.labels)): key for key in keys}
-        found = self._db.execute(
-            "SELECT s.family, s.labels, s.vector, s.held, s.opened FROM json_each(?) AS wanted"
-            " JOIN series AS s ON s.family = wanted.value ->> 0 AND s.labels = wanted.value ->> 1",
-            (json.dumps(list(names)),),
-        )
-        return {
-            names[family, labels]: (
-                _unpack(vector),
-                None if held is None else _unpack(held),
-                bool(opened),
-            )
-            for family, labels, vector, held, opened in found
-        }
+    def _row(self, key: SeriesKey) -> tuple[Vector, Vector | None, bool] | None:
+        row = self._db.execute(
+            "SELECT vector, held, opened FROM series WHERE family = ? AND labels = ?",
+            (key.family, _SEPARATOR.join(key.labels)),
+        ).fetchone()
+        if row is None:
+            return None
+        return _unpack(row[0]), None if row[1] is None else _unpack(row[1]), bool(row[2])
 
-    def _put(self, changed: Mapping[SeriesKey, _Row]) -> None:
-        self._db.executemany(
+    def _put(self, key: SeriesKey, vector: Vector, held: Vector | None, *, opened: bool) -> None:
+        self._db.execute(
             "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
             " ON CONFLICT (family, labels) DO UPDATE"
             " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
-            [
-                (
-                    key.family,
-                    _SEPARATOR.join(key.labels),
-                    _pack(vector),
-                    None if held is None else _pack(held),
-                    opened,
-                )
-                for key, (vector, held, opened) in changed.items()
-            ],
+            (
+                key.family,
+                _SEPARATOR.join(key.labels),
+                _pack(vector),
+                None if held is None else _pack(held),
+                opened,
+            ),
         )
 
     def _spread(self, key: SeriesKey) -> Spread | None:
@@ -377,15 +380,3 @@ class SqliteTransaction:
             "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
             (key.family, _SEPARATOR.join(key.labels), _encode(spread)),
         )
-
-
-def _split(labels: str) -> Labels:
-    return tuple(labels.split(_SEPARATOR)) if labels else ()
-
-
-def _pack(vector: Vector) -> bytes:
-    return struct.pack(f"<{len(vector)}d", *vector)
-
-
-def _unpack(blob: bytes) -> Vector:
-    return struct.unpack(f"<{len(blob) // 8}d", blob)

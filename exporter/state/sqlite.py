@@ -3,117 +3,83 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
+import functools
 import logging
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from exporter.errors import StateRefused
-from exporter.state import mounts
+from exporter.state import mounts, schema
+from exporter.state.codec import RottenError
+from exporter.state.presence import File
+from exporter.state.schema import APPLICATION_ID, VERSION
 
 log = logging.getLogger(__name__)
 
-APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 4
 _MAGIC = b"SQLite format 3\0"
 _MARK = b"cicd_exporter_meta"
 """The name of our first table: stands in the first page of every state file of ours."""
 
-_FIRST = """
-CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE target (
-    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, repo TEXT NOT NULL,
-    cursor BLOB NOT NULL, quiet INTEGER NOT NULL, UNIQUE (account, repo));
--- key has no type on purpose: decimal ids are kept as integers, which take a third of the room
-CREATE TABLE attempt (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
-    conclusion TEXT, listed REAL NOT NULL, flags INTEGER NOT NULL,
-    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
-CREATE TABLE job (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL, job NOT NULL,
-    listed REAL NOT NULL, PRIMARY KEY (account, key, attempt, job)) WITHOUT ROWID;
-CREATE TABLE active (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
-    target INTEGER NOT NULL, build BLOB NOT NULL,
-    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
-CREATE TABLE series (
-    family TEXT NOT NULL, labels TEXT NOT NULL, vector BLOB NOT NULL,
-    held BLOB, opened INTEGER NOT NULL, PRIMARY KEY (family, labels)) WITHOUT ROWID;
-CREATE TABLE pipeline (
-    labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
-"""
 
-_ANSWERS = """
--- what is long stands last, so that `used` is read without it
-CREATE TABLE answer (
-    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
-    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
-    PRIMARY KEY (account, url, shape));
-"""
+class Opened(NamedTuple):
+    """A state that is open, and the file that it is in; None for one in memory."""
 
-_NATIVE = """
--- beside `series`, so that who wants no native histograms pays nothing for them
-CREATE TABLE native (
-    family TEXT NOT NULL, labels TEXT NOT NULL, spread BLOB NOT NULL,
-    PRIMARY KEY (family, labels)) WITHOUT ROWID;
-"""
+    connection: sqlite3.Connection
+    file: File | None
 
-_CLOCKS_AND_LIMITS = """
--- the end that was counted, and when the provider had last changed the build by then
-ALTER TABLE attempt ADD COLUMN ended REAL;
-ALTER TABLE attempt ADD COLUMN changed REAL;
--- what completed before has been forgotten: each account has a clock of its own
-ALTER TABLE account ADD COLUMN pruned_to REAL;
-UPDATE account
-    SET pruned_to = (SELECT value FROM cicd_exporter_meta WHERE key = 'pruned_to');
-DELETE FROM cicd_exporter_meta WHERE key = 'pruned_to';
--- what an API has forbidden to a credential, until when: by our clock
-CREATE TABLE budget (
-    credential BLOB PRIMARY KEY, blocked_until REAL NOT NULL, windows BLOB NOT NULL) WITHOUT ROWID;
-"""
-
-_STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS}
-"""What makes of a state file of one format one of the next; a new file takes all of them."""
+    def close(self) -> None:
+        """Let go of it."""
+        try:
+            self.connection.close()
+        finally:
+            if self.file is not None:
+                self.file.close()
 
 
 def connect(
-    path: Path | None, *, on_corrupt: Literal["fail", "quarantine"], now: float
-) -> sqlite3.Connection:
-    """A locked connection to the state at `path`, made if it is absent or empty.
+    path: Path | None,
+    *,
+    on_corrupt: Literal["fail", "quarantine"],
+    now: float,
+    damage: str | None = None,
+) -> Opened:
+    """The state at `path`, locked, and made if it is absent or empty.
 
-    None keeps the state in memory. Raises StateRefused, with the file untouched, when
-    another process has it, when it is not ours or is newer, when it is on a network file
-    system, or when it is corrupt and `on_corrupt` says `fail`; `quarantine` renames it and
-    starts empty instead.
+    None keeps the state in memory. `damage` is what is known to be wrong with its content.
+    Raises StateRefused, with the file untouched, when another process has it, when it is
+    not ours or is newer, when it is on a network file system, or when it is corrupt and
+    `on_corrupt` says `fail`; `quarantine` renames it and starts empty instead.
     """
     if path is None:
-        return _create(sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None))
+        db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        return Opened(_create(db), None)
     try:
         _require_local(path)
         if not path.exists() or path.stat().st_size == 0:
-            return _create(_open(path))
+            return _opened(path, _create)
         require_ours(path)
         try:
-            return _verified(path)
+            if damage is None:
+                return _opened(path, functools.partial(_verified, path))
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and not _is_corruption(error):
+            if not is_corruption(error):
                 raise
             damage = str(error)
         if on_corrupt == "fail":
-            raise StateRefused(
-                f"state file {path} is corrupt ({damage}): restore it from a backup, move it"
-                " away, or set state.on_corrupt to quarantine"
-            )
+            raise corrupt(path, damage)
         aside = _set_aside(path, now)
         log.error(
             "the state file was corrupt and is set aside; counters start at 0",
             extra={"file": str(path), "aside": str(aside), "damage": damage},
         )
-        connection = _create(_open(path))
-        connection.execute("INSERT INTO cicd_exporter_meta VALUES ('quarantined_at', ?)", (now,))
-        return connection
+        opened = _opened(path, _create)
+        sql = "INSERT INTO cicd_exporter_meta VALUES ('quarantined_at', ?)"
+        opened.connection.execute(sql, (now,))
+        return opened
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
             raise StateRefused(
@@ -122,7 +88,34 @@ def connect(
             ) from None
         raise StateRefused(f"state file {path} cannot be opened: {error}{_who(path)}") from None
     except OSError as error:
-        raise StateRefused(f"state file {path} cannot be opened: {error.strerror}") from None
+        raise StateRefused(
+            f"state file {path} cannot be opened: {error.strerror}{_who(path)}"
+        ) from None
+
+
+def mended(opened: Opened, file: File, cure: Literal["rewrite", "reopen"]) -> Opened:
+    """The same state on a file that its path names. Raises sqlite3.Error, OSError.
+
+    The new one is there before the old one is let go of, and takes nobody's place.
+    """
+    if cure == "rewrite":
+        fresh = file.path.with_name(f"{file.path.name}.new")
+        fresh.unlink(missing_ok=True)
+        try:
+            descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            try:
+                opened.connection.execute("VACUUM INTO ?", (str(fresh),))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.link(fresh, file.path)
+            _settle(file.path.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
+    else:
+        opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    opened.close()
+    return _opened(file.path, functools.partial(_verified, file.path))
 
 
 def _who(path: Path) -> str:
@@ -142,19 +135,35 @@ def _require_local(path: Path) -> None:
         )
 
 
-def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, check_same_thread=False, isolation_level=None, timeout=0.0, cached_statements=256
-    )
-    # One process owns the file as long as it lives; the kernel frees the lock on kill -9.
-    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
-    return connection
+def _settle(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _opened(path: Path, begin: Callable[[sqlite3.Connection], sqlite3.Connection]) -> Opened:
+    """The state at `path` once `begin` has made or verified it."""
+    file = File(path)
+    with contextlib.ExitStack() as unless_it_is_sound:
+        unless_it_is_sound.callback(file.close)
+        connection = sqlite3.connect(
+            path, check_same_thread=False, isolation_level=None, timeout=0.0, cached_statements=256
+        )
+        unless_it_is_sound.callback(connection.close)
+        # One process owns the file as long as it lives; the kernel frees the lock on kill -9.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        begin(connection)
+        unless_it_is_sound.pop_all()
+    return Opened(connection, file)
 
 
 def _create(connection: sqlite3.Connection) -> sqlite3.Connection:
     connection.execute("BEGIN EXCLUSIVE")
     if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        _upgrade(connection, 0)
+        schema.upgrade(connection, 0)
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute("COMMIT")
     # Only now: with a write-ahead log from the start, a crash here would leave a file without mark.
@@ -169,45 +178,30 @@ def _tune(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_size_limit = 67108864")
 
 
-def _verified(path: Path) -> sqlite3.Connection:
+def _verified(path: Path, connection: sqlite3.Connection) -> sqlite3.Connection:
     """A connection to a file that carries our mark; raises DatabaseError if it is unsound."""
-    connection = _open(path)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("BEGIN IMMEDIATE")
-        application = connection.execute("PRAGMA application_id").fetchone()[0]
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if application == APPLICATION_ID and version > VERSION:
-            raise newer(path, version)
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise sqlite3.DatabaseError(str(found).splitlines()[0])
-        if application != APPLICATION_ID:
-            raise foreign(path)
-        if version < 1:
-            raise sqlite3.DatabaseError(f"there is no format {version}")
-        _upgrade(connection, version)
-        connection.execute("COMMIT")
-        if version < VERSION:
-            log.info("the state file is upgraded", extra={"file": str(path), "format": VERSION})
-        _tune(connection)
-    except BaseException:
-        connection.close()
-        raise
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if application == APPLICATION_ID and version > VERSION:
+        raise newer(path, version)
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise sqlite3.DatabaseError(str(found).splitlines()[0])
+    if application != APPLICATION_ID:
+        raise foreign(path)
+    if version < 1:
+        raise sqlite3.DatabaseError(f"there is no format {version}")
+    schema.upgrade(connection, version)
+    for line in schema.misplaced(connection):
+        raise RottenError(line)
+    connection.execute("SELECT name FROM account").fetchall()  # they may be no text at all
+    connection.execute("COMMIT")
+    if version < VERSION:
+        log.info("the state file is upgraded", extra={"file": str(path), "format": VERSION})
+    _tune(connection)
     return connection
-
-
-def _upgrade(connection: sqlite3.Connection, version: int) -> None:
-    """Make today's format of an older one; 0 is an empty file."""
-    for step in range(version, VERSION):
-        _execute(connection, _STEPS[step])
-        connection.execute(f"PRAGMA user_version = {step + 1}")
-
-
-def _execute(connection: sqlite3.Connection, script: str) -> None:
-    """Execute statements inside the transaction that there is."""
-    for statement in script.split(";"):
-        connection.execute(statement)
 
 
 def require_ours(path: Path) -> None:
@@ -234,6 +228,14 @@ def foreign(path: Path) -> StateRefused:
     )
 
 
+def corrupt(path: Path, damage: str) -> StateRefused:
+    """Why a damaged file is not used."""
+    return StateRefused(
+        f"state file {path} is corrupt ({damage}): restore it from a backup, move it away,"
+        " or set state.on_corrupt to quarantine"
+    )
+
+
 def newer(path: Path, version: int) -> StateRefused:
     """Why a file of a later format is not used."""
     return StateRefused(
@@ -249,8 +251,12 @@ def _is_text(head: bytes) -> bool:
         return False
 
 
-def _is_corruption(error: sqlite3.Error) -> bool:
-    return "malformed" in str(error) or "not a database" in str(error)
+def is_corruption(error: sqlite3.Error) -> bool:
+    """Whether what is in a file is to blame, rather than the disk or who else uses it."""
+    if type(error) in {sqlite3.DatabaseError, RottenError}:
+        return True
+    text = str(error)
+    return any(sign in text for sign in ("malformed", "not a database", "decode to UTF-8"))
 
 
 def _set_aside(path: Path, now: float) -> Path:
