@@ -8,6 +8,7 @@ import pytest
 
 from exporter.errors import Gone, Malformed, Refused
 from exporter.http.roots import likely_root
+from exporter.providers.github import GitHub
 from tests.client import Visit, visit
 from tests.hostile import http
 
@@ -260,3 +261,18 @@ def test_the_likely_root_is_told_by_the_address(
     root: str, public: str | None, below: str, likely: str | None
 ) -> None:
     assert likely_root(root, public=public, below=below, owners=("acme",)) == likely
+
+
+@pytest.mark.parametrize(
+    ("url", "likely"),
+    [
+        (None, None),
+        ("https://api.acme.ghe.com", None),
+        ("https://acme.ghe.com", "https://api.acme.ghe.com"),
+        ("https://git.corp.example/acme", "https://git.corp.example/api/v3"),
+    ],
+)
+def test_a_provider_knows_where_its_api_is(url: str | None, likely: str | None) -> None:
+    account = GitHub(name="a", provider="github", url=url, token_env="T", repos=["acme/shop"])
+
+    assert account.likely_root == likely

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,3 +171,32 @@ def test_a_second_process_on_the_same_state_leaves_it_alone(stage: Stage) -> Non
     assert state.stat().st_size
     with stage.run() as exporter:  # and nothing is broken or lost
         eventually(lambda: stage.assert_complete(exporter))
+
+
+def test_a_token_file_that_becomes_a_pipe_holds_up_nothing_but_its_account(stage: Stage) -> None:
+    with stage.run() as exporter:
+        eventually(lambda: stage.assert_complete(exporter))
+        token = stage.folder / "one" / "token"
+        token.unlink()
+        os.mkfifo(token)
+
+        def assert_down() -> None:
+            assert exporter.scrape().value("cicd_exporter_account_up", account="one") == 0
+
+        def assert_other_counted() -> None:
+            assert exporter.scrape().total("cicd_builds_total", account="two") == 2
+
+        eventually(assert_down)
+        stage.build()
+        eventually(assert_other_counted)
+        told = exporter.status()["accounts"][0]
+        assert told["reason"] == "unauthorized"
+        assert "is not a regular file" in told["error"]
+        assert exporter.get("/-/healthy").seconds < 1
+
+        token.unlink()
+        token.write_text(TOKEN)
+        eventually(lambda: stage.assert_complete(exporter))
+        token.unlink()
+        os.mkfifo(token)
+        assert exporter.stop() == 0

@@ -16,6 +16,7 @@ import certifi
 from exporter.commands.doctor.checks import About, Check
 from exporter.config.words import duration
 from exporter.http import address
+from exporter.http.resolver import Resolver
 from exporter.providers import Provider
 
 _PATIENCE = 10.0
@@ -52,9 +53,7 @@ async def reached(account: Provider, about: About) -> list[Check]:
     whose = f"the proxy {to.host}" if to.is_proxy else to.host
     try:
         async with asyncio.timeout(_PATIENCE):
-            found = await asyncio.get_running_loop().getaddrinfo(
-                to.host, to.port, type=socket.SOCK_STREAM
-            )
+            found = await Resolver().entries(to.host, to.port)
     except OSError as error:
         why = _why(error)
         key = "proxy" if to.is_proxy else "url"

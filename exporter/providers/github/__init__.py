@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from typing import Any, ClassVar, Literal
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import PrivateAttr
 
@@ -97,6 +97,14 @@ class GitHub(Provider):
     def secret_files(self) -> tuple[str, ...]:
         """The App's private key."""
         return () if self.app is None else (self.app.private_key_file,)
+
+    @property
+    def likely_root(self) -> str | None:
+        """Enterprise Cloud with data residency has a host for its API, all others a path."""
+        host = urlsplit(self.root).hostname or ""
+        if not host.endswith(".ghe.com"):
+            return super().likely_root
+        return None if host.startswith("api.") else f"https://api.{host}"
 
     def headers(self, token: str | None) -> dict[str, str]:
         """A bearer token, or that of the App's installation.
