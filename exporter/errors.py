@@ -78,13 +78,14 @@ class ProviderError(ExporterError):
         reason: Reason,
         account_wide: bool | None = None,
         advice: str | None = None,
+        counted: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason: Reason = reason
         self.account_wide = reason in ACCOUNT_WIDE if account_wide is None else account_wide
         self.advice = advice
         """What a person can do, where that is not what the reason alone suggests; a sentence."""
-        self.counted = False
+        self.counted = counted
         """Whether `api_errors_total` has it."""
 
 

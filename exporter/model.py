@@ -10,6 +10,7 @@ All instants are seconds since the epoch, UTC.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 import msgspec
@@ -94,6 +95,14 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return _newest(self)
 
 
+class Unfilled(msgspec.Struct, frozen=True):
+    """What is remembered of a build whose details cannot be read for now."""
+
+    since: float
+    """When they failed first, epoch seconds."""
+    polls: int = 1
+
+
 class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of one build, as far as it is known.
 
@@ -131,6 +140,10 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wrong with it and was left out."""
     partial: bool = False
     only_jobs: bool = False
+    own_key: bool = False
+    """Whether each attempt has a key of its own, so that no number of it hides lost ones."""
+    unfilled: Unfilled | None = None
+    """Where its details fail for now: since when, and how often they did."""
 
     @property
     def duration(self) -> float | None:
@@ -158,6 +171,29 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             (t for t in (self.completed_at, self.started_at, self.created_at) if t is not None), 0.0
         )
         return (at, -1 if self.number is None else self.number, self.attempt)
+
+
+_START = re.compile(r"@(\d*)\Z")
+
+
+def without_start(key: str) -> str | None:
+    """`shop#7@` of the key `shop#7@1600000000`; None if a key has no place for a start."""
+    found = _START.search(key)
+    return None if found is None else key[: found.start() + 1]
+
+
+def start_of(key: str) -> int | None:
+    """The start in the key of a build, epoch seconds; None if it is not known."""
+    found = _START.search(key)
+    return int(found[1]) if found is not None and found[1] else None
+
+
+def same_build(key: str, other: str) -> bool:
+    """Whether two keys are of one build, be it that one of them lacks its start."""
+    if key == other:
+        return True
+    bare = without_start(key)
+    return bare is not None and bare == without_start(other) and bare in {key, other}
 
 
 def carried_over(job: Job, build: Build) -> bool:

@@ -98,6 +98,27 @@ class Completed(msgspec.Struct, frozen=True):
     """Earlier attempts of it that nobody saw complete."""
 
 
+class Counted(msgspec.Struct, frozen=True):
+    """The row of a build attempt that was counted, or is taken for lost."""
+
+    conclusion: str | None
+    listed: float
+    """When it was last marked as still listed, epoch seconds, our clock."""
+    flags: int = 0
+    ended: float | None = None
+    """When it ended as last seen; None in rows of older formats."""
+    changed: float | None = None
+    """Its `Build.changed_at` as last seen."""
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """A counted attempt that ended once more, or otherwise than was known."""
+
+    build: Build
+    ended: float | None
+    """The end that was known before."""
+
+
 class JobCompleted(msgspec.Struct, frozen=True):
     """A job attempt seen completed for the first time."""
 
@@ -114,8 +135,8 @@ class Verdict(msgspec.Struct):
     """Unfinished, in the state last seen."""
     settled: list[AttemptKey] = []
     """Were unfinished and are no more: completed, superseded or gone."""
-    corrected: list[Build] = []
-    """Counted before; their conclusion has changed since."""
+    corrected: list[Corrected] = []
+    """Counted before; they have ended again or otherwise since."""
     anomalies: list[str] = []
     unmapped: list[Unmapped] = []
     """Unknown words of unfinished builds, when first met."""
@@ -129,6 +150,16 @@ class Change(msgspec.Struct, frozen=True):
     """Facts of each changed pipeline, as `metrics` encodes them."""
     dropped: tuple[str, ...] = ()
     """The family of each increment that the series limit folded or refused."""
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """How long the rest of a list could not be read."""
+
+    since: float
+    """Epoch seconds."""
+    reach: float
+    """The time of the oldest build that could be read, epoch seconds."""
+    polls: int = 1
 
 
 class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -146,6 +177,10 @@ class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
     """When that unfinished walk began."""
     top: int | None = None
     """The highest build number that it has met."""
+    behind: dict[str, float] = {}
+    """Parts of the list that could not be read, and since when."""
+    stuck: Stuck | None = None
+    """Where a page after the first cannot be read for now."""
 
 
 class Target(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ from exporter.metrics.book import Book, Rules
 from exporter.metrics.draft import digest
 from exporter.metrics.families import Family
 from exporter.model import ACTIVE, Build, Job, Status
-from exporter.record import Completed, Cursor, JobCompleted, Labels, Target, Verdict
+from exporter.record import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
 from tests.scripted import BUCKETS, DAY, build
 
 PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
@@ -59,7 +59,7 @@ def verdicts(
             ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
             verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
     verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
-    verdict.corrected = [news.build for news in verdict.completed[:1]]
+    verdict.corrected = [Corrected(news.build, None) for news in verdict.completed[:1]]
     return verdict
 
 

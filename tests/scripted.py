@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone
+from exporter.errors import Gone, ProviderError
 from exporter.http import Api, ApiStats, Budget
 from exporter.http.conditional import Memory as Answers
+from exporter.http.silence import Silence
 from exporter.metrics import families as f
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
@@ -69,8 +70,11 @@ class Scripted(Provider):
 class Clock:
     """An API that is never called: only its clock is read."""
 
+    timeout = 30.0
+
     def __init__(self) -> None:
         self.stats = ApiStats()
+        self.silence = Silence()
 
     def now(self) -> float:
         return time.time()
@@ -80,7 +84,7 @@ class Idle(Clock):
     """An API that a whole poller has, and nobody calls."""
 
     def __init__(self) -> None:
-        self.stats = ApiStats()
+        super().__init__()
         self.budget = Budget()
         self.answers = Answers()
 
@@ -134,6 +138,7 @@ class Rig:
             name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
         )
         self.memory = Memory()
+        self.unread: Mapping[str, ProviderError] = {}
         self.remote = Clock()
         self.start()
 
@@ -177,7 +182,11 @@ class Rig:
         target = await self.recorder.target(
             "acme", "acme/shop", Cursor(floor=time.time() - self.lookback)
         )
-        return await self.walk(target).run()
+        poll = self.walk(target)
+        try:
+            return await poll.run()
+        finally:
+            self.unread = poll.unread
 
     def walk(self, target: Target) -> walk.Walk:
         rules = ReadingRules(

@@ -15,7 +15,7 @@ from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.exposition import Health
 from exporter.http import Api
 from exporter.metrics import families as f
-from exporter.poller import Poller, account, plan, report, trouble, walk
+from exporter.poller import Poller, account, details, outcome, pages, plan, report, trouble, walk
 from exporter.poller.account import AccountPoller
 from exporter.poller.advice import ADVICE
 from exporter.poller.ground import Rules
@@ -71,7 +71,7 @@ class Stage:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
         self.now = 1000.0
-        for module in (account, plan, report, trouble, walk):
+        for module in (account, details, outcome, pages, plan, report, trouble, walk):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         self.rig = Rig(tmp_path / "s.db")
         longest = kw.pop("max_interval", 900.0)

@@ -33,7 +33,7 @@ DELTA = Delta(KEY, (1.0,), held=False, opened=True)
 Call = Callable[[Any, Target], object]
 READS: dict[str, Call] = {
     "load": lambda ledger, target: ledger.load(),
-    "settled": lambda ledger, target: ledger.settled(target, [AttemptKey("1", 1)]),
+    "counted": lambda ledger, target: ledger.counted(target, [build("1")]),
     "answers": lambda ledger, target: ledger.answers("acme"),
 }
 WRITES: dict[str, Call] = {
@@ -131,12 +131,12 @@ def look(rig: Rig) -> Any:
     "work",
     [
         lambda rig: rig._poll(),
-        lambda rig: rig.recorder.settled(target_of(rig), [AttemptKey("1", 1)]),
+        lambda rig: rig.recorder.counted(target_of(rig), [build("1")]),
         lambda rig: rig.recorder.remembered(["acme"]),
         lambda rig: rig.recorder.sweep(),
         lambda rig: rig.recorder.look(),
     ],
-    ids=["poll", "settled", "remembered", "sweep", "look"],
+    ids=["poll", "counted", "remembered", "sweep", "look"],
 )
 def test_who_asks_for_it_is_told_and_the_state_is_not_ok(
     rig: Rig, fault: Fault, work: Callable[[Rig], Any]

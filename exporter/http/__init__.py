@@ -52,6 +52,7 @@ from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
+from exporter.http.silence import Silence
 from exporter.threads import begun, ended
 
 __all__ = [
@@ -132,14 +133,14 @@ class Api:
         self._place = urlsplit(root).netloc
         self._token = Token(env=None, file=None) if token is None else token
         self._credentials = headers
-        self._timeout = timeout
+        self.timeout = timeout
         self._pace = pace
         self._slots = asyncio.Semaphore(pace.concurrency)
         self._way: dict[str, Any] = {"ca_file": ca_file, "proxy": proxy, "pace": pace}
         self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
-        self._strikes = 0
+        self._strikes, self.silence = 0, Silence()
         self.answers = Memory()
         """What conditional requests have been answered."""
 
@@ -148,7 +149,7 @@ class Api:
 
         It has the timeout, CAs, proxy and statistics of this one, and no credential.
         """
-        client = Api(root=root, headers=dict, timeout=self._timeout, **self._way)
+        client = Api(root=root, headers=dict, timeout=self.timeout, **self._way)
         client.stats = self.stats
         return client
 
@@ -224,17 +225,15 @@ class Api:
         if not paths.is_safe(path):
             raise self._not_sent(f"{path[:_MAX_PLACE]!r} is no path below url")
         query = urlencode(params or {}, quote_via=quote, safe="", errors="replace")
-        url = f"{self._root}{path}" + (f"?{query}" if query else "")
+        url = f"{self._root}{path}?{query}".removesuffix("?")
         if len(url) > _MAX_URL:
             raise self._not_sent(f"{path[:_MAX_PLACE]!r} is asked for in too many characters")
         return url
 
     def _not_sent(self, what: str) -> Malformed:
         """Our own request is wrong, whatever it was made of: a name, or a cursor."""
-        fault = Malformed(f"{self._place}: {what}", reason="bad_shape")
-        self.stats.errors[fault.reason] += 1
-        fault.counted = True
-        return fault
+        self.stats.errors["bad_shape"] += 1
+        return Malformed(f"{self._place}: {what}", reason="bad_shape", counted=True)
 
     async def _authorized(self, call: Call[T]) -> Answer[T]:
         """An attempt, and at once another if it is refused and the token is a new one."""
@@ -274,7 +273,7 @@ class Api:
     async def _made(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
         """What is sent with a POST, made in a thread: that may take a key from a file, and sign."""
         making = begun(make, name="signature")
-        if await ended(making, within=self._timeout):
+        if await ended(making, within=self.timeout):
             return making.result()
         raise Refused(f"{self._place}: the credential is not there in time", reason="unauthorized")
 
@@ -320,18 +319,21 @@ class Api:
     ) -> wire.Reply:
         code = "error"
         self.budget.sent()
+        self.silence.asked()
         try:
             async with (
-                asyncio.timeout(self._timeout),
+                asyncio.timeout(self.timeout),
                 self._connections.asked(method, url, headers, form) as response,
             ):
                 code = str(response.status_code)
+                self.silence.broken()
                 told = wire.headers(response)
                 self._note(told)
                 return await bodies.receive(response, told)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
+            self.silence.ended(answered=code != "error")
             self.stats.requests[code] += 1
             self.budget.answered(unchanged=code == "304")
         if fault.reason == "tls":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -59,8 +60,9 @@ def digest(
         draft.touch(labels)
         draft.zeros(effects.job_zeros, labels, done.job.name)
         draft.add(effects.of_job(done, labels, book.rules.buckets), (done.job, done.build))
-    for build in verdict.corrected:
-        draft.completed(build, book.labels(target, build), facts.corrected)
+    for again in verdict.corrected:
+        how = functools.partial(facts.corrected, ended=again.ended)
+        draft.completed(again.build, book.labels(target, again.build), how)
     provider = book.provider_of(target)
     draft.add(effects.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies)
     draft.add(effects.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped)

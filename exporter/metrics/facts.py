@@ -75,18 +75,21 @@ def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Fac
     return facts
 
 
-def corrected(facts: Facts, build: Build, *, conclusion: str, now: float) -> Facts:
-    """`facts` after a counted build turned out to have ended otherwise.
+def corrected(
+    facts: Facts, build: Build, *, conclusion: str, now: float, ended: float | None = None
+) -> Facts:
+    """`facts` after a counted build ended again or otherwise; `ended` is the end known before.
 
     A pass that is taken back stays the last known one: what was before it is forgotten.
     """
     order = build.order
-    mistaken = next((known for known in facts.failures if _same(known, order)), None)
+    before = order if ended is None else (ended, *order[1:])
+    mistaken = next((known for known in facts.failures if _same(known, before)), None)
     failures = list(facts.failures)
     if mistaken is not None:
         failures.remove(mistaken)
-    latest = None if facts.latest is not None and _same(facts.latest, order) else facts.latest
-    recent = history.without(facts.recent, order)
+    latest = None if facts.latest is not None and _same(facts.latest, before) else facts.latest
+    recent = history.without(facts.recent, before)
     facts = msgspec.structs.replace(facts, latest=latest, failures=tuple(failures), recent=recent)
     return completed(facts, build, conclusion=conclusion, now=now)
 

@@ -20,11 +20,13 @@ from exporter.metrics.effects import observation
 from exporter.model import Build
 from exporter.poller import walk
 from exporter.poller.discovery import Discovery
+from exporter.poller.outcome import Outcome
 from exporter.poller.plan import Share, Wish
 from exporter.poller.pulse import Span
-from exporter.poller.repo import RepoState, told, wish_for, wish_in_trouble
+from exporter.poller.repo import RepoState, told
 from exporter.poller.trouble import Trouble
 from exporter.poller.turns import Turns
+from exporter.poller.watch import Watch
 from exporter.providers import Repo
 from exporter.record import Cursor, Vector, plus
 
@@ -67,7 +69,9 @@ class AccountPoller:
         self._reader = reader
         self._recorder = reader.recorder
         self._span = Span(interval, max(interval, reader.rules.max_interval))
+        self._outcome = Outcome(self.trouble, self._span, self.repos)
         self._turns = Turns(self.repos)
+        self._watch = Watch(self.provider.name, self.api, self.trouble, self._turns, self.share)
         self._catching_up = 0
         self._known: dict[str, RepoState] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -76,7 +80,6 @@ class AccountPoller:
         self._preparing = False
         self._scheduled = False
         self._healthy_at: float | None = None
-        self._failing: set[str] = set()
         self._announced = False
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
         self.waiting: str | None = None
@@ -103,6 +106,7 @@ class AccountPoller:
     async def round(self) -> None:
         """Start the polls that are due, as far as workers and the budget are free."""
         now = monotonic()
+        self._watch.look(now)
         if now < self.trouble.rest_until or self._preparing or self.share.budget.is_closed:
             return
         if self._needs_preparing(now):
@@ -154,7 +158,7 @@ class AccountPoller:
             log.info("waiting for the rate limit", extra={"account": self.provider.name})
             await asyncio.sleep(wait)
             self.trouble.rest_until = 0.0
-        polled = [state.error is None and state.last_success > 0 for state in self.repos.values()]
+        polled = [not state.failures and state.last_success > 0 for state in self.repos.values()]
         return self.trouble.error is None and not self.discovery.unresolved and all(polled)
 
     async def stop(self) -> None:
@@ -224,7 +228,7 @@ class AccountPoller:
             due = now + min(turn * _SPREAD, interval)
             state = self._known.pop(entry, None)
             if state is None:
-                state = RepoState(found[entry], due, wish, interval, now)
+                state = RepoState(found[entry], due, wish, interval, now, begun_at=now)
             else:
                 state.wish, due = wish, min(state.due, now + interval)
             self.repos[entry] = state
@@ -242,18 +246,28 @@ class AccountPoller:
 
     async def _turn(self, state: RepoState, tally: Tally) -> None:
         started, put_off, was_unfinished = monotonic(), False, state.is_unfinished
+        state.begun_at, state.is_polled = started, True
         try:
             put_off = await self._poll(state, tally)
         finally:
             self._busy -= 1
             self._catching_up -= was_unfinished
-            state.interval = self.share.plan.interval(state.wish)
+            state.is_polled = False
+            state.interval = self._interval(state)
             due = monotonic() + _AGAIN if put_off else started + self._pause(state.interval)
             if state.is_unfinished and not put_off:
                 self._turns.go_on(state)
             else:
                 self._turns.wait(state, max(due, self.trouble.rest_until))
         self._start_due()
+
+    def _interval(self, state: RepoState) -> float:
+        """The interval in force; whatever goes wrong in planning, the repo is polled again."""
+        try:
+            return self.share.plan.interval(state.wish)
+        except Exception as error:  # noqa: BLE001 - it is logged, and the repo must not get lost
+            self.trouble.trace("the polls cannot be planned", error)
+            return self._span.interval
 
     def _pause(self, interval: float) -> float:
         """Seconds to the next poll; those of idle repos must not fall into step."""
@@ -284,6 +298,8 @@ class AccountPoller:
                 await self._diagnose()
         except StateUnavailable as error:
             state.error, state.reason = str(error), "state"
+        except Exception as error:  # noqa: BLE001 - it is logged, and one repo's own
+            self._outcome.broke_down(state, error)
         else:
             self._succeeded(state, poll)
         finally:
@@ -324,34 +340,19 @@ class AccountPoller:
                 trouble.met(error, now=time.time())
 
     def _succeeded(self, state: RepoState, poll: walk.Walk) -> None:
-        now = monotonic()
-        if poll.moved or not state.last_success:
-            state.moved_at = now
         was_gone = state.is_gone
-        state.succeeded(time.time())
-        state.is_unfinished = poll.is_unfinished
-        if poll.is_unfinished:
-            state.error, state.reason = "there is more to read than one poll can", "timeout"
+        self._outcome.succeeded(state, poll, self.active(state), now=self.api.now())
         if was_gone:
             self._show_active()
-        state.wish = wish_for(self._span, state, self.active(state), at=now, now=self.api.now())
-        self._failing.discard(state.repo.entry)
-        self.trouble.over()
         self.waiting = None
         if not self._announced:
             self._announce()
 
     def _failed(self, state: RepoState, error: ProviderError) -> None:
-        if not error.account_wide:  # else it is told as the account's, once
-            self.trouble.tell("a poll failed", error, repo=state.repo.entry)
         was_gone = state.is_gone
-        state.failed(error)
-        state.wish = wish_in_trouble(self._span, error, state.failures)
+        self._outcome.failed(state, error)
         if was_gone != state.is_gone:
             self._show_active()
-        self._failing.add(state.repo.entry)
-        if error.account_wide or self._failing >= self.repos.keys():
-            self.trouble.met(error, now=time.time())
 
     def _announce(self) -> None:
         """Log what polling will cost, now that an answer has told of the limits."""
@@ -391,7 +392,7 @@ class AccountPoller:
             stats=self.api.stats,
             up=self.trouble.up,
             budget_exhausted=self.share.is_exhausted,
-            rejected=self.rejected,
+            rejected=self.rejected + self.discovery.rejected,
             polls=self._polls,
             repos=self.repos,
         )

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
-from exporter.errors import ProviderError
+from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.poller.pages import count
 from exporter.poller.trouble import Trouble
 from exporter.providers import Provider, Repo
+
+_UNSAFE = re.compile(
+    r"(?:^|/)(?:\.|%2e){0,2}(?:/|$)|%2f|%5c|[<>?#\\\s\0-\x1f\x7f\ud800-\udfff]", re.IGNORECASE
+)
+"""What no repo is called, and what would make of its path another one."""
+_SHOWN = 100
+"""Characters of an odd name that are told."""
 
 
 class Discovery:
@@ -19,6 +27,10 @@ class Discovery:
         """What is wrong with wildcards that could not be discovered, by wildcard."""
         self.matches: dict[str, tuple[str, ...]] = {}
         """What each wildcard found the last time."""
+        self.unmatched: dict[str, str] = {}
+        """What is to be said of wildcards that found nothing, by wildcard."""
+        self.rejected = 0
+        """Names that could not be taken."""
         self._provider = provider
         self._trouble = trouble
 
@@ -33,7 +45,7 @@ class Discovery:
         Raises ProviderError if the account as a whole fails.
         """
         found = self.named()
-        self.unresolved = {}
+        self.unresolved, self.unmatched = {}, {}
         for pattern in filter(self._provider.is_wildcard, self._provider.repos):
             try:
                 repos = await self._provider.discover(api, pattern)
@@ -46,11 +58,31 @@ class Discovery:
                 self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
             else:
                 # Discovery knows more of a repo than an entry does.
-                self.matches[pattern] = tuple(repo.entry for repo in repos)
-                found |= {repo.entry: repo for repo in repos}
+                kept = [repo for repo in repos if self._may_be_asked_for(repo.entry, pattern)]
+                self.matches[pattern] = tuple(repo.entry for repo in kept)
+                found |= {repo.entry: repo for repo in kept}
+                if not repos:
+                    self._matches_nothing(pattern)
         if self.unresolved:  # what it found before may still be there
             found = before | found
         return apart(self._provider, found)
+
+    def _may_be_asked_for(self, entry: str, pattern: str) -> bool:
+        """Whether a discovered name is one that the provider gives: it becomes part of a path."""
+        if re.fullmatch(self._provider.name_pattern, entry) and not _UNSAFE.search(entry):
+            return True
+        self.rejected += 1
+        text = f"{entry[:_SHOWN]!r} is no name that {self._provider.label} gives"
+        error = Malformed(f"{text}: it is not polled", reason="bad_shape")
+        self._trouble.tell("a wildcard found an odd name", error, pattern=pattern)
+        return False
+
+    def _matches_nothing(self, pattern: str) -> None:
+        """A wildcard without a match is told: its token may not see what it is meant to find."""
+        rights = f" ({self._provider.rights})" if self._provider.rights else ""
+        text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
+        self.unmatched[pattern] = text
+        self._trouble.tell("a wildcard matches nothing", Gone(text, reason="not_found"))
 
 
 def apart(provider: Provider, found: Mapping[str, Repo]) -> dict[str, Repo]:

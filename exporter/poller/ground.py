@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Status
-from exporter.record import Cursor
+from exporter.record import Cursor, Stuck
 
 T = TypeVar("T", Build, Job)
 
+_MOST_BEHIND = 1000
+"""Parts of one list that may fail and be remembered one by one."""
 AHEAD = 300.0
 """Seconds that a time may be ahead of the provider's clock: of many servers one is fast."""
 OVERLAP = 600.0
@@ -40,6 +43,7 @@ class Ground:
     ) -> None:
         self._cursor = cursor
         self._counts = counts
+        self._now = now
         self._lowest: int | None = None
         self._highest = cursor.top
         self.floor = max(cursor.floor, now - rules.retention)
@@ -51,9 +55,22 @@ class Ground:
             if deep or cursor.since > now:  # the clock was ahead then: nobody knows when that was
                 since = min(since, now - rules.rerun_window)
             self.horizon = max(since, self.floor)
+        self.behind = {part: max(at - OVERLAP, self.floor) for part, at in cursor.behind.items()}
+        """Where the reading of parts goes on that could not be read. Epoch seconds."""
+        self._edge = self.horizon
+        self._oldest = inf
+        self._unread: set[str] = set()
+
+    def cannot_read(self, parts: Iterable[str]) -> None:
+        """Note parts of the list that failed; those that failed before and answer reach back."""
+        self._unread.update(parts)
+        answering = [at for part, at in self.behind.items() if part not in self._unread]
+        self._edge = min([self.horizon, *answering])
 
     def meet(self, builds: tuple[Build, ...]) -> None:
-        """Note the numbers of a page."""
+        """Note the numbers and times of a page."""
+        times = [build.time for build in builds if build.time is not None]
+        self._oldest = min([self._oldest, *times])
         numbers = [build.number for build in builds if build.number is not None]
         if numbers and self._counts:
             self._lowest = min(numbers if self._lowest is None else [*numbers, self._lowest])
@@ -69,10 +86,13 @@ class Ground:
         """Whether `build` lies beyond the horizon."""
         if build.only_jobs:
             times = [job.time for job in build.jobs]
-            return bool(times) and all(at is not None and at < self.horizon for at in times)
-        if build.time is not None:
-            return build.time < self.horizon
-        return self._was_read(build)
+            return bool(times) and all(at is not None and at < self._edge for at in times)
+        at = build.started_before if build.time is None else build.time
+        return self._was_read(build) if at is None else at < self._edge
+
+    def is_beyond(self, at: float | None) -> bool:
+        """Whether a build that ended then lies beyond the horizon."""
+        return at is not None and at < self._edge
 
     def may_be_news(self, build: Build) -> bool:
         """Whether an attempt that was not counted yet is worth a request.
@@ -81,17 +101,15 @@ class Ground:
         a partial build is a guess.
         """
         if build.time is None:
-            return not self._was_read(build)
+            at = build.started_before
+            return not self._was_read(build) if at is None else at >= self.floor
         runs = build.status is not Status.COMPLETED and not build.partial
         return runs or build.time >= self.floor
 
-    def is_history(self, build: Build) -> bool:
-        """Whether `build` is too old to be counted."""
-        return build.time is not None and build.time < self.floor
-
     def is_over(self, build: Build) -> bool:
         """Whether `build` completed too long ago to be counted."""
-        return build.status is Status.COMPLETED and self.is_history(build)
+        is_old = build.time is not None and build.time < self.floor
+        return build.status is Status.COMPLETED and is_old
 
     def _was_read(self, build: Build) -> bool:
         """Whether a whole walk has met this number; tells where no time does."""
@@ -104,9 +122,15 @@ class Ground:
             and build.number <= high
         )
 
-    def has_gap(self) -> bool:
-        """Whether the list ended above the highest number that was known."""
-        high = self._cursor.high
+    def has_gap(self, *, cut_off: bool) -> bool:
+        """Whether builds have been missed.
+
+        The list ended above the highest number that was known, or was cut off before it came
+        to what the last walk has read.
+        """
+        high, since = self._cursor.high, self._cursor.since
+        if cut_off:
+            return self._oldest > (self.floor if since is None else since)
         if high is None or self._lowest is None or self.renumbered:
             return False
         return self._lowest > high + 1
@@ -115,11 +139,24 @@ class Ground:
         """The cursor of the walk that began at `walk` and goes on at the page of `token`."""
         return replace(self._cursor, resume=token, walk=walk, top=self._highest)
 
+    def stuck(self) -> Stuck:
+        """How long the walk has got no further than now."""
+        before = self._cursor.stuck
+        if before is None or self._oldest < before.reach - 1.0:
+            return Stuck(since=self._now, reach=self._oldest)
+        return replace(before, polls=before.polls + 1)
+
     def after(self, walk: float | None) -> Cursor:
         """The cursor once the walk that began at `walk` has read to the end."""
         known = [n for n in (self._highest, self._cursor.high) if n is not None]
         high = self._highest if self.renumbered else max(known, default=None)
-        return Cursor(floor=self._cursor.floor, since=walk, high=high)
+        since = self.floor if self._cursor.since is None else self._cursor.since
+        behind = {
+            part: max(self._cursor.behind.get(part, since), self.floor) for part in self._unread
+        }
+        if len(behind) > _MOST_BEHIND:  # then all of them are, together
+            walk, behind = since, {}
+        return Cursor(floor=self._cursor.floor, since=walk, high=high, behind=behind)
 
 
 def righted(cursor: Cursor, rules: Rules, *, now: float) -> Cursor | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from time import monotonic
 
 import msgspec
 from msgspec.structs import replace
@@ -16,6 +18,10 @@ _PAGE, _DEEP_PAGE = 30, 100
 """Items asked for on a page: few when little is new, many when much must be read."""
 _SMALLEST = 10
 """Items of the smallest page that is tried where larger ones are too large."""
+_TRUCE = 3600.0
+"""Seconds before larger pages are tried again."""
+_TOO_MUCH = frozenset({"too_large", "server", "timeout"})
+"""What an API says that cannot make a page of some size; at the next poll it is a smaller one."""
 _STALE = 3
 """Pages in a row that list nothing new before the list is taken to have no end."""
 _MOST_EMPTY = 400
@@ -27,16 +33,23 @@ class Past(msgspec.Struct):
 
     size: int = _DEEP_PAGE
     """Items that a page may have without being too large."""
+    shrunk_at: float = -math.inf
+    """Monotonic seconds."""
+
+    def shrink(self, size: int) -> None:
+        """Try smaller pages than those of `size`, which the API could not make."""
+        self.size, self.shrunk_at = max(size // 2, _SMALLEST), monotonic()
 
     def grow(self) -> None:
-        """Try larger pages again: what was too large need not stay so."""
-        self.size = min(self.size * 2, _DEEP_PAGE)
+        """Try larger pages again now and then: what was too large need not stay so."""
+        if monotonic() - self.shrunk_at > _TRUCE:
+            self.size = min(self.size * 2, _DEEP_PAGE)
 
 
 class Pages:
     """Asks for the pages of one walk; `since` and `deep` are those of `Query`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what one walk knows
         self,
         ask: Callable[[Query], Awaitable[Page]],
         past: Past,
@@ -44,11 +57,14 @@ class Pages:
         *,
         since: float,
         deep: bool,
+        behind: Mapping[str, float],
     ) -> None:
         self._ask = ask
         self._past = past
         self._stats = stats
-        self._query = Query(since=since, size=_DEEP_PAGE if deep else _PAGE, deep=deep)
+        self._query = Query(
+            since=since, size=_DEEP_PAGE if deep else _PAGE, deep=deep, behind=behind
+        )
         self._tokens: set[str | None] = set()
         self._listed: set[AttemptKey] = set()
         self._stale = 0
@@ -73,8 +89,8 @@ class Pages:
             return await self._ask(replace(self._query, size=self._size, token=token))
         except ProviderError as error:
             count(error, self._stats)
-            if error.reason == "too_large":
-                self._past.size = max(self._size // 2, _SMALLEST)
+            if error.reason in _TOO_MUCH:
+                self._past.shrink(self._size)
             raise
 
     @property
@@ -99,11 +115,9 @@ class Pages:
             what = f"has {_MOST_EMPTY} empty pages"
         else:
             return None
-        error = Malformed(
+        return Malformed(
             f"the list of builds {what}: it cannot be read to the end", reason="bad_shape"
         )
-        count(error, self._stats)
-        return error
 
 
 def count(error: ProviderError, stats: ApiStats) -> None:

@@ -75,6 +75,8 @@ def planned(wishes: Iterable[Wish], polls: float) -> Plan:
 
     widest = Plan(is_short=True, stretch=math.inf, bound=_LONGEST_TIMES)
     least = demand(widest)
+    if polls <= 0:  # all that is left is kept for people until the limit is full again
+        return widest
     if least > polls:
         return Plan(is_short=True, stretch=math.inf, bound=_LONGEST_TIMES * least / polls)
     low, high = 1.0, 1.0
@@ -151,6 +153,8 @@ class Share:
         """What each account's repos wish, by its name."""
         self._plan = Plan()
         self._planned_at = -math.inf
+        self._planned_for = math.inf
+        """Requests per second that the plan was made for, by what had been told of limits."""
 
     def leave(self, name: str, member: Callable[[], Iterable[Wish]]) -> None:
         """An account ends; another of its name may be here already."""
@@ -183,10 +187,12 @@ class Share:
     def plan(self) -> Plan:
         """The plan in force."""
         now = monotonic()
-        if now - self._planned_at >= _EVERY:
-            self._planned_at = now
+        means = self.budget.means()
+        has_shrunk = means.counted < self._planned_for / 2
+        if now - self._planned_at >= _EVERY or has_shrunk:
+            self._planned_at, self._planned_for = now, means.counted
             wishes = (wish for member in self.members.values() for wish in member())
-            self._plan = planned(wishes, self.costs.polls(self.budget.means()))
+            self._plan = planned(wishes, self.costs.polls(means))
         return self._plan
 
 

@@ -12,7 +12,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -26,7 +26,7 @@ from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
 from exporter.metrics.selection import of_accounts
 from exporter.model import Build
-from exporter.record import AttemptKey, Change, Cursor, Loaded, Target, Verdict
+from exporter.record import AttemptKey, Change, Counted, Cursor, Loaded, Target, Verdict
 from exporter.state import Ledger
 from exporter.threads import Worker
 
@@ -164,12 +164,14 @@ class Recorder:
         async with self._turn:
             return await self._attempt(step)
 
-    async def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
-        """Which attempts were counted already."""
-        wanted = list(keys)
-        if not wanted:
-            return set()
-        return await self._attempt(lambda: self._ledger.settled(target, wanted))
+    async def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
+        """The row of each of these builds' attempts; None for those that were not counted.
+
+        Raises StateUnavailable.
+        """
+        if not builds:
+            return []
+        return await self._attempt(lambda: self._ledger.counted(target, builds))
 
     async def record(  # noqa: PLR0913 - all that one step is made of
         self,

@@ -43,10 +43,17 @@ class RepoState(msgspec.Struct):
     advice: str | None = None
     """What a person can do, where that is not what the reason alone suggests."""
     failures: int = 0
+    unread: int = 0
+    """Parts that the last poll could not read while it could read the others."""
     gone: int = 0
     is_unfinished: bool = False
     """Whether the last poll had more to read than it could; the next one goes on at once."""
     target: int | None = None
+    ticket: int | None = None
+    """Its place in the line for the next poll; None while it is polled."""
+    is_polled: bool = False
+    begun_at: float = 0.0
+    """Monotonic seconds when its last poll began, or it was met."""
 
     @property
     def deadline(self) -> float:
@@ -62,7 +69,7 @@ class RepoState(msgspec.Struct):
         """Note a poll to the end at `now`."""
         self.last_success = now
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
-        self.advice = None
+        self.advice, self.unread = None, 0
 
     def failed(self, error: ProviderError) -> None:
         """Note a poll that failed."""

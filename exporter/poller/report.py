@@ -96,7 +96,8 @@ def of_account(
         repos.append(_of_repo(account, state, found or Known(), now))
         yield
     provider, trouble, stats = account.provider, account.trouble, account.api.stats
-    told = "; ".join(account.discovery.unresolved.values())
+    discovery = account.discovery
+    told = "; ".join([*discovery.unresolved.values(), *discovery.unmatched.values()])
     waiting = account.waiting if account.share.budget.is_closed else None
     error = trouble.error or told or waiting
     rest = trouble.rest_until - monotonic()
@@ -188,7 +189,7 @@ def _health(state: RepoState, *, stale: bool) -> RepoHealth:
     if state.is_unfinished:
         return "catching_up"
     if state.error is not None:
-        return "failing"
+        return "partial" if state.unread and not state.failures else "failing"
     if not state.last_success:
         return "pending"
     return "stale" if stale else "ok"

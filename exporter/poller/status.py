@@ -18,10 +18,11 @@ AccountState = Annotated[
     ),
 ]
 RepoHealth = Annotated[
-    Literal["ok", "pending", "catching_up", "failing", "stale"],
+    Literal["ok", "pending", "catching_up", "partial", "failing", "stale"],
     Meta(
         description="`pending`: its first poll has not ended. `catching_up`: there is more to read"
-        " than one poll can, and the next one goes on. `failing`: the last poll failed."
+        " than one poll can, and the next one goes on. `partial`: a part of it could not be read,"
+        " such as a branch or a build. `failing`: the last poll failed."
         " `stale`: no poll succeeded for three intervals."
     ),
 ]

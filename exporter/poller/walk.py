@@ -7,42 +7,38 @@ clean walk. Long walks commit page by page and are resumed where they stopped.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
-from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
-from exporter.errors import Gone, ProviderError, TryLater
+from exporter.errors import ProviderError, TryLater
 from exporter.http import Api
 from exporter.metrics import effects
 from exporter.metrics import families as f
 from exporter.metrics.effects import Increment
-from exporter.model import Build, Status
+from exporter.model import Build, Status, same_build, without_start
+from exporter.poller.details import Details, Wanted
 from exporter.poller.ground import Ground, Rules, righted, sound
 from exporter.poller.memory import Memory
 from exporter.poller.pages import Pages, count
 from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Repo
-from exporter.record import AttemptKey, Cursor, Target
+from exporter.record import AttemptKey, Counted, Cursor, Target
+from exporter.state.reconcile import has_changed
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 _MOST_PAGES = 500
 """Pages of one poll; a longer walk goes on at the next one."""
-_HISTORY = 8
-"""Builds in a row that turn out to be too old before the rest is taken to be so too."""
-_MOST_FAILURES = 10
-"""Builds that may fail to be filled before a poll gives up."""
-_MISSES = 3
-"""Times in a row that an unfinished build must be gone before it is given up."""
+_STUCK_OFTEN, _STUCK_LONG = 10, 600.0
+"""Polls, and seconds, in which a page must fail before what is behind it is given up."""
+_ANEW = 3
+"""After so many such polls the list is read from its beginning: the page may have expired."""
 
 
 class Reader(msgspec.Struct, frozen=True):
@@ -102,13 +98,18 @@ class Walk:
             reader.api.stats,
             since=self._ground.horizon,
             deep=self._deep,
+            behind=self._ground.behind,
         )
+        self._details = Details(
+            reader.provider, reader.api, repo, memory, max_interval=reader.rules.max_interval
+        )
+        self._details.at_once, self._details.until = bounds.at_once, bounds.until
+        self._builds: list[Build] = []
+        """What was read and is not committed yet."""
         self._met: set[AttemptKey] = set()
         self._told: list[Build] = []
-        self._gone: list[AttemptKey] = []
-        self._trouble: ProviderError | None = None
-        self._failures = 0
-        self._history = 0
+        self._cut_off = False
+        self._read_pages = 1
         self._container: Build | None = None
         self._jobs_met: set[str] = set()
         self._whole = target.cursor.resume is None
@@ -126,84 +127,112 @@ class Walk:
             return True
         return monotonic() - last >= (self._bounds.deep_every or self._rules.max_interval)
 
+    @property
+    def unread(self) -> Mapping[str, ProviderError]:
+        """What could not be read while the rest could, by what it is."""
+        return self._details.failed
+
     async def run(self) -> Target:
         """Poll; returns the target as it stands afterwards.
 
-        Raises a ProviderError or StateUnavailable; what was committed before stays.
+        The newest page comes first, whatever is left of an earlier walk. Raises a
+        ProviderError or StateUnavailable; what was read before counts all the same.
         """
         cursor = self._target.cursor
         began = monotonic()
-        token, walk = cursor.resume, cursor.walk
-        builds: list[Build] = []
-        ended = False
-        for _ in range(_MOST_PAGES):
-            page = await self._page(token)
-            if walk is None:
-                walk = self._api.now() - (monotonic() - began)
-                if (right := righted(cursor, self._rules, now=walk)) is not None:
-                    await self._commit([], right)
-                    self.is_unfinished = True
-                    return self._target
-            filled, reached = await self._read(page)
-            builds.extend(filled)
-            token, ended = page.next, page.next is None or reached
-            if token is None or ended or self._gives_up:
-                break
-            if (endless := self._pages.endless(page)) is not None:
-                await self._commit(builds, _begun_anew(cursor))
-                raise endless
-            await self._commit(builds, self._ground.paused(token, walk))
-            builds = []
-        builds.extend(await self._refresh())
-        clean = ended and not self._gives_up
-        await self._end(builds, walk, clean=clean)
-        if self._trouble is not None:
-            raise self._trouble
-        self.is_unfinished = not clean
+        page = await self._page(None)
+        walk = cursor.walk
+        if walk is None:
+            walk = self._api.now() - (monotonic() - began)
+            if (right := righted(cursor, self._rules, now=walk)) is not None:
+                await self._commit(right)
+                self.is_unfinished = True
+                return self._target
+        self._ground.cannot_read(unread.part for unread in page.unread)
+        ended = await self._take(page)
+        token = page.next if ended or cursor.resume is None else cursor.resume
+        try:
+            while not ended and token is not None and self._may_go_on:
+                await self._commit(self._ground.paused(token, walk))
+                page = await self._following(page, token)
+                ended, token = await self._take(page), page.next
+        except ProviderError as error:
+            if error.account_wide:
+                raise
+            count(error, self._api.stats)
+            self._details.failed["the rest of the list"] = error
+            await self._refresh()
+            await self._cannot_go_on(error, token, walk)
+        else:
+            await self._refresh()
+            await self._end(walk, clean=ended and not self._details.stops)
+        if self._details.fatal is not None:
+            raise self._details.fatal
         return self._target
 
-    async def _end(self, builds: list[Build], walk: float | None, *, clean: bool) -> None:
+    @property
+    def _may_go_on(self) -> bool:
+        return self._read_pages < _MOST_PAGES and not self._details.stops
+
+    async def _take(self, page: Page) -> bool:
+        """Read the builds of a page; whether all that was to be read has been."""
+        self._cut_off = self._cut_off or page.cut_off
+        for unread in page.unread:
+            count(unread.error, self._api.stats)
+            self._details.failed[unread.part] = unread.error
+        return await self._read(page) or page.next is None
+
+    async def _following(self, page: Page, token: str) -> Page:
+        """The page of `token`, which is behind `page` or where an earlier walk was broken off."""
+        if token == page.next and (endless := self._pages.endless(page)) is not None:
+            raise endless
+        self._read_pages += 1
+        following = await self._page(token)
+        self._ground.cannot_read(unread.part for unread in following.unread)
+        return following
+
+    async def _cannot_go_on(
+        self, error: ProviderError, token: str | None, walk: float | None
+    ) -> None:
+        """The rest of the list fails: it is tried again, and at last it is a gap."""
+        stuck = self._ground.stuck()
+        if stuck.polls >= _STUCK_OFTEN and self._api.now() - stuck.since >= _STUCK_LONG:
+            self._cut_off = True
+            await self._end(walk, clean=True)
+            return
+        waits = isinstance(error, TryLater) and stuck.polls % _ANEW and token is not None
+        cursor = self._ground.paused(token, walk) if waits and token else self._target.cursor
+        await self._commit(replace(cursor if waits else _begun_anew(cursor), stuck=stuck))
+
+    async def _end(self, walk: float | None, *, clean: bool) -> None:
         """The last commit; the cursor moves if the walk was a whole and clean one."""
         if not clean:
-            await self._commit(builds, self._target.cursor)
+            await self._commit(self._target.cursor)
+            self.is_unfinished = self._details.fatal is None
             return
         events: list[Increment] = []
-        if self._ground.has_gap():
+        if self._ground.has_gap(cut_off=self._cut_off):
             log.warning(
                 "builds have been missed: they are no longer listed",
                 extra={"account": self._target.account, "repo": self._target.repo},
             )
             events = [effects.count(f.GAPS, self._provider.label, self._target.account)]
-        await self._commit(builds, self._ground.after(walk), events=events)
+        await self._commit(self._ground.after(walk), events=events)
         if self._deep:
             self._memory.deep_at = monotonic()
             self._memory.past.grow()
         self._memory.tell(self._told, floor=self._ground.floor)
         self._tidy()
 
-    @property
-    def _gives_up(self) -> bool:
-        """Whether going on makes no sense; else one build's trouble stays its own."""
-        trouble = self._trouble
-        if trouble is None:  # what was read must be committed before the deadline comes
-            return monotonic() >= self._bounds.until
-        return trouble.account_wide or self._failures >= _MOST_FAILURES
-
     # -- pages
 
     async def _page(self, token: str | None) -> Page:
-        try:
-            page = await self._pages.get(token)
-        except ProviderError as error:
-            if token is not None and not isinstance(error, TryLater):
-                # The stored page may have expired: the next poll begins from the newest again.
-                await self._commit([], _begun_anew(self._target.cursor))
-            raise
+        page = await self._pages.get(token)
         self.rejected += page.rejected
         return replace(page, builds=sound(page.builds, self._api.now()))
 
-    async def _read(self, page: Page) -> tuple[list[Build], bool]:
-        """The builds of a page, filled, and whether they are all known ground."""
+    async def _read(self, page: Page) -> bool:
+        """Take in the builds of a page; whether they are all known ground."""
         ground = self._ground
         ground.meet(page.builds)
         self._memory.pulse.note(
@@ -211,18 +240,15 @@ class Walk:
         )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
         told = set() if ground.renumbered else self._memory.told(builds, floor=ground.floor)
-        settled = await self._recorder.settled(
-            self._target, [AttemptKey(b.key, b.attempt) for b in builds if b not in told]
-        )
-        # By what the page itself shows, not by jobs that it does not.
-        old = bool(builds) and all(map(ground.is_old, page.builds))
-        reached = old and not self._expects_jobs
+        news = [build for build in builds if build not in told]
+        rows = dict(zip(news, await self._recorder.counted(self._target, news), strict=True))
         plain: list[Build] = []
-        wanting: list[tuple[Build, Build | None]] = []
+        wanting: list[Wanted] = []
         for build in builds:
-            known = self._known(build)
+            known, row = self._known(build), self._row(build, rows)
             self._meet(build if known is None else known)
-            if known is None and (build in told or self._is_settled(build, settled)):
+            counted = build in told or row is not None
+            if known is None and counted and not (row is not None and has_changed(build, row)):
                 self._told.append(build)
                 if not build.partial and build not in told:
                     plain.append(build)
@@ -230,23 +256,45 @@ class Walk:
                 plain.append(build)
                 if known is None and ground.is_over(build):
                     self._told.append(build)
-            elif known is not None or ground.may_be_news(build):
+            elif known is not None or counted or ground.may_be_news(build):
                 wanting.append((build, known))
-        filled, history = await self._fill(wanting)
+        filled = await self._details.fill(wanting)
         # The attempts of one build are heard in their order.
         found = sorted(plain + filled, key=lambda build: build.attempt)
         self._met.update(AttemptKey(build.key, build.attempt) for build in found)
-        return found, reached or history
+        self._builds.extend(found)
+        return self._is_all_old(page.builds, filled, rows) and not self._expects_jobs
+
+    def _is_all_old(
+        self,
+        listed: Sequence[Build],
+        filled: Iterable[Build],
+        rows: Mapping[Build, Counted | None],
+    ) -> bool:
+        """Whether a page has nothing but what is known ground: so is all that is behind it.
+
+        By the times that it shows itself, not by jobs that it does not; where it shows none,
+        by those that were read or counted.
+        """
+        times = {(b.key, b.attempt): b.time for b in filled if b.status is Status.COMPLETED}
+
+        def is_old(build: Build) -> bool:
+            if build.time is not None or build.only_jobs or self._ground.is_old(build):
+                return self._ground.is_old(build)
+            row = rows.get(build)
+            ended = times.get((build.key, build.attempt), None if row is None else row.ended)
+            return self._ground.is_beyond(ended)
+
+        return bool(listed) and all(map(is_old, listed))
+
+    def _row(self, build: Build, rows: Mapping[Build, Counted | None]) -> Counted | None:
+        if build.key.endswith("@") and self._ground.renumbered:
+            return None  # the number was counted in the job's earlier life
+        return rows.get(build)
 
     def _meet(self, build: Build) -> None:
         """What a page showed, in whichever attempt, needs no request of its own."""
-        active = self._recorder.book.active.get(self._target.id, {})
-        self._met.update(key for key in active if key.key == build.key)
-
-    def _is_settled(self, build: Build, settled: set[AttemptKey]) -> bool:
-        if build.key.endswith("@") and self._ground.renumbered:
-            return False  # the number was counted in the job's earlier life
-        return AttemptKey(build.key, build.attempt) in settled
+        self._met.update(key for key in self._active if same_build(key.key, build.key))
 
     def _contained(self, build: Build, *, last: bool) -> Build:
         """A container of jobs keeps the unfinished ones that are on other pages.
@@ -277,115 +325,47 @@ class Walk:
     def _wants_detail(self, build: Build) -> bool:
         return not build.only_jobs and (build.partial or self._provider.jobs)
 
+    @property
+    def _active(self) -> Mapping[AttemptKey, Build]:
+        """The unfinished builds of the repo, as earlier polls knew them."""
+        return self._recorder.book.active.get(self._target.id, {})
+
     def _known(self, build: Build) -> Build | None:
         """The unfinished build that this is, as an earlier poll knew it."""
-        active = self._recorder.book.active.get(self._target.id, {})
-        if build.key.endswith("@"):
-            return next((b for b in active.values() if b.key.startswith(build.key)), None)
-        return active.get(AttemptKey(build.key, build.attempt))
-
-    async def _fill(
-        self, wanting: Sequence[tuple[Build, Build | None]]
-    ) -> tuple[list[Build], bool]:
-        """Builds with their details; and whether only history was left.
-
-        A build that cannot be filled for now is kept as a partial unfinished one, which
-        is not shown, so that it is refreshed by itself until it can be counted.
-        """
-        filled: list[Build] = []
-        for start in range(0, len(wanting), self._bounds.at_once):
-            if self._gives_up:
-                break
-            part = wanting[start : start + self._bounds.at_once]
-            done = await self._gather(
-                [partial(self._provider.detail, self._api, self._repo, *pair) for pair in part]
-            )
-            for (build, known), detailed in zip(part, done, strict=True):
-                if detailed is not None:
-                    filled.append(detailed)
-                    self._history = self._history + 1 if self._ground.is_history(detailed) else 0
-                    if known is not None and known.key != detailed.key:
-                        self._gone.append(AttemptKey(known.key, known.attempt))
-                elif known is None and not self._gives_up:
-                    filled.append(replace(build, status=Status.IN_PROGRESS, partial=True))
-            if self._history >= _HISTORY:
-                return filled, True
-        return filled, False
+        found = self._active.get(AttemptKey(build.key, build.attempt))
+        if found is not None or without_start(build.key) is None:
+            return found
+        alike = (b for b in self._active.values() if same_build(b.key, build.key))
+        return next((b for b in alike if b.attempt == build.attempt), None)
 
     # -- unfinished builds
 
-    async def _refresh(self) -> list[Build]:
-        """Known unfinished builds that no page showed, read again; the gone are noted."""
-        active = self._recorder.book.active.get(self._target.id, {})
+    async def _refresh(self) -> None:
+        """Read known unfinished builds again that no page has shown."""
         due = [
             build
-            for key, build in list(active.items())
-            if key not in self._met and not build.only_jobs and self._is_due(key, build)
+            for key, build in self._active.items()
+            if key not in self._met and not build.only_jobs
         ]
-        refreshed: list[Build] = []
-        for start in range(0, len(due), self._bounds.at_once):
-            if self._gives_up:
-                break
-            part = due[start : start + self._bounds.at_once]
-            done = await self._gather([partial(self._again, known) for known in part])
-            refreshed.extend(build for build in done if build is not None)
-        return refreshed
-
-    async def _again(self, known: Build) -> Build | None:
-        key = AttemptKey(known.key, known.attempt)
-        self._memory.checked[key] = monotonic()
-        try:
-            build = await self._provider.refresh(self._api, self._repo, known)
-        except Gone:
-            misses = self._memory.misses[key] = self._memory.misses.get(key, 0) + 1
-            if misses >= _MISSES:
-                self._gone.append(key)
-            return None
-        self._memory.misses.pop(key, None)
-        if build.key != known.key:
-            self._gone.append(key)  # it has got its final key
-        return build
+        self._builds.extend(await self._details.refresh(due))
 
     def _tidy(self) -> None:
         """Remember nothing of builds that are no longer unfinished."""
-        active = self._recorder.book.active.get(self._target.id, {})
         for notes in (self._memory.misses, self._memory.checked):
-            for key in notes.keys() - active.keys():
+            for key in notes.keys() - self._active.keys():
                 del notes[key]
 
-    def _is_due(self, key: AttemptKey, build: Build) -> bool:
-        """The older an unfinished build, the less often it is worth a request."""
-        checked = self._memory.checked.get(key)
-        begun = build.time
-        if checked is None or begun is None:
-            return True
-        age = self._api.now() - begun
-        return monotonic() - checked >= min(age / 20, self._rules.max_interval)
-
-    async def _gather(self, calls: Sequence[Callable[[], Awaitable[T]]]) -> list[T | None]:
-        """Run calls side by side; a failing one is None and is the trouble of this poll."""
-        results = await asyncio.gather(*(call() for call in calls), return_exceptions=True)
-        done: list[T | None] = []
-        for result in results:
-            if isinstance(result, ProviderError):
-                count(result, self._api.stats)
-                if self._trouble is None or result.account_wide:
-                    self._trouble = result
-                self._failures += 1
-                done.append(None)
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                done.append(result)
-        return done
-
-    async def _commit(
-        self, builds: Iterable[Build], cursor: Cursor, *, events: Iterable[Increment] = ()
-    ) -> None:
-        gone, self._gone = self._gone, []
-        heard = sound(builds, self._api.now())
+    async def _commit(self, cursor: Cursor, *, events: Iterable[Increment] = ()) -> None:
+        """Count what was read since the last commit, and move the cursor."""
+        builds, self._builds = self._builds, []
+        gone, self._details.gone = self._details.gone, []
         self._target, moved = await self._recorder.record(
-            self._target, heard, cursor=cursor, gone=gone, events=events, now=self._api.now()
+            self._target,
+            sound(builds, self._api.now()),
+            cursor=cursor,
+            gone=gone,
+            events=events,
+            now=self._api.now(),
         )
         self.moved = self.moved or moved
 

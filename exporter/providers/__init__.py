@@ -203,6 +203,8 @@ class Provider(BaseModel):
     """What a line of `repos` looks like, in words."""
     entry_pattern: ClassVar[str] = r".+"
     """The same as a regular expression for all of it."""
+    name_pattern: ClassVar[str] = r".+"
+    """What a discovered entry may be, by the names that the provider allows."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
     allowances: ClassVar[tuple[Allowance, ...]] = ()

@@ -7,7 +7,7 @@ any instant neither loses nor doubles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from exporter.record import (
     AnswerChanges,
     AttemptKey,
     Change,
+    Counted,
     Cursor,
     Labels,
     Loaded,
@@ -76,8 +77,8 @@ class Ledger(Protocol):
         something is, and then `transaction` does too.
         """
 
-    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
-        """Which of these attempts were counted. A key that ends in `@` stands for its prefix.
+    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
+        """The row of each of these builds' attempts; None for those that were not counted.
 
         Raises StateUnavailable.
         """

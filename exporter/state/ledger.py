@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -19,25 +19,23 @@ from exporter.record import (
     AnswerKey,
     AttemptKey,
     Change,
+    Counted,
     Cursor,
     Labels,
     Loaded,
     SeriesKey,
-    Spread,
     StoredAnswer,
     Target,
-    Vector,
     Verdict,
-    plus,
 )
-from exporter.state import loading, sqlite
+from exporter.state import loading, rows, series, sqlite
 from exporter.state.codec import SEPARATOR as _SEPARATOR
 from exporter.state.codec import decoder
 from exporter.state.codec import pack as _pack
-from exporter.state.codec import unpack as _unpack
-from exporter.state.court import Court, compact
 from exporter.state.loading import BOUNDS
 from exporter.state.presence import Fault, File
+from exporter.state.reconcile import known_key, reconcile, row_of, touched
+from exporter.state.rows import compact
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +43,6 @@ _OUT_OF_USE = 7 * 86400.0
 """Seconds after which an answer that nobody asked for again is forgotten."""
 _encode = msgspec.msgpack.Encoder().encode
 _cursor = decoder(Cursor)
-_spread = decoder(Spread)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
@@ -99,22 +96,13 @@ class SqliteLedger:
     def load(self) -> Loaded:
         return loading.load(self._db, self._accounts, native=self.terms.native)
 
-    def settled(self, target: Target, keys: Iterable[AttemptKey]) -> set[AttemptKey]:
+    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
         account = self._accounts.get(target.account)
+        if account is None:
+            return [None] * len(builds)
         with loading.reading():
-            return {key for key in keys if self._is_settled(account, key)}
-
-    def _is_settled(self, account: int | None, key: AttemptKey) -> bool:
-        if key.key.endswith("@"):
-            sql = (
-                "SELECT 1 FROM attempt WHERE account = ? AND key >= ? AND key < ?"
-                " AND attempt = ? LIMIT 1"
-            )
-            bounds: tuple[object, ...] = (key.key, key.key[:-1] + "A")
-        else:
-            sql = "SELECT 1 FROM attempt WHERE account = ? AND key = ? AND attempt = ?"
-            bounds = (compact(key.key),)
-        return self._db.execute(sql, (account, *bounds, key.attempt)).fetchone() is not None
+            attempts = rows.attempts(self._db, account, touched(builds))
+        return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
 
     def answers(self, account: str) -> list[StoredAnswer]:
         with loading.reading():
@@ -247,10 +235,11 @@ class SqliteTransaction:
             self._ledger.pruned_to(target.account),
         )
         account = self._ledger.account_id(target.account)
-        court = Court(self._db, account, target, floor=floor, now=now)
-        for build in builds:
-            court.hear(build)
-        return court.verdict
+        listed = list(builds)
+        seen = rows.seen(self._db, account, list(touched(listed)))
+        findings = reconcile(seen, listed, target=target, floor=floor, now=now)
+        rows.write(self._db, account, target, findings)
+        return findings.verdict
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
@@ -260,18 +249,7 @@ class SqliteTransaction:
         )
 
     def save(self, target: Target, change: Change) -> None:
-        for delta in change.deltas:
-            row = self._row(delta.series)
-            vector, held, opened = row or ((0.0,) * len(delta.vector), None, False)
-            if delta.held:
-                held = plus(held or (0.0,) * len(delta.vector), delta.vector)
-            else:
-                vector = plus(vector, delta.vector)
-            self._put(delta.series, vector, held, opened=opened or delta.opened)
-            if delta.cells:
-                spread = self._spread(delta.series) or Spread()
-                spread.add(delta)
-                self._put_spread(delta.series, spread)
+        series.add(self._db, change.deltas)
         self._db.executemany(
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
             " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
@@ -282,15 +260,7 @@ class SqliteTransaction:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        for key in keys:
-            row = self._row(key)
-            if row is not None:
-                vector, held, _ = row
-                self._put(key, plus(vector, held) if held else vector, None, opened=True)
-            spread = self._spread(key)
-            if spread is not None and spread.held:
-                spread.release()
-                self._put_spread(key, spread)
+        series.release(self._db, list(keys))
 
     def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
         for labels, keys in pipelines:
@@ -344,39 +314,3 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
         self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
         self._db.execute("UPDATE account SET pruned_to = max(ifnull(pruned_to, 0.0), ?)", (before,))
-
-    def _row(self, key: SeriesKey) -> tuple[Vector, Vector | None, bool] | None:
-        row = self._db.execute(
-            "SELECT vector, held, opened FROM series WHERE family = ? AND labels = ?",
-            (key.family, _SEPARATOR.join(key.labels)),
-        ).fetchone()
-        if row is None:
-            return None
-        return _unpack(row[0]), None if row[1] is None else _unpack(row[1]), bool(row[2])
-
-    def _put(self, key: SeriesKey, vector: Vector, held: Vector | None, *, opened: bool) -> None:
-        self._db.execute(
-            "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (family, labels) DO UPDATE"
-            " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
-            (
-                key.family,
-                _SEPARATOR.join(key.labels),
-                _pack(vector),
-                None if held is None else _pack(held),
-                opened,
-            ),
-        )
-
-    def _spread(self, key: SeriesKey) -> Spread | None:
-        row = self._db.execute(
-            "SELECT spread FROM native WHERE family = ? AND labels = ?",
-            (key.family, _SEPARATOR.join(key.labels)),
-        ).fetchone()
-        return None if row is None else _spread(row[0])
-
-    def _put_spread(self, key: SeriesKey, spread: Spread) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
-            (key.family, _SEPARATOR.join(key.labels), _encode(spread)),
-        )

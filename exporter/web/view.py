@@ -16,8 +16,15 @@ ROWS = 100
 """Repos on one page."""
 _LONGEST = 200
 """Characters of a search text."""
-_WORST_FIRST = {"failing": 0, "stale": 1, "catching_up": 2, "pending": 3, "ok": 4}
-UNHEALTHY = frozenset({"failing", "stale"})
+_WORST_FIRST = {
+    "failing": 0,
+    "stale": 1,
+    "partial": 2,
+    "catching_up": 3,
+    "pending": 4,
+    "ok": 5,
+}
+UNHEALTHY = frozenset({"failing", "stale", "partial"})
 WORDS = {
     "starting": "starting",
     "up": "up",
@@ -27,6 +34,7 @@ WORDS = {
     "pending": "not polled yet",
     "catching_up": "catching up",
     "failing": "failing",
+    "partial": "read in part",
     "stale": "stale",
     "ok": "ok",
     "in_progress": "running",

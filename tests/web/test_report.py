@@ -127,7 +127,7 @@ def test_every_state_has_words_and_a_look() -> None:
     style = (ROOT / "exporter/web/static/status.css").read_text()
     states = [word for kind in (AccountState, RepoHealth) for word in get_args(get_args(kind)[0])]
 
-    assert len(states) == 10
+    assert len(states) == 11
     assert [word for word in states if word not in WORDS or f".state.{word}" not in style] == []
 
 
