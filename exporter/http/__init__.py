@@ -45,6 +45,7 @@ import httpx
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies, limits, paths, reflection, refusals, wire
+from exporter.http.acceptance import Acceptance
 from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
 from exporter.http.call import Answer, ApiStats, Call
 from exporter.http.conditional import Memory
@@ -53,6 +54,7 @@ from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
 from exporter.http.secret import Token, sendable
 from exporter.http.silence import Silence
+from exporter.http.throttle import Throttle
 from exporter.threads import begun, ended
 
 __all__ = [
@@ -74,8 +76,6 @@ T = TypeVar("T")
 
 _PERMANENT_REDIRECTS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.PERMANENT_REDIRECT)
 
-_DELAY_FROM, _DELAY_TO = 1.0, 3600.0  # seconds that anybody may make us wait
-_DELAY_UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each time
 _SKEW_FROM = 2.0  # seconds; `Date` is cut to the second and travels a while
 
 _RESOURCES = ("x-ratelimit-resource", "ratelimit-name")
@@ -140,7 +140,9 @@ class Api:
         self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
-        self._strikes, self.silence = 0, Silence()
+        self._throttle = Throttle(self.budget, pace, self.now)
+        self._acceptance = Acceptance()
+        self.silence = Silence()
         self.answers = Memory()
         """What conditional requests have been answered."""
 
@@ -267,7 +269,7 @@ class Api:
             fault.counted = True
             raise
         headers = _PLAIN | {name.lower(): value for name, value in wanted.items()} | _ALWAYS
-        self._said = wanted, headers
+        self._said, self._acceptance = (wanted, headers), Acceptance()
         return headers
 
     async def _made(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
@@ -293,7 +295,8 @@ class Api:
                         call.method, refusals.moved(reply, httpx.URL(self._root)), asked, form
                     )
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
-                    self._strikes = 0
+                    self._throttle.passed()
+                    self._acceptance.accepted(reply.url.path)
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
                 body = await self._read(reply, into, headers)
             except ProviderError as fault:
@@ -327,7 +330,7 @@ class Api:
             ):
                 code = str(response.status_code)
                 self.silence.broken()
-                told = wire.headers(response)
+                told = reflection.without_in(headers, wire.headers(response))
                 self._note(told)
                 return await bodies.receive(response, told)
         except wire.TRANSPORT_ERRORS as error:
@@ -358,9 +361,13 @@ class Api:
         """What the answer holds; raises what it stands for if that is no success."""
         try:
             self._judge(reply)
-            return await bodies.decoded(reply, into, reflection.secrets(headers))
+            body = await bodies.decoded(reply, into, reflection.secrets(headers))
+            self._acceptance.accepted(reply.url.path)
+            return body
         except ProviderError as error:
             fault = error
+        if fault.reason == "unauthorized":
+            fault.account_wide = self._acceptance.is_refused_by_all(reply.url.path)
         if not httpx.codes.is_success(reply.status):
             fault = self._explained(fault, refusals.object_told(reply))
         if self._likely_root is not None:
@@ -371,30 +378,12 @@ class Api:
         """Raise what a status other than success means, and heed what it says of limits."""
         if httpx.codes.is_success(reply.status):
             if "retry-after" in reply.headers:  # Azure DevOps slows down before it refuses
-                self._stop(reply.headers)
-            self._strikes = 0
+                self._throttle.stop(reply.headers)
+            self._throttle.passed()
             return
         fault = refusals.refusal(reply, httpx.URL(self._root))
         if isinstance(fault, TryLater) and fault.reason == "rate_limited":
-            fault.delay = self._stop(reply.headers)
+            fault.delay = self._throttle.stop(reply.headers)
         elif isinstance(fault, TryLater) and "retry-after" in reply.headers:
-            fault.delay = self._asked(reply.headers)
+            fault.delay = self._throttle.asked(reply.headers)
         raise fault
-
-    def _stop(self, headers: Mapping[str, str]) -> float:
-        """Send nothing for as long as a limit asks; returns those seconds."""
-        if not self.budget.is_blocked:  # else it is the same limit, met by a request beside
-            self._strikes += 1
-        delay = self._asked(headers)
-        if delay is None:
-            delay = min(_DELAY_UNKNOWN * 2 ** min(max(self._strikes - 1, 0), 6), _DELAY_TO)
-        self.budget.stop(delay)
-        return delay
-
-    def _asked(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds that an answer asks to wait, within reason."""
-        delay = limits.wanted_delay(headers, self.now())
-        if delay is None:
-            return None
-        jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._pace.random()
-        return min(max(delay, _DELAY_FROM), _DELAY_TO) + jitter

@@ -38,6 +38,15 @@ def secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
+def without_in(sent: Mapping[str, str], told: dict[str, str]) -> dict[str, str]:
+    """The headers of an answer with *** for the credentials of its request's headers."""
+    for secret in secrets(sent):
+        for name, value in told.items():
+            if secret in value:
+                told[name] = value.replace(secret, _HIDDEN)
+    return told
+
+
 def without(hidden: Iterable[str], body: bytes) -> bytes:
     """JSON with *** for each of these secrets, however its letters are escaped."""
     for secret in hidden:

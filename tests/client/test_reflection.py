@@ -68,3 +68,17 @@ def test_a_short_password_is_a_word_that_names_may_hold() -> None:
     pair = base64.b64encode(b"me:main").decode()
 
     assert read('{"name":"main"}', {"Authorization": f"Basic {pair}"}) == {"name": "main"}
+
+
+def test_an_echoed_token_is_not_read_of_headers() -> None:
+    reply = http(
+        "{}",
+        x_ratelimit_resource=SECRET,
+        x_ratelimit_limit="5",
+        etag=f'"{SECRET}"',
+        link=f"<https://x?cursor={SECRET}>",
+    )
+    met = visit(reply, conditional=True, count=2)
+
+    assert SECRET not in repr(met.answer.headers) + repr(met.stats)
+    assert met.requests[1].headers["if-none-match"] == '"***"'

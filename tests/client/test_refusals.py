@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
-from exporter.errors import Gone, Malformed, Refused
+from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.http.roots import likely_root
 from exporter.providers.github import GitHub
-from tests.client import Visit, visit
-from tests.hostile import http
+from tests.client import Visit, attempt, connected, visit
+from tests.hostile import Server, http
 
 PAGE = http("<!doctype html><title>Sign in</title>", content_type="text/html")
 
@@ -276,3 +277,56 @@ def test_a_provider_knows_where_its_api_is(url: str | None, likely: str | None) 
     account = GitHub(name="a", provider="github", url=url, token_env="T", repos=["acme/shop"])
 
     assert account.likely_root == likely
+
+
+# One resource that refuses a credential which others take
+
+
+def told_apart(*replies: tuple[str, int]) -> list[bool]:
+    """Whether the refusals of these requests, path and status, speak of the account."""
+    tokens = {"value": "token-one"}
+
+    async def go() -> list[bool]:
+        answers = [http("{}" if status < 300 else "", status) for _, status in replies]
+        speak = []
+        async with (
+            Server(*answers) as server,
+            connected(server.root, headers=lambda: {"Authorization": tokens["value"]}) as (api, _),
+        ):
+            for path, status in replies:
+                if status == 200 and path == "/rotate":
+                    tokens["value"] = "token-two"
+                outcome = await attempt(api, path, None, dict)
+                if isinstance(outcome, ProviderError):
+                    speak.append(outcome.account_wide)
+        return speak
+
+    return asyncio.run(go())
+
+
+def test_a_refusal_speaks_of_the_account_until_others_contradict_it() -> None:
+    assert told_apart(("/a", 200), ("/b", 401), ("/a", 200), ("/b", 401), ("/b", 401)) == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_a_credential_that_all_refuse_is_the_accounts() -> None:
+    assert told_apart(("/a", 200), ("/b", 200), ("/a", 401), ("/b", 401), ("/a", 401)) == [
+        True,
+        True,
+        True,
+    ]
+
+
+def test_a_resource_that_accepts_again_starts_anew() -> None:
+    steps = (("/b", 401), ("/a", 200), ("/b", 200), ("/b", 401))
+
+    assert told_apart(*steps) == [True, True]
+
+
+def test_another_credential_starts_anew() -> None:
+    steps = (("/b", 401), ("/a", 200), ("/b", 401), ("/rotate", 200), ("/b", 401), ("/b", 401))
+
+    assert told_apart(*steps) == [True, False, True, True]

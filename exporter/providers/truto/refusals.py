@@ -25,7 +25,7 @@ def explained(error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
     if is_remote and error.reason == "unauthorized":
         text = text.replace(": check the token", "", 1)
         text = f"the CI system refuses the credentials of the integrated account: it {text}"
-        error.advice = _ADVICE
+        error.advice, error.account_wide = _ADVICE, True  # though Truto itself takes our token
     elif is_remote and error.reason == "forbidden":
         text = text.replace(": check what the token may read", "", 1)
         text = f"the CI system does not let the integrated account read this: it {text}"
