@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -28,7 +29,7 @@ from exporter.providers.gitlab.reading import (
 )
 from tests import golden
 from tests.emulators.gitlab import World
-from tests.emulators.rig import Station, emulator
+from tests.emulators.rig import Station, emulator, entries
 from tests.gitlab_station import DAY, LIST, SHOP, asked, gitlab, paths, station
 
 
@@ -83,13 +84,19 @@ def test_every_documented_source_has_a_meaning(shared):
 
 
 def test_a_failure_of_the_system_is_an_error_and_a_failure_of_time_a_timeout():
-    reasons = ("runner_system_failure", "job_execution_timeout", "script_failure", "", None)
-    failed = [
-        to_job(JobItem(id=1, status="failed", failure_reason=reason), "test", 1)
-        for reason in reasons
-    ]
-
-    assert [job.conclusion for job in failed] == ["error", "timeout", "failed", "failed", "failed"]
+    reasons = {
+        "runner_system_failure": "error",
+        "runner_interrupted": "error",
+        "job_execution_timeout": "timeout",
+        "stuck_or_timeout_failure": "timeout",
+        "server_timeout_running": "timeout",
+        "script_failure": "failed",
+        "": "failed",
+        None: "failed",
+    }
+    for reason, conclusion in reasons.items():
+        item = JobItem(id=1, status="failed", failure_reason=reason)
+        assert to_job(item, "test", 1).conclusion == conclusion, reason
     assert set(REASONS.values()) == {"error", "timeout", "failed"}
 
 
@@ -119,12 +126,27 @@ def test_a_pipeline_that_needs_a_person_waits():
         ({"ref": "v1", "source": "push", "tag": True}, Ref.TAG),
         ({"ref": "fix", "source": "merge_request_event"}, Ref.PULL_REQUEST),
         ({"ref": "fix", "source": "external_pull_request_event"}, Ref.PULL_REQUEST),
+        ({"ref": "refs/merge-requests/7/head", "source": "web"}, Ref.PULL_REQUEST),
         ({"ref": "refs/merge-requests/7/merge", "source": "api"}, Ref.PULL_REQUEST),
+        ({"ref": "refs/merge-requests/7/train", "source": "merge_request_event"}, Ref.MERGE_QUEUE),
+        ({"ref": "refs/pull/7/head", "source": "external_pull_request_event"}, Ref.PULL_REQUEST),
+        ({"ref": "refs/tags/v1", "source": "schedule"}, Ref.TAG),
+        ({"ref": "refs/heads/main", "source": "schedule"}, Ref.BRANCH),
+        ({"ref": "refs/workloads/3f2a", "source": "duo_workflow"}, Ref.BRANCH),
         ({"ref": None}, Ref.BRANCH),
     ],
 )
 def test_what_a_pipeline_ran_for(fields, ref):
     assert to_build(Pipeline(id=1, status="success", **fields), Repo(SHOP)).ref is ref
+
+
+def test_a_ref_that_is_spelled_out_names_the_same_branch():
+    builds = [
+        to_build(Pipeline(id=1, status="success", ref=ref), Repo(SHOP))
+        for ref in ("main", "refs/heads/main")
+    ]
+
+    assert [build.branch for build in builds] == ["main", "main"]
 
 
 def test_a_job_queues_from_when_its_stage_has_come():
@@ -137,23 +159,78 @@ def test_a_job_queues_from_when_its_stage_has_come():
     )
 
     assert to_job(item, "test", 1).queue == 0.5
-    assert to_job(msgspec.structs.replace(item, queued_duration=None), "test", 1).queue == 200.5
+    assert to_job(msgspec.structs.replace(item, queued_duration=None), "test", 1).queue is None
 
 
 # --- configuration ---
 
 
-@pytest.mark.parametrize("entry", ["acme/shop", "a/b/c/d", "4711", "acme/*", "a/b/**"])
+@pytest.mark.parametrize(
+    "entry", ["acme/shop", "a/b/c/d", "4711", "acme/*", "a/b/**", "~alice/*", "~42/*"]
+)
 def test_an_entry(entry):
     assert GitLab.faults({"repos": [entry]}) == []
 
 
-@pytest.mark.parametrize("entry", ["acme", "*", "**", "acme/sh*", "acme//shop", "/acme/shop", "a/"])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "acme",
+        "*",
+        "**",
+        "acme/sh*",
+        "acme//shop",
+        "/acme/shop",
+        "a/",
+        "~alice/shop",
+        "~alice/**",
+        "~/*",
+        "~*/*",
+        "~alice",
+    ],
+)
 def test_no_entry(entry):
     [(place, fault)] = GitLab.faults({"repos": [entry]})
 
     assert place == ("repos", 0)
     assert "group/project" in fault
+
+
+def test_a_path_is_the_same_project_in_upper_and_lower_case():
+    provider = gitlab(repos=["Acme/Shop", "acme/shop"], exclude=["acme/legacy-*"])
+
+    assert len(entries(provider, "Acme/Shop", "acme/shop", "4711")) == 2
+    assert provider.excludes("Acme/Legacy-API")
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/shop", "Acme/a.b/_c-d", "a/b/c", "acme/.github", "acme/git", "acme/1", "a/b..c"]
+)
+def test_a_project_may_have_this_path(name):
+    assert re.fullmatch(GitLab.name_pattern, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "acme",
+        "acme/",
+        "/shop",
+        "acme/..",
+        "../user",
+        "acme/./shop",
+        "acme/%2e%2e/user",
+        "a/b c",
+        "acme/<script>",
+        "acme/-shop",
+        "acme/shop.git",
+        "acme/feed.atom",
+        "acme/shop\n",
+        "a/é",
+    ],
+)
+def test_no_project_has_this_path(name):
+    assert not re.fullmatch(GitLab.name_pattern, name)
 
 
 def test_the_token_has_a_header_of_its_own_and_may_be_missing():
@@ -281,8 +358,8 @@ def test_a_pipeline_with_a_retried_job_is_counted_once_and_its_conclusion_follow
     rig = station(world, jobs=True)
     rig.polled()
     assert rig.gauge(f.LAST_CONCLUSION, conclusion="failed") == 1
-    made.turns("running", now - 50)
-    again = world.job(made, "test", "running", now - 40, queued=2.0)
+    again = world.retry(made, "test", now - 50)
+    again.begun, again.queued = now - 40, 2.0
     rig.polled()
     again.status, again.ended = "success", now - 30
     made.turns("success", now - 30)
@@ -379,6 +456,10 @@ def test_a_group_is_discovered_without_what_is_archived_disabled_or_excluded(pat
         "acme/docs": {"builds_access_level": "disabled"},
         "acme/wiki": {"jobs_enabled": False},
         "acme/legacy-api": {},
+        "acme/Legacy-Web": {},
+        "acme/leaving": {"marked_for_deletion_on": "2026-12-05"},
+        "acme/left": {"marked_for_deletion_at": "2026-12-05"},
+        "acme/gone-deletion_scheduled-31/shop": {},
         "acme/platform/api": {},
         "other/shop": {},
     }
@@ -390,14 +471,46 @@ def test_a_group_is_discovered_without_what_is_archived_disabled_or_excluded(pat
     assert rig.value(f.BUILDS, repo="acme/shop", branch="trunk") == 1
 
 
-def test_a_large_group_is_discovered_whole():
-    world = World()
-    world.projects = {f"acme/p{number}": {} for number in range(230)}
-    rig = station(world, repos=["acme/*"])
-    repos = asked(rig, lambda api: rig.native.discover(api, "acme/*"))
+def discovered(world: World, pattern: str) -> tuple[list[str], list[str]]:
+    """What a pattern finds, and the requests that it took."""
+    rig = station(world, repos=[pattern])
+    repos = asked(rig, lambda api: rig.native.discover(api, pattern))
+    return [repo.entry for repo in repos], rig.app.state.requests
 
-    assert [repo.entry for repo in repos] == list(world.projects)
-    assert len(rig.app.state.requests) == 3
+
+@pytest.mark.parametrize("keyset", [True, False])
+def test_a_large_group_is_discovered_whole(keyset):
+    world = World(keyset=keyset)
+    world.projects = {f"acme/p{number}": {} for number in range(10_050)}
+    found, requests = discovered(world, "acme/*")
+
+    assert found == list(world.projects)
+    assert len(requests) == 101 if keyset else 102
+
+
+def test_the_projects_of_a_user_are_discovered():
+    world = World(projects={"alice/notes": {}, "alice/old": {"archived": True}, "bob/notes": {}})
+    found, [request] = discovered(world, "~alice/*")
+
+    assert found == ["alice/notes"]
+    assert request.startswith("/api/v4/users/alice/projects?")
+
+
+@pytest.mark.parametrize("largest", [50, 25])
+def test_a_list_of_projects_is_read_in_pages_that_the_api_can_make(largest):
+    world = World(projects={f"acme/p{number}": {} for number in range(120)})
+    world.fails = lambda request: 500 if int(request.query_params["per_page"]) > largest else None
+    found, _ = discovered(world, "acme/*")
+
+    assert found == list(world.projects)
+
+
+def test_a_list_of_projects_ends_where_no_header_speaks_of_another_page():
+    world = World(keyset=False, tells=False)
+    world.projects = {f"acme/p{number}": {} for number in range(230)}
+    found, _ = discovered(world, "acme/*")
+
+    assert found == list(world.projects)
 
 
 # --- trouble ---

@@ -25,13 +25,27 @@ async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -
 
     Raises what `fetch` raises for the smallest pages, and Malformed if the list has no end.
     """
+
+    async def read(size: int, tries: int | None) -> list[T]:
+        return await _read(fetch, what, size, tries)
+
+    return await bearable(read, sizes)
+
+
+async def bearable(
+    ask: Callable[[int, int | None], Awaitable[T]], sizes: tuple[int, ...] = SIZES
+) -> T:
+    """What `ask` returns for the first of the sizes that the API can make.
+
+    `ask` is given a size and how often to try (None: as usual).
+    """
     for size in sizes[:-1]:
         try:
-            return await _read(fetch, what, size, 1)
+            return await ask(size, 1)
         except ProviderError as error:
             if error.account_wide or error.reason not in _TOO_MUCH:
                 raise
-    return await _read(fetch, what, sizes[-1], None)
+    return await ask(sizes[-1], None)
 
 
 async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None) -> list[T]:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -29,6 +30,7 @@ class Job:
     queued: float | None = None
     reason: str | None = None
     id: int = 0
+    retried: bool = False
 
 
 @dataclass
@@ -68,6 +70,12 @@ class World:
     limited: bool = False
     token: dict[str, Any] | None = None
     """What is told of the token; None at a server that tells nothing."""
+    keyset: bool = True
+    """Whether lists of projects have keyset pages."""
+    tells: bool = True
+    """Whether headers speak of the next page: a proxy may let none of them through."""
+    fails: Callable[[Request], Response | int | None] = lambda request: None
+    """What goes wrong with a request: an answer, a status, or nothing."""
     unchanged: int = 0
     """Answers of 304 so far."""
     ids: Any = field(default_factory=lambda: itertools.count(1000))
@@ -95,10 +103,25 @@ class World:
         pipeline.jobs.append(made)
         return made
 
+    def retry(self, pipeline: Pipeline, name: str, at: float, status: str = "running") -> Job:
+        """Run a job of a pipeline again: a new job of that name, and the pipeline goes on."""
+        for job in pipeline.jobs:
+            job.retried = job.retried or job.name == name
+        made = self.job(pipeline, name, status, at)
+        made.created, made.queued = at, 0.0
+        pipeline.turns("running", at)
+        return made
+
+    def play(self, pipeline: Pipeline, job: Job, at: float) -> None:
+        """Start a manual job: the job itself runs, and its pipeline goes on."""
+        job.status, job.begun, job.queued = "running", at, 0.0
+        pipeline.turns("running", at)
+
     def app(self) -> Starlette:
         endpoints: dict[str, Endpoint] = {
             "/api/v4/personal_access_tokens/self": lambda request: self.token,
             "/api/v4/groups/{id:path}/projects": self._projects,
+            "/api/v4/users/{id:path}/projects": self._projects,
             "/api/v4/projects/{id:path}/pipelines/{pid:int}/jobs": self._jobs,
             "/api/v4/projects/{id:path}/pipelines/{pid:int}": self._single,
             "/api/v4/projects/{id:path}/pipelines": self._list,
@@ -110,6 +133,10 @@ class World:
         """With a weak entity tag of the body, which alone decides about 304."""
 
         def answer(request: Request) -> Response | None:
+            trouble = self.fails(request)
+            if trouble is not None:
+                message = {"message": "500 Internal Server Error"}
+                return JSONResponse(message, trouble) if isinstance(trouble, int) else trouble
             found = endpoint(request)
             if found is None:
                 return None
@@ -136,26 +163,42 @@ class World:
         page = int(request.query_params.get("page", 1))
         size = min(int(request.query_params.get("per_page", 20)), 100)
         more = len(items) > page * size
-        headers = {
-            "X-Next-Page": str(page + 1) if more else "",
-            "RateLimit-Limit": "2000",
-            "RateLimit-Remaining": "1990",
-            "RateLimit-Name": "throttle_authenticated_api",
-        }
+        headers = (
+            {}
+            if not self.tells
+            else {
+                "X-Next-Page": str(page + 1) if more else "",
+                "RateLimit-Limit": "2000",
+                "RateLimit-Remaining": "1990",
+                "RateLimit-Name": "throttle_authenticated_api",
+            }
+        )
         return JSONResponse(items[(page - 1) * size : page * size], headers=headers)
 
     def _projects(self, request: Request) -> Response:
-        group, query = request.path_params["id"], request.query_params
+        owner, query = request.path_params["id"], request.query_params
         found = []
         for number, (path, odd) in enumerate(self.projects.items(), 1):
             under = path.rpartition("/")[0]
-            inside = under == group or (
-                query["include_subgroups"] == "true" and under.startswith(f"{group}/")
+            inside = under == owner or (
+                query.get("include_subgroups") == "true" and under.startswith(f"{owner}/")
             )
             if inside and str(odd.get("archived", False)).lower() == query["archived"]:
                 whole = {"id": number, "path_with_namespace": path, "default_branch": "trunk"}
                 found.append(whole | {"builds_access_level": "enabled"} | odd)
-        return self._paged(request, found)
+        if query.get("pagination") != "keyset":
+            return self._paged(request, found)
+        if not self.keyset:
+            error = "Keyset pagination is not yet available for this type of request"
+            return JSONResponse({"error": error}, 405)
+        assert (query["order_by"], query["sort"]) == ("id", "asc")
+        size = min(int(query.get("per_page", 20)), 100)
+        rest = [one for one in found if one["id"] > int(query.get("id_after", 0))]
+        headers = {}
+        if len(rest) > size:
+            more = urlencode({**query, "id_after": rest[size - 1]["id"]})
+            headers["Link"] = f'<{request.url.replace(query=more)}>; rel="next"'
+        return JSONResponse(rest[:size], headers=headers)
 
     def _list(self, request: Request) -> Response | None:
         if self.limited:
@@ -180,9 +223,8 @@ class World:
     def _jobs(self, request: Request) -> Response | None:
         for p in self._of(request):
             if p.id == request.path_params["pid"]:
-                kept = {job.name: job for job in p.jobs}
                 retried = request.query_params.get("include_retried") == "true"
-                jobs = p.jobs if retried else list(kept.values())
+                jobs = [job for job in p.jobs if retried or not job.retried]
                 return self._paged(request, [self._job(job) for job in reversed(jobs)])
         return None
 
@@ -204,4 +246,5 @@ class World:
             "started_at": self._time(job.begun),
             "finished_at": self._time(job.ended),
             "queued_duration": job.queued,
+            "retried": job.retried,
         } | ({"failure_reason": job.reason} if job.status == "failed" else {})

@@ -31,20 +31,21 @@ trigger jobs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, Refused
-from exporter.http import Api
+from exporter.globs import matches
+from exporter.http import Answer, Api
 from exporter.model import Build, Status
-from exporter.payload import each, moment, reached, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo, TokenPage
+from exporter.payload import moment, reached, text, word
+from exporter.providers import Incidental, Page, Provider, Query, Repo, TokenPage, optional
+from exporter.providers.gitlab.lists import Place, by_keyset, everything
 from exporter.providers.gitlab.reading import (
     LISTED,
     REASONS,
@@ -58,20 +59,25 @@ from exporter.providers.gitlab.reading import (
     to_build,
     to_jobs,
 )
+from exporter.providers.paging import SIZES, bearable
 
 __all__ = ["PROVIDER", "REASONS", "WORDS", "GitLab"]
-
-T = TypeVar("T")
 
 _STEP = 6 * 3600
 """Seconds to which `updated_after` is rounded, so that the URL, and with it the answer of a
 quiet project, stays the same for long. Without `updated_after` it always would, but then
 GitLab sorts all pipelines of the project by a column without an index and may time out."""
-_SIZE = 100
-_MOST_PAGES = 100
 _RECHECK = 900.0
 """Seconds after which an unfinished pipeline is read again though no list has shown it."""
-_MOST_BUILDS = 50_000
+_SMALL_FOR = 3600.0
+"""Seconds for which the list of a project has small pages after large ones have failed."""
+_MOST_NOTES = 50_000
+
+
+_DOOMED = re.compile(r"-deletion_scheduled-\d+(?:/|\Z)")
+"""What GitLab puts behind the name of a group or project that it is about to delete."""
+_SEGMENT = r"(?!\.{1,2}(?:/|\Z))[A-Za-z0-9_.][A-Za-z0-9_.-]{0,254}(?<!\.git)(?<!\.atom)"
+"""A part of a project's path, as GitLab allows it."""
 
 
 class Project(msgspec.Struct, frozen=True):
@@ -82,30 +88,16 @@ class Project(msgspec.Struct, frozen=True):
     archived: Any = None
     builds_access_level: Any = None
     jobs_enabled: Any = None
+    marked_for_deletion_at: Any = None
+    marked_for_deletion_on: Any = None
 
 
-class Memo:
-    """Saves requests, and tells what has opened again. Lasts as long as the configuration."""
+class Memo(Incidental):
+    """When pipelines were read by themselves, and which projects list small pages only."""
 
     def __init__(self) -> None:
-        self._ended: dict[str, Any] = {}
         self._asked: dict[str, float] = {}
-
-    def __eq__(self, other: object) -> bool:
-        """Memories make no difference to what a provider is: a reload compares accounts."""
-        return isinstance(other, Memo)
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
-
-    def has_changed(self, item: Pipeline) -> bool:
-        """Whether a pipeline that was listed as completed has changed since."""
-        before = self._ended.get(str(item.id), item.updated_at)
-        return bool(before != item.updated_at)
-
-    def listed(self, item: Pipeline, status: Status) -> None:
-        """Note a listed pipeline if it is, or once was, completed."""
-        if status is Status.COMPLETED or str(item.id) in self._ended:
-            _keep(self._ended, str(item.id), item.updated_at)
+        self._sizes: dict[str, tuple[int, float]] = {}
 
     def asked(self, key: str, now: float) -> None:
         """Note that a pipeline was read by itself."""
@@ -115,19 +107,34 @@ class Memo:
         """Whether a pipeline has not been read by itself for long."""
         return now - self._asked.get(key, 0.0) >= _RECHECK
 
+    def shrank(self, entry: str, size: int, now: float) -> None:
+        """Note that the list of a project could not be made with larger pages."""
+        _keep(self._sizes, entry, (size, now))
+
+    def size(self, entry: str, now: float) -> int:
+        """How many items to ask for on the first page of a project's list."""
+        size, since = self._sizes.get(entry, (SIZES[0], now))
+        return size if now - since < _SMALL_FOR else SIZES[0]
+
 
 def _keep(notes: dict[str, Any], key: str, value: Any) -> None:
     notes.pop(key, None)
     notes[key] = value
-    if len(notes) > _MOST_BUILDS:
+    if len(notes) > _MOST_NOTES:
         del notes[next(iter(notes))]
 
 
 class GitLab(Provider):
     """GitLab CI (gitlab.com and self-managed)."""
 
-    entry_form = "group/project, the number of a project, group/* or group/** (subgroups too)"
-    entry_pattern = r"\d+|[^/*\s]+(?:/[^/*\s]+)+|(?:[^/*\s]+/)+\*{1,2}"
+    entry_form = (
+        "group/project, the number of a project, group/*, group/** (subgroups too)"
+        " or ~user/* (a user's own projects)"
+    )
+    entry_pattern = (
+        r"\d+|[^/*~\s][^/*\s]*(?:/[^/*\s]+)+|[^/*~\s][^/*\s]*(?:/[^/*\s]+)*/\*{1,2}|~[^/*\s]+/\*"
+    )
+    name_pattern: ClassVar[str] = rf"{_SEGMENT}(?:/{_SEGMENT})+"
     default_url = "https://gitlab.com/api/v4"
     root_path = "/api/v4"
     anonymous = True
@@ -140,7 +147,7 @@ class GitLab(Provider):
     )
     rights = "the scope `read_api`"
     example_values: ClassVar[dict[str, Any]] = {
-        "repos": ["acme/shop", "acme/*", "acme/platform/**"]
+        "repos": ["acme/shop", "acme/*", "acme/platform/**", "~alice/*"]
     }
 
     provider: Literal["gitlab"]
@@ -151,20 +158,28 @@ class GitLab(Provider):
         """The header that takes personal, group and project access tokens alike."""
         return {} if token is None else {"PRIVATE-TOKEN": token}
 
+    def identity(self, entry: str) -> str:
+        """What `entry` names: paths are the same in upper and lower case."""
+        return entry.lower()
+
+    def excludes(self, entry: str) -> bool:
+        """Whether a glob of `exclude` matches, in upper or lower case."""
+        return any(matches(glob.lower(), entry.lower()) for glob in self.exclude)
+
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
-        """The group's own projects, without archived ones and those that have CI switched off.
+        """The own projects of a group or a user, without those that nothing is to be read of.
 
         Not with `simple`, which would leave out whether CI is switched off.
         """
-        group, _, star = pattern.rpartition("/")
-        params = {
-            "include_subgroups": "true" if star == "**" else "false",
-            "archived": "false",
-            "with_shared": "false",
-            "order_by": "id",
-            "sort": "asc",
-        }
-        found = await _all(api, f"/groups/{quote(group, safe='')}/projects", params, Project)
+        owner, _, star = pattern.rpartition("/")
+        params = {"archived": "false"}
+        if owner.startswith("~"):
+            path = f"/users/{quote(owner[1:], safe='')}/projects"
+        else:
+            path = f"/groups/{quote(owner, safe='')}/projects"
+            params["include_subgroups"] = "true" if star == "**" else "false"
+            params["with_shared"] = "false"
+        found = await by_keyset(api, path, params, Project)
         return [
             Repo(project.path_with_namespace, text(project.default_branch))
             for project in found
@@ -177,24 +192,34 @@ class GitLab(Provider):
         Completion, and a retry's opening again, are changes. So known ground begins at the
         first that has not changed since then, whatever the age of the pipelines in it.
         """
-        number = whole(query.token or 1)
-        if number is None:
-            raise Malformed(f"{query.token!r} is no page of GitLab", reason="bad_shape")
+        size = self._memo.size(repo.entry, api.now())
+        begin = Place(size) if query.token is None else Place.of(query.token)
         params: dict[str, str | int] = {
             "order_by": "updated_at",
             "sort": "desc",
             "updated_after": _rounded(query.since),
-            "per_page": _SIZE,
-            "page": number,
         }
-        path = f"{_path(repo.entry)}/pipelines"
-        answer = await api.get(path, params, into=LISTED, conditional=number == 1)
+
+        async def ask(size: int, tries: int | None) -> tuple[Place, Answer[list[Any]]]:
+            place = begin.of_size(size)
+            return place, await api.get(
+                f"{_path(repo.entry)}/pipelines",
+                {**params, "per_page": size, "page": place.number},
+                into=LISTED,
+                conditional=place.number == 1,
+                tries=tries,
+            )
+
+        sizes = tuple(size for size in SIZES if size <= begin.size)
+        place, answer = await bearable(ask, sizes)
+        if place.size < begin.size:
+            self._memo.shrank(repo.entry, place.size, api.now())
         items, rejected = pipelines(answer.body)
-        builds = [await self._listed(api, repo, item) for item in items]
-        following = _next(answer.headers, number, len(answer.body))
+        builds = tuple(as_listed(to_build(item, repo)) for item in items)
+        following = place.after(answer.headers, len(answer.body))
         if following is None or _reaches(items, query.since):
-            return Page(tuple(builds), None, rejected)
-        return Page(tuple(builds), str(following), rejected)
+            return Page(builds, None, rejected)
+        return Page(builds, following.token, rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """What only the single pipeline tells, and the jobs if they are wanted or needed.
@@ -206,11 +231,8 @@ class GitLab(Provider):
         if not self.jobs and not lacks(build):
             return build
         path = f"{_path(repo.entry)}/pipelines/{build.native_id}/jobs"
-        try:
-            items = await _all(api, path, {"include_retried": "true"}, JobItem)
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
+        items = await optional(everything(api, path, {"include_retried": "true"}, JobItem))
+        if items is None:
             return build
         jobs = to_jobs(items)
         build = filled_by_jobs(build, jobs)
@@ -226,33 +248,16 @@ class GitLab(Provider):
             build = await self._single(api, repo, known)
         return await self.detail(api, repo, build, known)
 
-    async def _listed(self, api: Api, repo: Repo, item: Pipeline) -> Build:
-        """A listed pipeline; with all its details if it has opened again.
-
-        The walk asks for no details of what was counted, but the latest conclusion and
-        the retried jobs are news all the same.
-        """
-        build = as_listed(to_build(item, repo), moment(item.updated_at))
-        if self._memo.has_changed(item):
-            try:
-                single = await self._single(api, repo, build)
-                build = await self.detail(api, repo, single, None)
-            except (Gone, Refused) as error:
-                if error.account_wide:
-                    raise
-        self._memo.listed(item, build.status)
-        return build
-
     async def _filled(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         unfinished = build.status is not Status.COMPLETED
         if unfinished and known is not None and not known.partial:
-            return replace(known, status=build.status, unmapped=build.unmapped)
-        try:
-            return await self._single(api, repo, build)
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
-        return replace(build, started_at=None, completed_at=None, partial=False)
+            return replace(
+                known, status=build.status, unmapped=build.unmapped, changed_at=build.changed_at
+            )
+        single = await optional(self._single(api, repo, build))
+        if single is None:
+            return replace(build, started_at=None, completed_at=None, partial=False)
+        return single
 
     async def _single(self, api: Api, repo: Repo, build: Build) -> Build:
         path = f"{_path(repo.entry)}/pipelines/{build.native_id}"
@@ -263,8 +268,14 @@ class GitLab(Provider):
 
 
 def _is_active(project: Project) -> bool:
+    """Whether a project runs pipelines: it is not archived, nor about to be deleted.
+
+    A group that is scheduled for deletion gets another name, which its projects tell of.
+    """
     off = word(project.builds_access_level) == "disabled" or project.jobs_enabled is False
-    return project.archived is not True and not off
+    deleted = project.marked_for_deletion_at or project.marked_for_deletion_on
+    doomed = bool(deleted) or _DOOMED.search(project.path_with_namespace) is not None
+    return project.archived is not True and not off and not doomed
 
 
 def _path(entry: str) -> str:
@@ -279,32 +290,6 @@ def _rounded(since: float) -> str:
 def _reaches(items: list[Pipeline], since: float) -> bool:
     """Whether a page ends with pipelines that have not changed since then."""
     return reached((moment(item.updated_at) for item in items), default=since) < since
-
-
-def _next(headers: Mapping[str, str], page: int, count: int) -> int | None:
-    """The number of the page after this one of `count` items.
-
-    A proxy may swallow the headers; then a full page may have another one after it.
-    """
-    if "x-next-page" in headers:
-        more = whole(headers["x-next-page"]) is not None
-    elif "link" in headers:
-        more = 'rel="next"' in headers["link"]
-    else:
-        more = count >= _SIZE
-    return page + 1 if more else None
-
-
-async def _all(api: Api, path: str, params: Mapping[str, str], into: type[T]) -> list[T]:
-    """The items of all pages of a list, without those that cannot be understood."""
-    found: list[T] = []
-    for page in range(1, _MOST_PAGES + 1):
-        query: dict[str, str | int] = {**params, "per_page": _SIZE, "page": page}
-        answer = await api.get(path, query, into=list[msgspec.Raw])
-        found.extend(each(answer.body, into)[0])
-        if _next(answer.headers, page, len(answer.body)) is None:
-            return found
-    raise Malformed(f"{path}: the list does not end", reason="bad_shape")
 
 
 PROVIDER = GitLab

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, cast
@@ -17,9 +18,9 @@ from exporter.words import Standing, Words, own, rows, standing, trigger
 WORDS = Words(
     status=rows(
         {
-            Status.QUEUED: "created waiting_for_resource preparing waiting_for_callback pending"
+            Status.QUEUED: "created preparing waiting_for_callback pending"
             " scheduled",  # scheduled: delayed jobs, not a cron
-            Status.WAITING: "manual",
+            Status.WAITING: "manual waiting_for_resource",  # which only one may use at a time
             Status.IN_PROGRESS: "running canceling",
         }
     ),
@@ -60,15 +61,24 @@ REASONS = rows(
         " upstream_bridge_project_not_found insufficient_upstream_permissions"
         " bridge_pipeline_is_child_pipeline downstream_pipeline_creation_failed"
         " reached_max_descendant_pipelines_depth reached_max_pipeline_hierarchy_size"
-        " reached_downstream_pipeline_trigger_rate_limit duo_workflow_not_allowed",
-        "timeout": "job_execution_timeout stuck_or_timeout_failure",
+        " reached_downstream_pipeline_trigger_rate_limit duo_workflow_not_allowed"
+        " downstream_project_trigger_resolved_to_empty id_token_burned_project_path",
+        "timeout": "job_execution_timeout job_execution_server_timeout server_timeout_running"
+        " server_timeout_canceling stuck_or_timeout_failure stuck_pending_with_matching_runners"
+        " stuck_pending_no_matching_runners no_updates_running no_updates_canceling",
         # The server or the runner: the job's script had no part in it.
         "error": "runner_system_failure api_failure data_integrity_failure scheduler_failure"
         " stale_schedule runner_unsupported no_matching_runner unmet_prerequisites"
-        " ci_quota_exceeded",
+        " ci_quota_exceeded runner_configuration_error runner_external_dependency_failure"
+        " runner_interrupted job_router_failure job_token_expired",
     }
 )
 """What the `failure_reason` of a failed job makes of it."""
+
+
+_REQUEST = re.compile(r"refs/(?:merge-requests|pull)/[^/]+/(?P<kind>\w+)")
+"""The ref of a merge request: `head` as it is, `merge` as merged, `train` as queued for it."""
+_SPELLED_OUT = {"refs/heads/": Ref.BRANCH, "refs/tags/": Ref.TAG}
 
 
 class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -140,26 +150,31 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         created_at=moment(item.created_at),
         started_at=None if status is Status.QUEUED else begun,
         completed_at=ended if status is Status.COMPLETED else None,
+        changed_at=moment(item.updated_at),
         unmapped=unmapped + unknown,
     )
 
 
-def as_listed(build: Build, updated: float | None) -> Build:
+def as_listed(build: Build) -> Build:
     """A build of the list, where the last change stands for the times that are not there.
 
     So it is as old as its place in the list says: a pipeline that was created long ago
     and has just completed is no known ground. `detail` puts the real times in.
     """
     if build.status is Status.COMPLETED:
-        return replace(build, completed_at=updated, partial=True)
-    return replace(build, started_at=updated, partial=True)
+        return replace(build, completed_at=build.changed_at, partial=True)
+    return replace(build, started_at=build.changed_at, partial=True)
 
 
 def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
-    """The jobs of a pipeline. Those of one name are attempts, in the order of their ids."""
+    """The jobs of a pipeline. Those of one name are attempts, in the order of their ids.
+
+    A list that shifts while its pages are read shows a job twice: as it was read last it counts.
+    """
+    listed = {str(item.id): item for item in items}
     attempts: Counter[str] = Counter()
     jobs: list[Job] = []
-    for item in sorted(items, key=lambda item: whole(item.id) or 0):
+    for item in sorted(listed.values(), key=lambda item: whole(item.id) or 0):
         name = text(item.name) or ""
         attempts[name] += 1
         jobs.append(to_job(item, name, attempts[name]))
@@ -167,10 +182,10 @@ def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
 
 
 def to_job(item: JobItem, name: str, attempt: int) -> Job:
-    """A job. It begins to queue when its stage's turn has come.
+    """A job. It begins to queue when its stage's turn has come, which `queued_duration` tells.
 
-    All jobs are created with their pipeline, so only `queued_duration` tells how long one
-    waited for a runner; without it the creation must do.
+    Its creation does not: all jobs are created with their pipeline, also one that waits for
+    the stages before it, or that a person plays days later.
     """
     begun, ended = moment(item.started_at), moment(item.finished_at)
     status, conclusion, unmapped = standing(
@@ -182,8 +197,8 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
     elif reason is not None:
         unmapped = (*unmapped, Unmapped("failure_reason", reason))
     created, queued = moment(item.created_at), span(item.queued_duration)
-    if begun is not None and queued is not None:
-        created = begun - queued
+    if begun is not None:
+        created = None if queued is None else begun - queued
     return Job(
         id=str(item.id),
         name=name,
@@ -198,9 +213,19 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
 
 
 def lacks(build: Build) -> bool:
-    """Whether a completed build has no start or no end; a skipped one needs none."""
-    missing = build.started_at is None or build.completed_at is None
-    return build.status is Status.COMPLETED and build.conclusion != "skipped" and missing
+    """Whether a completed build has no start or no end of its own; a skipped one needs none."""
+    return (
+        build.status is Status.COMPLETED
+        and build.conclusion != "skipped"
+        and (build.started_at is None or _end(build) is None)
+    )
+
+
+def _end(build: Build) -> float | None:
+    """When it ended. One that began only after that had ended, unstarted, once before."""
+    if build.completed_at is None or build.started_at is None:
+        return build.completed_at
+    return build.completed_at if build.completed_at >= build.started_at else None
 
 
 def filled_by_jobs(build: Build, jobs: Iterable[Job]) -> Build:
@@ -209,10 +234,11 @@ def filled_by_jobs(build: Build, jobs: Iterable[Job]) -> Build:
         return build
     started = [job.started_at for job in jobs if job.started_at is not None]
     ended = [job.completed_at for job in jobs if job.completed_at is not None]
+    begun, end = build.started_at, _end(build)
     return replace(
         build,
-        started_at=min(started, default=None) if build.started_at is None else build.started_at,
-        completed_at=max(ended, default=None) if build.completed_at is None else build.completed_at,
+        started_at=min(started, default=None) if begun is None else begun,
+        completed_at=max(ended, default=build.completed_at) if end is None else end,
     )
 
 
@@ -225,7 +251,11 @@ def _standing(item: Pipeline, begun: float | None, ended: float | None) -> Stand
 
 def _ref(name: str | None, source: str | None, *, is_tag: bool) -> tuple[str | None, Ref]:
     """The branch, and what it is. A merge request's pipeline has a ref of its own."""
-    is_request = WORDS.trigger.get(source or "") == "merge_request"
-    if is_request or (name is not None and name.startswith("refs/merge-requests/")):
+    if (found := _REQUEST.match(name or "")) is not None:
+        return name, Ref.MERGE_QUEUE if found["kind"] == "train" else Ref.PULL_REQUEST
+    if WORDS.trigger.get(source or "") == "merge_request":
         return name, Ref.PULL_REQUEST
+    for prefix, kind in _SPELLED_OUT.items():
+        if name is not None and name.startswith(prefix):
+            return name.removeprefix(prefix), kind
     return name, Ref.TAG if is_tag else Ref.BRANCH
