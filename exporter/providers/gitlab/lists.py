@@ -24,7 +24,7 @@ async def everything(api: Api, path: str, params: Mapping[str, str], into: type[
     """The items of all pages of a list, without those that cannot be understood."""
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
-        after = dict(parse_qsl(token or ""))
+        after = dict(parse_qsl(token or "page=1"))
         query: dict[str, str | int] = {**params, "per_page": size, **after}
         answer = await api.get(path, query, into=list[msgspec.Raw], tries=tries)
         count = len(answer.body)
