@@ -28,7 +28,7 @@ Unknown: queue times of jobs; an attempt that was run again before anybody saw i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
@@ -36,11 +36,13 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, Refused
+from exporter.errors import Gone, Malformed, ProviderError, Refused
+from exporter.globs import matches
 from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Ref, Status
 from exporter.payload import Id, at, each, moment, reached, text, whole, word
-from exporter.providers import Incidental, Page, Provider, Query, Repo, basic
+from exporter.providers import Incidental, Page, Provider, Query, Repo, basic, optional, paging
+from exporter.providers.summary import summary
 from exporter.words import Standing, Words, own, rows, standing, trigger
 
 T = TypeVar("T")
@@ -49,7 +51,8 @@ WORDS = Words(
     status=rows(
         {
             Status.QUEUED: "PARSING PENDING READY",
-            Status.WAITING: "PAUSED HALTED",  # a manual step; stopped until somebody goes on
+            # For a manual step or another deployment; stopped until somebody goes on.
+            Status.WAITING: "PAUSED HALTED",
             Status.IN_PROGRESS: "IN_PROGRESS BUILDING RUNNING",
             Status.COMPLETED: "COMPLETED",
         }
@@ -68,7 +71,8 @@ WORDS = Words(
     trigger=rows(
         {
             "push": "PUSH pipeline_trigger_push",
-            "merge_request": "PULL_REQUEST PULLREQUEST pipeline_trigger_pull_request",
+            "merge_request": "PULL_REQUEST PULLREQUEST pipeline_trigger_pull_request"
+            " pipeline_trigger_pullrequest",
             "web": "MANUAL pipeline_trigger_manual",  # runs by the API look alike
             "cron": "SCHEDULE SCHEDULED pipeline_trigger_schedule pipeline_trigger_scheduled",
             "parent_step": "PARENT_STEP pipeline_trigger_parent_step",
@@ -78,15 +82,21 @@ WORDS = Words(
 )
 """REST API 2.0: pipeline and step states with their stages and results, trigger types."""
 
-SECTIONS = own("default pull-requests branches tags bookmarks")
-SECTIONS["pullrequests"] = "pull-requests"
+SECTIONS = own("default") | rows(
+    {
+        "pull-requests": "pull-requests pullrequests pull_requests pull-request pullrequest",
+        "branches": "branches branch",
+        "tags": "tags tag",
+        "bookmarks": "bookmarks bookmark",
+    }
+)
 """Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
 is named by its pattern."""
 
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2})")
 _KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|completed)_)?")
+_UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _PAGELEN = 100
-_MOST_PAGES = 100
 _AGAIN = 86400.0
 """Seconds after which a repo without pipelines is asked again without a sign of change."""
 _LONG = 6 * 3600.0
@@ -170,6 +180,9 @@ class Bitbucket(Provider):
 
     entry_form = "workspace/repo or workspace/*"
     entry_pattern = r"[^/*]+/(?:[^/*]+|\*)"
+    name_pattern: ClassVar[str] = (
+        rf"(?:\{{?{_UUID}\}}?|[A-Za-z0-9_-]+)/(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,100}}"
+    )
     default_url = "https://api.bitbucket.org/2.0"
     allowances = (Allowance(1000, 3600.0),)
     rights = "the scopes `repository` and `pipeline` (read)"
@@ -198,11 +211,19 @@ class Bitbucket(Provider):
             return {"Authorization": basic(self.username, token)}
         return {"Authorization": f"Bearer {token}"}
 
+    def identity(self, entry: str) -> str:
+        """What `entry` names: in upper or lower case, an id with or without its braces."""
+        return "/".join(part.strip("{}") for part in entry.lower().split("/"))
+
+    def excludes(self, entry: str) -> bool:
+        """Whether a glob of `exclude` matches, in upper or lower case."""
+        return any(matches(glob.lower(), entry.lower()) for glob in self.exclude)
+
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The repos of a workspace whose pipelines are switched on."""
         workspace = pattern.partition("/")[0]
         wanted = "values.full_name,values.updated_on,values.mainbranch.name,next,size,pagelen"
-        path = f"/repositories/{quote(workspace, safe='')}"
+        path = f"/repositories/{_quoted(workspace)}"
         found: list[Repo] = []
         for repo in await _all(api, path, {"fields": wanted}, Listed):
             entry = f"{workspace}/{repo.full_name.rpartition('/')[2]}"
@@ -233,14 +254,11 @@ class Bitbucket(Provider):
         """The start, which only the steps tell, and the steps themselves."""
         path = f"{_path(repo.entry)}/pipelines/{_braced(build.native_id)}/steps"
         build = replace(build, partial=False)
-        try:
-            steps = await _all(api, path, {}, Step)
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
+        steps = await optional(_all(api, path, {}, Step))
+        if steps is None:
             return build
-        jobs = tuple(to_job(step, build) for step in steps)
-        build = replace(build, started_at=started(build, jobs))
+        jobs = tuple(to_job(step, build) for step in apart(steps))
+        build = filled(build, jobs)
         return replace(build, jobs=jobs) if self.jobs else build
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
@@ -251,7 +269,10 @@ class Bitbucket(Provider):
         return await self.detail(api, repo, build, known) if wants else build
 
     async def _has_pipelines(self, api: Api, entry: str, changed: Any) -> bool:
-        """Whether the repo uses Pipelines; where that cannot be told, it does."""
+        """Whether the repo uses Pipelines; where that cannot be told, it does.
+
+        One repo that fails hides none of the others.
+        """
         memo, now = self._memo, api.now()
         if entry in memo.on:
             return True
@@ -259,14 +280,15 @@ class Bitbucket(Provider):
             return False
         try:
             config = await api.get(f"{_path(entry)}/pipelines_config", into=dict[str, Any])
-            enabled = config.body.get("enabled") is not False
-        except (Gone, Refused) as error:
+        except ProviderError as error:
             if error.account_wide:
                 raise
-            enabled = isinstance(error, Refused)
-        if enabled:
-            memo.on.add(entry)
+            enabled, is_sure = not isinstance(error, Gone), isinstance(error, Gone | Refused)
         else:
+            enabled, is_sure = config.body.get("enabled") is not False, True
+        if enabled and is_sure:
+            memo.on.add(entry)
+        elif not enabled:
             memo.off[entry] = (changed, now)
         return enabled
 
@@ -283,7 +305,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         key=key,
         native_id=key,
         repo=repo.entry,
-        workflow=_workflow(item.target),
+        workflow=selected(item.target),
         branch=branch,
         ref=ref,
         default_branch=repo.default_branch,
@@ -294,6 +316,8 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
         created_at=created,
         completed_at=ended if status is Status.COMPLETED else None,
+        # Where a pipeline does not number its runs, one that runs again ends once more.
+        changed_at=ended if whole(item.run_number) is None else None,
         unmapped=unmapped + unknown,
         partial=status is Status.COMPLETED and conclusion != "skipped",
     )
@@ -323,14 +347,28 @@ def to_job(step: Step, build: Build) -> Job:
     )
 
 
-def started(build: Build, jobs: tuple[Job, ...]) -> float | None:
-    """When the first step of this attempt began; None if none did.
+def apart(steps: Iterable[Step]) -> list[Step]:
+    """Each run of a step once, as it was read last: a list that shifts shows some twice."""
+    return list({(s.uuid, s.run_number or s.run_number_): s for s in steps}.values())
+
+
+def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
+    """A completed build with what only its steps tell, such as its start.
 
     Steps that passed in an earlier attempt are listed again as they were then, and those
     that were not run have a time too: that of the decision.
     """
-    mine = [j for j in jobs if j.attempt == build.attempt and j.conclusion != "skipped"]
-    return min((job.started_at for job in mine if job.started_at is not None), default=None)
+    is_numbered = build.changed_at is None  # else all runs of it are one attempt
+    mine = [job for job in jobs if job.attempt == build.attempt or not is_numbered]
+    told, ran = summary(mine), summary(job for job in mine if job.conclusion != "skipped")
+    build = replace(build, started_at=ran.started)
+    if build.status is not Status.COMPLETED:
+        return build
+    return replace(
+        build,
+        completed_at=ran.ended if build.completed_at is None else build.completed_at,
+        conclusion=told.conclusion if build.conclusion is None else build.conclusion,
+    )
 
 
 def _standing(state: Any, *, started: float | None, ended: float | None) -> Standing:
@@ -349,23 +387,35 @@ def _said(named: Any) -> str | None:
     return word(at(named, "name")) or (_KIND.sub("", kind, count=1) if kind else None)
 
 
-def _workflow(target: Any) -> str:
+def selected(target: Any) -> str:
+    """Which part of `bitbucket-pipelines.yml` ran: a section, or a custom pipeline's name."""
     kind = word(at(target, "selector.type")) or ""
     return SECTIONS.get(kind, text(at(target, "selector.pattern")) or kind)
 
 
 def _ref(target: Any) -> tuple[str | None, Ref]:
     name = text(at(target, "ref_name"))
-    if word(at(target, "type")) == "pipeline_pullrequest_target":
+    if is_pull_request(target):
         return name or text(at(target, "source")), Ref.PULL_REQUEST
     if word(at(target, "ref_type")) in ("tag", "annotated_tag"):
         return name, Ref.TAG
     return name, Ref.BRANCH
 
 
+def is_pull_request(target: Any) -> bool:
+    """Whether a pipeline ran for a pull request: by its target, or the section that ran."""
+    kind, section = word(at(target, "type")), word(at(target, "selector.type"))
+    return kind == "pipeline_pullrequest_target" or SECTIONS.get(section or "") == "pull-requests"
+
+
 def _path(entry: str) -> str:
     workspace, _, slug = entry.partition("/")
-    return f"/repositories/{quote(workspace, safe='')}/{quote(slug, safe='')}"
+    return f"/repositories/{_quoted(workspace)}/{_quoted(slug)}"
+
+
+def _quoted(name: str) -> str:
+    """A name or an id as a part of a path; ids have braces, which people leave out."""
+    return quote(f"{{{name}}}" if re.fullmatch(_UUID, name) else name, safe="")
 
 
 def _braced(uuid: str) -> str:
@@ -374,18 +424,20 @@ def _braced(uuid: str) -> str:
 
 async def _all(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) -> list[T]:
     """The items of all pages of a list, without those that cannot be understood."""
-    found: list[T] = []
     last: list[bytes] = []
-    for page in range(1, _MOST_PAGES + 1):
-        query = {**params, "pagelen": _PAGELEN, "page": page}
-        body = (await api.get(path, query, into=Envelope)).body
-        raws = [bytes(raw) for raw in body.values]
-        if raws != last:  # else pages are not told apart here
-            found += each(body.values, into)[0]
-        if raws == last or not body.continues(page, _PAGELEN):
-            return found
-        last = raws
-    raise Malformed(f"{path}: the list does not end", reason="bad_shape")
+
+    async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
+        nonlocal last
+        page = int(token or 1)
+        query = {**params, "pagelen": size, "page": page}
+        body = (await api.get(path, query, into=Envelope, tries=tries)).body
+        before, last = last, [bytes(raw) for raw in body.values]
+        if page > 1 and last == before:  # pages are not told apart here
+            return [], None
+        more = str(page + 1) if body.continues(page, size) else None
+        return each(body.values, into)[0], more
+
+    return await paging.whole(fetch, what=path)
 
 
 PROVIDER = Bitbucket

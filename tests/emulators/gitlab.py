@@ -193,10 +193,10 @@ class World:
             return JSONResponse({"error": error}, 405)
         assert (query["order_by"], query["sort"]) == ("id", "asc")
         size = min(int(query.get("per_page", 20)), 100)
-        rest = [one for one in found if one["id"] > int(query.get("id_after", 0))]
+        rest = found[int(query.get("id_after", 0)) :]
         headers = {}
         if len(rest) > size:
-            more = urlencode({**query, "id_after": rest[size - 1]["id"]})
+            more = urlencode({**query, "id_after": int(query.get("id_after", 0)) + size})
             headers["Link"] = f'<{request.url.replace(query=more)}>; rel="next"'
         return JSONResponse(rest[:size], headers=headers)
 

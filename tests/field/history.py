@@ -413,6 +413,8 @@ class Oracle:
             key = (build.id, 1 if again else go.number)
             if go.ended_at is None:
                 self._active[key] = (build, go.status)
+                if again:  # the jobs of the goes before are listed with those that run
+                    self._see_jobs(build, build.goes)
             elif not self._system.tells_earlier and go is not build.last:
                 if key not in self._counted and key not in self._over:
                     self._over.add(key)
@@ -430,7 +432,9 @@ class Oracle:
                 return
             self._counted[key] = (build, go.conclusion, go.duration)
         self._ends[key] = (go.ended_at, go.conclusion)
-        goes = build.goes if self._system.reruns == "again" else [go]
+        self._see_jobs(build, build.goes if self._system.reruns == "again" else [go])
+
+    def _see_jobs(self, build: Build, goes: list[Go]) -> None:
         for job in [job for one in goes for job in one.jobs]:
             ended = job.ended_at is not None and job.ended_at >= self._floor
             if ended and not job.carried and job.conclusion is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Ref
-from exporter.payload import at, text
+from exporter.payload import at, text, word
 from exporter.providers import bitbucket as native
 from exporter.providers.truto.integration import (
     BUILD,
@@ -16,7 +16,7 @@ from exporter.providers.truto.integration import (
     owned,
     owner_of,
 )
-from exporter.providers.truto.payload import Run
+from exporter.providers.truto.payload import Run, look
 from exporter.providers.truto.words import unified
 
 
@@ -24,15 +24,21 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     """Read the raw `target`: which part of the file ran, and for what kind of ref."""
     del entry
     target = at(item.remote_data, "target")
-    kind = (text(at(target, "selector.type")) or "").lower()
-    pattern = text(at(target, "selector.pattern")) or kind
-    build = replace(build, workflow=native.SECTIONS.get(kind, pattern))
-    if text(at(target, "type")) == "pipeline_pullrequest_target":
+    build = replace(build, key=_braced(build.key), workflow=native.selected(target))
+    if look(item, "attempts", INTEGRATION.remote) is None:
+        # Where its runs are not numbered, a pipeline that runs again ends once more.
+        build = replace(build, changed_at=build.completed_at)
+    if native.is_pull_request(target):
         source = build.branch or text(at(target, "source"))
         return replace(build, ref=Ref.PULL_REQUEST, branch=source)
-    if (text(at(target, "ref_type")) or "").lower() in ("tag", "annotated_tag"):
+    if word(at(target, "ref_type")) in ("tag", "annotated_tag"):
         return replace(build, ref=Ref.TAG)
     return build
+
+
+def _braced(uuid: str) -> str:
+    """The key of a pipeline, the same whether its id is told with braces or without them."""
+    return f"{{{uuid.strip('{}')}}}"
 
 
 INTEGRATION = Integration(
