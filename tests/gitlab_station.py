@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 from exporter.demo.serve import serving
@@ -21,11 +22,11 @@ def gitlab(**keys: Any) -> GitLab:
     return GitLab(**{"name": "acme", "provider": "gitlab", "repos": [SHOP], **keys})
 
 
-def station(world: World, **keys: Any) -> Station:
+def station(world: World, *, path: Path | None = None, **keys: Any) -> Station:
     for entry in keys.get("repos", [SHOP]):
         if "*" not in entry:
             world.projects.setdefault(entry, {})
-    return Station(gitlab(**keys), world.app(), "/api/v4")
+    return Station(gitlab(**keys), world.app(), "/api/v4", path=path)
 
 
 def paths(requests: list[str]) -> list[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from tests.emulators.rig import emulator, iso
+from tests.emulators.rig import Endpoint, emulator, iso
 
 ELSEWHERE = "http://192.0.2.1/2.0/next"
 """A `next` that must not be followed."""
@@ -23,6 +24,8 @@ class Bitbucket:
         self.repos: dict[str, list[dict[str, Any]]] = {}
         self.steps: dict[str, list[dict[str, Any]]] = {}
         self.off: set[str] = set()
+        self.fails: Callable[[Request], int | None] = lambda request: None
+        """The status that a request fails with, if it does."""
 
     def run(
         self,
@@ -90,7 +93,7 @@ class Bitbucket:
     def app(self, credential: str = "Bearer demo") -> Starlette:
         base = "/2.0/repositories/{workspace}"
         repo = base + "/{repo}"
-        endpoints = {
+        endpoints: dict[str, Endpoint] = {
             base: self._repos,
             repo + "/pipelines_config": self._config,
             repo + "/pipelines": self._pipelines,
@@ -99,7 +102,17 @@ class Bitbucket:
                 r, self.steps.get(r.path_params["uuid"]), tells_size=True
             ),
         }
-        return emulator(endpoints, ("authorization", credential))
+        failing = {path: self._failing(endpoint) for path, endpoint in endpoints.items()}
+        return emulator(failing, ("authorization", credential))
+
+    def _failing(self, endpoint: Endpoint) -> Endpoint:
+        def answer(request: Request) -> Any:
+            status = self.fails(request)
+            if status is None:
+                return endpoint(request)
+            return JSONResponse({"type": "error", "error": {"message": "out of order"}}, status)
+
+        return answer
 
     def _repos(self, request: Request) -> Any:
         names = [f"{request.path_params['workspace']}/{slug}" for slug in sorted(self.repos)]

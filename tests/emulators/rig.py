@@ -72,12 +72,19 @@ class Station(Rig):
     """Polls like the process does, as often as a test says."""
 
     def __init__(self, provider: Provider, app: Starlette, prefix: str, **options: Any) -> None:
-        super().__init__(None, **{"hold": False, **options})
+        super().__init__(options.pop("path", None), **{"hold": False, **options})
         self.native = provider
         self.app = app
         self.prefix = prefix
         self.memories: dict[str, Memory] = {}
         self.entries: list[str] = []
+
+    def restart(self) -> None:
+        """Crash and start again on the same file: nothing else is remembered."""
+        super().restart()
+        self.memories.clear()
+        keys = self.native.model_dump(exclude_unset=True)
+        self.native = type(self.native)(**keys)
 
     def polled(self, *, deep: bool = False) -> list[str]:
         """Poll all repos once; the requests that it took."""
@@ -120,9 +127,13 @@ class Station(Rig):
         rules = Rules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
-        await walk.Walk(
+        poll = walk.Walk(
             walk.Reader(self.native, api, self.recorder, rules),
             repo=repo,
             target=target,
             memory=self.memories.setdefault(repo.entry, Memory()),
-        ).run()
+        )
+        try:
+            await poll.run()
+        finally:
+            self.unread = poll.unread

@@ -184,6 +184,9 @@ class System:
     """Whether a later go counts as a retry."""
     tells_earlier: ClassVar[bool] = True
     """Whether an earlier attempt that ended between two polls can be asked for."""
+    lists_carried: ClassVar[bool] = False
+    """Whether a later go shows jobs of an earlier one under the number of that one, so that
+    they count even if the earlier go was never seen."""
     conclusions: ClassVar[dict[str, int]] = {"passed": 60, "failed": 25, "cancelled": 10}
     """How builds end, and how often of a hundred."""
     durations: bool = True
@@ -406,6 +409,7 @@ class Oracle:
                 if self._fading[key] >= _FADES:
                     del self._active[key]
             return
+        held = {key for key in known if self._active[key][1] == "waiting"}
         for key in known:
             del self._active[key]
         again = self._system.reruns == "again"
@@ -413,12 +417,16 @@ class Oracle:
             key = (build.id, 1 if again else go.number)
             if go.ended_at is None:
                 self._active[key] = (build, go.status)
-                if again:  # the jobs of the goes before are listed with those that run
-                    self._see_jobs(build, build.goes)
+                if again or self._system.lists_carried:  # with those that run
+                    self._see_jobs(build, build.goes if again else [go])
             elif not self._system.tells_earlier and go is not build.last:
-                if key not in self._counted and key not in self._over:
+                # One that was last seen waiting is taken for one that never ran; what nobody
+                # has seen is told as missing with the end of the next that is seen.
+                is_lost = key not in self._counted and key not in self._over
+                if is_lost and (key in held or build.last.ended_at is not None):
                     self._over.add(key)
-                    self._missing += 1
+                    # An older build's may have ended before the time of the first poll.
+                    self._missing += key not in held and build.created_at >= self._floor
             else:
                 self._see_end(key, build, go)
 
@@ -437,7 +445,8 @@ class Oracle:
     def _see_jobs(self, build: Build, goes: list[Go]) -> None:
         for job in [job for one in goes for job in one.jobs]:
             ended = job.ended_at is not None and job.ended_at >= self._floor
-            if ended and not job.carried and job.conclusion is not None:
+            shown = self._system.lists_carried or not job.carried
+            if ended and shown and job.conclusion is not None:
                 self._job_runs[job.id] = (build, job)
 
     def expected(self) -> dict[tuple[str, ...], float]:

@@ -33,6 +33,8 @@ class Projects(System):
     def __init__(self) -> None:
         self._world = emulated.World(projects={"acme/shop": {}, "acme/api": {}})
         self._shown: dict[int, emulated.Pipeline] = {}
+        self._broken: set[str] = set()
+        self._world.fails = self._fails
         self.app = self._world.app()
 
     def provider(self) -> GitLab:
@@ -41,7 +43,7 @@ class Projects(System):
     def show(self, build: Build) -> None:
         shown = self._shown.get(build.id) or self._made(build)
         first, last = build.goes[0], build.last
-        if last.started_at is not None:
+        if last.status in {"in_progress", "completed"}:
             last.started_at = shown.begun = first.started_at  # which a retry does not move
         shown.status = _ENDS.get(last.conclusion or "", _STATUS.get(last.status, ""))
         if last.ended_at is not None:
@@ -70,13 +72,13 @@ class Projects(System):
         self._world.pipelines.remove(self._shown[build.id])
 
     def fail(self, part: str) -> None:
-        def fails(request: Request) -> int | None:
-            return 502 if request.path_params.get("id") == part else None
-
-        self._world.fails = fails
+        self._broken.add(part)
 
     def heal(self, part: str) -> None:
-        self._world.fails = lambda request: None
+        self._broken.discard(part)
+
+    def _fails(self, request: Request) -> int | None:
+        return 502 if request.path_params.get("id") in self._broken else None
 
 
 def _job(job: Job, build: Build, *, retried: bool) -> emulated.Job:
