@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from exporter.times import instant
 from exporter.words import rows
 from tests import golden
 from tests.emulators import bitbucket
-from tests.emulators.rig import Station, iso
+from tests.emulators.rig import Station, entries, iso
 
 REPO = Repo("acme/shop", default_branch="trunk")
 
@@ -100,6 +101,15 @@ def test_every_documented_word_is_in_the_table(shared: Path) -> None:
             {
                 "type": "pipeline_state_in_progress",
                 "stage": {"type": "pipeline_state_in_progress_paused"},
+            },
+            Status.WAITING,
+            None,
+        ),
+        ({"name": "PAUSED"}, Status.WAITING, None),
+        (
+            {
+                "type": "pipeline_step_state_pending",
+                "stage": {"type": "pipeline_step_state_pending_halted"},
             },
             Status.WAITING,
             None,
@@ -170,6 +180,13 @@ def test_the_target_names_workflow_and_branch(
     build = built(target=target)
 
     assert (workflow, branch, ref) == (build.workflow, build.branch, build.ref)
+
+
+@pytest.mark.parametrize("section", ["pull-requests", "PULLREQUESTS", "pull_requests"])
+def test_a_pull_request_is_known_by_the_section_that_ran_for_it(section: str) -> None:
+    build = built(target={"ref_name": "fix", "selector": {"type": section, "pattern": "**"}})
+
+    assert ("pull-requests", Ref.PULL_REQUEST) == (build.workflow, build.ref)
 
 
 def test_a_push_to_a_pull_request_is_a_merge_request_and_a_manual_run_stays_one() -> None:
@@ -460,6 +477,28 @@ def test_a_refused_or_unsigned_in_account_is_told_as_such(answer: str) -> None:
 @pytest.mark.parametrize("entry", ["acme", "acme/", "*", "acme/shop/x", "ac*/shop", "acme/sh*"])
 def test_an_entry_of_another_shape_is_a_fault(entry: str) -> None:
     assert [("repos", 0)] == [place for place, _ in Bitbucket.faults({"repos": [entry]})]
+
+
+def test_a_repo_is_the_same_however_it_is_spelled() -> None:
+    uuid = "5F1C2B3A-0000-4000-8000-000000000001"
+    spelled = ["Acme/Shop", "acme/shop", f"{{{uuid}}}/api", f"{uuid.lower()}/api"]
+
+    assert 2 == len(entries(provider(), *spelled))
+    assert provider(exclude=["acme/legacy-*"]).excludes("Acme/Legacy-API")
+
+
+@pytest.mark.parametrize(
+    "name", ["acme/shop", "acme/shop.web", "a_b-c/_x", "{5f1c2b3a-0000-4000-8000-000000000001}/api"]
+)
+def test_a_repo_may_have_this_name(name: str) -> None:
+    assert re.fullmatch(Bitbucket.name_pattern, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["acme", "acme/", "acme/..", "../user", "acme/.", "acme/a/b", "acme/%2e%2e", "a/<b>"]
+)
+def test_no_repo_has_this_name(name: str) -> None:
+    assert not re.fullmatch(Bitbucket.name_pattern, name)
 
 
 def test_a_repo_and_a_workspace_are_no_faults() -> None:

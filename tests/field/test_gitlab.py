@@ -186,7 +186,8 @@ def test_a_pipeline_whose_known_end_is_before_its_start_ended_with_its_last_job(
 
 def test_a_blocked_pipeline_waits_for_days_and_counts_when_it_has_ended() -> None:
     world, now = World(), time.time()
-    made = world.pipeline(SHOP, now - 4 * DAY, status="manual")
+    made = world.pipeline(SHOP, now - 4 * DAY)
+    made.turns("manual", now - 3600)
     rig = station(world)
     rig.polled()
 
