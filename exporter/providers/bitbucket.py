@@ -20,7 +20,12 @@ paid seats get up to 10 000.
 Self-hosted: none; Bitbucket Data Center has no Pipelines.
 
 Known: duration (start of the first step to the end of the pipeline), queue, trigger (a run by
-the API looks like one by hand), attempts (`run_number`), jobs.
+the API looks like one by hand), attempts (`run_number`), jobs. What a completed pipeline does not
+say of its end and result is that of its steps. Where pipelines have no `run_number`, one whose
+steps run again ends anew, with the anomaly `ended_again` or `conclusion_changed`.
+
+Paused pipelines (a manual step, another deployment) and halted ones (stopped until somebody runs
+the rest) are `waiting` until then, and count when they have ended, however late.
 
 Unknown: queue times of jobs; an attempt that was run again before anybody saw it complete.
 """

@@ -10,9 +10,10 @@ none. A CI job's own token cannot list pipelines.
 Requests: one per project and poll, for what has changed in the last hours. If nothing has since
 the last poll GitLab answers 304, which costs nearly no traffic but counts against the limit like
 any answer. A new build costs one more once it has completed and, if it was met before that, one
-when it was met; with `jobs: true` another one for each 100 jobs (each poll while it runs). An
-unfinished build that does not change is asked for every 15 minutes. Discovery costs one request
-for each 100 projects.
+when it was met; with `jobs: true` another one for each 100 jobs (each poll while it runs). A
+completed one that has changed costs the same again. An unfinished build that does not change is
+asked for every 15 minutes. Discovery costs one request for each 100 projects, whose number has
+no limit. Where GitLab cannot make a page of 100 items, such pages are of 50 or 25.
 
 Limits: 2000 requests a minute at gitlab.com; self-managed ones say theirs, if any, in
 `RateLimit-*` headers.
@@ -20,13 +21,21 @@ Limits: 2000 requests a minute at gitlab.com; self-managed ones say theirs, if a
 Self-hosted: any GitLab that is still supported, with `url: https://HOST/api/v4`.
 
 Known: duration (start to end, the gaps before a manual job or a retry included), queue, trigger,
-jobs with their attempts. Jobs that are retried are attempts of the job of that name. A pipeline
-with a retried job stays the same pipeline: it opens again and completes anew, and is counted
-once, as it first completed; `cicd_build_last_conclusion` follows, and the anomaly `reopened`
-tells.
+jobs with their attempts, merge trains (branch `merge_queue`). Jobs that are retried are attempts
+of the job of that name. A pipeline with a retried job, or a manual one that is played later,
+stays the same pipeline: it is active again, and ends anew. It is counted once, as it first
+completed; `cicd_build_last_conclusion`, streaks and jobs follow each of its ends, and the anomalies
+`reopened`, `conclusion_changed` and `ended_again` tell of them, also when it happened while the
+exporter was down.
+
+Blocked pipelines (`manual`) and those that wait for a resource group are `waiting`, until somebody
+acts or the group is free; they count when they have ended, however late.
+
+Wildcards leave out projects that are archived, scheduled for deletion or have CI switched off,
+and those that another group shares. Upper and lower case make no difference to a path.
 
 Unknown: the attempts of a pipeline, which GitLab neither numbers nor keeps; child pipelines and
-trigger jobs.
+trigger jobs; the queue time of a job that GitLab tells none of (`queued_duration`).
 """
 
 from __future__ import annotations
