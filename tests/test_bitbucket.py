@@ -22,16 +22,8 @@ from exporter.http import Api, Pace
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
 from exporter.providers import Query, Repo
-from exporter.providers.bitbucket import (
-    WORDS,
-    Bitbucket,
-    Envelope,
-    Pipeline,
-    Step,
-    filled,
-    to_build,
-    to_job,
-)
+from exporter.providers.bitbucket import Bitbucket, Envelope
+from exporter.providers.bitbucket.reading import WORDS, Pipeline, Step, filled, to_build, to_job
 from exporter.times import instant
 from exporter.words import rows
 from tests import golden

@@ -1,0 +1,207 @@
+"""From Bitbucket's pipelines and steps to builds and jobs, without any I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import Id, at, moment, text, whole, word
+from exporter.providers import Repo
+from exporter.providers.summary import summary
+from exporter.words import Standing, Words, own, rows, standing, trigger
+
+WORDS = Words(
+    status=rows(
+        {
+            Status.QUEUED: "PARSING PENDING READY",
+            # For a manual step or another deployment; stopped until somebody goes on.
+            Status.WAITING: "PAUSED HALTED",
+            Status.IN_PROGRESS: "IN_PROGRESS BUILDING RUNNING",
+            Status.COMPLETED: "COMPLETED",
+        }
+    ),
+    conclusion=rows(
+        {
+            "passed": "SUCCESSFUL PASSED",
+            "failed": "FAILED",
+            "error": "ERROR",  # configuration or infrastructure
+            "cancelled": "STOPPED",
+            "timeout": "EXPIRED",
+            "skipped": "NOT_RUN",
+        }
+    )
+    | own("UNKNOWN"),
+    trigger=rows(
+        {
+            "push": "PUSH pipeline_trigger_push",
+            "merge_request": "PULL_REQUEST PULLREQUEST pipeline_trigger_pull_request"
+            " pipeline_trigger_pullrequest",
+            "web": "MANUAL pipeline_trigger_manual",  # runs by the API look alike
+            "cron": "SCHEDULE SCHEDULED pipeline_trigger_schedule pipeline_trigger_scheduled",
+            "parent_step": "PARENT_STEP pipeline_trigger_parent_step",
+            "parent_pipeline": "PARENT_PIPELINE pipeline_trigger_parent_pipeline",
+        }
+    ),
+)
+"""REST API 2.0: pipeline and step states with their stages and results, trigger types."""
+
+SECTIONS = own("default") | rows(
+    {
+        "pull-requests": "pull-requests pullrequests pull_requests pull-request pullrequest",
+        "branches": "branches branch",
+        "tags": "tags tag",
+        "bookmarks": "bookmarks bookmark",
+    }
+)
+"""Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
+is named by its pattern."""
+
+_KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|completed)_)?")
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What is read of a pipeline. It does not say when it started."""
+
+    uuid: Id
+    build_number: Any = None
+    run_number: Any = None
+    state: Any = None
+    target: Any = None
+    trigger: Any = None
+    created_on: Any = None
+    completed_on: Any = None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What is read of a step. Older answers spell the keys in camel case."""
+
+    uuid: Id
+    name: Any = None
+    run_number: Any = None
+    state: Any = None
+    trigger: Any = None
+    started_on: Any = None
+    completed_on: Any = None
+    run_number_: Any = msgspec.field(name="runNumber", default=None)
+    started_on_: Any = msgspec.field(name="startedOn", default=None)
+    completed_on_: Any = msgspec.field(name="completedOn", default=None)
+
+
+def to_build(item: Pipeline, repo: Repo) -> Build:
+    """A build as its pipeline tells it; a completed one lacks its start."""
+    created, ended = moment(item.created_on), moment(item.completed_on)
+    status, conclusion, unmapped = _standing(item.state, started=None, ended=ended)
+    kind = word(at(item.trigger, "name")) or word(at(item.trigger, "type"))
+    why, unknown = trigger(WORDS, kind)
+    branch, ref = _ref(item.target)
+    key = item.uuid.strip("{}")
+    return Build(
+        key=key,
+        native_id=key,
+        repo=repo.entry,
+        workflow=selected(item.target),
+        branch=branch,
+        ref=ref,
+        default_branch=repo.default_branch,
+        number=whole(item.build_number),
+        attempt=max(1, whole(item.run_number) or 1),
+        status=status,
+        conclusion=conclusion,
+        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        created_at=created,
+        completed_at=ended if status is Status.COMPLETED else None,
+        # Where a pipeline does not number its runs, one that runs again ends once more.
+        changed_at=ended if whole(item.run_number) is None else None,
+        unmapped=unmapped + unknown,
+        partial=status is Status.COMPLETED and conclusion != "skipped",
+    )
+
+
+def to_job(step: Step, build: Build) -> Job:
+    """A step. One that is run again has a `run_number` of its own.
+
+    A manual step is pending from the beginning; it waits for a person when its pipeline does.
+    """
+    begun = moment(step.started_on or step.started_on_)
+    ended = moment(step.completed_on or step.completed_on_)
+    status, conclusion, unmapped = _standing(step.state, started=begun, ended=ended)
+    manual = word(at(step.trigger, "type")) == "pipeline_step_trigger_manual"
+    if status is Status.QUEUED and manual and build.status is Status.WAITING:
+        status = Status.WAITING
+    attempt = whole(step.run_number) or whole(step.run_number_)
+    return Job(
+        id=step.uuid.strip("{}"),
+        name=text(step.name) or "",
+        attempt=build.attempt if attempt is None else max(1, attempt),
+        status=status,
+        conclusion=conclusion,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped,
+    )
+
+
+def apart(steps: Iterable[Step]) -> list[Step]:
+    """Each run of a step once, as it was read last: a list that shifts shows some twice."""
+    return list({(s.uuid, s.run_number or s.run_number_): s for s in steps}.values())
+
+
+def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
+    """A completed build with what only its steps tell, such as its start.
+
+    Steps that passed in an earlier attempt are listed again as they were then, and those
+    that were not run have a time too: that of the decision.
+    """
+    is_numbered = build.changed_at is None  # else all runs of it are one attempt
+    mine = [job for job in jobs if job.attempt == build.attempt or not is_numbered]
+    told, ran = summary(mine), summary(job for job in mine if job.conclusion != "skipped")
+    build = replace(build, started_at=ran.started)
+    if build.status is not Status.COMPLETED:
+        return build
+    return replace(
+        build,
+        completed_at=ran.ended if build.completed_at is None else build.completed_at,
+        conclusion=told.conclusion if build.conclusion is None else build.conclusion,
+    )
+
+
+def _standing(state: Any, *, started: float | None, ended: float | None) -> Standing:
+    """Where a pipeline or step stands; a stage says more of what is unfinished."""
+    result = _said(at(state, "result"))
+    found = standing(WORDS, _said(state), result, started=started, ended=ended)
+    stage = WORDS.status.get(_said(at(state, "stage")) or "")
+    if found.status is not Status.COMPLETED and stage is Status.WAITING:
+        return found._replace(status=stage)
+    return found
+
+
+def _said(named: Any) -> str | None:
+    """The word of a state, stage or result: its name, else what its type ends with."""
+    kind = word(at(named, "type"))
+    return word(at(named, "name")) or (_KIND.sub("", kind, count=1) if kind else None)
+
+
+def selected(target: Any) -> str:
+    """Which part of `bitbucket-pipelines.yml` ran: a section, or a custom pipeline's name."""
+    kind = word(at(target, "selector.type")) or ""
+    return SECTIONS.get(kind, text(at(target, "selector.pattern")) or kind)
+
+
+def _ref(target: Any) -> tuple[str | None, Ref]:
+    name = text(at(target, "ref_name"))
+    if is_pull_request(target):
+        return name or text(at(target, "source")), Ref.PULL_REQUEST
+    if word(at(target, "ref_type")) in ("tag", "annotated_tag"):
+        return name, Ref.TAG
+    return name, Ref.BRANCH
+
+
+def is_pull_request(target: Any) -> bool:
+    """Whether a pipeline ran for a pull request: by its target, or the section that ran."""
+    kind, section = word(at(target, "type")), word(at(target, "selector.type"))
+    return kind == "pipeline_pullrequest_target" or SECTIONS.get(section or "") == "pull-requests"
