@@ -47,7 +47,19 @@ from exporter.http import Allowance, Api
 from exporter.model import Build
 from exporter.payload import at, each, reached, text, whole
 from exporter.providers import Incidental, Page, Provider, Query, Repo, basic, optional, paging
-from exporter.providers.bitbucket.reading import Pipeline, Step, apart, filled, to_build, to_job
+from exporter.providers.bitbucket.reading import (
+    WORDS,
+    Pipeline,
+    Step,
+    apart,
+    filled,
+    is_pull_request,
+    selected,
+    to_build,
+    to_job,
+)
+
+__all__ = ["PROVIDER", "WORDS", "Bitbucket", "is_pull_request", "selected"]
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from exporter.model import Build, Ref
 from exporter.payload import at, text, word
-from exporter.providers.bitbucket import reading as native
+from exporter.providers import bitbucket as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
