@@ -27,19 +27,11 @@ from exporter.providers.bitbucket.reading import WORDS, Pipeline, Step, filled, 
 from exporter.times import instant
 from exporter.words import rows
 from tests import golden
+from tests.bitbucket_station import provider, station
 from tests.emulators import bitbucket
 from tests.emulators.rig import Station, entries, iso
 
 REPO = Repo("acme/shop", default_branch="trunk")
-
-
-def provider(*repos: str, **keys: Any) -> Bitbucket:
-    named = {"name": "acme", "provider": "bitbucket", "token_env": "T"}
-    return Bitbucket(**{**named, "repos": list(repos or ("acme/shop",)), **keys})
-
-
-def station(world: bitbucket.Bitbucket, *repos: str, **keys: Any) -> Station:
-    return Station(provider(*repos, **keys), world.app(), "/2.0")
 
 
 def built(**values: Any) -> Build:

@@ -14,6 +14,8 @@ from starlette.routing import Route
 
 from exporter.demo.serve import serving
 from exporter.http import Api, Pace
+from exporter.metrics import families as f
+from exporter.model import CONCLUSIONS
 from exporter.poller import walk
 from exporter.poller.discovery import apart
 from exporter.poller.ground import Rules
@@ -85,6 +87,14 @@ class Station(Rig):
         self.memories.clear()
         keys = self.native.model_dump(exclude_unset=True)
         self.native = type(self.native)(**keys)
+
+    @property
+    def last(self) -> str:
+        """How the latest build ended; there must be one pipeline."""
+        [word] = [
+            word for word in CONCLUSIONS if self.gauge(f.LAST_CONCLUSION, conclusion=word) == 1
+        ]
+        return word
 
     def polled(self, *, deep: bool = False) -> list[str]:
         """Poll all repos once; the requests that it took."""

@@ -5,33 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from exporter.metrics import families as f
-from exporter.providers.bitbucket import Bitbucket
+from tests.bitbucket_station import station
 from tests.emulators import bitbucket
-from tests.emulators.rig import Station, iso
-
-
-def station(
-    world: bitbucket.Bitbucket, *repos: str, path: Path | None = None, **keys: Any
-) -> Station:
-    named = {"name": "acme", "provider": "bitbucket", "token_env": "T"}
-    native = Bitbucket(**{**named, "repos": list(repos or ("acme/shop",)), **keys})
-    return Station(native, world.app(), "/2.0", path=path)
-
-
-def last(rig: Station) -> str:
-    """How the latest build of the repo ended."""
-    [word] = [
-        word
-        for word in ("passed", "failed", "cancelled")
-        if rig.gauge(f.LAST_CONCLUSION, conclusion=word) == 1
-    ]
-    return word
+from tests.emulators.rig import iso
 
 
 def too_large(largest: int, what: str) -> Callable[[Request], int | None]:
@@ -61,7 +42,7 @@ def test_a_re_run_that_passes_is_a_retry_and_heals_the_branch(
         rig.restart()
     rig.polled(deep=True)
 
-    assert (last(rig), rig.gauge(f.STREAK)) == ("passed", 0)
+    assert (rig.last, rig.gauge(f.STREAK)) == ("passed", 0)
     assert (rig.value(f.BUILDS), rig.value(f.RETRIES)) == (2, 1)
     assert rig.value(f.JOBS) == 2
 
@@ -84,7 +65,7 @@ def test_a_re_run_that_is_not_numbered_is_followed_all_the_same(
         rig.restart()
     rig.polled(deep=True)
 
-    assert (last(rig), rig.gauge(f.STREAK)) == ("passed", 0)
+    assert (rig.last, rig.gauge(f.STREAK)) == ("passed", 0)
     assert rig.value(f.BUILDS) == rig.value(f.BUILDS, conclusion="failed") == 1
     assert rig.value(f.JOBS, conclusion="passed") == rig.value(f.JOBS, conclusion="failed") == 1
     assert [len(rig.polled()), len(rig.polled())] == [1, 1]

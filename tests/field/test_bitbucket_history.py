@@ -10,6 +10,7 @@ import pytest
 from starlette.requests import Request
 
 from exporter.providers.bitbucket import Bitbucket
+from tests.bitbucket_station import provider
 from tests.emulators import bitbucket as emulated
 from tests.emulators.rig import iso
 from tests.field.history import Build, Job, Pipeline, System, play
@@ -56,8 +57,7 @@ class Workspace(System):
         self.app = self._world.app()
 
     def provider(self) -> Bitbucket:
-        named = {"name": "acme", "provider": "bitbucket", "token_env": "T"}
-        return Bitbucket(**named, repos=["acme/*"], jobs=True)  # type: ignore[arg-type]
+        return provider("acme/*", jobs=True)
 
     def show(self, build: Build) -> None:
         shown = self._shown.get(build.id) or self._made(build)

@@ -37,16 +37,6 @@ def is_reloaded(rig: Station) -> None:
 whatever_it_does = pytest.mark.parametrize("meanwhile", [runs_on, restarts, is_reloaded])
 
 
-def last(rig: Station) -> str:
-    """How the latest build of the project ended."""
-    [word] = [
-        word
-        for word in ("passed", "failed", "cancelled")
-        if rig.gauge(f.LAST_CONCLUSION, conclusion=word) == 1
-    ]
-    return word
-
-
 def failed(world: World, ago: float) -> Pipeline:
     """A pipeline whose only job has failed."""
     begun = time.time() - ago
@@ -77,7 +67,7 @@ def test_a_retried_job_that_passes_heals_the_branch(tmp_path: Path, meanwhile: P
     rig.polled()
     rig.polled()
 
-    assert (last(rig), rig.gauge(f.STREAK)) == ("passed", 0)
+    assert (rig.last, rig.gauge(f.STREAK)) == ("passed", 0)
     assert rig.value(f.BUILDS) == rig.value(f.BUILDS, conclusion="failed") == 1
     assert rig.value(f.JOBS, conclusion="failed") == rig.value(f.JOBS, conclusion="passed") == 1
     assert rig.value(f.RETRIES) == 0
@@ -100,7 +90,7 @@ def test_a_deployment_that_is_played_days_later_and_fails_breaks_the_branch(
     meanwhile(rig)
     rig.polled()
 
-    assert (last(rig), rig.gauge(f.STREAK), rig.value(f.BUILDS)) == ("failed", 1, 1)
+    assert (rig.last, rig.gauge(f.STREAK), rig.value(f.BUILDS)) == ("failed", 1, 1)
     assert rig.value(f.JOBS, job_name="deploy", conclusion="failed") == 1
     assert rig.value(f.JOBS, job_name="build") == 1
     assert rig.value(f.JOB_QUEUE, job_name="deploy") == 1
@@ -121,7 +111,7 @@ def test_each_end_of_a_pipeline_that_is_retried_again_and_again_is_followed(
         ends(made, "test", status, now - 950 + 100 * number)
         meanwhile(rig)
         rig.polled()
-        told.append(last(rig))
+        told.append(rig.last)
 
     assert told == ["failed", "cancelled", "passed", "failed", "passed"]
     assert rig.value(f.JOBS, job_name="test") == 6
@@ -144,7 +134,7 @@ def test_a_retry_that_hangs_is_active_until_it_ends(tmp_path: Path, meanwhile: P
 
     assert rig.gauge(f.ACTIVE, status="in_progress") == 1
     assert rig.gauge(f.JOBS_ACTIVE, job_name="test", status="in_progress") == 1
-    assert (last(rig), rig.value(f.BUILDS)) == ("failed", 1)
+    assert (rig.last, rig.value(f.BUILDS)) == ("failed", 1)
 
     ends(made, "test", "success", now - 10)
     meanwhile(rig)
@@ -152,7 +142,7 @@ def test_a_retry_that_hangs_is_active_until_it_ends(tmp_path: Path, meanwhile: P
 
     assert rig.gauge(f.ACTIVE, status="in_progress") == 0
     assert rig.gauge(f.JOBS_ACTIVE, job_name="test", status="in_progress") == 0
-    assert last(rig) == "passed"
+    assert rig.last == "passed"
 
 
 def test_a_page_from_before_its_end_makes_a_pipeline_active_no_more() -> None:
@@ -215,7 +205,7 @@ def test_old_pipelines_that_change_hide_no_new_one_and_cost_nothing_afterwards()
     rig.polled()
 
     assert rig.value(f.BUILDS) == rig.value(f.BUILDS, conclusion="failed") == 1
-    assert last(rig) == "failed"
+    assert rig.last == "failed"
     assert all(path == LIST for path in paths(rig.polled()))
 
 
