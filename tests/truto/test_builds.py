@@ -190,6 +190,23 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         },
     ),
     (
+        "bitbucket", "a pull request is told by the section that ran for it",
+        remote(BITBUCKET, target={"selector": {"type": "PULLREQUESTS"}}),
+        {"ref": Ref.PULL_REQUEST, "workflow": "pull-requests"},
+    ),
+    (
+        "bitbucket", "where no run is numbered, another end is a change",
+        BITBUCKET, {"changed_at": at("09:03:20.5")},
+    ),
+    (
+        "bitbucket", "where runs are numbered, each has one end",
+        remote(BITBUCKET, run_number=1), {"changed_at": None},
+    ),
+    (
+        "bitbucket", "an id without its braces is the same pipeline's",
+        BITBUCKET | {"id": "1f0e2d3c"}, {"key": "{1f0e2d3c}"},
+    ),
+    (
         "bitbucket", "a tag is told by its target",
         remote(BITBUCKET | {"branch": None}, target={"ref_type": "tag", "ref_name": "v1"}),
         {"ref": Ref.TAG, "branch": "v1"},

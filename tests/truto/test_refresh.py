@@ -49,6 +49,15 @@ def test_a_refreshed_build_that_completed_is_filled_by_its_jobs():
     assert (COMPLETED, at("09:00:15"), ()) == (full.status, full.started_at, full.jobs)
 
 
+def test_a_pipeline_of_bitbucket_is_the_same_without_the_braces_of_its_id():
+    known = one("bitbucket", remote(BITBUCKET | {"status": "in_progress"}, completed_on=None))
+    bare = BITBUCKET | {"id": "1f0e2d3c"}
+    api = FakeApi(**{"builds/%7B1f0e2d3c%7D": bare}, jobs=listed(job()))
+    full = refresh(truto("bitbucket"), api, known)
+
+    assert (known.key, COMPLETED) == (full.key, full.status)
+
+
 def test_a_refresh_brings_the_jobs_where_they_are_wanted():
     known = one("github", GITHUB | {"status": "in_progress"})
     api = FakeApi(**{"builds/9001234567": GITHUB}, jobs=listed(job()))
