@@ -199,13 +199,14 @@ def same_build(key: str, other: str) -> bool:
 def carried_over(job: Job, build: Build) -> bool:
     """Whether `job` ran in an earlier attempt and is only listed again in this one.
 
-    GitHub re-lists the green jobs of attempt 1 when the failed ones are run again;
-    they keep their times, so they ended before the new attempt began.
+    GitHub lists them under new ids with the attempt that is new: what is left of the earlier
+    one is that they began before it. A job that never began ended before it.
     """
     if build.attempt == 1 or job.attempt < build.attempt:
         return False  # told apart by its own attempt number
-    if job.completed_at is not None and build.started_at is not None:
-        return job.completed_at <= build.started_at
+    began = job.completed_at if job.started_at is None else job.started_at
+    if build.started_at is not None and began is not None:
+        return began < build.started_at
     return (
         job.created_at is not None
         and job.started_at is not None

@@ -259,6 +259,13 @@ class Walk:
             elif known is not None or counted or ground.may_be_news(build):
                 wanting.append((build, known))
         filled = await self._details.fill(wanting)
+        # What its details show to be history need not be asked for at each poll.
+        over = {(build.key, build.attempt) for build in filled if ground.is_over(build)}
+        self._told += [
+            build
+            for build, known in wanting
+            if known is None and (build.key, build.attempt) in over
+        ]
         # The attempts of one build are heard in their order.
         found = sorted(plain + filled, key=lambda build: build.attempt)
         self._met.update(AttemptKey(build.key, build.attempt) for build in found)
