@@ -16,6 +16,8 @@ from exporter.errors import Malformed, Refused, TryLater
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status, Unmapped
 from exporter.payload import each
+from exporter.poller.discovery import Discovery
+from exporter.poller.trouble import Trouble
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.gitlab import REASONS, WORDS, GitLab
 from exporter.providers.gitlab.reading import (
@@ -503,6 +505,18 @@ def test_a_list_of_projects_is_read_in_pages_that_the_api_can_make(largest):
     found, _ = discovered(world, "acme/*")
 
     assert found == list(world.projects)
+
+
+def test_what_can_be_read_of_a_group_is_found_though_the_rest_of_it_fails():
+    world = World(projects={f"acme/p{number}": {} for number in range(230)})
+    world.fails = lambda request: 500 if "id_after=200" in str(request.url) else None
+    rig = station(world, repos=["acme/*"])
+    discovery = Discovery(rig.native, Trouble("acme"))
+    found = asked(rig, lambda api: discovery.find(api, {}))
+
+    assert list(found) == list(world.projects)[:200]
+    assert "500" in discovery.unresolved["acme/*"]
+    assert discovery.unmatched == {}
 
 
 def test_a_list_of_projects_ends_where_no_header_speaks_of_another_page():

@@ -9,7 +9,7 @@ from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.poller.pages import count
 from exporter.poller.trouble import Trouble
-from exporter.providers import Provider, Repo
+from exporter.providers import Matches, Provider, Repo
 
 _UNSAFE = re.compile(
     r"(?:^|/)(?:\.|%2e){0,2}(?:/|$)|%2f|%5c|[<>?#\\\s\0-\x1f\x7f\ud800-\udfff]", re.IGNORECASE
@@ -54,18 +54,25 @@ class Discovery:
                 if error.account_wide:
                     raise
                 # One wildcard's trouble is not that of the other entries.
-                self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
-                self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
+                self._fails(pattern, error)
             else:
+                if isinstance(repos, Matches) and repos.error is not None:
+                    count(repos.error, api.stats)
+                    self._fails(pattern, repos.error)
                 # Discovery knows more of a repo than an entry does.
                 kept = [repo for repo in repos if self._may_be_asked_for(repo.entry, pattern)]
                 self.matches[pattern] = tuple(repo.entry for repo in kept)
                 found |= {repo.entry: repo for repo in kept}
-                if not repos:
+                if not repos and pattern not in self.unresolved:
                     self._matches_nothing(pattern)
         if self.unresolved:  # what it found before may still be there
             found = before | found
         return apart(self._provider, found)
+
+    def _fails(self, pattern: str, error: ProviderError) -> None:
+        """A wildcard, or a part of what it matches, cannot be discovered for now."""
+        self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
+        self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
 
     def _may_be_asked_for(self, entry: str, pattern: str) -> bool:
         """Whether a discovered name is one that the provider gives: it becomes part of a path."""

@@ -69,6 +69,15 @@ class Repo(msgspec.Struct, frozen=True):
     """Where discovery tells it."""
 
 
+class Matches(list[Repo]):
+    """What a wildcard matches, as far as the list of repos can be read."""
+
+    def __init__(self, repos: Iterable[Repo], error: ProviderError | None = None) -> None:
+        super().__init__(repos)
+        self.error = error
+        """Why there may be more: a page of the list fails."""
+
+
 class Query(msgspec.Struct, frozen=True):
     """Which page of a repo's builds is wanted."""
 
@@ -322,7 +331,10 @@ class Provider(BaseModel):
         """Raise Refused if the provider says that the account needs a person."""
 
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
-        """The repos that `pattern` matches, without archived and disabled ones."""
+        """The repos that `pattern` matches, without archived and disabled ones.
+
+        Returns `Matches` where a page of the list fails and those before it do not.
+        """
         raise NotImplementedError
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:

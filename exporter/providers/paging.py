@@ -25,11 +25,36 @@ async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -
 
     Raises what `fetch` raises for the smallest pages, and Malformed if the list has no end.
     """
+    found, error = await readable(fetch, what=what, sizes=sizes)
+    if error is not None:
+        raise error
+    return found
 
-    async def read(size: int, tries: int | None) -> list[T]:
-        return await _read(fetch, what, size, tries)
 
-    return await bearable(read, sizes)
+async def readable(
+    fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES
+) -> tuple[list[T], ProviderError | None]:
+    """The same, as far as the list can be read, and the failure that it cannot be read beyond.
+
+    Raises what speaks of the whole account, and the failure of a list that tells nothing.
+    """
+    most: list[T] = []
+
+    async def read(size: int, tries: int | None) -> None:
+        nonlocal most
+        found: list[T] = []
+        try:
+            await _read(fetch, what, size, tries, found)
+        finally:
+            most = max(found, most, key=len)
+
+    try:
+        await bearable(read, sizes)
+    except ProviderError as error:
+        if error.account_wide or not most:
+            raise
+        return most, error
+    return most, None
 
 
 async def bearable(
@@ -48,8 +73,8 @@ async def bearable(
     return await ask(sizes[-1], None)
 
 
-async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None) -> list[T]:
-    found: list[T] = []
+async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None, found: list[T]) -> None:
+    """Put the items of all pages into `found`, also where a later page fails."""
     token: str | None = None
     asked: set[str | None] = set()
     while token not in asked and len(asked) < _MOST_PAGES:
@@ -57,5 +82,5 @@ async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None) -> lis
         items, token = await fetch(size, token, tries)
         found += items
         if token is None:
-            return found
+            return
     raise Malformed(f"the pages of {what} do not end", reason="bad_shape")

@@ -46,7 +46,17 @@ from exporter.globs import matches
 from exporter.http import Allowance, Api
 from exporter.model import Build
 from exporter.payload import at, each, reached, text, whole
-from exporter.providers import Incidental, Page, Provider, Query, Repo, basic, optional, paging
+from exporter.providers import (
+    Incidental,
+    Matches,
+    Page,
+    Provider,
+    Query,
+    Repo,
+    basic,
+    optional,
+    paging,
+)
 from exporter.providers.bitbucket.reading import (
     WORDS,
     Pipeline,
@@ -166,12 +176,14 @@ class Bitbucket(Provider):
         wanted = "values.full_name,values.updated_on,values.mainbranch.name,next,size,pagelen"
         path = f"/repositories/{_quoted(workspace)}"
         found: list[Repo] = []
-        for repo in await _all(api, path, {"fields": wanted}, Listed):
+        pages = _pages(api, path, {"fields": wanted}, Listed)
+        listed, error = await paging.readable(pages, what=path)
+        for repo in listed:
             entry = f"{workspace}/{repo.full_name.rpartition('/')[2]}"
             excluded = self.excludes(entry)
             if not excluded and await self._has_pipelines(api, entry, repo.updated_on):
                 found.append(Repo(entry, text(at(repo.mainbranch, "name"))))
-        return found
+        return Matches(found, error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """A page of the pipelines, newest first; the size stays that of the first page."""
@@ -195,7 +207,7 @@ class Bitbucket(Provider):
         """The start, which only the steps tell, and the steps themselves."""
         path = f"{_path(repo.entry)}/pipelines/{_braced(build.native_id)}/steps"
         build = replace(build, partial=False)
-        steps = await optional(_all(api, path, {}, Step))
+        steps = await optional(paging.whole(_pages(api, path, {}, Step), what=path))
         if steps is None:
             return build
         jobs = tuple(to_job(step, build) for step in apart(steps))
@@ -248,8 +260,8 @@ def _braced(uuid: str) -> str:
     return quote(f"{{{uuid}}}", safe="")
 
 
-async def _all(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) -> list[T]:
-    """The items of all pages of a list, without those that cannot be understood."""
+def _pages(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) -> paging.Fetch[T]:
+    """How the pages of a list are asked for; items that cannot be understood are left out."""
     last: list[bytes] = []
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
@@ -263,7 +275,7 @@ async def _all(api: Api, path: str, params: Mapping[str, str | int], into: type[
         more = str(page + 1) if body.continues(page, size) else None
         return each(body.values, into)[0], more
 
-    return await paging.whole(fetch, what=path)
+    return fetch
 
 
 PROVIDER = Bitbucket

@@ -53,7 +53,7 @@ from exporter.globs import matches
 from exporter.http import Answer, Api
 from exporter.model import Build, Status
 from exporter.payload import moment, reached, text, word
-from exporter.providers import Incidental, Page, Provider, Query, Repo, TokenPage, optional
+from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, TokenPage, optional
 from exporter.providers.gitlab.lists import Place, by_keyset, everything
 from exporter.providers.gitlab.reading import (
     LISTED,
@@ -188,12 +188,13 @@ class GitLab(Provider):
             path = f"/groups/{quote(owner, safe='')}/projects"
             params["include_subgroups"] = "true" if star == "**" else "false"
             params["with_shared"] = "false"
-        found = await by_keyset(api, path, params, Project)
-        return [
+        found, error = await by_keyset(api, path, params, Project)
+        repos = (
             Repo(project.path_with_namespace, text(project.default_branch))
             for project in found
             if _is_active(project) and not self.excludes(project.path_with_namespace)
-        ]
+        )
+        return Matches(repos, error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Pipelines by the time of their last change, newest first, back to `query.since`.

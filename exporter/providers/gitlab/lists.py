@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
-from exporter.errors import Malformed, Refused
+from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
 from exporter.payload import each, whole
 from exporter.providers import paging
@@ -22,6 +22,29 @@ _NEXT = re.compile(r'<([^<>]*)>\s*;[^<>]*\brel="?next\b')
 
 async def everything(api: Api, path: str, params: Mapping[str, str], into: type[T]) -> list[T]:
     """The items of all pages of a list, without those that cannot be understood."""
+    return await paging.whole(_pages(api, path, params, into), what=path)
+
+
+async def by_keyset(
+    api: Api, path: str, params: Mapping[str, str], into: type[T]
+) -> tuple[list[T], ProviderError | None]:
+    """The items of a long list in the order of their ids, and why there may be more.
+
+    By keyset where GitLab offers that for the list: by offset it lists 50,000 items at most,
+    and items that come or go meanwhile shift its pages.
+    """
+    ordered = {**params, "order_by": "id", "sort": "asc"}
+    keyset = _pages(api, path, {**ordered, "pagination": "keyset"}, into)
+    try:
+        return await paging.readable(keyset, what=path)
+    except Refused as error:
+        if error.reason != "bad_shape":  # such as 405, which says that it is not offered
+            raise
+    return await paging.readable(_pages(api, path, ordered, into), what=path)
+
+
+def _pages(api: Api, path: str, params: Mapping[str, str], into: type[T]) -> paging.Fetch[T]:
+    """How the pages of a list are asked for."""
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
         after = dict(parse_qsl(token or "page=1"))
@@ -31,22 +54,7 @@ async def everything(api: Api, path: str, params: Mapping[str, str], into: type[
         number = whole(after.get("page")) or 1
         return each(answer.body, into)[0], following(answer.headers, number, full=count >= size)
 
-    return await paging.whole(fetch, what=path)
-
-
-async def by_keyset(api: Api, path: str, params: Mapping[str, str], into: type[T]) -> list[T]:
-    """The items of a long list in the order of their ids.
-
-    By keyset where GitLab offers that for the list: by offset it lists 50,000 items at most,
-    and items that come or go meanwhile shift its pages.
-    """
-    ordered = {**params, "order_by": "id", "sort": "asc"}
-    try:
-        return await everything(api, path, {**ordered, "pagination": "keyset"}, into)
-    except Refused as error:
-        if error.reason != "bad_shape":  # such as 405, which says that it is not offered
-            raise
-    return await everything(api, path, ordered, into)
+    return fetch
 
 
 def following(headers: Mapping[str, str], page: int, *, full: bool) -> str | None:
