@@ -511,7 +511,7 @@ def test_what_can_be_read_of_a_group_is_found_though_the_rest_of_it_fails():
     world = World(projects={f"acme/p{number}": {} for number in range(230)})
     world.fails = lambda request: 500 if "id_after=200" in str(request.url) else None
     rig = station(world, repos=["acme/*"])
-    discovery = Discovery(rig.native, Trouble("acme"))
+    discovery = Discovery(rig.native, Trouble("acme", interval=60.0))
     found = asked(rig, lambda api: discovery.find(api, {}))
 
     assert list(found) == list(world.projects)[:200]
