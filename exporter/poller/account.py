@@ -253,21 +253,13 @@ class AccountPoller:
             self._busy -= 1
             self._catching_up -= was_unfinished
             state.is_polled = False
-            state.interval = self._interval(state)
+            state.interval = self.share.plan.interval(state.wish)
             due = monotonic() + _AGAIN if put_off else started + self._pause(state.interval)
             if state.is_unfinished and not put_off:
                 self._turns.go_on(state)
             else:
                 self._turns.wait(state, max(due, self.trouble.rest_until))
         self._start_due()
-
-    def _interval(self, state: RepoState) -> float:
-        """The interval in force; whatever goes wrong in planning, the repo is polled again."""
-        try:
-            return self.share.plan.interval(state.wish)
-        except Exception as error:  # noqa: BLE001 - it is logged, and the repo must not get lost
-            self.trouble.trace("the polls cannot be planned", error)
-            return self._span.interval
 
     def _pause(self, interval: float) -> float:
         """Seconds to the next poll; those of idle repos must not fall into step."""

@@ -7,7 +7,7 @@ was listed once it has failed long enough.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from time import monotonic
 from typing import TypeVar
 
@@ -66,6 +66,7 @@ class Details:
     async def fill(self, wanting: Sequence[Wanted]) -> list[Build]:
         """Builds with their details, or as much of them as there is to be kept."""
         due = [wanted for wanted in wanting if self._may_be_read(wanted[1])]
+        self._still_fail(known for _, known in wanting)
         # What failed before is read last: it may use up the time.
         due.sort(key=lambda wanted: wanted[1] is not None and wanted[1].unfilled is not None)
         filled: list[Build] = []
@@ -81,12 +82,20 @@ class Details:
     async def refresh(self, builds: Sequence[Build]) -> list[Build]:
         """Unfinished builds read again; those that are gone are noted."""
         refreshed: list[Build] = []
+        self._still_fail(builds)
         async for known, result in self._each([b for b in builds if self._is_due(b)], self._again):
             if isinstance(result, Build):
                 refreshed.append(result)
             elif result is not None and (known.partial or known.unfilled is not None):
                 refreshed.append(self._unfilled(_as_listed(known), known))
         return refreshed
+
+    def _still_fail(self, builds: Iterable[Build | None]) -> None:
+        """Show what failed the last time, also where it is not asked for again yet."""
+        for build in builds:
+            known = build and self._memory.failures.get(AttemptKey(build.key, build.attempt))
+            if build and known and not self._may_be_read(build):
+                self.failed[f"build {_id_of(build)}"] = known
 
     def _detail(self, wanted: Wanted) -> Awaitable[Build]:
         return self._provider.detail(self._api, self._repo, *wanted)
@@ -108,7 +117,6 @@ class Details:
 
     def _unfilled(self, build: Build, known: Build | None) -> Build:
         """What is kept of a build whose details fail: it waits unseen until they are told."""
-        self._memory.checked[AttemptKey(build.key, build.attempt)] = monotonic()
         now, before = self._api.now(), None if known is None else known.unfilled
         failing = Unfilled(now) if before is None else Unfilled(before.since, before.polls + 1)
         if failing.polls >= _FAIRLY_OFTEN and now - failing.since >= _FAIRLY_LONG:
@@ -146,15 +154,24 @@ class Details:
             part = items[start : start + self.at_once]
             results = await asyncio.gather(*map(read, part), return_exceptions=True)
             for item, result in zip(part, results, strict=True):
+                key = _key_of(item)
+                self._memory.failures.pop(key, None)
                 if isinstance(result, ProviderError):
                     count(result, self._api.stats)
                     if result.account_wide:
                         self.fatal = result
                         continue
+                    self._memory.checked[key] = monotonic()
+                    self._memory.failures[key] = result
                     self.failed[f"build {_id_of(item)}"] = result
                 elif isinstance(result, BaseException):
                     raise result
                 yield item, result
+
+
+def _key_of(item: Build | Wanted) -> AttemptKey:
+    build = item if isinstance(item, Build) else item[0]
+    return AttemptKey(build.key, build.attempt)
 
 
 def _id_of(item: Build | Wanted) -> str:

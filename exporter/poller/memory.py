@@ -8,6 +8,7 @@ from time import monotonic
 
 import msgspec
 
+from exporter.errors import ProviderError
 from exporter.model import Build
 from exporter.poller.pages import Past
 from exporter.poller.pulse import Pulse
@@ -25,6 +26,8 @@ class Memory(msgspec.Struct):
     misses: dict[AttemptKey, int] = {}
     checked: dict[AttemptKey, float] = {}
     """Monotonic seconds when an unfinished build was last read by itself."""
+    failures: dict[AttemptKey, ProviderError] = {}
+    """Why the details of a build could not be read when they were last asked for."""
     pulse: Pulse = msgspec.field(default_factory=Pulse)
     past: Past = msgspec.field(default_factory=Past)
     _known: frozenset[int] = frozenset()

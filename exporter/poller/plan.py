@@ -7,6 +7,7 @@ all of them. So repos are served by how much news they usually bring, and every 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Iterable
 from time import monotonic
@@ -17,6 +18,8 @@ import msgspec
 from exporter.http import Allowance, Bucket, Budget, Means, Tally
 from exporter.poller.walk import Bounds
 from exporter.providers import Provider
+
+log = logging.getLogger(__name__)
 
 _EVERY = 10.0
 """Seconds between two plans."""
@@ -153,6 +156,7 @@ class Share:
         """What each account's repos wish, by its name."""
         self._plan = Plan()
         self._planned_at = -math.inf
+        self._is_broken = False
         self._planned_for = math.inf
         """Requests per second that the plan was made for, by what had been told of limits."""
 
@@ -191,9 +195,19 @@ class Share:
         has_shrunk = means.counted < self._planned_for / 2
         if now - self._planned_at >= _EVERY or has_shrunk:
             self._planned_at, self._planned_for = now, means.counted
-            wishes = (wish for member in self.members.values() for wish in member())
-            self._plan = planned(wishes, self.costs.polls(means))
+            self._plan = self._planned(means)
         return self._plan
+
+    def _planned(self, means: Means) -> Plan:
+        """A plan with these means; the one in force where none can be made."""
+        try:
+            wishes = (wish for member in self.members.values() for wish in member())
+            return planned(wishes, self.costs.polls(means))
+        except Exception:  # it must cost no repo its turn
+            if not self._is_broken:
+                log.exception("the polls cannot be planned: this is a bug, please report it")
+            self._is_broken = True
+            return self._plan
 
 
 class Shares:

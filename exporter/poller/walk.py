@@ -358,7 +358,8 @@ class Walk:
 
     def _tidy(self) -> None:
         """Remember nothing of builds that are no longer unfinished."""
-        for notes in (self._memory.misses, self._memory.checked):
+        memory = self._memory
+        for notes in (memory.misses, memory.checked, memory.failures):
             for key in notes.keys() - self._active.keys():
                 del notes[key]
 
