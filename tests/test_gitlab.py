@@ -205,6 +205,15 @@ def test_a_path_is_the_same_project_in_upper_and_lower_case():
     assert provider.excludes("Acme/Legacy-API")
 
 
+def test_a_project_is_called_as_the_configuration_spells_it():
+    world = World(projects={"Acme/Shop": {}, "Acme/API": {}})
+    rig = station(world, repos=["Acme/*", "acme/shop"])
+    discovery = Discovery(rig.native, Trouble("acme", interval=60.0))
+    found = asked(rig, lambda api: discovery.find(api, {}))
+
+    assert found == {"acme/shop": Repo("acme/shop", "trunk"), "Acme/API": Repo("Acme/API", "trunk")}
+
+
 @pytest.mark.parametrize(
     "name", ["acme/shop", "Acme/a.b/_c-d", "a/b/c", "acme/.github", "acme/git", "acme/1", "a/b..c"]
 )

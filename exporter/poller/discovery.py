@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.poller.pages import count
@@ -93,16 +95,21 @@ class Discovery:
 
 
 def apart(provider: Provider, found: Mapping[str, Repo]) -> dict[str, Repo]:
-    """Without the repos that polling another one reads too, of which there may be thousands."""
-    names = {entry: provider.identity(entry) for entry in found}
-    chosen = {names[entry]: entry for entry in sorted(found, reverse=True)}
+    """Without the repos that polling another one reads too, of which there may be thousands.
+
+    One that several entries spell differently is called as the configuration does.
+    """
+    named = set(provider.repos)
+    chosen: dict[str, Repo] = {}
+    for entry in sorted(found, key=lambda entry: (entry not in named, entry)):
+        repo, name = found[entry], provider.identity(entry)
+        first = chosen.setdefault(name, repo)
+        if first.default_branch is None and repo.default_branch is not None:
+            chosen[name] = replace(first, default_branch=repo.default_branch)
 
     def is_inside(name: str) -> bool:
         ends = (end for end, letter in enumerate(name) if letter == "/")
         return provider.reads_below and any(name[:end] in chosen for end in ends)
 
-    return {
-        entry: repo
-        for entry, repo in found.items()
-        if chosen[names[entry]] == entry and not is_inside(names[entry])
-    }
+    kept = {repo.entry: repo for name, repo in chosen.items() if not is_inside(name)}
+    return {entry: kept[entry] for entry in found if entry in kept}
