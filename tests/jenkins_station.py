@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from exporter.providers.jenkins import Jenkins
 from tests.emulators import jenkins
 from tests.emulators.jenkins import cause
 from tests.emulators.rig import Station
+from tests.scripted import DAY
 
 EVENT = cause("jenkins.branch.BranchEventCause")
 
@@ -17,5 +19,11 @@ def provider(*repos: str, **keys: Any) -> Jenkins:
     return Jenkins(**{**named, "repos": list(repos or ("team/shop",)), **keys})
 
 
-def station(world: jenkins.Jenkins, *repos: str, **keys: Any) -> Station:
-    return Station(provider(*repos, **keys), world.app(), "/ci")
+def station(
+    world: jenkins.Jenkins,
+    *repos: str,
+    path: Path | None = None,
+    lookback: float = DAY,
+    **keys: Any,
+) -> Station:
+    return Station(provider(*repos, **keys), world.app(), "/ci", path=path, lookback=lookback)

@@ -14,7 +14,7 @@ import base64
 import importlib
 import pkgutil
 import re
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -148,6 +148,16 @@ class Incidental:
     __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
 
 
+class Incomplete(ProviderError):
+    """Parts of a wildcard could not be looked into; `repos` is what was found all the same."""
+
+    def __init__(self, repos: Sequence[Repo], unread: Sequence[Unread]) -> None:
+        told = "; ".join(f"{one.part}: {one.error}" for one in unread[:3])
+        super().__init__(told, reason=unread[0].error.reason, account_wide=False)
+        self.repos = repos
+        self.counted = all(one.error.counted for one in unread)
+
+
 async def by_part(calls: Mapping[str, Awaitable[T]]) -> tuple[dict[str, T], tuple[Unread, ...]]:
     """The results of calls made side by side, by part, and the parts that failed.
 
@@ -214,6 +224,8 @@ class Provider(BaseModel):
     """The same as a regular expression for all of it."""
     name_pattern: ClassVar[str] = r".+"
     """What a discovered entry may be, by the names that the provider allows."""
+    has_odd_names: ClassVar[bool] = False
+    """Whether names may hold spaces and quoted slashes; `name_pattern` alone says which may not."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
     allowances: ClassVar[tuple[Allowance, ...]] = ()

@@ -12,7 +12,7 @@ T = TypeVar("T")
 SIZES = (100, 50, 25)
 """Items asked for on a page: fewer where an API cannot make larger ones."""
 _MOST_PAGES = 1000
-_TOO_MUCH = frozenset({"server", "timeout", "too_large"})
+TOO_MUCH = frozenset({"server", "timeout", "too_large"})
 """What an API says that cannot make a page of this size."""
 
 Fetch = Callable[[int, str | None, int | None], Awaitable[tuple[list[T], str | None]]]
@@ -68,7 +68,7 @@ async def bearable(
         try:
             return await ask(size, 1)
         except ProviderError as error:
-            if error.account_wide or error.reason not in _TOO_MUCH:
+            if error.account_wide or error.reason not in TOO_MUCH:
                 raise
     return await ask(sizes[-1], None)
 

@@ -185,6 +185,8 @@ class _Reading:
         if _is_older(build, row):
             return  # a page from before its last end
         self._close(build)
+        if build.time is None and start_of(build.key) is not None:
+            build = replace(build, conclusion=None)  # it was lost with the times
         is_open = bool(row.flags & _REOPENED)
         changed = build.conclusion is not None and build.conclusion != row.conclusion
         again = _ended_again(build, row)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, Response
 
 from exporter.providers import basic
 from tests.emulators.rig import TOKEN, emulator
@@ -30,6 +30,8 @@ class Jenkins:
         self.queue: dict[int, dict[str, Any]] = {}
         self.stages: dict[str, dict[str, Any]] = {}
         """Answers of the stage view by build URL; empty where the plugin is missing."""
+        self.fails: Callable[[Request], Response | None] = lambda request: None
+        """The answer to a request that fails."""
 
     def job(self, path: str, kind: str = PIPELINE, **values: Any) -> dict[str, Any]:
         """A job, made with the folders above it if it is new."""
@@ -62,7 +64,7 @@ class Jenkins:
         job = self.job(path, kind)
         run: dict[str, Any] = {
             "_class": job["_class"].replace("Job", "Run").replace("Project", "Build"),
-            "number": len(job["runs"]) + 1,
+            "number": max((run["number"] for run in job["runs"]), default=0) + 1,
             "queueId": 1000 + len(job["runs"]),
             "building": True,
             "result": None,
@@ -78,6 +80,11 @@ class Jenkins:
     def end(self, run: dict[str, Any], *, lasts: float, result: str = "SUCCESS") -> None:
         run |= {"building": False, "result": result, "duration": int(lasts * 1000)}
 
+    def lose(self, run: dict[str, Any], *, result: str = "ABORTED", **values: Any) -> None:
+        """Have a build loaded after a restart of the controller without what it had in memory."""
+        lost = {"building": False, "result": result, "timestamp": 0, "duration": 0}
+        run |= lost | values
+
     def wait(self, number: int, path: str, *, age: float = 10.0) -> None:
         """Put a build of a job in the queue."""
         task = {"url": self.job(path)["url"], "name": path}
@@ -85,14 +92,19 @@ class Jenkins:
         self.queue[number] = {"id": number, "inQueueSince": since, "task": task}
 
     def stage_view(self, path: str, number: int, status: str, *stages: dict[str, Any]) -> None:
-        url = "".join(f"/job/{quote(name, safe='')}" for name in path.split("/"))
-        self.stages[f"{url}/{number}"] = {"id": str(number), "status": status, "stages": stages}
+        self.stages[f"{url_of(path)}/{number}"] = {
+            "id": str(number),
+            "status": status,
+            "stages": stages,
+        }
 
     def app(self) -> Starlette:
         return emulator({"/{rest:path}": self._answer}, ("authorization", basic("me", TOKEN)))
 
     def _answer(self, request: Request) -> Any:
-        path = request.scope["raw_path"].decode().removeprefix("/ci")
+        path = raw_path(request)
+        if (failure := self.fails(request)) is not None:
+            return failure
         missing = HTMLResponse("<html><title>Error 404 Not Found</title>", 404)
         spec = dict(_parsed(iter(request.query_params.get("tree", "") + "]")))
         if path == "/queue/api/json":
@@ -125,6 +137,16 @@ class Jenkins:
         last = runs[0] if runs else None
         told = place | {"builds": runs[:100], "allBuilds": runs, "lastBuild": last}
         return {"inQueue": waits} | told
+
+
+def url_of(path: str) -> str:
+    """The path of a job's URL below the controller's root."""
+    return "".join(f"/job/{quote(name, safe='')}" for name in path.split("/"))
+
+
+def raw_path(request: Request) -> str:
+    """The path below the controller's root, quoted as it was sent."""
+    return str(request.scope["raw_path"].decode().removeprefix("/ci"))
 
 
 def cause(*kinds: str) -> dict[str, Any]:

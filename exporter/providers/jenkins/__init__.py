@@ -9,72 +9,80 @@ deep: 1 more each; 1 more while something is queued). A job is listed (1 more) o
 build has changed. A running pipeline costs 1 for its stage view, to see whether it waits for
 input; with `jobs: true` each new build 1 for its stages.
 
-Limits: controllers have none; 8 requests are under way at most.
+Limits: controllers have none; 8 requests are under way at most. One that is slow to list thousands
+of jobs needs a longer `polling.timeout`; where it cannot answer in time, or at all, smaller lists
+are asked for: each folder by itself (1 each), and fewer builds at a time.
 
 Self-hosted: always; `url` is the controller's root with its prefix.
 
-Known: duration, trigger (from the most telling cause), queue only with the Metrics plugin, jobs
-(stages) only with the Pipeline Stage View plugin. Queue items count as queued builds.
+Known: duration (but not of a build during which the controller died), trigger (from the most
+telling cause), queue only with the Metrics plugin, jobs (stages) only with the Pipeline Stage View
+plugin. Queue items count as queued builds.
 
 Unknown: attempts: a replay or restart is a build of its own.
+
+A branch that cannot be read, though the controller lists it with builds, is shown at its
+multibranch job and tried again; the others count meanwhile. A proxy that decodes `%2F` in paths
+makes all branches with a slash such ones (Apache: `AllowEncodedSlashes NoDecode` and `nocanon`).
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Sequence
-from math import inf
-from typing import Any, ClassVar, Literal
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, ProviderError, TryLater
+from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import Api
-from exporter.model import Build, Status
-from exporter.payload import at, each, whole
-from exporter.providers import Page, Provider, Query, Repo, basic
-from exporter.providers.jenkins.memo import USABLE, Memo, Snapshot
+from exporter.model import Build, Status, same_build
+from exporter.payload import each
+from exporter.providers import (
+    Incomplete,
+    Page,
+    Provider,
+    Query,
+    Repo,
+    Unread,
+    basic,
+    by_part,
+)
+from exporter.providers.jenkins import builds, queue
+from exporter.providers.jenkins.builds import Mark
+from exporter.providers.jenkins.memo import USABLE, Memo
 from exporter.providers.jenkins.reading import (
-    QUEUE_FIELDS,
-    RUN_FIELDS,
-    QueueItem,
     Run,
     Stage,
     Where,
+    lacks,
+    resumed,
     to_build,
     to_job,
-    to_queued,
     with_stages,
 )
-from exporter.providers.jenkins.tree import OWN_TREE, Item, Node, job_url, node, nodes, tree
+from exporter.providers.jenkins.refs import of_checkout
+from exporter.providers.jenkins.snapshot import Snapshot, with_builds
+from exporter.providers.jenkins.tree import NAME, Node, job_url
 from exporter.providers.jenkins.words import WORDS
 
-__all__ = ["PROVIDER", "WORDS", "Jenkins", "Run", "Stage", "Where", "to_build", "to_job"]
+__all__ = [
+    "PROVIDER",
+    "WORDS",
+    "Jenkins",
+    "Run",
+    "Stage",
+    "Where",
+    "of_checkout",
+    "to_build",
+    "to_job",
+]
 
-_LOADED = 100
-"""`builds` holds so many at most; `allBuilds` is dearer and has all."""
+T = TypeVar("T")
 
-
-class _Jobs(msgspec.Struct, frozen=True):
-    jobs: list[msgspec.Raw]
-
-
-class _Builds(msgspec.Struct, frozen=True, rename="camel"):
-    builds: list[msgspec.Raw] | None = None
-    all_builds: list[msgspec.Raw] | None = None
-
-
-class _Queue(msgspec.Struct, frozen=True):
-    items: list[msgspec.Raw] | None = None
-
-
-class _Left(msgspec.Struct, frozen=True):
-    """A queue item that may have left the queue."""
-
-    cancelled: Any = None
-    executable: Any = None
+_QUEUE = "/queue"
+"""The queue as a part of what is read; no job path begins with a slash."""
 
 
 class _Stages(msgspec.Struct, frozen=True):
@@ -83,11 +91,21 @@ class _Stages(msgspec.Struct, frozen=True):
 
 
 class _Token(msgspec.Struct, frozen=True, array_like=True):
-    """Which jobs go on, and from which of their builds."""
+    """Which jobs go on, and where."""
 
-    offset: int
     label: str
-    paths: list[str]
+    jobs: dict[str, Mark]
+
+
+class _Place(NamedTuple):
+    """What an entry names."""
+
+    label: str
+    """The `repo` label."""
+    jobs: Sequence[Node]
+    """The jobs whose builds are its own."""
+    refused: Sequence[str] = ()
+    """Names of others that cannot be asked for safely."""
 
 
 class Jenkins(Provider):
@@ -108,6 +126,8 @@ class Jenkins(Provider):
 
     entry_form = "a job path: folder/job, *, folder/* or folder/**"
     entry_pattern = r"(?:[^/*]+/)*(?:[^/*]+|\*{1,2})"
+    has_odd_names = True
+    name_pattern: ClassVar[str] = rf"(?:{NAME}/)*{NAME}"
 
     provider: Literal["jenkins"]
     username: str | None = None
@@ -132,54 +152,52 @@ class Jenkins(Provider):
         """The jobs below a folder, but for disabled ones; a multibranch job is one of them."""
         folder, _, stars = pattern.rpartition("/")
         snapshot = await self._snapshot(api, f"discovery of {pattern}")
-        if folder and await self._node(api, snapshot, folder) is None:
+        if folder and await snapshot.find(api, folder) is None:
             raise Gone(f"there is no folder {folder}, or not for us", reason="not_found")
-        pending = list(await self._inside(api, snapshot, folder))
+        await snapshot.inside(api, folder)
         found: list[Repo] = []
-        while pending:
-            place = pending.pop(0)
-            if place.is_container and not place.is_multibranch:
-                if stars == "**":
-                    pending.extend(await self._inside(api, snapshot, place.path))
-            elif place.active and not self.excludes(place.path):
-                found.append(Repo(place.path))
+        broken: list[Unread] = []
+        folders = [folder]
+        while folders:
+            calls = {f: snapshot.inside(api, f) for f in folders}
+            inside, failed = await _whatever_answers(calls)
+            broken += failed
+            jobs = [place for places in inside.values() for place in places]
+            names = (f"{f}/{name}".lstrip("/") for f in inside for name in snapshot.refused(f))
+            found += [Repo(name) for name in names if not self.excludes(name)]
+            folders = []
+            for place in jobs:
+                if place.is_container and not place.is_multibranch:
+                    if stars == "**" and not self._leaves_out(place.path):
+                        folders.append(place.path)
+                elif place.active and not self.excludes(place.path):
+                    found.append(Repo(place.path))
+        if broken:
+            raise Incomplete(found, broken)
         return found
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Builds of the job, or of all its branches side by side; first what is queued."""
-        queued: list[Build] = []
-        if query.token is None:
-            snapshot = await self._snapshot(api, repo.entry)
-            label, jobs = await self._jobs_of(api, snapshot, repo.entry)
-            jobs = [job for job in jobs if not self.excludes(job.path)]
-            queued = await self._queued(api, snapshot, label, jobs)
-            due = [job.path for job in jobs if self._memo.must_read(job, query)]
-            token = _Token(0, label, due)
-        else:
+        if query.token is not None:
             token = _understood(query.token)
-        parts = await asyncio.gather(
-            *(self._listed(api, Where(token.label, path), token, query) for path in token.paths),
-            return_exceptions=True,
-        )
-        listed: list[tuple[str, Page]] = []
-        for path, part in zip(token.paths, parts, strict=True):
-            if not isinstance(part, BaseException):
-                listed.append((path, part))
-            elif not isinstance(part, Gone) or path == repo.entry:  # else a deleted branch
-                raise part
-        # The poller takes the last build of a page for the oldest: no branch may end another.
-        listed.sort(key=lambda one: (one[1].next is not None, _reach(one[1])))
-        going_on = [path for path, part in listed if part.next is not None]
-        following = _Token(token.offset + query.size, token.label, going_on)
-        return Page(
-            (*queued, *(build for _, part in listed for build in part.builds)),
-            msgspec.json.encode(following).decode() if going_on else None,
-            sum(part.rejected for _, part in listed),
-        )
+            return await self._page(api, repo, query, token.label, token.jobs)
+        snapshot = await self._snapshot(api, repo.entry)
+        place = await self._place(api, snapshot, repo.entry)
+        jobs = [job for job in place.jobs if not self.excludes(job.path)]
+        queued = await queue.queued(api, self._memo, snapshot, place.label, jobs)
+        due = {job.path: Mark() for job in jobs if self._is_due(job, query)}
+        page = await self._page(api, repo, query, place.label, due)
+        if len(page.unread) == len(jobs) == len(due) > 0:
+            raise page.unread[0].error  # nothing of it can be read
+        refused = (f"{repo.entry}/{name}" for name in place.refused)
+        unread = [_refusal(path) for path in refused if not self.excludes(path)]
+        if snapshot.queue_error is not None:
+            unread.append(Unread(_QUEUE, snapshot.queue_error))
+        return replace(page, builds=(*queued, *page.builds), unread=(*page.unread, *unread))
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """Whether a running pipeline waits for input, and the stages if jobs are wanted."""
-        return await self._with_stages(api, build)
+        return await self._with_stages(api, resumed(build, known))
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """A build by itself; the snapshot will do if it says that it still runs."""
@@ -189,9 +207,17 @@ class Jenkins(Provider):
             return await self._left_queue(api, where, known)
         if self._still_runs(path, known, api.now()):
             return await self._with_stages(api, known)
-        build = await self._single(api, where, known.native_id)
-        if build.key != known.key:
+        build = resumed(await builds.single(api, self._memo, where, known.native_id), known)
+        if not same_build(build.key, known.key):
             raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
+        return await self._with_stages(api, build)
+
+    async def _left_queue(self, api: Api, where: Where, known: Build) -> Build:
+        """What a queued build has become. Raises Gone if it was cancelled."""
+        number = await queue.number_of(api, self._memo, where.path, known)
+        if number is None:
+            return known
+        build = await builds.single(api, self._memo, where, str(number))
         return await self._with_stages(api, build)
 
     # -- the tree of jobs
@@ -201,133 +227,73 @@ class Jenkins(Provider):
             now = api.now()
             held = self._memo.fresh(entry, now)
             if held is None:
-                answer = await api.get("/api/json", {"tree": tree()}, into=_Jobs)
-                held = Snapshot(nodes(answer.body.jobs, ""), now, {entry})
+                held = await Snapshot(entry, self._memo.thrift, now).look(api)
                 self._memo.snapshot = held
             return held
 
-    async def _node(self, api: Api, snapshot: Snapshot, path: str) -> Node | None:
-        """The place of a path; folders on the way that were too deep are asked for."""
-        for end, letter in enumerate(path):
-            above = snapshot.nodes.get(path[:end]) if letter == "/" else None
-            if above is not None and above.is_container:
-                await self._inside(api, snapshot, above.path)
-        found = snapshot.nodes.get(path)
-        if found is None:  # a folder on the way may not be ours to see
-            try:
-                answer = await api.get(f"{job_url(path)}/api/json", {"tree": OWN_TREE}, into=Item)
-            except Gone:
-                return None
-            snapshot.nodes.update(node(answer.body, path))
-            found = snapshot.nodes[path]
-        return found
-
-    async def _inside(self, api: Api, snapshot: Snapshot, path: str) -> list[Node]:
-        """What is right inside a folder, a multibranch job or ("") the controller."""
-        if not path:
-            return [place for place in snapshot.nodes.values() if "/" not in place.path]
-        async with self._memo.lock(f"inside {path}"):
-            place = snapshot.nodes[path]
-            if place.inside is None:
-                url = f"{job_url(path)}/api/json"
-                answer = await api.get(url, {"tree": tree()}, into=_Jobs)
-                below = nodes(answer.body.jobs, path)
-                level = path.count("/") + 1
-                names = tuple(p for p in below if p.count("/") == level)
-                place = snapshot.nodes[path] = place._replace(inside=names)
-                snapshot.nodes.update(below)
-        return [snapshot.nodes[inner] for inner in place.inside or ()]
-
-    async def _jobs_of(
-        self, api: Api, snapshot: Snapshot, entry: str
-    ) -> tuple[str, Sequence[Node]]:
-        """The `repo` label of an entry and the jobs whose builds are its own."""
-        place = await self._node(api, snapshot, entry)
+    async def _place(self, api: Api, snapshot: Snapshot, entry: str) -> _Place:
+        place = await snapshot.find(api, entry)
         if place is None:
             raise Gone(f"there is no job {entry}, or not for us", reason="not_found")
         if place.is_multibranch:
-            return entry, await self._inside(api, snapshot, entry)
+            jobs = await snapshot.inside(api, entry)
+            return _Place(entry, jobs, snapshot.refused(entry))
         if place.is_container:
             raise Gone(f"{entry} is a folder (write {entry}/* for its jobs)", reason="not_found")
         above = snapshot.nodes.get(entry.rpartition("/")[0])
-        return above.path if above is not None and above.is_multibranch else entry, [place]
+        return _Place(above.path if above is not None and above.is_multibranch else entry, [place])
 
-    # -- the queue
-
-    async def _queued(
-        self, api: Api, snapshot: Snapshot, label: str, jobs: Sequence[Node]
-    ) -> list[Build]:
-        """The queue items of some jobs; the queue is asked for if there may be any."""
-        async with self._memo.lock("queue"):
-            if snapshot.queue is None:
-                buildable = (n for n in snapshot.nodes.values() if not n.is_container)
-                snapshot.queue = {}
-                if any(place.queued is not False for place in buildable):
-                    snapshot.queue = await self._queue(api)
-        builds = [
-            to_queued(item, Where(label, job.path))
-            for job in jobs
-            for item in snapshot.queue.get(job.path, ())
-        ]
-        self._memo.await_start(build.key for build in builds)
-        return builds
-
-    async def _queue(self, api: Api) -> dict[str, list[QueueItem]]:
-        by_path: dict[str, list[QueueItem]] = {}
-        try:
-            answer = await api.get("/queue/api/json", {"tree": QUEUE_FIELDS}, into=_Queue)
-        except ProviderError as error:
-            if error.account_wide or isinstance(error, TryLater):
-                raise
-            return {}
-        for item in each(answer.body.items or (), QueueItem, most=20_000)[0]:
-            if item.path is not None:
-                by_path.setdefault(item.path, []).append(item)
-        return by_path
-
-    async def _left_queue(self, api: Api, where: Where, known: Build) -> Build:
-        """What a queued build has become. Raises Gone if it was cancelled."""
-        build = self._memo.became(known.key)
-        if build is None:
-            path = f"/queue/item/{known.native_id}/api/json"
-            answer = await api.get(path, {"tree": "cancelled,executable[number]"}, into=_Left)
-            number = whole(at(answer.body.executable, "number"))
-            if number is None:
-                if answer.body.cancelled is True:
-                    raise Gone(f"{known.key} was cancelled in the queue", reason="not_found")
-                return known
-            build = await self._single(api, where, str(number))
-        return await self._with_stages(api, build)
+    def _leaves_out(self, folder: str) -> bool:
+        """Whether nothing below a folder is wanted."""
+        return self.excludes(folder) or f"{folder}/**" in self.exclude
 
     # -- builds
 
-    async def _listed(self, api: Api, where: Where, token: _Token, query: Query) -> Page:
-        """Some builds of one job; `Page.next` only says whether there may be more to read."""
-        start, end = token.offset, token.offset + query.size
-        field = "builds" if end <= _LOADED else "allBuilds"
-        params = {"tree": f"{field}[{RUN_FIELDS}]{{{start},{end}}}"}
-        answer = await api.get(f"{job_url(where.path)}/api/json", params, into=_Builds)
-        raws = answer.body.builds or answer.body.all_builds or []
-        runs, rejected = each(raws, Run)
-        builds = [self._heard(run, where) for run in runs]
-        times = [build.time for build in builds]
-        ends = len(raws) < query.size or all(t is not None and t < query.since for t in times)
-        return Page(tuple(builds), None if ends else "more", rejected)
+    def _is_due(self, job: Node, query: Query) -> bool:
+        has_changed = self._memo.must_read(job, query)
+        return has_changed or job.path in query.behind
 
-    def _heard(self, run: Run, where: Where) -> Build:
-        """A listed build; that of a running pipeline is partial."""
-        build = to_build(run, where)
-        if not run.is_pipeline:
-            self._memo.plain.add(where.path)
-        queue_id = whole(run.queue_id)
-        self._memo.started(f"{where.path}#queue-{queue_id}", build)
-        running = build.status is not Status.COMPLETED
-        return replace(build, partial=running and run.is_pipeline)
+    async def _page(
+        self, api: Api, repo: Repo, query: Query, label: str, jobs: Mapping[str, Mark]
+    ) -> Page:
+        """A page of each job's builds. A branch that fails is a part that could not be read."""
+        calls = {
+            path: builds.listed(api, self._memo, Where(label, path), mark, query)
+            for path, mark in jobs.items()
+        }
+        if jobs.keys() == {repo.entry}:
+            parts, failed = await by_part(calls)
+        else:
+            parts, failed = await _whatever_answers(calls)
+            failed = await self._without_deleted(api, repo.entry, failed, query)
+        for one in failed:
+            self._memo.unread(one.part)
+        going_on = {path: part.next for path, part in parts.items() if part.next is not None}
+        token = _Token(label, going_on)
+        return Page(
+            tuple(build for part in parts.values() for build in part.builds),
+            msgspec.json.encode(token).decode() if going_on else None,
+            sum(part.rejected for part in parts.values()),
+            failed,
+        )
 
-    async def _single(self, api: Api, where: Where, number: str) -> Build:
-        path = f"{job_url(where.path)}/{number}/api/json"
-        answer = await api.get(path, {"tree": RUN_FIELDS}, into=Run)
-        return self._heard(answer.body, where)
+    async def _without_deleted(
+        self, api: Api, entry: str, failed: tuple[Unread, ...], query: Query
+    ) -> tuple[Unread, ...]:
+        """The parts that failed, but for branches that have been deleted meanwhile.
+
+        The controller says so: a proxy before it may answer 404 too.
+        """
+        gone = {one.part for one in failed if isinstance(one.error, Gone)}
+        there = gone
+        if not gone <= query.behind.keys():  # else they are listed anew, and still there
+            found = await with_builds(api, entry)
+            there = gone if found is None else gone & found
+        return tuple(
+            _listed_though_gone(one.part) if one.part in there else one
+            for one in failed
+            if one.part in there or one.part not in gone
+        )
 
     def _still_runs(self, path: str, known: Build, now: float) -> bool:
         """Whether the last snapshot shows this very build as running."""
@@ -338,6 +304,7 @@ class Jenkins(Provider):
         pulse = place.pulse
         return (
             pulse.building
+            and pulse.number is not None
             and pulse.number == known.number
             and pulse.started == known.started_at
             and 0 <= now - snapshot.at < USABLE
@@ -346,28 +313,57 @@ class Jenkins(Provider):
     # -- stages
 
     async def _with_stages(self, api: Api, build: Build) -> Build:
-        """A build with its stages, where the stage view tells them."""
+        """A build with its stages, where the stage view tells them.
+
+        What only says whether a running build waits may fail without a word.
+        """
         path, now = build.key.rpartition("#")[0], api.now()
-        wanted = self.jobs or build.status is not Status.COMPLETED
-        if not wanted or path in self._memo.plain or not self._memo.has_stages(now):
+        needed = self.jobs or lacks(build)
+        wanted = needed or build.status is not Status.COMPLETED
+        if not wanted or not self._memo.may_have_stages(path, now):
             return replace(build, partial=False)
         url = f"{job_url(path)}/{build.native_id}/wfapi/describe"
         try:
             answer = await api.get(url, into=_Stages)
         except ProviderError as error:
-            if error.account_wide or isinstance(error, TryLater):
+            if error.account_wide or (needed and isinstance(error, TryLater)):
                 raise
-            self._memo.heard_stages(now, found=False)
+            if isinstance(error, (Gone, Refused)):
+                self._memo.note_stages(now, found=False)
             return replace(build, partial=False)
-        self._memo.heard_stages(now, found=True)
+        self._memo.note_stages(now, found=True)
         stages = each(answer.body.stages or (), Stage)[0]
         return with_stages(build, answer.body.status, stages, jobs=self.jobs)
 
 
-def _reach(part: Page) -> float:
-    """When the last build of a list was created, epoch seconds."""
-    created = part.builds[-1].created_at if part.builds else None
-    return inf if created is None else created
+async def _whatever_answers(
+    calls: Mapping[str, Awaitable[T]],
+) -> tuple[dict[str, T], tuple[Unread, ...]]:
+    """The results of calls by part, and the parts that failed, be it all of them."""
+
+    async def nothing() -> None:
+        return None
+
+    found, unread = await by_part({**calls, _QUEUE: nothing()})
+    return {part: result for part, result in found.items() if result is not None}, unread
+
+
+def _refusal(path: str) -> Unread:
+    error = Malformed(
+        f"{path[:200]!r} cannot be asked for: by its name the request might reach another place"
+        " (exclude it, or rename it)",
+        reason="bad_shape",
+    )
+    return Unread(path, error)
+
+
+def _listed_though_gone(path: str) -> Unread:
+    error = Gone(
+        f"{path} answers 404 although the controller lists it with builds, which are missing here:"
+        " a proxy may decode the %2F in it (docs/PROVIDERS.md), or exclude it",
+        reason="not_found",
+    )
+    return Unread(path, error)
 
 
 def _understood(token: str) -> _Token:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
-
-import msgspec
 
 from exporter.model import Build
 from exporter.providers import Incidental, Query
-from exporter.providers.jenkins.reading import QueueItem
-from exporter.providers.jenkins.tree import Node, Nodes, Pulse
+from exporter.providers.jenkins.snapshot import Snapshot, Thrift
+from exporter.providers.jenkins.tree import Node, Pulse
+
+T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds that one snapshot of the controller may serve other entries."""
@@ -21,17 +20,12 @@ USABLE = 60.0
 _LONG_PAST = 86400.0
 """Seconds before the horizon: builds beside a last one that old have ended as well."""
 _NO_STAGES_FOR = 3600.0
-_MOST_QUEUED = 10_000
-
-
-class Snapshot(msgspec.Struct):
-    """The controller's jobs at one time, and its queue as soon as it is asked for."""
-
-    nodes: Nodes
-    at: float
-    """Epoch seconds, the provider's clock."""
-    served: set[str]
-    queue: dict[str, list[QueueItem]] | None = None
+_STRIKES = 3
+"""Builds without a stage view before the plugin is taken to be missing."""
+_MOST = 100_000
+"""Jobs that are remembered."""
+_MOST_BEGUN = 10_000
+"""Builds of which it is remembered where they stood in the queue."""
 
 
 class _Mark(NamedTuple):
@@ -42,16 +36,26 @@ class _Mark(NamedTuple):
     deep: bool
 
 
+class _Begun(NamedTuple):
+    """A build that was in the queue."""
+
+    number: int
+    at: float
+    """Epoch seconds."""
+
+
 class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
-        self.plain: set[str] = set()
-        """Jobs whose builds have no stages."""
+        self.thrift = Thrift()
+        self._plain: dict[str, None] = {}
         self._marks: dict[str, _Mark] = {}
-        self._awaited: dict[str, Build | None] = {}
+        self._high: dict[str, int] = {}
+        self._begun: dict[str, _Begun] = {}
         self._stages_seen = False
+        self._strikes = 0
         self._no_stages_until = 0.0
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -79,48 +83,77 @@ class Memo(Incidental):
         then, and is refreshed by itself. Deep walks read all jobs but those whose last
         build ended a day before the horizon.
         """
-        if job.pulse is None:
+        pulse = job.pulse
+        if pulse is None:
             return False
-        ended = job.pulse.ended
-        if ended is not None and ended + _LONG_PAST < query.since:
+        since = query.since_for(job.path)
+        if pulse.ended is not None and pulse.ended + _LONG_PAST < since:
             return False
         mark, deep = self._marks.get(job.path), query.deep
-        if not deep and mark is not None and mark.pulse == job.pulse:
-            committed = mark.deep or mark.since < query.since
-            if committed:
+        if mark is not None and not deep and (mark.deep or mark.since < query.since):
+            self._learn(job.path, mark.pulse.number)
+            if mark.pulse == pulse and pulse.number is not None:
                 return False
-        self._marks[job.path] = _Mark(job.pulse, query.since, deep)
+        if (high := self._high.get(job.path)) is not None and (pulse.number or high) < high:
+            del self._high[job.path]  # the job was made anew
+        self._marks.pop(job.path, None)
+        _keep(self._marks, job.path, _Mark(pulse, query.since, deep))
         return True
+
+    def unread(self, path: str) -> None:
+        """Note that the builds of a job could not be listed after all."""
+        self._marks.pop(path, None)
+
+    def high(self, path: str) -> int | None:
+        """Up to which number the builds of a job have been read and counted, if that is known."""
+        return self._high.get(path)
+
+    def _learn(self, path: str, number: int | None) -> None:
+        if number is not None:
+            _keep(self._high, path, number)
 
     # -- what left the queue
 
-    def await_start(self, keys: Iterable[str]) -> None:
-        """Note queued builds, to know them by their queue ids when they start."""
-        for key in keys:
-            self._awaited.setdefault(key, None)
-        while len(self._awaited) > _MOST_QUEUED:
-            del self._awaited[next(iter(self._awaited))]
-
     def started(self, key: str, build: Build) -> None:
         """Note which build a queued one has become."""
-        if key in self._awaited:
-            self._awaited[key] = build
+        if build.number is not None and build.started_at is not None:
+            self._begun.pop(key, None)
+            _keep(self._begun, key, _Begun(build.number, build.started_at), most=_MOST_BEGUN)
 
-    def became(self, key: str) -> Build | None:
-        """The build that a queued one has become, if a list has shown it."""
-        build = self._awaited.get(key)
-        if build is not None:
-            del self._awaited[key]
-        return build
+    def became(self, queued: Build) -> int | None:
+        """The number of the build that a queued one has become, if a list has shown it.
+
+        A controller that lost its queue gives the same ids again: what began before it was
+        queued is another one.
+        """
+        begun = self._begun.get(queued.key)
+        if begun is None or begun.at < (queued.created_at or 0.0):
+            return None
+        return begun.number
 
     # -- the stage view
 
-    def has_stages(self, now: float) -> bool:
-        """Whether to ask for stages: not for an hour after the plugin was found missing."""
-        return now >= self._no_stages_until
+    def note_kind(self, path: str, *, is_pipeline: bool) -> None:
+        """Note whether the builds of a job have stages."""
+        if is_pipeline:
+            self._plain.pop(path, None)
+        else:
+            _keep(self._plain, path, None)
 
-    def heard_stages(self, now: float, *, found: bool) -> None:
+    def may_have_stages(self, path: str, now: float) -> bool:
+        """Whether to ask for stages: not for an hour after the plugin was found missing."""
+        return path not in self._plain and now >= self._no_stages_until
+
+    def note_stages(self, now: float, *, found: bool) -> None:
         """Note an answer; once stages have been seen, missing ones are a build's own matter."""
         self._stages_seen = self._stages_seen or found
-        if not self._stages_seen:
+        self._strikes = 0 if found else self._strikes + 1
+        if not self._stages_seen and self._strikes >= _STRIKES:
             self._no_stages_until = now + _NO_STAGES_FOR
+
+
+def _keep(notes: dict[str, T], key: str, value: T, most: int = _MOST) -> None:
+    """Remember a value; the oldest ones are forgotten when there are too many."""
+    notes[key] = value
+    while len(notes) > most:
+        del notes[next(iter(notes))]

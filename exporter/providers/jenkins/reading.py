@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status, Unmapped
 from exporter.payload import at, listed, moment, span, text, whole, word
+from exporter.providers.jenkins import refs
 from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
 from exporter.words import standing, trigger
 
@@ -22,7 +24,7 @@ RUN_FIELDS = (
 )
 """What is asked for of a build."""
 QUEUE_FIELDS = "items[id,inQueueSince,task[url]]"
-_CHANGE = re.compile(r"(?:PR|MR)-\d+")
+LEFT_FIELDS = "cancelled,inQueueSince,task[url],executable[number]"
 _TASK = re.compile(r"(?:^|/)((?:job/[^/]+/?)+)$")
 """The end of a job's URL; a part of a running pipeline that waits has its number behind."""
 _INTERRUPTED = "InterruptedBuildAction"
@@ -30,10 +32,10 @@ _TOO_LONG = re.compile(r"ExceededTimeout$|time_?out", re.IGNORECASE)
 
 
 class Run(msgspec.Struct, frozen=True, rename="camel"):
-    """A build as it is listed. Times are milliseconds."""
+    """A build as it is listed. Times are milliseconds; 0 where the controller has lost them."""
 
     number: int
-    timestamp: int
+    timestamp: Any = None
     kind: Any = msgspec.field(default=None, name="_class")
     queue_id: Any = None
     building: Any = None
@@ -46,6 +48,12 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
         """Whether it may have stages; true where its class is not told."""
         return text(self.kind) is None or str(self.kind).endswith("WorkflowRun")
 
+    @property
+    def is_blank(self) -> bool:
+        """Whether it says nothing of how it stands."""
+        told = isinstance(self.building, bool) or word(self.result) is not None
+        return not told and moment(self.timestamp) is None
+
 
 class QueueItem(msgspec.Struct, frozen=True, rename="camel"):
     """What waits for an executor."""
@@ -57,11 +65,24 @@ class QueueItem(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def path(self) -> str | None:
         """The job it will be a build of."""
-        match = _TASK.search(text(at(self.task, "url")) or "")
-        if match is None:
-            return None
-        parts = match[1].strip("/").split("/")
-        return "/".join(unquote(name) for name in parts[1::2])
+        return _job_path(self.task)
+
+
+class LeftItem(msgspec.Struct, frozen=True, rename="camel"):
+    """A queue item that may have left the queue."""
+
+    in_queue_since: Any = None
+    task: Any = None
+    cancelled: Any = None
+    executable: Any = None
+    """The build that it has become."""
+
+    def is_of(self, path: str, known: Build) -> bool:
+        """Whether this is the queued build that is known: a lost queue begins its ids anew."""
+        since, job = moment(self.in_queue_since), _job_path(self.task)
+        return (since is None or known.created_at is None or since == known.created_at) and (
+            job is None or job == path
+        )
 
 
 class Stage(msgspec.Struct, frozen=True, rename="camel"):
@@ -98,9 +119,12 @@ def to_build(run: Run, where: Where) -> Build:
     if conclusion == "cancelled" and _timed_out(run):
         conclusion = "timeout"
     why, unmapped = _trigger(run)
-    branch = where.branch if where.branch is not None else _checked_out(run)
-    change = branch is not None and _CHANGE.fullmatch(branch) is not None
-    if change and why == "push":
+    checkouts = list(_checkouts(run))
+    if where.branch is None:
+        branch, ref = refs.of_checkout(checkouts)
+    else:
+        branch, ref = refs.of_branch_job(where.branch, checkouts)
+    if ref is Ref.PULL_REQUEST and why == "push":
         why = "merge_request"
     second = "" if started is None else int(started)
     return Build(
@@ -110,8 +134,9 @@ def to_build(run: Run, where: Where) -> Build:
         repo=where.label,
         workflow=where.label.rpartition("/")[2],
         branch=branch,
-        ref=Ref.PULL_REQUEST if change or why == "merge_request" else Ref.BRANCH,
-        status=stands.status,
+        ref=Ref.PULL_REQUEST if why == "merge_request" else ref,
+        # A listed build has left the queue.
+        status=Status.IN_PROGRESS if stands.status is Status.QUEUED else stands.status,
         conclusion=conclusion,
         trigger=why,
         created_at=_created(run, started),
@@ -121,12 +146,51 @@ def to_build(run: Run, where: Where) -> Build:
     )
 
 
+def in_order(
+    builds: Iterable[Build], *, newer: float | None, since: float, high: int | None
+) -> tuple[list[Build], float | None, bool]:
+    """Listed builds, newest first, without those that may be of any age.
+
+    Also returns when the oldest of a known age began, and whether all are older than `since`.
+
+    A controller that crashed lists builds without their times. How old one is tell its number
+    and its neighbours: what began before the next newer one (`newer` for the first), and after
+    an older one. One that has completed, began neither after `since` nor above the number
+    `high`, up to which all was read, is history or known by itself. Epoch seconds.
+    """
+    found = sorted(builds, key=lambda build: build.number or 0, reverse=True)
+    for place, build in enumerate(found):
+        if build.time is None:
+            found[place] = replace(build, started_before=newer)
+        elif build.started_at is not None:
+            newer = build.started_at
+    older = -math.inf
+    news: list[Build] = []
+    for build in reversed(found):
+        older = older if build.started_at is None else build.started_at
+        is_new = older >= since or (high is not None and (build.number or 0) > high)
+        if build.time is not None or build.status is not Status.COMPLETED or is_new:
+            news.append(build)
+    ages = [build.started_before if build.time is None else build.time for build in found]
+    return news[::-1], newer, all(at is not None and at < since for at in ages)
+
+
+def resumed(build: Build, known: Build | None) -> Build:
+    """A build that has lost its start, with the one that it was known to have."""
+    if known is None or build.started_at is not None or known.started_at is None:
+        return build
+    return replace(build, key=known.key, started_at=known.started_at, created_at=known.created_at)
+
+
 def _end(run: Run, started: float | None) -> float | None:
-    """`timestamp` plus `duration`; the duration of a running build is 0."""
+    """`timestamp` plus `duration`.
+
+    The duration is 0 while a build runs, and stays 0 if the controller dies meanwhile.
+    """
     if run.building is True or started is None:
         return None
     lasted = span(run.duration, per_second=1000)
-    return None if lasted is None else started + lasted
+    return started + lasted if lasted else None
 
 
 def _created(run: Run, started: float | None) -> float | None:
@@ -167,28 +231,35 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     return trigger(WORDS, next(filter(None, words), None))
 
 
-def _checked_out(run: Run) -> str | None:
-    """The branch of the last checkout; those before it are of shared libraries."""
-    found = (
-        text(at(branch, "name"))
-        for action in reversed(listed(run.actions))
-        for branch in listed(at(action, "lastBuiltRevision.branch"))
-    )
-    name = next((name for name in found if name not in (None, "detached")), None)
-    return name and re.sub(r"^(?:refs/remotes/)?origin/|^refs/heads/", "", name)
+def _checkouts(run: Run) -> Iterator[str]:
+    """The refs that were checked out, last ones first: those before are of shared libraries."""
+    for action in reversed(listed(run.actions)):
+        for branch in listed(at(action, "lastBuiltRevision.branch")):
+            name = text(at(branch, "name"))
+            if name is not None:
+                yield name
+
+
+def _job_path(task: Any) -> str | None:
+    match = _TASK.search(text(at(task, "url")) or "")
+    if match is None:
+        return None
+    parts = match[1].strip("/").split("/")
+    return "/".join(unquote(name) for name in parts[1::2])
 
 
 def to_queued(item: QueueItem, where: Where) -> Build:
     """A queue item as a queued build; it gets another key when it starts."""
-    branch = where.branch
-    change = branch is not None and _CHANGE.fullmatch(branch) is not None
+    branch, ref = (
+        (None, Ref.BRANCH) if where.branch is None else refs.of_branch_job(where.branch, ())
+    )
     return Build(
         key=f"{where.path}#queue-{item.id}",
         native_id=str(item.id),
         repo=where.label,
         workflow=where.label.rpartition("/")[2],
         branch=branch,
-        ref=Ref.PULL_REQUEST if change else Ref.BRANCH,
+        ref=ref,
         status=Status.QUEUED,
         created_at=moment(item.in_queue_since),
     )
@@ -216,10 +287,28 @@ def to_job(stage: Stage, build: Build) -> Job:
 
 
 def with_stages(build: Build, status: Any, stages: Sequence[Stage], *, jobs: bool) -> Build:
-    """A build with what the stage view adds: that it waits for a person, and its jobs."""
-    at_ = build.status
-    if at_ is not Status.COMPLETED:
-        held = WORDS.status.get(word(status) or "") is Status.WAITING
-        at_ = Status.WAITING if held else Status.IN_PROGRESS
-    listed = tuple(to_job(stage, build) for stage in stages) if jobs else ()
-    return replace(build, status=at_, jobs=listed, partial=False)
+    """A build with what the stage view adds.
+
+    That is its jobs, that it waits for a person, and what it lacks since the controller died.
+    """
+    told = tuple(to_job(stage, build) for stage in stages)
+    build = replace(build, jobs=told if jobs else (), partial=False)
+    said = word(status) or ""
+    if build.status is not Status.COMPLETED:
+        held = WORDS.status.get(said) is Status.WAITING
+        return replace(build, status=Status.WAITING if held else Status.IN_PROGRESS)
+    begun = min((job.started_at for job in told if job.started_at is not None), default=None)
+    ended = max((job.completed_at for job in told if job.completed_at is not None), default=None)
+    return replace(
+        build,
+        started_at=begun if build.started_at is None else build.started_at,
+        completed_at=ended if build.completed_at is None else build.completed_at,
+        conclusion=build.conclusion or WORDS.conclusion.get(said),
+    )
+
+
+def lacks(build: Build) -> bool:
+    """Whether the stage view may tell what a completed build does not."""
+    return build.status is Status.COMPLETED and (
+        build.conclusion is None or (build.completed_at is None and build.conclusion != "skipped")
+    )

@@ -1,18 +1,25 @@
-"""The jobs of a controller, as one nested answer tells them."""
+"""The jobs of a controller, as its lists tell them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
+from exporter.errors import Malformed
 from exporter.payload import at, each, moment, text, whole
 
 DEPTH = 4
 """Levels of folders in one answer; what lies deeper takes a request for each folder."""
-_FIELDS = "_class,name,buildable,color,inQueue,lastBuild[number,building,result,timestamp,duration]"
+DEEPEST = 20
+"""Levels of folders that are read."""
+MOST = 100_000
+"""Jobs and folders of a controller."""
+_BARE = "_class,name,buildable,color"
+_FIELDS = f"{_BARE},inQueue,lastBuild[number,building,result,timestamp,duration]"
 
 
 def tree(depth: int = DEPTH) -> str:
@@ -20,13 +27,35 @@ def tree(depth: int = DEPTH) -> str:
     return f"jobs[{_FIELDS}{f',{tree(depth - 1)}' if depth > 1 else ''}]"
 
 
+TREES = (tree(), tree(1), f"jobs[{_BARE}]")
+"""What is asked for, and what in its place where the controller cannot answer that: one broken
+folder spoils a list that reaches into it, one broken build a list that tells last builds."""
 OWN_TREE = f"{_FIELDS},{tree(1)}"
 """The same of one job itself, and of what is right inside."""
+
+_DOT, _SLASH = r"(?:\.|%(?:25)*2[eE])", r"%(?:25)*(?:2[fF]|5[cC])"
+_CONTROL = r"%(?:25)*(?:[01][0-9a-fA-F]|7[fF])"
+NAME = (
+    rf"(?!{_DOT}{{0,2}}(?:{_SLASH}|/|\Z))"
+    rf"(?:(?!{_SLASH}{_DOT}{{0,2}}(?:{_SLASH}|/|\Z)|{_CONTROL})[^/\\\x00-\x1f\x7f\ud800-\udfff]){{1,1000}}"
+)
+"""A name whose request stays below the place that lists it, even if a proxy decodes the URL once
+more: no part of it is empty or made of dots. Jenkins lists a branch with `/` as `%2F`."""
+_SAFE = re.compile(NAME)
 
 
 def job_url(path: str) -> str:
     """The URL path of a job path. A branch's name is quoted in it once more."""
     return "".join(f"/job/{quote(name, safe='')}" for name in path.split("/"))
+
+
+def endless(path: str) -> Malformed:
+    """What is said of folders that hold more than a controller can have."""
+    return Malformed(
+        f"the folders below {path[:100]} do not end: what is there cannot be read (a proxy may"
+        " answer each of them with the same list)",
+        reason="bad_shape",
+    )
 
 
 class Item(msgspec.Struct, frozen=True, rename="camel"):
@@ -37,7 +66,7 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     buildable: Any = None
     color: Any = None
     in_queue: Any = None
-    last_build: Any = None
+    last_build: Any = msgspec.UNSET
     jobs: list[msgspec.Raw] | None = None
 
 
@@ -45,6 +74,7 @@ class Pulse(NamedTuple):
     """What changes whenever a job's newest build does."""
 
     number: int | None
+    """None if the list does not tell of the last build."""
     building: bool
     result: str | None
     started: float | None
@@ -59,10 +89,13 @@ class Node(NamedTuple):
     kind: str
     active: bool
     pulse: Pulse | None
+    """None if there is no build."""
     queued: bool | None
     """Whether something of it waits in the queue; None where that is not told."""
     inside: tuple[str, ...] | None
     """The paths right inside; None if they were not asked for."""
+    refused: tuple[str, ...] = ()
+    """Names right inside that have builds and cannot be asked for safely."""
 
     @property
     def is_multibranch(self) -> bool:
@@ -82,34 +115,67 @@ class Node(NamedTuple):
 
 
 Nodes = dict[str, Node]
-_MOST = 100_000
-"""Jobs of one folder."""
 
 
-def nodes(raws: Iterable[msgspec.Raw], above: str) -> Nodes:
-    """All places of a nested list that is right inside the path `above` ("" for the top)."""
+class Level(NamedTuple):
+    """A list of jobs, which is right inside some place."""
+
+    paths: tuple[str, ...]
+    refused: tuple[str, ...]
+    nodes: Nodes
+    """Its places and all that they list inside themselves."""
+
+
+def level(raws: Iterable[msgspec.Raw], above: str) -> Level:
+    """A nested list that is right inside the path `above` ("" for the top)."""
     found: Nodes = {}
-    for item in each(raws, Item, most=_MOST)[0]:
-        found |= node(item, f"{above}/{item.name}" if above else item.name)
-    return found
+    paths: list[str] = []
+    refused: list[str] = []
+    for item in each(raws, Item, most=MOST)[0]:
+        if _SAFE.fullmatch(item.name) is None:
+            if item.last_build is not None:
+                refused.append(item.name)
+            continue
+        path = f"{above}/{item.name}" if above else item.name
+        paths.append(path)
+        found |= node(item, path)
+        if len(found) > MOST:
+            raise endless(path)
+    return Level(tuple(paths), tuple(refused), found)
+
+
+def alike(one: Iterable[Node], other: Iterable[Node]) -> bool:
+    """Whether two lists are one: the same names and classes, and the same last build of any."""
+    (kinds, builds), (other_kinds, other_builds) = _traits(one), _traits(other)
+    return kinds == other_kinds and not builds.isdisjoint(other_builds)
+
+
+def _traits(places: Iterable[Node]) -> tuple[set[tuple[str, str]], set[tuple[str, int]]]:
+    named = [(place.path.rpartition("/")[2], place) for place in places]
+    numbers = ((name, place.pulse.number) for name, place in named if place.pulse is not None)
+    kinds = {(name, place.kind) for name, place in named}
+    return kinds, {(name, number) for name, number in numbers if number is not None}
 
 
 def node(item: Item, path: str) -> Nodes:
     """The place of an item whose path is known, and all that it lists inside."""
-    inside = None if item.jobs is None else nodes(item.jobs, path)
-    level = path.count("/") + 1
+    is_too_deep = path.count("/") >= DEEPEST
+    inside = None if item.jobs is None or is_too_deep else level(item.jobs, path)
     own = Node(
         path=path,
         kind=text(item.kind) or "",
         active=item.buildable is not False and not (text(item.color) or "").startswith("disabled"),
         pulse=_pulse(item.last_build),
         queued=item.in_queue if isinstance(item.in_queue, bool) else None,
-        inside=None if inside is None else tuple(p for p in inside if p.count("/") == level),
+        inside=None if inside is None else inside.paths,
+        refused=() if inside is None else inside.refused,
     )
-    return {path: own} | (inside or {})
+    return {path: own} | ({} if inside is None else inside.nodes)
 
 
 def _pulse(last: Any) -> Pulse | None:
+    if last is msgspec.UNSET:
+        return Pulse(None, building=True, result=None, started=None, ended=None)
     if not isinstance(last, dict):
         return None
     started, span = moment(at(last, "timestamp")), whole(at(last, "duration"))

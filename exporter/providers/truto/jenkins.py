@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from msgspec.structs import replace
@@ -71,17 +70,17 @@ def _with_branch(build: Build, item: Run) -> Build:
 
     A multibranch job of a pull request checks out `PR-N`.
     """
-    found = (
+    names = (
         text(at(branch, "name"))
         for action in reversed(_actions(item))
         for branch in listed(at(action, "lastBuiltRevision.branch"))
     )
-    name = next((name for name in found if name not in (None, "detached")), None)
-    if name is None:
+    branch, ref = native.of_checkout(name for name in names if name is not None)
+    if branch is None:
         return build
-    name = re.sub(r"^(refs/remotes/)?origin/|^refs/heads/", "", name)
-    pull_request = re.fullmatch(r"(PR|MR)-\d+", name) is not None
-    return replace(build, branch=name, ref=Ref.PULL_REQUEST if pull_request else Ref.BRANCH)
+    is_change = ref is Ref.PULL_REQUEST and build.trigger == "push"
+    trigger = "merge_request" if is_change else build.trigger
+    return replace(build, branch=branch, ref=ref, trigger=trigger)
 
 
 def _actions(item: Run) -> list[Any]:
