@@ -158,10 +158,13 @@ class Incomplete(ProviderError):
         self.counted = all(one.error.counted for one in unread)
 
 
-async def by_part(calls: Mapping[str, Awaitable[T]]) -> tuple[dict[str, T], tuple[Unread, ...]]:
+async def by_part(
+    calls: Mapping[str, Awaitable[T]], *, all_may_fail: bool = False
+) -> tuple[dict[str, T], tuple[Unread, ...]]:
     """The results of calls made side by side, by part, and the parts that failed.
 
-    Raises the failure if it speaks of the whole account, or the worst one if all have failed.
+    Raises the failure if it speaks of the whole account, or the first one if all have failed
+    and that is not said to be their own matter.
     """
     results = await asyncio.gather(*calls.values(), return_exceptions=True)
     found: dict[str, T] = {}
@@ -173,7 +176,7 @@ async def by_part(calls: Mapping[str, Awaitable[T]]) -> tuple[dict[str, T], tupl
             raise result
         else:
             found[part] = result
-    if unread and not found:
+    if unread and not found and not all_may_fail:
         raise unread[0].error
     return found, tuple(unread)
 

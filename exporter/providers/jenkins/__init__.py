@@ -28,8 +28,8 @@ makes all branches with a slash such ones (Apache: `AllowEncodedSlashes NoDecode
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -78,8 +78,6 @@ __all__ = [
     "to_build",
     "to_job",
 ]
-
-T = TypeVar("T")
 
 _QUEUE = "/queue"
 """The queue as a part of what is read; no job path begins with a slash."""
@@ -160,7 +158,7 @@ class Jenkins(Provider):
         folders = [folder]
         while folders:
             calls = {f: snapshot.inside(api, f) for f in folders}
-            inside, failed = await _whatever_answers(calls)
+            inside, failed = await by_part(calls, all_may_fail=True)
             broken += failed
             jobs = [place for places in inside.values() for place in places]
             names = (f"{f}/{name}".lstrip("/") for f in inside for name in snapshot.refused(f))
@@ -261,13 +259,11 @@ class Jenkins(Provider):
             path: builds.listed(api, self._memo, Where(label, path), mark, query)
             for path, mark in jobs.items()
         }
-        if jobs.keys() == {repo.entry}:
-            parts, failed = await by_part(calls)
-        else:
-            parts, failed = await _whatever_answers(calls)
-            failed = await self._without_deleted(api, repo.entry, failed, query)
+        alone = jobs.keys() == {repo.entry}
+        parts, failed = await by_part(calls, all_may_fail=not alone)
+        failed = await self._without_deleted(api, repo.entry, failed, query)
         for one in failed:
-            self._memo.unread(one.part)
+            self._memo.marks.forget(one.part)
         going_on = {path: part.next for path, part in parts.items() if part.next is not None}
         token = _Token(label, going_on)
         return Page(
@@ -334,18 +330,6 @@ class Jenkins(Provider):
         self._memo.note_stages(now, found=True)
         stages = each(answer.body.stages or (), Stage)[0]
         return with_stages(build, answer.body.status, stages, jobs=self.jobs)
-
-
-async def _whatever_answers(
-    calls: Mapping[str, Awaitable[T]],
-) -> tuple[dict[str, T], tuple[Unread, ...]]:
-    """The results of calls by part, and the parts that failed, be it all of them."""
-
-    async def nothing() -> None:
-        return None
-
-    found, unread = await by_part({**calls, _QUEUE: nothing()})
-    return {part: result for part, result in found.items() if result is not None}, unread
 
 
 def _refusal(path: str) -> Unread:

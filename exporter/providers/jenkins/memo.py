@@ -10,6 +10,7 @@ from exporter.model import Build
 from exporter.providers import Incidental, Query
 from exporter.providers.jenkins.snapshot import Snapshot, Thrift
 from exporter.providers.jenkins.tree import Node, Pulse
+from exporter.providers.marks import Marks
 
 T = TypeVar("T")
 
@@ -28,14 +29,6 @@ _MOST_BEGUN = 10_000
 """Builds of which it is remembered where they stood in the queue."""
 
 
-class _Mark(NamedTuple):
-    """Up to where a job was read, and what the walk's `Query` was."""
-
-    pulse: Pulse
-    since: float
-    deep: bool
-
-
 class _Begun(NamedTuple):
     """A build that was in the queue."""
 
@@ -50,8 +43,9 @@ class Memo(Incidental):
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.thrift = Thrift()
+        self.marks: Marks[Pulse] = Marks()
+        """The last builds of jobs."""
         self._plain: dict[str, None] = {}
-        self._marks: dict[str, _Mark] = {}
         self._high: dict[str, int] = {}
         self._begun: dict[str, _Begun] = {}
         self._stages_seen = False
@@ -76,41 +70,29 @@ class Memo(Incidental):
     def must_read(self, job: Node, query: Query) -> bool:
         """Whether a job's builds must be listed; then notes that this walk reads them.
 
-        A job is left out whose last build has not changed since a walk read it - if that
-        walk was committed, as it was if the poller has moved on since: an ordinary walk
-        comes after a deep one, and `Query.since` of ordinary ones grows, only when the walk
-        before has ended cleanly. What ran beside the last build is known to be unfinished
-        then, and is refreshed by itself. Deep walks read all jobs but those whose last
-        build ended a day before the horizon.
+        A job is left out whose last build has not changed since a walk read it. What ran
+        beside that is known to be unfinished then, and is refreshed by itself. Deep walks read
+        all jobs but those whose last build ended a day before the horizon.
         """
-        pulse = job.pulse
+        path, pulse = job.path, job.pulse
         if pulse is None:
             return False
-        since = query.since_for(job.path)
-        if pulse.ended is not None and pulse.ended + _LONG_PAST < since:
+        if pulse.ended is not None and pulse.ended + _LONG_PAST < query.since_for(path):
             return False
-        mark, deep = self._marks.get(job.path), query.deep
-        if mark is not None and not deep and (mark.deep or mark.since < query.since):
-            self._learn(job.path, mark.pulse.number)
-            if mark.pulse == pulse and pulse.number is not None:
+        seen = self.marks.seen(path, query)
+        if seen is not None:
+            if seen.number is not None:
+                _keep(self._high, path, seen.number)
+            if seen == pulse and pulse.number is not None:
                 return False
-        if (high := self._high.get(job.path)) is not None and (pulse.number or high) < high:
-            del self._high[job.path]  # the job was made anew
-        self._marks.pop(job.path, None)
-        _keep(self._marks, job.path, _Mark(pulse, query.since, deep))
+        if (high := self._high.get(path)) is not None and (pulse.number or high) < high:
+            del self._high[path]  # the job was made anew
+        self.marks.note(path, pulse, query)
         return True
-
-    def unread(self, path: str) -> None:
-        """Note that the builds of a job could not be listed after all."""
-        self._marks.pop(path, None)
 
     def high(self, path: str) -> int | None:
         """Up to which number the builds of a job have been read and counted, if that is known."""
         return self._high.get(path)
-
-    def _learn(self, path: str, number: int | None) -> None:
-        if number is not None:
-            _keep(self._high, path, number)
 
     # -- what left the queue
 

@@ -1,0 +1,47 @@
+"""Which parts of a list need not be read again, as they look the same as when they were."""
+
+from __future__ import annotations
+
+from typing import Generic, NamedTuple, TypeVar
+
+from exporter.providers import Query
+
+T = TypeVar("T")
+
+_MOST = 100_000
+"""Parts that are remembered."""
+
+
+class _Mark(NamedTuple, Generic[T]):
+    look: T
+    since: float
+    deep: bool
+
+
+class Marks(Generic[T]):
+    """How each part looked when a walk read it. Losing them costs requests, nothing else.
+
+    A mark counts only once its walk was committed, as it was if the poller has moved on since:
+    an ordinary walk comes after a deep one, and `Query.since` of ordinary ones grows, only when
+    the walk before has ended cleanly.
+    """
+
+    def __init__(self) -> None:
+        self._marks: dict[str, _Mark[T]] = {}
+
+    def seen(self, part: str, query: Query) -> T | None:
+        """How a part looked when it was last read for certain; None where nobody knows."""
+        mark = self._marks.get(part)
+        committed = mark is not None and (mark.deep or mark.since < query.since)
+        return mark.look if mark is not None and committed and not query.deep else None
+
+    def note(self, part: str, look: T, query: Query) -> None:
+        """Note that this walk reads a part; the oldest ones are forgotten if there are many."""
+        self._marks.pop(part, None)
+        self._marks[part] = _Mark(look, query.since, query.deep)
+        while len(self._marks) > _MOST:
+            del self._marks[next(iter(self._marks))]
+
+    def forget(self, part: str) -> None:
+        """Note that a part could not be read after all."""
+        self._marks.pop(part, None)
