@@ -78,7 +78,8 @@ class Discovery:
 
     def _may_be_asked_for(self, entry: str, pattern: str) -> bool:
         """Whether a discovered name is one that the provider gives: it becomes part of a path."""
-        if re.fullmatch(self._provider.name_pattern, entry) and not _UNSAFE.search(entry):
+        is_usual = self._provider.has_odd_names or not _UNSAFE.search(entry)
+        if is_usual and re.fullmatch(self._provider.name_pattern, entry):
             return True
         self.rejected += 1
         text = f"{entry[:_SHOWN]!r} is no name that {self._provider.label} gives"

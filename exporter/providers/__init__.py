@@ -14,7 +14,7 @@ import base64
 import importlib
 import pkgutil
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -146,16 +146,6 @@ class Incidental:
         return isinstance(other, type(self))
 
     __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
-
-
-class Incomplete(ProviderError):
-    """Parts of a wildcard could not be looked into; `repos` is what was found all the same."""
-
-    def __init__(self, repos: Sequence[Repo], unread: Sequence[Unread]) -> None:
-        told = "; ".join(f"{one.part}: {one.error}" for one in unread[:3])
-        super().__init__(told, reason=unread[0].error.reason, account_wide=False)
-        self.repos = repos
-        self.counted = all(one.error.counted for one in unread)
 
 
 async def by_part(

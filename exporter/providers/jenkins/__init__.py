@@ -40,7 +40,7 @@ from exporter.http import Api
 from exporter.model import Build, Status, same_build
 from exporter.payload import each
 from exporter.providers import (
-    Incomplete,
+    Matches,
     Page,
     Provider,
     Query,
@@ -170,9 +170,7 @@ class Jenkins(Provider):
                         folders.append(place.path)
                 elif place.active and not self.excludes(place.path):
                     found.append(Repo(place.path))
-        if broken:
-            raise Incomplete(found, broken)
-        return found
+        return Matches(found, broken[0].error if broken else None)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Builds of the job, or of all its branches side by side; first what is queued."""

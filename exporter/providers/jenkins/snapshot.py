@@ -28,7 +28,7 @@ from exporter.providers.jenkins.tree import (
     level,
     node,
 )
-from exporter.providers.paging import TOO_MUCH
+from exporter.providers.paging import TOO_MUCH, bearable
 
 _MOST_LISTS = 1000
 """Lists that one snapshot asks for; each is of a folder that the lists before did not reach."""
@@ -142,19 +142,13 @@ class Snapshot:
 
     async def _answer(self, api: Api, path: str) -> _Jobs:
         now, url = api.now(), f"{job_url(path)}/api/json" if path else "/api/json"
-        number = self._thrift.first(path, now)
-        while True:
-            is_last = number == len(TREES) - 1
-            tries = None if is_last else 1
-            try:
-                answer = await api.get(url, {"tree": TREES[number]}, into=_Jobs, tries=tries)
-            except ProviderError as error:
-                if is_last or error.account_wide or error.reason not in TOO_MUCH:
-                    raise
-                number += 1
-            else:
-                self._thrift.note(path, number, now)
-                return answer.body
+
+        async def ask(number: int, tries: int | None) -> _Jobs:
+            answer = await api.get(url, {"tree": TREES[number]}, into=_Jobs, tries=tries)
+            self._thrift.note(path, number, now)
+            return answer.body
+
+        return await bearable(ask, tuple(range(len(TREES)))[self._thrift.first(path, now) :])
 
     def _check(self, path: str, found: Level, kind: str) -> None:
         """Raise if this is the list of a place above, which would lead here again and again."""
