@@ -237,6 +237,38 @@ class AnswerChanges(NamedTuple):
     dropped: list[AnswerKey]
 
 
+class Window(msgspec.Struct, frozen=True, array_like=True):
+    """What an API has told of one of its limits."""
+
+    limit: float
+    remaining: float
+    reset: float
+    """When it is full again, epoch seconds, our clock."""
+
+
+class Limits(msgspec.Struct, frozen=True, array_like=True):
+    """What an API has forbidden to whoever uses one credential."""
+
+    blocked_until: float | None = None
+    """Until then it wants no request. Epoch seconds, our clock."""
+    windows: dict[str, Window] = {}
+    """By the API's name of the limit."""
+
+    @property
+    def until(self) -> float:
+        """When all of it is over; 0 if there is nothing."""
+        ends = [window.reset for window in self.windows.values()]
+        return max([*ends, self.blocked_until or 0.0])
+
+
+class StoredLimits(NamedTuple):
+    """Limits as the state has them."""
+
+    credential: bytes
+    """A salted digest of whose they are."""
+    limits: Limits
+
+
 class Loaded(msgspec.Struct):
     """Everything the process needs in memory at start."""
 
@@ -248,5 +280,6 @@ class Loaded(msgspec.Struct):
     """Target's id, labels and encoded facts."""
     series_limit: int = 0
     """The limit that they were last shown at; 0 if it is not known."""
+    limits: list[StoredLimits] = []
     bounds: dict[str, Vector] = {}
     """Of each histogram family, what its series were begun with."""

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.demo import EmulatorThread, Run, World
 from exporter.metrics import families as f
-from exporter.poller import recorder
+from exporter.poller import steps
 from tests import reloading
 from tests.scripted import Rig, build, done
 from tests.system import Exporter, account, configure, eventually
@@ -22,7 +22,7 @@ WITH_SUCH_A_DISK = """
 import sys, threading
 from pathlib import Path
 
-from exporter.poller import recorder
+from exporter.poller import steps
 from exporter.state import sqlite
 
 hangs, connect = Path(sys.argv.pop(1)), sqlite.connect
@@ -35,7 +35,7 @@ def connected(*args, **options):
     return opened
 
 
-sqlite.connect, recorder._HANGS = connected, 0.2
+sqlite.connect, steps._HANGS = connected, 0.2
 from exporter.__main__ import main
 
 sys.exit(main())
@@ -107,7 +107,7 @@ def test_what_waited_for_the_disk_is_counted_when_it_answers(
 
     async def work() -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(recorder, "_HANGS", 0.01)
+            patch.setattr(steps, "_HANGS", 0.01)
             poll = asyncio.create_task(rig._poll())
             await reloading.eventually(assert_hangs)
         assert rig.value(f.BUILDS) == 1

@@ -20,8 +20,10 @@ from exporter.record import (
     Change,
     Cursor,
     Delta,
+    Limits,
     SeriesKey,
     StoredAnswer,
+    StoredLimits,
     Target,
 )
 from exporter.state import Ledger, Transaction
@@ -47,6 +49,9 @@ WRITES: dict[str, Call] = {
     "bounds": lambda tx, target: tx.bounds(f.BUILD_QUEUE.name, (1.0,)),
     "limit": lambda tx, target: tx.limit(7),
     "keep_answers": lambda tx, target: tx.keep_answers("acme", AnswerChanges([ANSWER], [])),
+    "keep_limits": lambda tx, target: tx.keep_limits(
+        [StoredLimits(b"whose", Limits(9e9))], now=time.time()
+    ),
     "prune": lambda tx, target: tx.prune(now=time.time()),
 }
 """How each method is called; `target` is one that there is."""

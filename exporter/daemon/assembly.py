@@ -158,6 +158,7 @@ def account_reader(
 ) -> tuple[walk.Reader, Share]:
     """What reads one configured account, and whom it shares a budget with."""
     api, share = account_api(account, config, shares)
+    recorder.budgets.adopt(share.name, share.budget)
     return walk.Reader(account, api, recorder, _reading(config)), share
 
 

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 
 import msgspec
 
 from exporter.errors import Waiting
 from exporter.http.limits import RateLimit
+from exporter.record import Limits, Window
 
 _BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 30.0, 30.0
 """What of a published limit may go out at once: the least of a share of it, of what drips in
@@ -131,6 +132,8 @@ class Budget:
         self._unchanged_is_free = unchanged_is_free
         self._windows: dict[str, _Window] = {}
         self._under_way = 0
+        self.closed: Callable[[], None] = lambda: None
+        """Called when the API has said that nothing is to be sent for a while."""
 
     def keep(self, reserve: float) -> None:
         """Leave another share to people from now on."""
@@ -238,15 +241,47 @@ class Budget:
             return
         ahead = min(max(limit.reset_at - now, 0.0), _LONGEST)
         window = _Window(limit.limit, limit.remaining, time.monotonic() + ahead)
+        was_closed = self.is_closed
         known = self._windows.get(resource)
         if known is not None and abs(known.reset - window.reset) < _SAME_RESET:
             window.remaining = min(known.remaining, window.remaining)  # answers overtake each other
         if known is not None or len(self._windows) < _MAX_RESOURCES:
             self._windows[resource] = window
+        if self.is_closed and not was_closed:
+            self.closed()
 
     def stop(self, delay: float) -> None:
         """Send nothing for so many seconds."""
         self.blocked_until = max(self.blocked_until, time.monotonic() + delay)
+        self.closed()
+
+    # -- over a restart
+
+    def limits(self) -> Limits:
+        """What was told and met and is not over."""
+        now, ours = time.monotonic(), time.time()
+        return Limits(
+            blocked_until=ours + self.blocked_until - now if self.is_blocked else None,
+            windows={
+                resource: Window(window.limit, window.remaining, ours + window.reset - now)
+                for resource, window in self._windows.items()
+                if window.reset > now
+            },
+        )
+
+    def restore(self, limits: Limits) -> None:
+        """Go by what was told to another process of ours, for an hour at the most.
+
+        Our clock may have been put back since then.
+        """
+        now, ours = time.monotonic(), time.time()
+        if limits.blocked_until is not None:
+            delay = min(limits.blocked_until - ours, _LONGEST)
+            self.blocked_until = max(self.blocked_until, now + delay)
+        for resource, told in [*limits.windows.items()][:_MAX_RESOURCES]:
+            ahead = min(told.reset - ours, _LONGEST)
+            if ahead > 0 and resource not in self._windows:
+                self._windows[resource] = _Window(told.limit, told.remaining, now + ahead)
 
     def means(self) -> Means:
         """What may be sent per second from now on."""

@@ -150,6 +150,7 @@ class Poller:
     async def _remember(self) -> None:
         for account in self.accounts:
             await self.recorder.remember(account.provider.name, account.api.answers)
+        await self.recorder.remember_limits()
 
     async def _look(self) -> None:
         with contextlib.suppress(StateUnavailable):  # told and shown by the recorder

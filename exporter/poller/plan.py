@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from time import monotonic
 from typing import NamedTuple
 
@@ -147,10 +148,14 @@ def _combined(operation: Callable[..., float], *values: Means | Tally) -> Means:
 
 
 class Share:
-    """What accounts with the same credential have in common: a budget and a plan for it."""
+    """What accounts with the same credential have in common: a budget and a plan for it.
 
-    def __init__(self, budget: Budget) -> None:
+    `name` is a digest of what tells it from others.
+    """
+
+    def __init__(self, budget: Budget, name: bytes = b"") -> None:
         self.budget = budget
+        self.name = name
         self.costs = Costs()
         self.members: dict[str, Callable[[], Iterable[Wish]]] = {}
         """What each account's repos wish, by its name."""
@@ -232,7 +237,8 @@ class Shares:
             budget = Budget(
                 buckets, reserve=self._reserve, unchanged_is_free=provider.unchanged_is_free
             )
-            self._shares[key] = Share(budget)
+            name = blake2b(repr(key).encode(), digest_size=16).digest()
+            self._shares[key] = Share(budget, name)
         return self._shares[key]
 
     def _bucket(self, provider: Provider, credential: bytes, allowance: Allowance) -> Bucket:

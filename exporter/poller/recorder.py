@@ -1,9 +1,4 @@
-"""Joins ledger and book: commit first, show afterwards.
-
-All work on the ledger happens in one worker thread, one step at a time, so that a slow
-disk never stalls the event loop. A step that has begun is finished even if the poll
-that asked for it is cancelled, so memory and file never part.
-"""
+"""Joins ledger and book: commit first, show afterwards."""
 
 from __future__ import annotations
 
@@ -12,8 +7,8 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -26,42 +21,29 @@ from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
 from exporter.metrics.selection import of_accounts
 from exporter.model import Build
+from exporter.poller.budgets import Budgets
+from exporter.poller.steps import Steps
 from exporter.record import AttemptKey, Change, Counted, Cursor, Loaded, Target, Verdict
 from exporter.state import Ledger
-from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_HANGS = 5.0
-"""Seconds after which a disk is not slow any more but hangs."""
 _CURSOR_LAG = 300.0
 """Seconds that the stored cursor of a quiet repo may lag; a restart reads so much more again."""
 
 
-class _Turn(asyncio.Lock):
-    """Whose step it is."""
-
-    taken_by: asyncio.Task[Any] | None = None
-    """The last one that has come to its turn."""
-
-    async def acquire(self) -> Literal[True]:
-        await super().acquire()
-        self.taken_by = asyncio.current_task()
-        return True
-
-
-class Recorder:
+class Recorder(Steps):
     """The one way into the ledger and the book."""
 
     def __init__(self, ledger: Ledger, book: Book, *, retention: float) -> None:
+        super().__init__()
         self.book = book
-        self.state_ok = True
         self._ledger = ledger
         self._retention = retention
-        self._worker = Worker("ledger")
-        self._turn = _Turn()
+        self.budgets = Budgets((), self._note_limits)
+        self._notes: set[asyncio.Task[None]] = set()
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
 
@@ -73,6 +55,7 @@ class Recorder:
         loaded = self._ledger.load()
         for damage in soundness.damage(loaded):
             raise StateDamaged(damage)
+        self.budgets = Budgets(loaded.limits, self._note_limits)
         anew = set(self._changed_buckets())
         loaded.series = [row for row in loaded.series if row.series.family not in anew]
         self.book.load(of_accounts(loaded, set(accounts)))
@@ -159,10 +142,6 @@ class Recorder:
                 return tx.target(account, repo, cursor)
 
         return await self._finish(self._alone(step))
-
-    async def _alone(self, step: Callable[[], T]) -> T:
-        async with self._turn:
-            return await self._attempt(step)
 
     async def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
         """The row of each of these builds' attempts; None for those that were not counted.
@@ -311,50 +290,39 @@ class Recorder:
             except StateUnavailable:
                 answers.unsaved(changes)
 
+    def _note_limits(self) -> None:
+        """An API has forbidden something: that is remembered at once."""
+        task = asyncio.get_running_loop().create_task(self.remember_limits())
+        self._notes.add(task)
+        task.add_done_callback(self._notes.discard)
+
+    async def remember_limits(self) -> None:
+        """Write what APIs have forbidden since the last time, if anything."""
+        await self._finish(self._remember_limits())
+
+    async def _remember_limits(self) -> None:
+        async with self._turn:
+            changes = self.budgets.changes()
+
+            def step() -> None:
+                with self._ledger.transaction() as tx:
+                    tx.keep_limits(changes, now=time.time())
+
+            try:
+                if changes:
+                    await self._write(step)
+            except StateUnavailable:
+                self.budgets.unsaved()
+
     async def close(self) -> None:
         """Finish the step under way and let go of the state.
 
         Where the disk hangs this may be cancelled: the process can end without it.
         """
+        await asyncio.gather(*self._notes)
         async with self._turn:
             await self._run(self._ledger.close)
         self._worker.shutdown()
-
-    async def _run(self, step: Callable[[], T]) -> T:
-        hanging = asyncio.get_running_loop().call_later(_HANGS, self._hangs)
-        try:
-            return await self._worker.run(step)
-        finally:
-            hanging.cancel()
-
-    def _hangs(self) -> None:
-        """The step under way has not come back: what waits for it is counted when it does."""
-        if self.state_ok:
-            log.error(
-                "the disk of the state has not answered for %g s: nothing is counted until it does",
-                _HANGS,
-            )
-        self.state_ok = False
-
-    async def _attempt(self, step: Callable[[], T]) -> T:
-        """Run a step that may have nothing to write: its success proves nothing."""
-        try:
-            return await self._run(step)
-        except StateUnavailable as error:
-            if self.state_ok:
-                log.error("%s", error)
-            self.state_ok = False
-            raise
-
-    async def _write(self, step: Callable[[], T]) -> T:
-        result = await self._attempt(step)
-        self._is_ok()
-        return result
-
-    def _is_ok(self) -> None:
-        if not self.state_ok:
-            log.info("the state can be written again")
-        self.state_ok = True
 
     def _may_lag(self, target: Target, cursor: Cursor) -> bool:
         """Whether a step without news may leave the stored cursor where it is."""
@@ -367,14 +335,3 @@ class Recorder:
             and cursor.since - stored.since < _CURSOR_LAG
             and (cursor.high, cursor.resume) == (stored.high, stored.resume)
         )
-
-    async def _finish(self, step: Awaitable[T]) -> T:
-        """Await `step` to its end, also when cancelled meanwhile, if its turn has come by then."""
-        task = asyncio.ensure_future(step)
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            if self._turn.taken_by is not task:
-                task.cancel()
-            await asyncio.wait([task])
-            raise

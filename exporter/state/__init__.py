@@ -22,6 +22,7 @@ from exporter.record import (
     Loaded,
     SeriesKey,
     StoredAnswer,
+    StoredLimits,
     Target,
     Verdict,
 )
@@ -59,6 +60,9 @@ class Transaction(Protocol):
 
     def keep_answers(self, account: str, changes: AnswerChanges) -> None:
         """Keep, or no longer keep, answers of an account's API."""
+
+    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+        """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
 
     def prune(self, *, now: float) -> None:
         """Forget finished builds that retention no longer keeps, and answers out of use."""

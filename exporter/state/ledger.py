@@ -25,10 +25,11 @@ from exporter.record import (
     Loaded,
     SeriesKey,
     StoredAnswer,
+    StoredLimits,
     Target,
     Verdict,
 )
-from exporter.state import loading, rows, series, sqlite
+from exporter.state import limits, loading, rows, series, sqlite
 from exporter.state.codec import SEPARATOR as _SEPARATOR
 from exporter.state.codec import decoder
 from exporter.state.codec import pack as _pack
@@ -307,6 +308,9 @@ class SqliteTransaction:
                 for row in changes.kept
             ],
         )
+
+    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+        limits.keep(self._db, changes, now=now)
 
     def prune(self, *, now: float) -> None:
         before = now - self._ledger.terms.retention

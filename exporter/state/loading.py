@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from exporter.errors import StateDamaged, StateUnavailable
 from exporter.model import Build
 from exporter.record import Cursor, Loaded, SeriesKey, Spread, StoredSeries, Target
-from exporter.state import sqlite
+from exporter.state import limits, sqlite
 from exporter.state.codec import RottenError, decoder, split, unpack
 
 BOUNDS = "bounds "
@@ -54,6 +54,7 @@ def load(db: sqlite3.Connection, accounts: Mapping[str, int], *, native: bool) -
                     "SELECT target, labels, facts FROM pipeline"
                 )
             ],
+            limits=limits.load(rows),
             series_limit=int(number(db, "series_limit") or 0),
             bounds={
                 key.removeprefix(BOUNDS): unpack(blob)

@@ -57,9 +57,9 @@ ALTER TABLE account ADD COLUMN pruned_to REAL;
 UPDATE account
     SET pruned_to = (SELECT value FROM cicd_exporter_meta WHERE key = 'pruned_to');
 UPDATE cicd_exporter_meta SET key = 'swept_at' WHERE key = 'pruned_to';
--- what an API has forbidden to a credential, until when: by our clock
+-- what an API has forbidden to a credential, and when all of that is over by our clock
 CREATE TABLE budget (
-    credential BLOB PRIMARY KEY, blocked_until REAL NOT NULL, windows BLOB NOT NULL) WITHOUT ROWID;
+    credential BLOB PRIMARY KEY, until REAL NOT NULL, limits BLOB NOT NULL) WITHOUT ROWID;
 -- a page of its own, with other bytes each time that the file is opened
 CREATE TABLE opening (mark BLOB NOT NULL);
 """
@@ -85,7 +85,7 @@ _COLUMNS = {
     "series": "family:text labels:text vector:blob held:blob|null opened:integer",
     "pipeline": "labels:text target:integer facts:blob",
     "native": "family:text labels:text spread:blob",
-    "budget": "credential:blob blocked_until:real windows:blob",
+    "budget": "credential:blob until:real limits:blob",
 }
 """What each column holds: SQLite itself takes anything anywhere."""
 

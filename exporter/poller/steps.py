@@ -1,0 +1,95 @@
+"""Steps of the ledger: one at a time, in a thread, and each to its end.
+
+A slow disk never stalls the event loop. A step that has begun is finished even if the poll
+that asked for it is cancelled, so memory and file never part. One that fails, or hangs, shows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Literal, TypeVar
+
+from exporter.errors import StateUnavailable
+from exporter.threads import Worker
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_HANGS = 5.0
+"""Seconds after which a disk is not slow any more but hangs."""
+
+
+class _Turn(asyncio.Lock):
+    """Whose step it is."""
+
+    taken_by: asyncio.Task[Any] | None = None
+    """The last one that has come to its turn."""
+
+    async def acquire(self) -> Literal[True]:
+        await super().acquire()
+        self.taken_by = asyncio.current_task()
+        return True
+
+
+class Steps:
+    """Who works on the ledger: derived from, by whoever knows what the steps are."""
+
+    def __init__(self) -> None:
+        self.state_ok = True
+        """Whether the last step that had something to write has written it."""
+        self._worker = Worker("ledger")
+        self._turn = _Turn()
+
+    async def _alone(self, step: Callable[[], T]) -> T:
+        async with self._turn:
+            return await self._attempt(step)
+
+    async def _run(self, step: Callable[[], T]) -> T:
+        hanging = asyncio.get_running_loop().call_later(_HANGS, self._hangs)
+        try:
+            return await self._worker.run(step)
+        finally:
+            hanging.cancel()
+
+    def _hangs(self) -> None:
+        """The step under way has not come back: what waits for it is counted when it does."""
+        if self.state_ok:
+            log.error(
+                "the disk of the state has not answered for %g s: nothing is counted until it does",
+                _HANGS,
+            )
+        self.state_ok = False
+
+    async def _attempt(self, step: Callable[[], T]) -> T:
+        """Run a step that may have nothing to write: its success proves nothing."""
+        try:
+            return await self._run(step)
+        except StateUnavailable as error:
+            if self.state_ok:
+                log.error("%s", error)
+            self.state_ok = False
+            raise
+
+    async def _write(self, step: Callable[[], T]) -> T:
+        result = await self._attempt(step)
+        self._is_ok()
+        return result
+
+    def _is_ok(self) -> None:
+        if not self.state_ok:
+            log.info("the state can be written again")
+        self.state_ok = True
+
+    async def _finish(self, step: Awaitable[T]) -> T:
+        """Await `step` to its end, also when cancelled meanwhile, if its turn has come by then."""
+        task = asyncio.ensure_future(step)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._turn.taken_by is not task:
+                task.cancel()
+            await asyncio.wait([task])
+            raise
