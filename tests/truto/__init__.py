@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
+from exporter.http import ApiStats
 from exporter.model import Build, Status
 from exporter.providers import Query, Repo
 from exporter.providers.truto import Truto
@@ -44,6 +45,7 @@ class FakeApi:
     def __init__(self, **answers: Any) -> None:
         self.answers = {path.replace("__", "/"): answer for path, answer in answers.items()}
         self.calls: list[tuple[str, dict[str, Any]]] = []
+        self.stats = ApiStats()
 
     @property
     def paths(self) -> list[str]:

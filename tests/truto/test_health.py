@@ -88,6 +88,8 @@ def test_an_account_that_needs_a_person_is_refused(answers, said):
     assert all(part in message for part in [ACCOUNT, *said])
     assert "\n" not in message
     assert len(message) < 400
+    assert caught.value.counted
+    assert "Truto's own token is good" in (caught.value.advice or "")
 
 
 @pytest.mark.parametrize("fault", [UNAUTHORIZED, TryLater("slow down", reason="rate_limited")])
@@ -95,3 +97,12 @@ def test_an_account_that_needs_a_person_is_refused(answers, said):
 def test_trouble_of_the_whole_account_is_not_swallowed(fault, where):
     with pytest.raises(type(fault)):
         health(**{where: fault})
+
+
+def test_an_account_that_needs_a_person_counts_as_refused():
+    api: Any = FakeApi(**{"/integrated-account": listed(ACTIVE | {"status": "needs_reauth"})})
+
+    with pytest.raises(Refused):
+        asyncio.run(truto("github").health(api))
+
+    assert {"unauthorized": 1} == api.stats.errors

@@ -34,7 +34,7 @@ async def check(api: Api, account_id: str) -> None:
     """
     account = await _listed(api, account_id)
     if account is not None:
-        _judge(account, account_id)
+        _judge(api, account, account_id)
     path = f"/integrated-account/{quote(account_id, safe='')}/capabilities"
     try:
         answer = (await api.get(path, {"type": "unified"}, into=Capabilities)).body
@@ -43,7 +43,7 @@ async def check(api: Api, account_id: str) -> None:
             raise
         return
     if answer.account is not None:
-        _judge(answer.account, account_id)
+        _judge(api, answer.account, account_id)
 
 
 async def _listed(api: Api, account_id: str) -> Account | None:
@@ -56,7 +56,7 @@ async def _listed(api: Api, account_id: str) -> Account | None:
     return next((a for a in accounts if str(a.id).lower() == account_id.lower()), None)
 
 
-def _judge(account: Account, account_id: str) -> None:
+def _judge(api: Api, account: Account, account_id: str) -> None:
     status = text(account.status)
     if account.is_blocked is True:
         trouble, advice = "blocked", "ask Truto's support"
@@ -65,10 +65,13 @@ def _judge(account: Account, account_id: str) -> None:
     else:
         return
     said = _line(account.last_error)
+    api.stats.errors["unauthorized"] += 1
     raise Refused(
         f"the integrated account {account_id} is {trouble}{said and f': {said}'} ({advice})",
         reason="unauthorized",
         account_wide=True,
+        advice=f"{advice[0].upper()}{advice[1:]}; Truto's own token is good.",
+        counted=True,
     )
 
 
