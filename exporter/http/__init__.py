@@ -161,7 +161,7 @@ class Api:
         return shown + time.monotonic() - at
 
     async def has_new_credential(self) -> bool:
-        """Whether a file of the credential has changed since the last request.
+        """Whether a file of the credential has changed since the last request; tells it once.
 
         Costs a look at the file, at most five seconds of waiting, and no request.
         """

@@ -120,6 +120,8 @@ def refusal(reply: Reply, root: httpx.URL) -> ProviderError:
             return Refused(told, reason="forbidden", advice=policy.advice)
     other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
     kind, reason, hint = _STATUS.get(status, other)
+    if reason == "not_found" and is_page(reply):
+        hint += " (a web page says so; if nothing is found, check that url is the API's root)"
     needs = _needs(reply) if reason == "forbidden" else ""
     return kind(": ".join(filter(None, (answered, hint, text, needs))), reason=reason)
 

@@ -85,9 +85,13 @@ class Token:
         self._used = self._meaning()
 
     async def changed(self) -> bool:
-        """Whether another secret, or another trouble, is there than before the last request."""
+        """Whether another secret, or another trouble, is there than at the last request.
+
+        A change is told once.
+        """
         await self._refresh()
-        return self._meaning() != self._used
+        before, self._used = self._used, self._meaning()
+        return self._used != before
 
     def _meaning(self) -> object:
         seen = self._seen

@@ -10,12 +10,14 @@ import threading
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporter import files
 from exporter.errors import ProviderError, Refused
 from exporter.http import Api, Token, secret
+from exporter.providers import catalogue
 from tests.client import BODY, LONG, OK, SECRET, Item, connected, gz, secret_headers, visit
 from tests.hostile import Reply, Server, hang_up, http, reset
 
@@ -239,21 +241,18 @@ def test_whether_a_token_has_changed_can_be_asked_without_a_request(tmp_path: Pa
             file.write_text("two")
             await ask()
             await ask()
-            await token.look()
-            await ask()
             file.unlink()
             await ask()
-            await token.look()
             (tmp_path / "next").write_text("two")
             (tmp_path / "next").replace(file)
             await ask()
-            await token.look()
             key.write_text("k2!")
+            await ask()
             await ask()
             assert len(server.requests) == 1
             return told
 
-    assert asyncio.run(go()) == [False, False, True, True, False, True, True, True]
+    assert asyncio.run(go()) == [False, False, True, False, True, True, True, False]
 
 
 def test_a_variable_never_changes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,3 +384,34 @@ def test_a_key_that_does_not_come_in_time_is_a_refusal() -> None:
         assert asyncio.run(go()).reason == "unauthorized"
     finally:
         answers.set()
+
+
+@pytest.mark.parametrize(
+    ("provider", "keys", "expected"),
+    [
+        ("github", {"token_env": "T"}, ()),
+        (
+            "github",
+            {"app": {"id": 1, "installation_id": 2, "private_key_file": "/k.pem"}},
+            ("/k.pem",),
+        ),
+        (
+            "azure_devops",
+            {"entra": {"tenant_id": "t", "client_id": "c", "client_secret_file": "/s"}},
+            ("/s",),
+        ),
+        (
+            "azure_devops",
+            {"entra": {"tenant_id": "t", "client_id": "c", "federated_token_file": "/f"}},
+            ("/f",),
+        ),
+    ],
+)
+def test_every_file_of_a_credential_is_looked_at(
+    provider: str, keys: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    account = catalogue()[provider].model_validate(
+        {"name": "a", "provider": provider, "repos": ["acme/shop"], **keys}
+    )
+
+    assert account.secret_files == expected

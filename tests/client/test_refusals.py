@@ -215,6 +215,15 @@ def test_a_web_site_in_place_of_the_api_names_the_likely_root(
     assert "https://git.example/api/v3" in (met.error.advice or "")
 
 
+def test_a_web_page_that_finds_nothing_may_be_no_api_at_all() -> None:
+    page = visit(http("<html>Not found", 404, content_type="text/html")).error
+    api = visit(http('{"message":"Not Found"}', 404)).error
+
+    assert "check that url is the API's root" in str(page)
+    assert not page.account_wide
+    assert "url" not in str(api)
+
+
 @pytest.mark.parametrize(
     "reply",
     [

@@ -134,6 +134,14 @@ class AzureDevOps(Provider):
             found.append((("entra", key), what))
         return found
 
+    @property
+    def secret_files(self) -> tuple[str, ...]:
+        """The secret or the token by which Entra knows the service principal."""
+        if self.entra is None:
+            return ()
+        named = (self.entra.client_secret_file, self.entra.federated_token_file)
+        return tuple(filter(None, named))
+
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic, with any user name, or a bearer token of Entra.
 
