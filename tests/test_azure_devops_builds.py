@@ -266,12 +266,13 @@ def test_a_build_that_is_run_again_while_we_read_keeps_its_own_attempt() -> None
     build = world.run(age=300, lasts=20, result="failed")
     listed = to_build(msgspec.convert(dict(build), Run), PLACE, Names())
     world.rerun(build, at=time.time() - 100)
+    running = to_build(msgspec.convert(dict(build), Run), PLACE, Names())
     records = Timeline([msgspec.Raw(msgspec.json.encode(r)) for r in world.timelines[100][""]])
 
-    reading = read_timeline(records.read(), over=True, finished=listed.completed_at, now=0.0)
+    reading = read_timeline(records.read(), listed, now=0.0)
 
     assert 1 == reading.attempt
-    assert 2 == read_timeline(records.read(), over=False, finished=None, now=0.0).attempt
+    assert 2 == read_timeline(records.read(), running, now=0.0).attempt
 
 
 # -- what else a timeline tells

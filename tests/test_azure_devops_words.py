@@ -21,6 +21,9 @@ def built(**values: Any) -> Build:
     return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE, Names())
 
 
+RUNNING = built(status="inProgress")
+
+
 # -- recordings
 
 
@@ -32,12 +35,12 @@ def test_recorded_builds_and_timelines_become_builds_and_jobs(shared: Path) -> N
     for key, line in golden.lines(folder, "timelines.jsonl"):
         records = msgspec.json.decode(line, type=Timeline).read()
         assert len(records) == len(json.loads(line)["records"] or ())
-        for job in read_timeline(records, over=False, finished=None, now=0.0).jobs:
+        for job in read_timeline(records, RUNNING, now=0.0).jobs:
             found[f"{key} {job.name}"] = golden.told(job)
     for key, line in golden.lines(folder, "timeline_records.jsonl"):
         records = Timeline([msgspec.Raw(line)]).read()
         assert len(records) == 1
-        for job in read_timeline(records, over=False, finished=None, now=0.0).jobs:
+        for job in read_timeline(records, RUNNING, now=0.0).jobs:
             found[key] = golden.told(job)
 
     golden.check("azure_devops", found)

@@ -30,6 +30,8 @@ class AzureDevOps:
         """Statuses that timelines are answered with, by build id."""
         self.failing: dict[str, int] = {}
         """Statuses that lists are answered with, by a `statusFilter` or the list's name."""
+        self.broken: set[str] = set()
+        """Projects of which nothing can be read."""
         self.newest = "7.1"
         """Version of the API that the server knows, and none after it."""
         self.largest = 5000
@@ -154,6 +156,8 @@ class AzureDevOps:
             newest = f"The latest REST API version this server supports is {self.newest}."
             body = {"message": f"{what} {newest}", "typeKey": "VssVersionOutOfRangeException"}
             return JSONResponse(body, 400)
+        if request.path_params.get("project") in self.broken:
+            return JSONResponse({"message": "The database is down."}, 500)
         if int(request.query_params.get("$top", 0)) > self.largest:
             return JSONResponse({"message": "The request has timed out."}, 503)
         return endpoint(request)

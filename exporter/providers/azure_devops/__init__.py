@@ -328,15 +328,15 @@ class AzureDevOps(Provider):
 
     async def _read(self, api: Api, place: Place, build: Build, before: Reading | None) -> Reading:
         """The timeline, and those of earlier attempts that were not read `before`."""
-        client, over = self._client(api), build.status is Status.COMPLETED
+        client = self._client(api)
         try:
             records = await client.records(place, build.native_id)
         except (Gone, Refused) as error:
             if error.account_wide:
                 raise
             attempt = 1 if before is None else before.attempt
-            return Reading(over, build.completed_at, api.now(), attempt)
-        reading = read_timeline(records, over=over, finished=build.completed_at, now=api.now())
+            return replace(read_timeline((), build, now=api.now()), attempt=attempt)
+        reading = read_timeline(records, build, now=api.now())
         known = {} if before is None else {told.attempt: told for told in before.earlier}
         found: list[Build] = []
         for attempt in range(reading.attempt - 1, 0, -1)[:_MOST_ATTEMPTS]:

@@ -147,16 +147,19 @@ class Memo(Incidental):
         """Whether the timeline of a build, as it is listed, need not be read (again).
 
         A completed build's is read once for each `finishTime`: a run that is repeated
-        ends anew. One that never started has none.
+        ends anew. One that was cancelled before it started has none.
         """
         reading = self._readings.get(build.key)
         if build.status is Status.COMPLETED:
-            if build.started_at is None and build.completed_at is not None and reading is None:
-                return True
-            return reading is not None and reading.over and is_of(reading, build)
+            if reading is None:
+                never = build.started_at is None and build.completed_at is not None
+                return never and build.conclusion != "failed"
+            return reading.over and is_of(reading, build)
         age = 0.0 if build.created_at is None else max(now - build.created_at, 0.0)
-        if reading is None or reading.over:
-            return reading is None and build.started_at is None and age < _QUEUED_LONG
+        if reading is None:
+            return build.status is Status.QUEUED and age < _QUEUED_LONG
+        if reading.over or reading.touched != build.changed_at:
+            return False
         return 0 <= now - reading.read_at < min(age / _RELUCTANCE, _LONGEST)
 
     def fails(self, build: Build, error: ProviderError, now: float) -> None:

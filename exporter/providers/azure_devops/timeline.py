@@ -108,6 +108,8 @@ class Reading(msgspec.Struct, frozen=True):
     """Whether the build was listed as completed."""
     finished: float | None
     """`finishTime` of the listed build. Epoch seconds."""
+    touched: float | None
+    """When the listed build was last changed, while it was unfinished. Epoch seconds."""
     read_at: float
     """Epoch seconds, the provider's clock."""
     attempt: int = 1
@@ -136,14 +138,13 @@ class Reading(msgspec.Struct, frozen=True):
         return replace(self, jobs=()) if self.over else self
 
 
-def read_timeline(
-    records: Sequence[Record], *, over: bool, finished: float | None, now: float
-) -> Reading:
-    """What the records say of a build that was listed with `finished` as its end if it is over.
+def read_timeline(records: Sequence[Record], build: Build, *, now: float) -> Reading:
+    """What the records say of a listed build.
 
-    The build may have been run again since it was listed: attempts that began after the
-    listed end are not its own.
+    It may have been run again since it was listed: attempts that began after the listed end
+    are not its own.
     """
+    over, finished = build.status is Status.COMPLETED, build.completed_at
     attempt = _attempt(records, finished)
     own = [record for record in records if record.number <= attempt]
     jobs = _jobs(own)
@@ -154,6 +155,7 @@ def read_timeline(
     return Reading(
         over=over,
         finished=finished,
+        touched=None if over else build.changed_at,
         read_at=now,
         attempt=attempt,
         started=min((r.started for r in newest if r.started is not None), default=None),
