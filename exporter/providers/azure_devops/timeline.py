@@ -309,16 +309,19 @@ def with_reading(build: Build, reading: Reading, *, jobs: bool) -> Build:
         conclusion = "timeout"
     if conclusion == "failed" and reading.ran_out:
         conclusion = "cancelled"
+    first = reading.attempt == 1 and build.started_at is not None
+    started = build.started_at if first else reading.started
+    if status is Status.IN_PROGRESS and started is None:
+        status = Status.QUEUED  # asked to run again, or approved, and no agent is free
     if status in (Status.QUEUED, Status.IN_PROGRESS) and reading.waiting:
         status = Status.WAITING
-    first = reading.attempt == 1 and build.started_at is not None
     changes = [time for time in (build.changed_at, reading.changed) if time is not None]
     return replace(
         build,
         attempt=reading.attempt,
         status=status,
         conclusion=conclusion,
-        started_at=build.started_at if first else reading.started,
+        started_at=started,
         completed_at=ended,
         changed_at=ended if status is Status.COMPLETED else max(changes, default=None),
         jobs=reading.jobs if jobs else (),
