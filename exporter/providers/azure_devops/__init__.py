@@ -314,8 +314,7 @@ class AzureDevOps(Provider):
     ) -> list[Build]:
         """The attempts of a listed build, its newest at the end.
 
-        Those before are told each time, so that none is lost with a poll that fails. All
-        are `partial` then: the poller takes those that it must fill in the order listed.
+        Those before are told each time, so that none is lost with a poll that fails.
         """
         reading = self._memo.reading(build)
         if anew or not self._memo.is_current(build, api.now()):
@@ -323,8 +322,7 @@ class AzureDevOps(Provider):
             self._memo.keep(build, reading)
         elif reading is None:
             return [build]
-        newest = with_reading(build, reading, jobs=self.jobs)
-        return [*reading.earlier, replace(newest, partial=bool(reading.earlier))]
+        return [*reading.earlier, with_reading(build, reading, jobs=self.jobs)]
 
     async def _read(self, api: Api, place: Place, build: Build, before: Reading | None) -> Reading:
         """The timeline, and those of earlier attempts that were not read `before`."""
