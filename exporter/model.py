@@ -134,6 +134,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     same attempt (GitLab's retried jobs, Azure's stages, Buddy's executions); else None."""
     started_before: float | None = None
     """Where none of its own times is known: when a later one of its list began."""
+    never_ran: tuple[int, ...] = ()
+    """Earlier attempts that were held for a person and went on under the next number."""
     jobs: tuple[Job, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     anomalies: tuple[str, ...] = ()
@@ -157,7 +159,12 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         A later attempt keeps the creation time of the first one at most providers,
         so the span would be the time until somebody pressed the button.
         """
-        return _span(self.created_at, self.started_at) if self.attempt == 1 else None
+        return None if self.is_retry else _span(self.created_at, self.started_at)
+
+    @property
+    def is_retry(self) -> bool:
+        """Whether an earlier attempt of it has run."""
+        return self.attempt - len(self.never_ran) > 1
 
     @property
     def time(self) -> float | None:

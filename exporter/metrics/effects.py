@@ -52,14 +52,14 @@ def of_build(news: Completed, pipeline: Labels, buckets: Buckets) -> Iterator[In
     build, provider = news.build, pipeline[0]
     conclusion = conclusion_label(build)
     yield count(f.BUILDS, *pipeline, build.trigger, conclusion)
-    if build.attempt > 1:
+    if build.is_retry:
         yield count(f.RETRIES, *pipeline)
     if build.conclusion is None:
         yield count(f.MISSING, provider, "conclusion")
     if news.missed:
         yield count(f.MISSING, provider, "attempt", amount=float(news.missed))
     spans = [(f.BUILD_DURATION, (*pipeline, conclusion), build.duration, "duration")]
-    if build.attempt == 1:
+    if not build.is_retry:
         spans.append((f.BUILD_QUEUE, pipeline, build.queue, "queue"))
     for family, labels, seconds, field in spans:
         if seconds is not None:

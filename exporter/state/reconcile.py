@@ -33,7 +33,7 @@ _LAG = 120.0
 """Seconds after the end of a build in which a list may still show it as running."""
 _SAME = 1.0
 """Seconds between two readings of one end, which some APIs cut to the second."""
-_REOPENED, _MISSED = 1, 2
+_REOPENED, _MISSED, _NEVER_RAN = 1, 2, 4
 
 
 class JobKey(msgspec.Struct, frozen=True):
@@ -162,6 +162,7 @@ class _Reading:
         self._close(build)
         if self._is_history(build):
             return
+        build = self._without_waits(build)
         missed = self._missed(build)
         self._count(build, build.attempt, Counted(build.conclusion, self._now))
         self.findings.verdict.completed.append(Completed(build, missed))
@@ -263,7 +264,7 @@ class _Reading:
                 # What was held for a person and went on as another attempt has never run.
                 waited = attempt < build.attempt and known.status is Status.WAITING
                 if waited and attempt not in self._attempts.get(build.key, ()):
-                    self._count(build, attempt, Counted(None, self._now, _MISSED))
+                    self._count(build, attempt, Counted(None, self._now, _MISSED | _NEVER_RAN))
                 self._forget(AttemptKey(key, attempt))
 
     def _forget(self, key: AttemptKey) -> None:
@@ -273,13 +274,20 @@ class _Reading:
         verdict.settled.append(key)
         verdict.active = [b for b in verdict.active if AttemptKey(b.key, b.attempt) != key]
 
+    def _without_waits(self, build: Build) -> Build:
+        """`build` with all of its earlier attempts that are known never to have run."""
+        rows = self._attempts.get(build.key, {})
+        waits = {number for number, row in rows.items() if row.flags & _NEVER_RAN}
+        waits = {number for number in waits | {*build.never_ran} if number < build.attempt}
+        return replace(build, never_ran=tuple(sorted(waits)))
+
     def _missed(self, build: Build) -> int:
         """Count, once, the earlier attempts that nobody saw complete."""
         if _has_own_key(build):
             return 0  # the others have keys of their own
         if build.created_at is not None and build.created_at < self._target.cursor.floor:
             return 0  # they may have completed before our time
-        known = self._attempts.get(build.key, {})
+        known = {*self._attempts.get(build.key, {}), *build.never_ran}
         lost = [n for n in range(1, min(build.attempt, _MOST_MISSED)) if n not in known]
         for attempt in lost:
             self._count(build, attempt, Counted(None, self._now, _MISSED))

@@ -31,6 +31,8 @@ class Hub:
         self.jobs: dict[tuple[int, int], list[dict[str, Any]]] = {}
         self.workflows: dict[str, list[dict[str, Any]]] = {}
         self.organizations = {"acme"}
+        self.hidden: dict[str, int] = {}
+        """Private repos that an organization tells of."""
         self.tokens = {TOKEN}
         self.requests: list[str] = []
         self.statuses: list[int] = []
@@ -46,6 +48,7 @@ class Hub:
             "/repos/{owner}/{repo}/actions/runs/{id:int}/attempts/{n:int}": self._attempt,
             "/repos/{owner}/{repo}/actions/runs/{id:int}/attempts/{n:int}/jobs": self._jobs,
             "/repos/{owner}/{repo}/actions/workflows": self._workflows,
+            "/orgs/{owner}": self._organization,
             "/orgs/{owner}/repos": self._of_organization,
             "/users/{owner}/repos": self._of_user,
             "/rate_limit": lambda request: {"resources": {}},
@@ -170,6 +173,12 @@ class Hub:
         known = self.workflows.get("{owner}/{repo}".format(**request.path_params))
         page = None if known is None else self._page(request, known)
         return None if known is None else {"total_count": len(known), "workflows": page}
+
+    def _organization(self, request: Request) -> Any:
+        owner = request.path_params["owner"]
+        told = {"login": owner, "public_repos": 1}
+        hidden = self.hidden.get(owner)
+        return told if hidden is None else {**told, "total_private_repos": hidden}
 
     def _of_organization(self, request: Request) -> Any:
         owner = request.path_params["owner"]

@@ -317,7 +317,11 @@ class Life:
             return
         self._ends.add(self.clock.now)
         go.ended_at, go.conclusion = self.clock.now, conclusion
-        ran = [job for job in go.jobs if not job.carried and job.started_at is not None]
+        own = [job for job in go.jobs if not job.carried]
+        for job in own:
+            if job.started_at is None:
+                job.ended_at, job.conclusion = self.clock.now, conclusion
+        ran = [job for job in own if job.started_at is not None]
         for place, job in enumerate(ran):
             began = job.started_at or 0.0
             early = place > 0 and self._chance(0.5)
@@ -590,6 +594,8 @@ class History:
         self.native = self.system.provider()
         self.rig.accounts = {"acme": self.native.label}
         self.rig.restart()
+        # What survives a power cut is others' subject, and flushing takes most of the time.
+        self.rig.ledger._db.execute("PRAGMA synchronous = OFF")
         self.memories: dict[str, Memory] = {}
         self.api = Api(
             root=self.url + self.system.prefix,

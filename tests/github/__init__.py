@@ -21,6 +21,7 @@ from exporter.poller.memory import Memory
 from exporter.providers import Repo
 from exporter.providers.github import GitHub
 from exporter.providers.github.payload import Run, Task, to_build
+from exporter.providers.github.workflows import Names, Workflow
 from exporter.record import Cursor
 from exporter.times import instant
 from tests.emulators.github import TOKEN, Hub
@@ -29,8 +30,12 @@ from tests.scripted import DAY, Rig
 SHOP = Repo("acme/shop", default_branch="main")
 RUNS = "/repos/acme/shop/actions/runs"
 LATEST = f"{RUNS}?per_page=30&exclude_pull_requests=true"
+WORKFLOWS = "/repos/acme/shop/actions/workflows?per_page=100"
 CREATED, BEGUN, ENDED = "2026-11-20T09:00:00Z", "2026-11-20T09:00:12Z", "2026-11-20T09:05:42Z"
 FORK: dict[str, Any] = {"head_repository": {"full_name": "somebody/shop"}}
+
+
+NAMES = Names([Workflow(77, "CI", ".github/workflows/ci.yml", "active")])
 
 
 def at(text: str) -> float:
@@ -43,7 +48,7 @@ def run(**fields: Any) -> Run:
     """A completed first attempt, unless `fields` differ."""
     known = {
         "id": 9001234567,
-        "name": "CI",
+        "workflow_id": 77,
         "path": ".github/workflows/ci.yml@main",
         "head_branch": "main",
         "event": "push",
@@ -61,7 +66,7 @@ def run(**fields: Any) -> Run:
 
 
 def build(**fields: Any) -> Build:
-    return to_build(run(**fields), SHOP)
+    return to_build(run(**fields), SHOP, NAMES)
 
 
 def task(**fields: Any) -> Task:

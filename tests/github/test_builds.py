@@ -5,13 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from exporter.errors import Gone, TryLater
+from exporter.errors import Gone
 from exporter.metrics import families as f
 from exporter.model import Status
 from exporter.providers import Query
 from exporter.providers.github.memo import Memo
 from tests.emulators.github import Hub, said
-from tests.github import FORK, LATEST, RUNS, SHOP, Desk, live
+from tests.github import FORK, LATEST, RUNS, SHOP, WORKFLOWS, Desk, live
 from tests.scripted import DAY
 
 # -- against an emulated GitHub
@@ -81,6 +81,7 @@ async def test_a_hundred_idle_repos_cost_a_hundred_free_requests() -> None:
 
 @live
 async def test_a_new_build_costs_nothing_beside_the_page(hub: Hub) -> None:
+    hub.end(hub.begin(ago=2 * DAY))
     async with Desk(hub) as desk:
         await desk.polled()
         await desk.polled()
@@ -101,7 +102,8 @@ async def test_a_burst_between_two_polls_is_counted_whole(hub: Hub) -> None:
         requests = await desk.polled()
 
         assert 200 == desk.value(f.BUILDS, conclusion="passed")
-        assert [LATEST, *(f"{LATEST}&page={n}" for n in range(2, 8))] == requests
+        pages = [LATEST, *(f"{LATEST}&page={n}" for n in range(2, 8))]
+        assert [LATEST, WORKFLOWS, *pages[1:]] == requests
 
 
 @live
@@ -192,11 +194,12 @@ async def test_earlier_attempts_of_old_runs_are_not_asked_for(hub: Hub) -> None:
     hub.again(build, ago=2 * DAY)
     hub.end(build)
     async with Desk(hub) as desk:
-        assert [f"{RUNS}?per_page=100&exclude_pull_requests=true"] == await desk.polled()
+        requests = [f"{RUNS}?per_page=100&exclude_pull_requests=true", WORKFLOWS]
+        assert requests == await desk.polled()
         assert 0 == desk.value(f.BUILDS)
 
 
-@pytest.mark.parametrize("status", [404, 403, 500])
+@pytest.mark.parametrize("status", [404, 403])
 @live
 async def test_an_attempt_that_is_not_to_be_had_is_told_as_missing(hub: Hub, status: int) -> None:
     build = hub.begin(ago=3000)
@@ -205,31 +208,10 @@ async def test_an_attempt_that_is_not_to_be_had_is_told_as_missing(hub: Hub, sta
     hub.end(build)
     hub.broken["/attempts/1"] = said(status, "no")
     async with Desk(hub) as desk:
-        if status == 500:  # that may pass, so nothing is counted yet
-            for _ in range(2):
-                with pytest.raises(TryLater):
-                    await desk.polled()
         await desk.polled()
 
         assert (1, 1) == (desk.value(f.BUILDS), desk.value(f.MISSING, field="attempt"))
         assert 0 == len([r for r in await desk.polled() if "attempts" in r])
-
-
-@live
-async def test_an_attempt_that_fails_for_now_is_counted_later(hub: Hub) -> None:
-    build = hub.begin(ago=3000)
-    hub.end(build, "failure")
-    hub.again(build)
-    hub.end(build)
-    hub.broken["/attempts/1"] = said(502, "no")
-    async with Desk(hub) as desk:
-        with pytest.raises(TryLater):
-            await desk.polled()
-        assert 0 == desk.value(f.BUILDS)
-        hub.broken.clear()
-        await desk.polled()
-
-        assert (2, 0) == (desk.value(f.BUILDS), desk.value(f.MISSING, field="attempt"))
 
 
 @live
@@ -274,8 +256,8 @@ async def test_read_again_by_itself_a_build_stays_the_attempt_it_was(hub: Hub) -
 def test_what_is_remembered_is_bounded() -> None:
     memo = Memo()
     for number in range(6000):
-        memo.keep((number, 1), None)
+        memo.attempts.put((number, 1), None)
 
-    assert (0, 1) not in memo
-    assert (5999, 1) in memo
+    assert (0, 1) not in memo.attempts
+    assert (5999, 1) in memo.attempts
     assert Memo() == memo

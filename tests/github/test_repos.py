@@ -25,7 +25,7 @@ async def test_an_owner_s_repos_are_found_but_for_what_is_not_wanted() -> None:
         assert [f"acme/r{number}" for number in range(120)] == await desk.discovered()
         assert "trunk" == desk.found[0].default_branch
         pages = ["/orgs/acme/repos?type=all&per_page=100"]
-        assert [*pages, f"{pages[0]}&page=2"] == hub.requests
+        assert [*pages, f"{pages[0]}&page=2", "/orgs/acme"] == hub.requests
 
 
 @live

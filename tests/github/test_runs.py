@@ -13,7 +13,7 @@ from exporter.model import Build, Ref, Status
 from exporter.providers.github import WORDS
 from exporter.providers.github.payload import Run, Runs, Task, to_build, to_job, without_jobs
 from tests import golden
-from tests.github import BEGUN, CREATED, ENDED, FORK, SHOP, at, build
+from tests.github import BEGUN, CREATED, ENDED, FORK, NAMES, SHOP, at, build
 
 # -- recorded answers
 
@@ -23,7 +23,7 @@ def test_every_recorded_run_and_job_is_understood(shared: Path) -> None:
     runs = dict(golden.lines(folder, "workflow_runs.jsonl")) | sent(folder, "workflow_run")
     jobs = dict(golden.lines(folder, "jobs.jsonl")) | sent(folder, "workflow_job")
     page = msgspec.json.decode(b'{"workflow_runs":[' + b",".join(runs.values()) + b"]}", type=Runs)
-    builds = [to_build(item, SHOP) for item in page.items]
+    builds = [to_build(item, SHOP, NAMES) for item in page.items]
     tasks = [msgspec.json.decode(line, type=Task) for line in jobs.values()]
 
     assert page.rejected == 0
@@ -52,7 +52,7 @@ def build_of(task: Task) -> Build:
 def test_no_recorded_word_is_unknown(shared: Path) -> None:
     folder = shared / "recordings" / "github"
     for name, into, read in (
-        ("workflow_runs.jsonl", Run, lambda item: to_build(item, SHOP)),
+        ("workflow_runs.jsonl", Run, lambda item: to_build(item, SHOP, NAMES)),
         ("jobs.jsonl", Task, lambda item: to_job(item, build())),
     ):
         for _, line in golden.lines(folder, name):
@@ -139,25 +139,6 @@ def test_where_a_run_stands(
 
     assert (status, conclusion) == (found.status, found.conclusion)
     assert (found.completed_at is None) == (status is not Status.COMPLETED)
-
-
-@pytest.mark.parametrize(
-    ("fields", "workflow"),
-    [
-        ({"name": "Build & test"}, "Build & test"),
-        ({"name": None}, "ci.yml"),
-        ({"name": ""}, "ci.yml"),
-        ({"name": None, "path": None}, ""),
-        ({"name": ".github/workflows/x.yml"}, ".github/workflows/x.yml"),
-        ({"path": "dynamic/pages/pages-build-deployment", "name": "pages"}, "pages"),
-        (
-            {"path": "dynamic/dependabot/dependabot-updates", "name": "npm in /. - Update #123"},
-            "dependabot-updates",
-        ),
-    ],
-)
-def test_what_the_workflow_is_called(fields: dict[str, Any], workflow: str) -> None:
-    assert workflow == build(**fields).workflow
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,19 @@ write; for public repos it needs no scope.
 
 Requests: one per repo and poll. If nothing has changed GitHub answers 304, which counts against
 no limit if there is a token. A new build costs nothing more, but one request for each unfinished
-one that is no longer among the latest 30, and for each earlier attempt that nobody saw. With
-`jobs: true` each build costs one more per poll until it has completed, and one then (one for
-each 100 jobs). Discovery costs one for each 100 repos; that of an organization one, that of a
-user two or three.
+one that is no longer among the latest 30, and for each earlier attempt that nobody saw. The
+names of a repo's workflows cost one at the start and when there is a new workflow, and while
+there are new builds one an hour that is mostly free (one for each 100 workflows). A run that
+seems to have gone on for more than half an hour since anybody saw it costs one for its jobs,
+once. With `jobs: true` each build costs one more per poll until it has completed, and one then
+(one for each 100 jobs; where GitHub cannot make such pages, one for each 50 or 25). Discovery
+costs one for each 100 repos; that of an organization two, that of a user two or three.
+
+Names: a pipeline is called what the list of workflows calls it today, so one that is renamed
+begins a new series within an hour; of several workflows of one name the oldest keeps it, and the
+others are `name (file name)`. A workflow without a name, or that the list lacks (an
+organization's, one whose file is gone), is called after its file. A title that `run-name` gives
+is no name.
 
 Limits: 5000 requests an hour for a user, 5000 to 15000 for an App's installation, 60 without a
 token; GitHub Enterprise Server has none by default.
@@ -27,22 +36,45 @@ Unknown: whether a person or the API dispatched a run; whether it ran for a tag 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import partial
+from time import monotonic
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
 
+from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, ProviderError, Refused, TryLater
+from exporter.errors import ProviderError
 from exporter.http import Allowance, Api
 from exporter.model import Build, Status
-from exporter.payload import moment, text
-from exporter.providers import Fault, Page, Provider, Query, Repo, TokenPage
+from exporter.payload import moment, text, whole
+from exporter.providers import (
+    Fault,
+    Page,
+    Provider,
+    Query,
+    Repo,
+    TokenPage,
+    Unread,
+    optional,
+)
 from exporter.providers.github.app import App, granted
-from exporter.providers.github.client import Client, has_more
+from exporter.providers.github.client import Client, CutOff, has_more
 from exporter.providers.github.memo import Memo
-from exporter.providers.github.payload import Place, Run, to_build, with_jobs, without_jobs
+from exporter.providers.github.payload import (
+    Earlier,
+    Place,
+    Run,
+    earlier,
+    end_by_jobs,
+    is_doubtful,
+    to_build,
+    with_jobs,
+    without_jobs,
+)
 from exporter.providers.github.words import WORDS
+from exporter.providers.github.workflows import Shelf
 from exporter.providers.grants import Granted
 
 __all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
@@ -51,6 +83,8 @@ _ACCEPT = "application/vnd.github+json, application/json"
 """What GitHub asks for, and what its own description of the API knows."""
 _MOST_ATTEMPTS = 50
 """Earlier attempts of one run that are asked for, the latest ones."""
+_NOTHING = Earlier()
+_SEES_ONLY_PUBLIC = "give the token the organization's repositories"
 
 
 class GitHub(Provider):
@@ -58,6 +92,7 @@ class GitHub(Provider):
 
     entry_form = "owner/name or owner/*"
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
+    name_pattern = r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
     default_url = "https://api.github.com"
     root_path = "/api/v3"
     anonymous = True
@@ -125,7 +160,8 @@ class GitHub(Provider):
     async def discover(self, api: Api, pattern: str) -> list[Repo]:
         """The owner's repos, but for archived, disabled and excluded ones."""
         owner = pattern.partition("/")[0]
-        listed = await self._places(Client(api), owner)
+        client = Client(api)
+        listed = await self._places(client, owner)
         found = {
             place.full_name: Repo(place.full_name, text(place.default_branch))
             for place in listed
@@ -133,52 +169,107 @@ class GitHub(Provider):
             and True not in (place.archived, place.disabled)
             and not self.excludes(place.full_name)
         }
+        self._memo.shortfalls[pattern] = await self._shortfall(client, owner, listed)
         return list(found.values())
 
     async def _places(self, client: Client, owner: str) -> list[Place]:
         if self.app is not None:
             return await client.places("/installation/repositories")
-        try:
-            return await client.places(f"/orgs/{quote(owner)}/repos", type="all")
-        except Gone:
-            places = await client.places(f"/users/{quote(owner)}/repos", type="owner")
-        if self.token_env is None and self.token_file is None:
+        places = await optional(client.places(f"/orgs/{quote(owner)}/repos", type="all"))
+        if places is not None:
             return places
-        try:  # the private ones are listed only for their owner
-            return places + await client.places("/user/repos", affiliation="owner")
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
+        places = await client.places(f"/users/{quote(owner)}/repos", type="owner")
+        if self._is_anonymous:
             return places
+        # The private ones are listed only for their owner.
+        own = await optional(client.places("/user/repos", affiliation="owner"))
+        return places + (own or [])
+
+    async def _shortfall(self, client: Client, owner: str, places: list[Place]) -> str:
+        """What GitHub says is there and did not list."""
+        if client.withholds:
+            return "authorize the token for the organization's single sign-on"
+        if self.app is not None or self._is_anonymous or not places:
+            return ""
+        if any(place.private is not False for place in places):
+            return ""
+        hidden = await client.private_repos(owner)
+        return (
+            f"no private repo, of which there are {hidden}: {_SEES_ONLY_PUBLIC}" if hidden else ""
+        )
+
+    @property
+    def _is_anonymous(self) -> bool:
+        return self.app is None and self.token_env is None and self.token_file is None
+
+    def shortfall(self, pattern: str) -> str:
+        """Private repos that an organization has and the token may not read."""
+        return self._memo.shortfalls.get(pattern, "")
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """One page of the repo's runs, each after those earlier attempts that may be news."""
+        client = Client(api)
         number, size = 1, query.size
         if query.token is not None:
             number, size = map(int, query.token.split("x"))
-        runs = await Client(api).runs(repo.entry, number, size)
-        earlier = await self._earlier(api, repo, [r for r in runs.items if _is_rerun(r, query)])
-        builds = [
-            build if self.jobs else without_jobs(build)
-            for run in runs.items
-            for build in (to_build(each, repo) for each in (*earlier.get(run.id, ()), run))
-        ]
+        try:
+            runs, is_new = await client.runs(repo.entry, number, size)
+        except CutOff:
+            return Page((), cut_off=True)
+        shelf = await self._workflows(client, repo, runs.items, is_new=is_new)
+        pasts = await self._earlier(client, repo, [r for r in runs.items if _is_rerun(r, query)])
+        builds: list[Build] = []
+        for run in runs.items:
+            past = pasts.get(run.id, _NOTHING)
+            attempts = (*past.ran, run)
+            for attempt, later in zip(attempts, (*attempts[1:], None), strict=True):
+                builds.append(self._build(api, repo, attempt, past.never_ran, later))
+            if past.error is not None:  # an earlier attempt would be taken for lost
+                builds[-1] = replace(builds[-1], partial=True)
         more = has_more(runs.total_count, number, size, listed=runs.listed)
         # Created earlier than wanted is the rest of the list too; what of it still runs is known.
         last = moment(runs.items[-1].created_at) if runs.items else None
         more = more and (query.deep or last is None or last >= query.since)
-        return Page(tuple(builds), f"{number + 1}x{size}" if more else None, runs.rejected)
+        return Page(
+            tuple(builds),
+            f"{number + 1}x{size}" if more else None,
+            runs.rejected,
+            unread=() if shelf.error is None else (Unread("workflows", shelf.error),),
+        )
+
+    def _build(
+        self, api: Api, repo: Repo, run: Run, never_ran: tuple[int, ...], later: Run | None
+    ) -> Build:
+        """One attempt; partial if only its jobs can tell when it ended."""
+        key = run.id, run.attempt
+        build = to_build(run, repo, self._memo.shelf(repo.entry).names, never_ran)
+        if build.status is not Status.COMPLETED:
+            self._memo.unfinished.put(key, api.now())
+        elif is_doubtful(run, build, self._memo.unfinished.get(key), later):
+            ends, told = self._memo.ends, (key, build.completed_at)
+            is_known = told in ends
+            ended = ends[told] if is_known else build.completed_at
+            build = replace(build, completed_at=ended, partial=not is_known)
+        return build if self.jobs else without_jobs(build)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
-        """`build` with its jobs if they are wanted; a run lacks nothing else."""
-        if not self.jobs:
+        """`build` with its jobs if they are wanted, else with its end if only they tell it."""
+        key = int(build.native_id), build.attempt
+        if (failure := self._memo.failures.get(key)) is not None:
+            raise failure
+        if not self.jobs and not build.partial:
             return build
         final = build.status is Status.COMPLETED
-        try:
-            tasks = await Client(api).jobs(repo.entry, build.native_id, build.attempt, final=final)
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
+        tasks = await optional(
+            Client(api).jobs(repo.entry, build.native_id, build.attempt, final=final)
+        )
+        if build.partial:
+            ended = end_by_jobs(build.completed_at, tasks or ())
+            if ended is None and known is not None:
+                ended = build.completed_at  # it went on until lately, and no job ran
+            self._memo.ends.put((key, build.completed_at), ended)
+            build = replace(build, completed_at=ended, partial=False)
+        if tasks is None or not self.jobs:
             return without_jobs(build)
         return with_jobs(build, tasks, now=api.now())
 
@@ -188,54 +279,73 @@ class GitHub(Provider):
         But one that was held for an approval never ran: its run goes on as the next.
         """
         client = Client(api)
-        build = to_build(await client.run(repo.entry, known.native_id), repo)
-        if build.attempt != known.attempt:
-            run = await client.attempt(repo.entry, known.native_id, known.attempt)
-            own = to_build(run, repo)
-            build = own if own.status is Status.COMPLETED else build
-        return await self.detail(api, repo, build, known) if self.jobs else without_jobs(build)
+        run = await client.run(repo.entry, known.native_id)
+        never_ran, later = known.never_ran, None
+        if run.attempt != known.attempt:
+            past = (await self._earlier(client, repo, [run]))[run.id]
+            if past.error is not None:
+                raise past.error
+            never_ran = past.never_ran
+            attempts = [*past.ran, run]
+            place = next((i for i, r in enumerate(past.ran) if r.attempt == known.attempt), None)
+            if place is not None:
+                run, later = attempts[place], attempts[place + 1]
+        await self._workflows(client, repo, [run], is_new=False)
+        build = self._build(api, repo, run, never_ran, later)
+        return await self.detail(api, repo, build, known)
 
-    async def _earlier(self, api: Api, repo: Repo, reruns: list[Run]) -> dict[int, list[Run]]:
-        """The earlier attempts of runs by id; each is asked for once.
+    async def _workflows(
+        self, client: Client, repo: Repo, runs: list[Run], *, is_new: bool
+    ) -> Shelf:
+        """What the workflows of these runs are called, if that can be known for now."""
+        shelf = self._memo.shelf(repo.entry)
+        ids = {number for run in runs if (number := whole(run.workflow_id)) is not None}
+        if shelf.is_due(ids, is_new=is_new, now=monotonic()):
+            try:
+                listed = await optional(client.workflows(repo.entry))
+            except ProviderError as error:
+                if error.account_wide:
+                    raise
+                shelf.fail(error, now=monotonic())
+            else:
+                shelf.put(listed, ids, now=monotonic())
+        return shelf
 
-        Those that were held for an approval never ran, and are left out.
-        """
-        wanted = [
-            (run.id, attempt)
-            for run in reruns
-            for attempt in range(max(1, run.attempt - _MOST_ATTEMPTS), run.attempt)
+    async def _earlier(
+        self, client: Client, repo: Repo, reruns: Sequence[Run]
+    ) -> dict[int, Earlier]:
+        """The earlier attempts of runs by id; each is asked for until it has been told once."""
+        memo = self._memo
+        wanted = {
+            run.id: range(max(1, run.attempt - _MOST_ATTEMPTS), run.attempt) for run in reruns
+        }
+        unknown = [
+            (run, number)
+            for run, numbers in wanted.items()
+            for number in numbers
+            if (run, number) not in memo.attempts
         ]
-        calls = [self._attempt(api, repo, key) for key in wanted if key not in self._memo]
-        for failure in await asyncio.gather(*calls, return_exceptions=True):
-            if failure is not None:
-                raise failure
-        found: dict[int, list[Run]] = {}
-        for key in wanted:
-            run = self._memo.recall(key)
-            if run is not None:
-                found.setdefault(run.id, []).append(run)
+        results = await asyncio.gather(
+            *(optional(client.attempt(repo.entry, *key)) for key in unknown),
+            return_exceptions=True,
+        )
+        failed: dict[int, ProviderError] = {}
+        for key, result in zip(unknown, results, strict=True):
+            if isinstance(result, ProviderError) and not result.account_wide:
+                failed[key[0]] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                is_it = result is not None and result.attempt == key[1]
+                memo.attempts.put(key, result if is_it else None)
+        found: dict[int, Earlier] = {}
+        for run in reruns:
+            known = [memo.attempts.get((run.id, number)) for number in wanted[run.id]]
+            found[run.id] = earlier([r for r in known if r is not None], failed.get(run.id))
+            memo.failures.pop((run.id, run.attempt), None)
+            if run.id in failed:
+                memo.failures.put((run.id, run.attempt), failed[run.id])
         return found
-
-    async def _attempt(self, api: Api, repo: Repo, key: tuple[int, int]) -> None:
-        """Ask for an attempt; one that fails again and again is given up."""
-        run_id, attempt = key
-        run: Run | None = None
-        try:
-            run = await Client(api).attempt(repo.entry, str(run_id), attempt)
-        except ProviderError as error:
-            if error.account_wide:
-                raise
-            if isinstance(error, TryLater) and not self._memo.gives_up(key):
-                raise
-        if run is not None and _ended(run, repo, attempt):
-            self._memo.keep(key, run)
-        else:
-            self._memo.keep(key, None)
-
-
-def _ended(run: Run, repo: Repo, attempt: int) -> bool:
-    build = to_build(run, repo)
-    return build.attempt == attempt and build.status is Status.COMPLETED
 
 
 def _is_rerun(run: Run, query: Query) -> bool:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any, Protocol, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
 
-from exporter.errors import Malformed
+from exporter.errors import Malformed, Refused
 from exporter.http import Api
 from exporter.payload import each, whole
-from exporter.providers.github.payload import Installed, Place, Run, Runs, Task, Tasks
-
-_PAGE = 100
-_MOST_PAGES = 1000
-"""More than any owner has; a list that is longer has no end."""
+from exporter.providers import optional, paging
+from exporter.providers.github.payload import Installed, Organization, Place, Run, Runs, Task, Tasks
+from exporter.providers.github.workflows import Workflow, Workflows
 
 _Listed = list[msgspec.Raw] | Installed
 _LISTED = cast("type[_Listed]", _Listed)
@@ -24,9 +23,33 @@ _NEXT = re.compile(r"[?&]page=(\d{1,9})(?:&[^>]*)?>; rel=\"next\"")
 """The page after this one in a `Link` header; a short page may have one."""
 
 Params = dict[str, str | int]
+Token = str | None
+
+T = TypeVar("T")
+
+_UNPROCESSABLE = "answered 422"
+"""What GitHub says of pages behind those that it lists ("pagination is limited")."""
+_CAP = 1000
+"""Items behind which some of its lists have empty pages instead."""
 
 _BARE = {"exclude_pull_requests": "true"}
 """Nobody reads what pull requests a run is of."""
+
+
+class CutOff(Refused):
+    """A list goes on, but GitHub does not show how."""
+
+
+class _Paged(Protocol[T]):
+    """A page of a list."""
+
+    total_count: Any
+
+    @property
+    def items(self) -> list[T]: ...
+
+    @property
+    def listed(self) -> int: ...
 
 
 class Client:
@@ -34,52 +57,94 @@ class Client:
 
     def __init__(self, api: Api) -> None:
         self._api = api
+        self.withholds = False
+        """Whether a list of repos was told to lack those of which single sign-on keeps it."""
 
-    async def runs(self, entry: str, number: int, size: int) -> Runs:
-        """A page of the runs, by creation, the newest first.
+    async def runs(self, entry: str, number: int, size: int) -> tuple[Runs, bool]:
+        """A page of the runs, by creation, the newest first; and whether it has changed.
 
         Without any filter: filtered lists lag behind and end after 1000 runs. The first
         page always has the same address, so that GitHub may say that it is unchanged.
+        Raises CutOff for a page that GitHub lists no more.
         """
         params: Params = {"per_page": size, **_BARE}
         if number > 1:
             params["page"] = number
-        path = f"{_actions(entry)}/runs"
-        return (await self._api.get(path, params, into=Runs, conditional=number == 1)).body
+        try:
+            answer = await self._api.get(
+                f"{_actions(entry)}/runs", params, into=Runs, conditional=number == 1
+            )
+        except Refused as error:
+            if number > 1 and _UNPROCESSABLE in str(error):
+                raise CutOff(str(error), reason=error.reason) from None
+            raise
+        except Malformed as error:
+            if error.reason == "redirect" and not error.account_wide:
+                error.args = (f"{error}; if the repo was renamed, `repos` wants its new name",)
+            raise
+        runs = answer.body
+        if runs.listed == 0 and _CAP <= (number - 1) * size < (whole(runs.total_count) or 0):
+            raise CutOff(f"{entry}: the list ends before its total", reason="bad_shape")
+        return runs, answer.status != HTTPStatus.NOT_MODIFIED
 
     async def run(self, entry: str, run_id: str) -> Run:
         """The latest attempt of a run. Raises Gone if it is not there."""
         path = f"{_actions(entry)}/runs/{quote(run_id, safe='')}"
         return (await self._api.get(path, _BARE, into=Run, conditional=True)).body
 
-    async def attempt(self, entry: str, run_id: str, attempt: int) -> Run:
+    async def attempt(self, entry: str, run_id: int, attempt: int) -> Run:
         """One attempt of a run. Raises Gone if it is not there."""
-        path = f"{_actions(entry)}/runs/{quote(run_id, safe='')}/attempts/{attempt}"
-        return (await self._api.get(path, _BARE, into=Run)).body
+        path = f"{_actions(entry)}/runs/{run_id}/attempts/{attempt}"
+        return (await self._api.get(path, _BARE, into=Run, tries=1)).body
 
     async def jobs(self, entry: str, run_id: str, attempt: int, *, final: bool) -> list[Task]:
         """All jobs of one attempt; not asked for again if that is `final`."""
         path = f"{_actions(entry)}/runs/{quote(run_id, safe='')}/attempts/{attempt}/jobs"
-        found: list[Task] = []
-        for number in range(1, _MOST_PAGES):
-            answer = await self._api.get(path, _page(number), into=Tasks, conditional=not final)
-            found += answer.body.items
-            if not has_more(answer.body.total_count, number, _PAGE, listed=answer.body.listed):
-                return found
-        raise Malformed(f"the jobs of run {run_id} do not end", reason="bad_shape")
+        return await self._whole(path, Tasks, conditional=not final)
+
+    async def workflows(self, entry: str) -> list[Workflow]:
+        """All workflows of a repo."""
+        return await self._whole(f"{_actions(entry)}/workflows", Workflows, conditional=True)
+
+    async def _whole(self, path: str, into: type[_Paged[T]], *, conditional: bool) -> list[T]:
+        """All items of a list that tells how many it has."""
+
+        async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], Token]:
+            number = int(token or 1)
+            answer = await self._api.get(
+                path, _page(number, size), into=into, conditional=conditional, tries=tries
+            )
+            page = answer.body
+            more = has_more(page.total_count, number, size, listed=page.listed)
+            return page.items, str(number + 1) if more else None
+
+        return await paging.whole(fetch, what=path)
+
+    async def private_repos(self, owner: str) -> int:
+        """How many private repos an organization tells this token of; 0 if it tells none."""
+        path = f"/orgs/{quote(owner)}"
+        told = await optional(self._api.get(path, into=Organization, tries=1))
+        return 0 if told is None else whole(told.body.total_private_repos) or 0
 
     async def places(self, path: str, **params: str) -> list[Place]:
         """All repositories of a list, a bare one or that of an App's installation."""
-        found: list[Place] = []
-        for number in range(1, _MOST_PAGES):
-            answer = await self._api.get(path, {**params, **_page(number)}, into=_LISTED)
+
+        async def fetch(
+            size: int, token: str | None, tries: int | None
+        ) -> tuple[list[Place], Token]:
+            number = int(token or 1)
+            answer = await self._api.get(
+                path, {**params, **_page(number, size)}, into=_LISTED, tries=tries
+            )
             listed = answer.body
             raws = listed.repositories if isinstance(listed, Installed) else listed
-            found += each(raws, Place)[0]
             told = _NEXT.search(answer.headers.get("link", ""))
-            if len(raws) < _PAGE and (told is None or int(told[1]) <= number):
-                return found
-        raise Malformed(f"the pages of {path} do not end", reason="bad_shape")
+            sso = answer.headers.get("x-github-sso", "")
+            self.withholds |= sso.lower().startswith("partial-results")
+            more = len(raws) >= size or (told is not None and int(told[1]) > number)
+            return each(raws, Place)[0], str(number + 1) if more else None
+
+        return await paging.whole(fetch, what=path)
 
 
 def has_more(total: Any, number: int, size: int, *, listed: int) -> bool:
@@ -92,6 +157,6 @@ def _actions(entry: str) -> str:
     return f"/repos/{quote(entry)}/actions"
 
 
-def _page(number: int) -> Params:
-    params: Params = {"per_page": _PAGE}
+def _page(number: int, size: int) -> Params:
+    params: Params = {"per_page": size}
     return {**params, "page": number} if number > 1 else params

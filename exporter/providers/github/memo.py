@@ -1,49 +1,51 @@
-"""The earlier attempts of runs, which never change again and are asked for once."""
+"""What is remembered of earlier calls: attempts and ends that do not change, workflows' names."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from exporter.errors import ProviderError
 from exporter.providers import Incidental
 from exporter.providers.github.payload import Run
+from exporter.providers.github.workflows import Shelf
 
-T = TypeVar("T")
+K = TypeVar("K")
+V = TypeVar("V")
 
 _MOST = 5000
-_TRIES = 3
 
 Key = tuple[int, int]
 """A run's id and an attempt of it."""
+
+
+class Table(OrderedDict[K, V], Generic[K, V]):
+    """The last few thousand of what was put in."""
+
+    def put(self, key: K, value: V) -> None:
+        """Remember a value, and forget the oldest one where there are too many."""
+        self.pop(key, None)
+        self[key] = value
+        if len(self) > _MOST:
+            self.popitem(last=False)
 
 
 class Memo(Incidental):
     """Lasts as long as the provider's configuration; losing it costs a few requests."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Key, Run | None] = OrderedDict()
-        self._failures: OrderedDict[Key, int] = OrderedDict()
+        self.attempts: Table[Key, Run | None] = Table()
+        """Earlier attempts; None for one that is not to be had."""
+        self.unfinished: Table[Key, float] = Table()
+        """When an attempt was last seen unfinished, epoch seconds."""
+        self.ends: Table[tuple[Key, float | None], float | None] = Table()
+        """When attempts ended by their jobs, by what their runs said; None if none tells."""
+        self.failures: Table[Key, ProviderError] = Table()
+        """Why attempts before this one cannot be read for now."""
+        self.shortfalls: dict[str, str] = {}
+        """What a wildcard has certainly not found, by wildcard."""
+        self._shelves: dict[str, Shelf] = {}
 
-    def __contains__(self, key: Key) -> bool:
-        return key in self._known
-
-    def recall(self, key: Key) -> Run | None:
-        """The attempt; None if it is not to be had."""
-        return self._known.get(key)
-
-    def keep(self, key: Key, run: Run | None) -> None:
-        """Remember an attempt, or that it is not to be had."""
-        _put(self._known, key, run)
-        self._failures.pop(key, None)
-
-    def gives_up(self, key: Key) -> bool:
-        """Note that an attempt could not be had for now; whether that was once too often."""
-        _put(self._failures, key, self._failures.get(key, 0) + 1)
-        return self._failures[key] >= _TRIES
-
-
-def _put(table: OrderedDict[Key, T], key: Key, value: T) -> None:
-    table.pop(key, None)
-    table[key] = value
-    if len(table) > _MOST:
-        table.popitem(last=False)
+    def shelf(self, entry: str) -> Shelf:
+        """What is known of the workflows of a repo."""
+        return self._shelves.setdefault(entry, Shelf())

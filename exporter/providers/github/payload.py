@@ -6,24 +6,28 @@ remembered only this much is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
+from exporter.errors import ProviderError
 from exporter.model import Build, Job, Ref, Status, carried_over
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.github.words import WORDS
-from exporter.words import standing, trigger
+from exporter.providers.github.workflows import Names
+from exporter.words import Standing, standing, trigger
 
 _LONGEST = 36 * 86400.0
 """Seconds. GitHub ends a run after 35 days ("Limits"), waiting included."""
 _LAG = 300.0
 """Seconds for which a completed run is not taken for complete while a job of it is not."""
-_NUMBERED = "dynamic/dependabot/"
-"""Dependabot names its runs `npm_and_yarn in /. - Update #123`: no name of a workflow."""
+_VOUCHED = 1800.0
+"""Seconds for which a run may have been over when `updated_at` is still taken for its end."""
+_SETTLES = 300.0
+"""Seconds that GitHub may take to complete a run once its last job has ended."""
 _QUEUE = "gh-readonly-queue/"
 """What the branches begin with that a merge queue makes for its groups."""
 
@@ -40,8 +44,9 @@ class Run(msgspec.Struct, omit_defaults=True):
     """The latest attempt of a workflow run, or one that was asked for."""
 
     id: int
-    name: Any = None
+    workflow_id: Any = None
     path: Any = None
+    """Of the workflow's file, with its branch behind an @. Absent before GHES 3.5."""
     head_branch: Any = None
     event: Any = None
     status: Any = None
@@ -84,6 +89,13 @@ class Place(msgspec.Struct):
     archived: Any = None
     disabled: Any = None
     default_branch: Any = None
+    private: Any = None
+
+
+class Organization(msgspec.Struct):
+    """An organization, as those see it who may."""
+
+    total_private_repos: Any = None
 
 
 class Runs(msgspec.Struct, omit_defaults=True):
@@ -133,28 +145,29 @@ class Installed(msgspec.Struct):
     repositories: list[msgspec.Raw]
 
 
-def to_build(run: Run, repo: Repo) -> Build:
-    """A run as it tells of itself; what its times are worth `without_jobs` says."""
+def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()) -> Build:
+    """A run as it tells of itself; what its times are worth `without_jobs` says.
+
+    `never_ran` are attempts of it that were held for an approval. The first one that runs
+    is created when it begins: what was before is nobody's queue.
+    """
     created, started, updated = map(moment, (run.created_at, run.run_started_at, run.updated_at))
-    conclusion = word(run.conclusion)
-    status, conclusion, unmapped = standing(
-        WORDS,
-        word(run.status),
-        conclusion,
-        started=started,
-        ended=None if conclusion is None else updated,
-    )
+    status, conclusion, unmapped = _stands(run)
     why, unknown = trigger(WORDS, word(run.event))
-    ref = _ref(run, why)
+    head, own = _named(run.head_repository), _named(run.repository)
+    ref = ref_of(why, text(run.head_branch), head, own)
     ended = updated if status is Status.COMPLETED else None
     if ended is not None and started is not None and ended - started > _LONGEST:
         ended = None  # touched long after its end, as when its logs are deleted
+    never_ran = tuple(number for number in never_ran if number < run.attempt)
+    if run.attempt > 1 and run.attempt - len(never_ran) == 1:
+        created = started
     return Build(
         key=str(run.id),
         native_id=str(run.id),
         repo=repo.entry,
         default_branch=repo.default_branch,
-        workflow=_workflow(run),
+        workflow=names.label(run.workflow_id, run.path),
         branch=text(run.head_branch),
         ref=ref,
         number=whole(run.run_number),
@@ -165,28 +178,32 @@ def to_build(run: Run, repo: Repo) -> Build:
         created_at=created,
         started_at=None if status is Status.QUEUED else started,
         completed_at=ended,
+        never_ran=never_ran,
         unmapped=unmapped + unknown,
     )
 
 
-def _ref(run: Run, why: str) -> Ref:
-    if why == "merge_group" or (text(run.head_branch) or "").startswith(_QUEUE):
-        return Ref.MERGE_QUEUE
-    return Ref.PULL_REQUEST if why == "merge_request" or _is_of_a_fork(run) else Ref.BRANCH
-
-
-def _is_of_a_fork(run: Run) -> bool:
-    head, own = (
-        text(place.full_name) if isinstance(place, Named) else None
-        for place in (run.head_repository, run.repository)
+def _stands(run: Run) -> Standing:
+    conclusion = word(run.conclusion)
+    return standing(
+        WORDS,
+        word(run.status),
+        conclusion,
+        started=moment(run.run_started_at),
+        ended=None if conclusion is None else moment(run.updated_at),
     )
-    return head is not None and own is not None and head.lower() != own.lower()
 
 
-def _workflow(run: Run) -> str:
-    path = (text(run.path) or "").partition("@")[0]
-    file = path.rpartition("/")[2]
-    return file if path.startswith(_NUMBERED) else text(run.name) or file
+def ref_of(why: str, branch: str | None, head: str | None, own: str | None) -> Ref:
+    """What a run is of, by its trigger, its branch, and the repos of that and of the run."""
+    if why == "merge_group" or (branch or "").startswith(_QUEUE):
+        return Ref.MERGE_QUEUE
+    is_of_a_fork = head is not None and own is not None and head.lower() != own.lower()
+    return Ref.PULL_REQUEST if why == "merge_request" or is_of_a_fork else Ref.BRANCH
+
+
+def _named(place: Named | _Odd) -> str | None:
+    return text(place.full_name) if isinstance(place, Named) else None
 
 
 def without_jobs(build: Build) -> Build:
@@ -196,14 +213,63 @@ def without_jobs(build: Build) -> Build:
     nothing of the queue. Once completed the creation is left out, as the queue is start
     minus creation; before that the start.
     """
-    if build.attempt > 1 or build.started_at != build.created_at:
+    if build.is_retry or build.started_at != build.created_at:
         return build
     if build.status is Status.COMPLETED:
         return replace(build, created_at=None)
     return replace(build, started_at=None)
 
 
-def with_jobs(build: Build, tasks: Iterable[Task], *, now: float) -> Build:
+class Earlier(NamedTuple):
+    """What is known of the earlier attempts of a run."""
+
+    ran: tuple[Run, ...] = ()
+    """Those that have ended, in their order."""
+    never_ran: tuple[int, ...] = ()
+    error: ProviderError | None = None
+    """Why some could not be read for now."""
+
+
+def earlier(attempts: Iterable[Run], error: ProviderError | None) -> Earlier:
+    """The earlier attempts of a run, as far as they are known."""
+    known = list(attempts)
+    return Earlier(
+        tuple(run for run in known if _stands(run).status is Status.COMPLETED),
+        tuple(run.attempt for run in known if _stands(run).status is Status.WAITING),
+        error,
+    )
+
+
+def is_doubtful(run: Run, build: Build, unfinished_at: float | None, later: Run | None) -> bool:
+    """Whether only jobs can tell when a completed run ended.
+
+    `updated_at` moves when a run is touched: its logs are deleted, its artifacts expire.
+    `unfinished_at` is when it was last seen unfinished; `later` is the attempt after it.
+    """
+    updated = moment(run.updated_at)
+    if build.status is not Status.COMPLETED or updated is None:
+        return False
+    next_began = None if later is None else moment(later.run_started_at)
+    if next_began is not None and updated > next_began:
+        return True
+    began = max(_known((moment(run.run_started_at), unfinished_at)), default=None)
+    return not is_vouched(began, updated)
+
+
+def is_vouched(began: float | None, updated: float | None) -> bool:
+    """Whether `updated_at` may be the end of what began, or still went on, at that time."""
+    return began is None or updated is None or updated - began <= _VOUCHED
+
+
+def end_by_jobs(updated: float | None, tasks: Iterable[Task]) -> float | None:
+    """When a run ended, by all its jobs; `updated` where they vouch for it, None if none tells."""
+    ended = max(_known(moment(task.completed_at) for task in tasks), default=None)
+    if ended is None or updated is None:
+        return ended
+    return updated if ended <= updated <= ended + _SETTLES else ended
+
+
+def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
     """`build` with its jobs, and its times by them: earliest start, latest end.
 
     Jobs that an attempt takes over from the one before are left to that one. A skipped

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from exporter.model import Build, Ref, Status
-from exporter.payload import at, text
+from exporter.model import Build, Status
+from exporter.payload import at, text, word
 from exporter.providers import github as native
+from exporter.providers.github import payload
+from exporter.providers.github.workflows import file_of
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -18,28 +20,63 @@ from exporter.providers.truto.integration import (
 )
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
+from exporter.words import own
+
+_OF_CONTENT = own(
+    "push pull_request pull_request_target pull_request_review pull_request_review_comment"
+    " issues issue_comment"
+)
+"""Events whose runs have the title of a commit, a pull request or an issue where the workflow
+sets none; those of others have the workflow's name."""
+_UPDATES = "dynamic/dependabot/"
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
-    """Name the workflow, tell forks, and drop a start that is none.
+    """Name the workflow, tell forks and merge queues, and drop times that are none.
 
     A run's start is its attempt's creation, also while it is queued. So a first attempt
     whose start equals its creation says nothing of its queue: once completed its
     creation is left out, for the queue is start minus creation; before that its start.
-    A run whose head repository is another one is a pull request's, whatever its event
-    (a `workflow_run` after a fork's pull request); only the raw run tells.
+    Its end is its last change, also when it was touched later: where that may be so, its
+    jobs tell. Whose branch it is only the raw run knows.
     """
     del entry
     head = text(at(item.remote_data, "head_repository.full_name"))
-    own = text(at(item.remote_data, "repository.full_name"))
-    build = replace(build, workflow=text(item.name) or "")
-    if head is not None and own is not None and head.lower() != own.lower():
-        build = replace(build, ref=Ref.PULL_REQUEST)
+    base = text(at(item.remote_data, "repository.full_name"))
+    build = replace(
+        build,
+        workflow=_workflow(item),
+        ref=payload.ref_of(build.trigger, build.branch, head, base),
+    )
+    if build.status is Status.COMPLETED and not payload.is_vouched(
+        build.started_at, build.completed_at
+    ):
+        build = replace(build, completed_at=None)
     if build.attempt == 1 and build.started_at == build.created_at:
         if build.status is Status.COMPLETED:
             return replace(build, created_at=None)
         return replace(build, started_at=None)
     return build
+
+
+def _workflow(item: Run) -> str:
+    """The run's name, or the file's where that is a title of its own or there is none."""
+    name, path = text(item.name) or "", text(at(item.remote_data, "path")) or ""
+    if path and (not name or name == path.partition("@")[0] or _is_titled(item, name, path)):
+        return file_of(path)
+    return name
+
+
+def _is_titled(item: Run, name: str, path: str) -> bool:
+    """Whether `name` is no workflow's but this run's, as far as a run can tell."""
+    if path.startswith(_UPDATES):
+        return True
+    if name != text(at(item.remote_data, "display_title")):
+        return False
+    people = (text(at(item.remote_data, f"{role}.login")) for role in ("actor", "triggering_actor"))
+    return word(at(item.remote_data, "event")) in _OF_CONTENT or any(
+        login is not None and login.lower() in name.lower() for login in people
+    )
 
 
 INTEGRATION = Integration(
