@@ -120,7 +120,8 @@ class Details:
         now, before = self._api.now(), None if known is None else known.unfilled
         failing = Unfilled(now) if before is None else Unfilled(before.since, before.polls + 1)
         if failing.polls >= _FAIRLY_OFTEN and now - failing.since >= _FAIRLY_LONG:
-            return replace(build, partial=False, unfilled=None)
+            given_up = self._provider.without_detail(build)
+            return replace(given_up, partial=False, unfilled=None)
         if not build.partial and build.status is not Status.COMPLETED:
             jobs = build.jobs if known is None else known.jobs
             return replace(build, jobs=jobs, unfilled=failing)  # only its jobs are not known

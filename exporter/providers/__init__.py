@@ -361,6 +361,10 @@ class Provider(BaseModel):
         """
         raise NotImplementedError
 
+    def without_detail(self, build: Build) -> Build:
+        """What is to be counted of a listed build whose `detail` has failed long enough."""
+        return build
+
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """An unfinished build read again by itself, with its jobs if `jobs` is set.
 

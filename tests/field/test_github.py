@@ -296,6 +296,27 @@ async def test_nobody_can_tell_when_a_touched_run_ended(hub: Hub, status: int) -
 
 
 @live
+async def test_the_jobs_of_a_touched_run_answer_502_for_hours(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others count meanwhile; in the end it counts without a duration, not with a wrong one."""
+    for rule in ("_FAIRLY_LONG", "_FIRST_PAUSE"):
+        monkeypatch.setattr(f"exporter.poller.details.{rule}", 0.0)
+    touched(hub, ran(hub, ago=20 * HOUR), ago=HOUR)
+    ran(hub, ago=HOUR)
+    hub.broken["/jobs"] = said(502, "Server Error")
+    async with Desk(hub) as desk:
+        for _ in range(9):
+            await desk.polled()
+        assert (1, 300) == (desk.value(f.BUILDS), desk.seconds(f.BUILD_DURATION))
+        for _ in range(3):
+            await desk.polled()
+
+        assert (2, 300) == (desk.value(f.BUILDS), desk.seconds(f.BUILD_DURATION))
+        assert 1 == desk.value(f.MISSING, field="duration")
+
+
+@live
 async def test_a_run_of_hours_is_watched_to_its_end(hub: Hub) -> None:
     """It was seen running a moment ago, so its end needs nobody's word."""
     run = hub.begin(ago=5 * HOUR)

@@ -16,19 +16,18 @@ once. With `jobs: true` each build costs one more per poll until it has complete
 (one for each 100 jobs; where GitHub cannot make such pages, one for each 50 or 25). Discovery
 costs one for each 100 repos; that of an organization two, that of a user two or three.
 
-Names: a pipeline is called what the list of workflows calls it today, so one that is renamed
-begins a new series within an hour; of several workflows of one name the oldest keeps it, and the
-others are `name (file name)`. A workflow without a name, or that the list lacks (an
-organization's, one whose file is gone), is called after its file. A title that `run-name` gives
-is no name.
-
 Limits: 5000 requests an hour for a user, 5000 to 15000 for an App's installation, 60 without a
 token; GitHub Enterprise Server has none by default.
 
 Self-hosted: GitHub Enterprise Server 3.4 or newer by `url` https://HOST/api/v3.
 
 Known: duration, trigger, attempts, jobs; the queue only with `jobs: true`, as a run says that it
-started when it was created.
+started when it was created. A pipeline is called what the list of workflows calls it today, so
+one that is renamed begins a new series within an hour; of several workflows of one name the
+oldest keeps it, and the others are `name (file name)`. A workflow without a name, or that the
+list lacks (an organization's, one whose file is gone), is called after its file. A title that
+`run-name` gives is no name. A run that waited for an approval counts from its first attempt
+that ran.
 
 Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch.
 """
@@ -265,13 +264,20 @@ class GitHub(Provider):
         )
         if build.partial:
             ended = end_by_jobs(build.completed_at, tasks or ())
-            if ended is None and known is not None:
+            if ended is None and known is not None and not known.partial:
                 ended = build.completed_at  # it went on until lately, and no job ran
             self._memo.ends.put((key, build.completed_at), ended)
             build = replace(build, completed_at=ended, partial=False)
         if tasks is None or not self.jobs:
             return without_jobs(build)
         return with_jobs(build, tasks, now=api.now())
+
+    def without_detail(self, build: Build) -> Build:
+        """`build` without an end that only its jobs could have told."""
+        is_doubtful = build.partial and (int(build.native_id), build.attempt) not in (
+            self._memo.failures
+        )
+        return replace(build, completed_at=None) if is_doubtful else build
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """The run; if it is in a later attempt by now, what became of the known one.
