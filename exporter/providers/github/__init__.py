@@ -68,15 +68,17 @@ from exporter.providers.github.payload import (
     earlier,
     end_by_jobs,
     is_doubtful,
+    is_vouched,
+    ref_of,
     to_build,
     with_jobs,
     without_jobs,
 )
 from exporter.providers.github.words import WORDS
-from exporter.providers.github.workflows import Shelf
+from exporter.providers.github.workflows import Shelf, file_of
 from exporter.providers.grants import Granted
 
-__all__ = ["PROVIDER", "WORDS", "App", "GitHub"]
+__all__ = ["PROVIDER", "WORDS", "App", "GitHub", "file_of", "is_vouched", "ref_of"]
 
 _ACCEPT = "application/vnd.github+json, application/json"
 """What GitHub asks for, and what its own description of the API knows."""

@@ -7,8 +7,6 @@ from msgspec.structs import replace
 from exporter.model import Build, Status
 from exporter.payload import at, text, word
 from exporter.providers import github as native
-from exporter.providers.github import payload
-from exporter.providers.github.workflows import file_of
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
@@ -46,9 +44,9 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     build = replace(
         build,
         workflow=_workflow(item),
-        ref=payload.ref_of(build.trigger, build.branch, head, base),
+        ref=native.ref_of(build.trigger, build.branch, head, base),
     )
-    if build.status is Status.COMPLETED and not payload.is_vouched(
+    if build.status is Status.COMPLETED and not native.is_vouched(
         build.started_at, build.completed_at
     ):
         build = replace(build, completed_at=None)
@@ -63,7 +61,7 @@ def _workflow(item: Run) -> str:
     """The run's name, or the file's where that is a title of its own or there is none."""
     name, path = text(item.name) or "", text(at(item.remote_data, "path")) or ""
     if path and (not name or name == path.partition("@")[0] or _is_titled(item, name, path)):
-        return file_of(path)
+        return native.file_of(path)
     return name
 
 
