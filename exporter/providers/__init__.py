@@ -342,10 +342,6 @@ class Provider(BaseModel):
         """
         raise NotImplementedError
 
-    def shortfall(self, pattern: str) -> str:
-        """What `pattern` has certainly not found the last time, in words; empty if nothing."""
-        return ""
-
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """One page of builds, newest first, whatever their branch, event or status."""
         raise NotImplementedError

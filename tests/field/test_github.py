@@ -12,7 +12,7 @@ from starlette.responses import Response
 from exporter.errors import Malformed
 from exporter.metrics import families as f
 from exporter.poller.memory import Memory
-from exporter.providers import Query
+from exporter.providers import Matches, Query
 from exporter.providers.github.workflows import Shelf
 from tests.emulators.github import Hub, iso, said, workflow
 from tests.github import FORK, LATEST, RUNS, SHOP, WORKFLOWS, Desk, live
@@ -430,13 +430,29 @@ async def test_a_token_sees_only_the_public_part_of_an_organization(hub: Hub) ->
     hub.hidden["acme"] = 7
     async with Desk(hub, repos=["acme/*"]) as desk:
         assert ["acme/shop", "acme/site"] == await desk.discovered()
-        assert "7" in desk.native.shortfall("acme/*")
+        assert "7" in await said_of(desk)
         hub.repo("acme/safe", private=True)
-        await desk.discovered()
-        assert not desk.native.shortfall("acme/*")
+        assert "" == await said_of(desk)
         hub.told["x-github-sso"] = "partial-results; organizations=1234"
-        await desk.discovered()
-        assert "single sign-on" in desk.native.shortfall("acme/*")
+        assert "single sign-on" in await said_of(desk)
+
+
+async def said_of(desk: Desk) -> str:
+    """What is wrong with what a wildcard finds."""
+    found = await desk.native.discover(desk.api, "acme/*")
+    assert isinstance(found, Matches)
+    return str(found.error or "")
+
+
+@live
+async def test_the_second_page_of_an_organization_fails(hub: Hub) -> None:
+    """The repos of the first one are polled, and the failure is told."""
+    for number in range(120):
+        hub.repo(f"acme/r{number}")
+    hub.broken["&page="] = said(502, "Server Error")
+    async with Desk(hub, repos=["acme/*"]) as desk:
+        assert 100 == len(await desk.discovered())
+        assert "502" in await said_of(desk)
 
 
 @live

@@ -44,12 +44,13 @@ from urllib.parse import quote, urlsplit
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import ProviderError
+from exporter.errors import ProviderError, Refused
 from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import moment, text, whole
 from exporter.providers import (
     Fault,
+    Matches,
     Page,
     Provider,
     Query,
@@ -59,7 +60,7 @@ from exporter.providers import (
     optional,
 )
 from exporter.providers.github.app import App, granted
-from exporter.providers.github.client import Client, CutOff, has_more
+from exporter.providers.github.client import Client, CutOff, Listed, has_more
 from exporter.providers.github.memo import Memo
 from exporter.providers.github.payload import (
     Earlier,
@@ -85,7 +86,7 @@ _ACCEPT = "application/vnd.github+json, application/json"
 _MOST_ATTEMPTS = 50
 """Earlier attempts of one run that are asked for, the latest ones."""
 _NOTHING = Earlier()
-_SEES_ONLY_PUBLIC = "give the token the organization's repositories"
+_SEES_ONLY_PUBLIC = "Let the token read the organization's private repositories."
 
 
 class GitHub(Provider):
@@ -162,7 +163,7 @@ class GitHub(Provider):
         """The owner's repos, but for archived, disabled and excluded ones."""
         owner = pattern.partition("/")[0]
         client = Client(api)
-        listed = await self._places(client, owner)
+        listed, error = await self._places(client, owner)
         found = {
             place.full_name: Repo(place.full_name, text(place.default_branch))
             for place in listed
@@ -170,42 +171,39 @@ class GitHub(Provider):
             and True not in (place.archived, place.disabled)
             and not self.excludes(place.full_name)
         }
-        self._memo.shortfalls[pattern] = await self._shortfall(client, owner, listed)
-        return list(found.values())
+        return Matches(found.values(), error or await self._shortfall(client, owner, listed))
 
-    async def _places(self, client: Client, owner: str) -> list[Place]:
+    async def _places(self, client: Client, owner: str) -> Listed:
         if self.app is not None:
             return await client.places("/installation/repositories")
-        places = await optional(client.places(f"/orgs/{quote(owner)}/repos", type="all"))
-        if places is not None:
-            return places
-        places = await client.places(f"/users/{quote(owner)}/repos", type="owner")
+        listed = await optional(client.places(f"/orgs/{quote(owner)}/repos", type="all"))
+        if listed is not None:
+            return listed
+        places, error = await client.places(f"/users/{quote(owner)}/repos", type="owner")
         if self._is_anonymous:
-            return places
+            return places, error
         # The private ones are listed only for their owner.
         own = await optional(client.places("/user/repos", affiliation="owner"))
-        return places + (own or [])
+        more, failure = own or ([], None)
+        return places + more, error or failure
 
-    async def _shortfall(self, client: Client, owner: str, places: list[Place]) -> str:
-        """What GitHub says is there and did not list."""
-        if client.withholds:
-            return "authorize the token for the organization's single sign-on"
+    async def _shortfall(
+        self, client: Client, owner: str, places: list[Place]
+    ) -> ProviderError | None:
+        """Private repos that an organization tells of and has not listed."""
         if self.app is not None or self._is_anonymous or not places:
-            return ""
+            return None
         if any(place.private is not False for place in places):
-            return ""
+            return None
         hidden = await client.private_repos(owner)
-        return (
-            f"no private repo, of which there are {hidden}: {_SEES_ONLY_PUBLIC}" if hidden else ""
-        )
+        if not hidden:
+            return None
+        text = f"no private repo of {owner} is listed, of which there are {hidden}"
+        return Refused(text, reason="forbidden", advice=_SEES_ONLY_PUBLIC)
 
     @property
     def _is_anonymous(self) -> bool:
         return self.app is None and self.token_env is None and self.token_file is None
-
-    def shortfall(self, pattern: str) -> str:
-        """Private repos that an organization has and the token may not read."""
-        return self._memo.shortfalls.get(pattern, "")
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """One page of the repo's runs, each after those earlier attempts that may be news."""

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from exporter.errors import Malformed, Refused
+from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
 from exporter.payload import each, whole
 from exporter.providers import optional, paging
@@ -24,11 +24,15 @@ _NEXT = re.compile(r"[?&]page=(\d{1,9})(?:&[^>]*)?>; rel=\"next\"")
 
 Params = dict[str, str | int]
 Token = str | None
+Listed = tuple[list[Place], ProviderError | None]
+"""Repositories, and why there are more."""
 
 T = TypeVar("T")
 
 _UNPROCESSABLE = "answered 422"
 """What GitHub says of pages behind those that it lists ("pagination is limited")."""
+_WITHHELD = "the list lacks repos of organizations whose single sign-on does not know the token"
+_AUTHORIZE = "Authorize the token for the organization's single sign-on."
 _CAP = 1000
 """Items behind which some of its lists have empty pages instead."""
 
@@ -57,8 +61,6 @@ class Client:
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self.withholds = False
-        """Whether a list of repos was told to lack those of which single sign-on keeps it."""
 
     async def runs(self, entry: str, number: int, size: int) -> tuple[Runs, bool]:
         """A page of the runs, by creation, the newest first; and whether it has changed.
@@ -126,12 +128,17 @@ class Client:
         told = await optional(self._api.get(path, into=Organization, tries=1))
         return 0 if told is None else whole(told.body.total_private_repos) or 0
 
-    async def places(self, path: str, **params: str) -> list[Place]:
-        """All repositories of a list, a bare one or that of an App's installation."""
+    async def places(self, path: str, **params: str) -> Listed:
+        """The repositories of a list, a bare one or that of an App's installation.
+
+        And why there are more, where the list cannot be read to its end or lacks some.
+        """
+        withheld = False
 
         async def fetch(
             size: int, token: str | None, tries: int | None
         ) -> tuple[list[Place], Token]:
+            nonlocal withheld
             number = int(token or 1)
             answer = await self._api.get(
                 path, {**params, **_page(number, size)}, into=_LISTED, tries=tries
@@ -140,11 +147,14 @@ class Client:
             raws = listed.repositories if isinstance(listed, Installed) else listed
             told = _NEXT.search(answer.headers.get("link", ""))
             sso = answer.headers.get("x-github-sso", "")
-            self.withholds |= sso.lower().startswith("partial-results")
+            withheld |= sso.lower().startswith("partial-results")
             more = len(raws) >= size or (told is not None and int(told[1]) > number)
             return each(raws, Place)[0], str(number + 1) if more else None
 
-        return await paging.whole(fetch, what=path)
+        found, error = await paging.readable(fetch, what=path)
+        if error is None and withheld:
+            error = Refused(_WITHHELD, reason="forbidden", advice=_AUTHORIZE)
+        return found, error
 
 
 def has_more(total: Any, number: int, size: int, *, listed: int) -> bool:

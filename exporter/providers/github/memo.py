@@ -42,8 +42,6 @@ class Memo(Incidental):
         """When attempts ended by their jobs, by what their runs said; None if none tells."""
         self.failures: Table[Key, ProviderError] = Table()
         """Why attempts before this one cannot be read for now."""
-        self.shortfalls: dict[str, str] = {}
-        """What a wildcard has certainly not found, by wildcard."""
         self._shelves: dict[str, Shelf] = {}
 
     def shelf(self, entry: str) -> Shelf:
