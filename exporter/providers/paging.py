@@ -12,12 +12,34 @@ T = TypeVar("T")
 SIZES = (100, 50, 25)
 """Items asked for on a page: fewer where an API cannot make larger ones."""
 _MOST_PAGES = 1000
+_SMALL_FOR = 3600.0
+"""Seconds before large pages are tried again."""
+_MOST_LISTS = 10_000
 TOO_MUCH = frozenset({"server", "timeout", "too_large"})
 """What an API says that cannot make a page of this size."""
 
 Fetch = Callable[[int, str | None, int | None], Awaitable[tuple[list[T], str | None]]]
 """Given size, token (None asks for the first page) and how often to try (None: as usual), the
 items of a page and the token of the next one, None at the end."""
+
+
+class Sizes:
+    """How many items the pages of each list may have: fewer for a while after large ones failed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, float]] = {}
+
+    def most(self, what: str, now: float) -> int:
+        """The items of the largest page of the list `what` that is worth a request."""
+        size, since = self._known.get(what, (SIZES[0], now))
+        return size if now - since < _SMALL_FOR else SIZES[0]
+
+    def shrank(self, what: str, size: int, now: float) -> None:
+        """Note that larger pages than this could not be made."""
+        self._known.pop(what, None)
+        self._known[what] = (size, now)
+        if len(self._known) > _MOST_LISTS:
+            del self._known[next(iter(self._known))]
 
 
 async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -> list[T]:

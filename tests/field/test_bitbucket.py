@@ -135,6 +135,21 @@ def test_a_pipeline_whose_steps_fail_keeps_no_other_from_being_counted() -> None
 
 
 @pytest.mark.parametrize("largest", [50, 25])
+def test_pipelines_are_read_in_pages_that_the_api_can_make_and_at_no_more_cost(
+    largest: int,
+) -> None:
+    world = bitbucket.Bitbucket()
+    for number in range(120):
+        world.run(age=4000 - number, lasts=5)
+    world.fails = too_large(largest, "/pipelines")
+    rig = station(world)
+    rig.polled()
+
+    assert rig.value(f.BUILDS) == 120
+    assert len(rig.polled()) == 1
+
+
+@pytest.mark.parametrize("largest", [50, 25])
 def test_steps_are_read_in_pages_that_the_api_can_make(largest: int) -> None:
     world, now = bitbucket.Bitbucket(), time.time()
     run = world.run(age=900)

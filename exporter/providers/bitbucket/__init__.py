@@ -43,7 +43,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.globs import matches
-from exporter.http import Allowance, Api
+from exporter.http import Allowance, Answer, Api
 from exporter.model import Build
 from exporter.payload import at, each, reached, text, whole
 from exporter.providers import (
@@ -75,7 +75,6 @@ T = TypeVar("T")
 
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2})")
 _UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
-_PAGELEN = 100
 _AGAIN = 86400.0
 """Seconds after which a repo without pipelines is asked again without a sign of change."""
 _LONG = 6 * 3600.0
@@ -113,6 +112,7 @@ class Memo(Incidental):
     """Which repos have no pipelines, so that they are not asked at each discovery."""
 
     def __init__(self) -> None:
+        self.sizes = paging.Sizes()
         self.on: set[str] = set()
         self.off: dict[str, tuple[Any, float]] = {}
         """When the repo last changed, and the epoch seconds of the answer."""
@@ -186,22 +186,36 @@ class Bitbucket(Provider):
         return Matches(found, error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
-        """A page of the pipelines, newest first; the size stays that of the first page."""
-        token = _TOKEN.fullmatch(query.token or f"1x{min(query.size, _PAGELEN)}")
+        """A page of the pipelines, newest first; the size is that of the page before, or less."""
+        most = min(query.size, self._memo.sizes.most(repo.entry, api.now()))
+        token = _TOKEN.fullmatch(query.token or f"1x{most}")
         if token is None:
             raise Malformed(f"{query.token!r} is no page of Bitbucket", reason="bad_shape")
-        number, size = int(token[1]), int(token[2])
-        # Without `sort` the oldest would come first; the minus sign is in no description.
-        params: dict[str, str | int] = {"sort": "-created_on", "pagelen": size, "page": number}
-        answer = await api.get(f"{_path(repo.entry)}/pipelines", params, into=Envelope)
+        first, size = int(token[1]), int(token[2])
+
+        async def ask(length: int, tries: int | None) -> tuple[int, int, Answer[Envelope]]:
+            number = (first - 1) * size // length + 1
+            # Without `sort` the oldest would come first; the minus sign is in no description.
+            params: dict[str, str | int] = {"sort": "-created_on", "pagelen": length}
+            path = f"{_path(repo.entry)}/pipelines"
+            return (
+                number,
+                length,
+                await api.get(path, params | {"page": number}, into=Envelope, tries=tries),
+            )
+
+        lengths = tuple(size // parts for parts in (1, 2, 4) if size % parts == 0)
+        number, length, answer = await paging.bearable(ask, lengths)
+        if length < size:
+            self._memo.sizes.shrank(repo.entry, length, api.now())
         items, rejected = each(answer.body.values, Pipeline)
         builds = tuple(to_build(item, repo) for item in items)
         # Created earlier than wanted is the rest of the list too; what of it still runs is
         # known. Only a walk through a window may be the first one, which knows nothing yet.
         edge = query.since - (_LONG if query.deep else 0.0)
         oldest = reached((build.created_at for build in builds), default=edge)
-        more = oldest >= edge and answer.body.continues(number, size)
-        return Page(builds, f"{number + 1}x{size}" if more else None, rejected)
+        more = oldest >= edge and answer.body.continues(number, length)
+        return Page(builds, f"{number + 1}x{length}" if more else None, rejected)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """The start, which only the steps tell, and the steps themselves."""

@@ -68,7 +68,7 @@ from exporter.providers.gitlab.reading import (
     to_build,
     to_jobs,
 )
-from exporter.providers.paging import SIZES, bearable
+from exporter.providers.paging import SIZES, Sizes, bearable
 
 __all__ = ["PROVIDER", "REASONS", "WORDS", "GitLab"]
 
@@ -78,8 +78,6 @@ quiet project, stays the same for long. Without `updated_after` it always would,
 GitLab sorts all pipelines of the project by a column without an index and may time out."""
 _RECHECK = 900.0
 """Seconds after which an unfinished pipeline is read again though no list has shown it."""
-_SMALL_FOR = 3600.0
-"""Seconds for which the list of a project has small pages after large ones have failed."""
 _MOST_NOTES = 50_000
 
 
@@ -105,32 +103,19 @@ class Memo(Incidental):
     """When pipelines were read by themselves, and which projects list small pages only."""
 
     def __init__(self) -> None:
+        self.sizes = Sizes()
         self._asked: dict[str, float] = {}
-        self._sizes: dict[str, tuple[int, float]] = {}
 
     def asked(self, key: str, now: float) -> None:
         """Note that a pipeline was read by itself."""
-        _keep(self._asked, key, now)
+        self._asked.pop(key, None)
+        self._asked[key] = now
+        if len(self._asked) > _MOST_NOTES:
+            del self._asked[next(iter(self._asked))]
 
     def is_due(self, key: str, now: float) -> bool:
         """Whether a pipeline has not been read by itself for long."""
         return now - self._asked.get(key, 0.0) >= _RECHECK
-
-    def shrank(self, entry: str, size: int, now: float) -> None:
-        """Note that the list of a project could not be made with larger pages."""
-        _keep(self._sizes, entry, (size, now))
-
-    def size(self, entry: str, now: float) -> int:
-        """How many items to ask for on the first page of a project's list."""
-        size, since = self._sizes.get(entry, (SIZES[0], now))
-        return size if now - since < _SMALL_FOR else SIZES[0]
-
-
-def _keep(notes: dict[str, Any], key: str, value: Any) -> None:
-    notes.pop(key, None)
-    notes[key] = value
-    if len(notes) > _MOST_NOTES:
-        del notes[next(iter(notes))]
 
 
 class GitLab(Provider):
@@ -202,7 +187,7 @@ class GitLab(Provider):
         Completion, and a retry's opening again, are changes. So known ground begins at the
         first that has not changed since then, whatever the age of the pipelines in it.
         """
-        size = self._memo.size(repo.entry, api.now())
+        size = self._memo.sizes.most(repo.entry, api.now())
         begin = Place(size) if query.token is None else Place.of(query.token)
         params: dict[str, str | int] = {
             "order_by": "updated_at",
@@ -223,7 +208,7 @@ class GitLab(Provider):
         sizes = tuple(size for size in SIZES if size <= begin.size)
         place, answer = await bearable(ask, sizes)
         if place.size < begin.size:
-            self._memo.shrank(repo.entry, place.size, api.now())
+            self._memo.sizes.shrank(repo.entry, place.size, api.now())
         items, rejected = pipelines(answer.body)
         builds = tuple(as_listed(to_build(item, repo)) for item in items)
         following = place.after(answer.headers, len(answer.body))
