@@ -280,6 +280,8 @@ class Loaded(msgspec.Struct):
     """Target's id, labels and encoded facts."""
     series_limit: int = 0
     """The limit that they were last shown at; 0 if it is not known."""
+    swept_at: float | None = None
+    """When what was old was last forgotten, epoch seconds."""
     limits: list[StoredLimits] = []
     bounds: dict[str, Vector] = {}
     """Of each histogram family, what its series were begun with."""

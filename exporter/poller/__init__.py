@@ -21,7 +21,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from exporter.errors import StateUnavailable
 from exporter.exposition import AccountView, Exposition, Health
-from exporter.poller import report
+from exporter.poller import clocks, report
 from exporter.poller.account import AccountPoller
 from exporter.poller.recorder import Recorder
 from exporter.poller.status import StatusReport
@@ -94,6 +94,7 @@ class Poller:
         self._scheduler = _Scheduler(timezone="UTC")
         self._places = itertools.count()
         self._sweep_at = 0.0
+        self._clocks = clocks.Clocks()
         self._jobs: set[asyncio.Task[Any]] = set()
         """Those that run now."""
 
@@ -157,15 +158,20 @@ class Poller:
             await self.recorder.look()
 
     async def _sweep(self) -> None:
-        # Our own clock may be off by years for a moment, and what is forgotten is gone for good.
-        clocks = [a.api.now() for a in self.accounts if a.api.stats.clock is not None]
-        if not clocks or monotonic() < self._sweep_at:
+        theirs = {
+            account.provider.name: None if account.api.stats.clock is None else account.api.now()
+            for account in self.accounts
+        }
+        ours, now = time.time(), monotonic()
+        self._clocks.look(ours, now, theirs)
+        agreed = clocks.agreement(ours, theirs)
+        if agreed is None or now < self._sweep_at:
             return
-        try:
-            await self.recorder.sweep(min(clocks))
-        except StateUnavailable:
-            return
-        self._sweep_at = monotonic() + _SWEEP
+        with contextlib.suppress(StateUnavailable):
+            if await self.recorder.sweep(
+                agreed.now, spared=agreed.spared, is_steady=self._clocks.is_steady(now)
+            ):
+                self._sweep_at = now + _SWEEP
 
     async def once(self) -> bool:
         """Poll every target once; whether all went well."""

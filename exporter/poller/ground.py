@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from math import inf
 from typing import TypeVar
@@ -46,7 +47,8 @@ class Ground:
         self._now = now
         self._lowest: int | None = None
         self._highest = cursor.top
-        self.floor = max(cursor.floor, now - rules.retention)
+        # A clock that is ahead would make history of everything.
+        self.floor = max(cursor.floor, min(now, time.time()) - rules.retention)
         """What completed before this is no news. Epoch seconds."""
         self.horizon = self.floor
         """What is wholly older than this is known ground. Epoch seconds."""
@@ -170,12 +172,13 @@ def righted(cursor: Cursor, rules: Rules, *, now: float) -> Cursor | None:
 
 
 def sound(builds: Iterable[Build], now: float) -> tuple[Build, ...]:
-    """Builds without those times that are yet to come by the provider's clock, and so jobs.
+    """Builds without those times that are yet to come by the provider's clock and by ours.
 
     Such a build would be the latest of its pipeline until then, and its spans are nonsense.
     What is left out is noted as an anomaly, which counts when the build or job does.
     """
-    return tuple(_sound_build(build, now + AHEAD) for build in builds)
+    latest = max(now, time.time()) + AHEAD  # the times are right where a clock is behind
+    return tuple(_sound_build(build, latest) for build in builds)
 
 
 def _sound_build(build: Build, latest: float) -> Build:

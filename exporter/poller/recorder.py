@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,9 +19,11 @@ from exporter.metrics import soundness
 from exporter.metrics.book import Book, Rules
 from exporter.metrics.draft import digest
 from exporter.metrics.effects import Increment
+from exporter.metrics.labels import clean
 from exporter.metrics.selection import of_accounts
 from exporter.model import Build
 from exporter.poller.budgets import Budgets
+from exporter.poller.clocks import is_leap
 from exporter.poller.steps import Steps
 from exporter.record import AttemptKey, Change, Counted, Cursor, Loaded, Target, Verdict
 from exporter.state import Ledger
@@ -43,6 +45,7 @@ class Recorder(Steps):
         self._ledger = ledger
         self._retention = retention
         self.budgets = Budgets((), self._note_limits)
+        self._swept_at: float | None = None
         self._notes: set[asyncio.Task[None]] = set()
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
@@ -56,6 +59,7 @@ class Recorder(Steps):
         for damage in soundness.damage(loaded):
             raise StateDamaged(damage)
         self.budgets = Budgets(loaded.limits, self._note_limits)
+        self._swept_at = loaded.swept_at
         anew = set(self._changed_buckets())
         loaded.series = [row for row in loaded.series if row.series.family not in anew]
         self.book.load(of_accounts(loaded, set(accounts)))
@@ -186,12 +190,13 @@ class Recorder(Steps):
         now: float,
     ) -> tuple[Target, bool]:
         moved = msgspec.structs.replace(target, cursor=cursor)
+        touched = max(now, time.time())  # by a clock that is behind it would seem idle at once
 
         def step() -> tuple[Target, Verdict, Change]:
             with self._ledger.transaction() as tx:
                 verdict = tx.judge(target, builds, now=now)
                 verdict.settled.extend(gone)
-                change = digest(self.book, target, verdict, now=now, events=events)
+                change = digest(self.book, target, verdict, now=touched, events=events)
                 tx.save(target, change)
                 tx.settle(target, gone)
                 news = change.deltas or change.pipelines or verdict.settled
@@ -227,21 +232,38 @@ class Recorder(Steps):
             await self._write(step)
             self.book.release(keys)
 
-    async def sweep(self, now: float | None = None) -> None:
-        """Forget what retention no longer keeps. `now` is as with `record`."""
-        await self._finish(self._sweep(time.time() if now is None else now))
+    async def sweep(
+        self,
+        now: float | None = None,
+        *,
+        spared: Collection[str] = (),
+        is_steady: bool = False,
+    ) -> bool:
+        """Forget what retention no longer keeps, but nothing of the `spared` accounts.
 
-    async def _sweep(self, now: float) -> None:
+        `now` is what all clocks agree on, ours if it is not given. Where that is a leap from
+        the last time nothing is done, and False returned, unless our clock `is_steady`.
+        """
+        at = time.time() if now is None else now
+        if not is_steady and is_leap(at, self._swept_at, retention=self._retention):
+            return False
+        await self._finish(self._sweep(at, spared))
+        return True
+
+    async def _sweep(self, now: float, spared: Collection[str]) -> None:
         async with self._turn:
+            kept = set(map(clean, spared))
             idle = self.book.idle(now - self._retention)
+            idle = [labels for labels in idle if labels[1] not in kept]
             dropped = [(labels, self.book.keys(labels)) for labels in idle]
 
             def step() -> None:
                 with self._ledger.transaction() as tx:
                     tx.forget(dropped)
-                    tx.prune(now=now)
+                    tx.prune(now=now, spared=spared)
 
             await self._write(step)
+            self._swept_at = now
             self.book.forget(idle)
 
     async def look(self) -> None:

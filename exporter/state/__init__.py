@@ -7,7 +7,7 @@ any instant neither loses nor doubles.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -35,7 +35,7 @@ class Transaction(Protocol):
         """The target of a repo, made with `cursor` if it is new."""
 
     def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
-        """Record `builds` and tell what is news. `now` is epoch seconds, our clock."""
+        """Record `builds` and tell what is news. `now` is epoch seconds, the provider's clock."""
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         """Forget unfinished builds that are gone."""
@@ -64,8 +64,11 @@ class Transaction(Protocol):
     def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
 
-    def prune(self, *, now: float) -> None:
-        """Forget finished builds that retention no longer keeps, and answers out of use."""
+    def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
+        """Forget finished builds that retention no longer keeps, and answers out of use.
+
+        `now` is what all clocks agree on; nothing of the `spared` accounts is forgotten.
+        """
 
 
 class Ledger(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ from exporter.record import (
     Target,
     Verdict,
 )
-from exporter.state import limits, loading, rows, series, sqlite
+from exporter.state import limits, loading, retention, rows, series, sqlite
 from exporter.state.codec import SEPARATOR as _SEPARATOR
 from exporter.state.codec import decoder
 from exporter.state.codec import pack as _pack
@@ -40,8 +40,6 @@ from exporter.state.rows import compact
 
 log = logging.getLogger(__name__)
 
-_OUT_OF_USE = 7 * 86400.0
-"""Seconds after which an answer that nobody asked for again is forgotten."""
 _encode = msgspec.msgpack.Encoder().encode
 _cursor = decoder(Cursor)
 
@@ -194,13 +192,6 @@ class SqliteLedger:
             lost_at is not None and first_poll - self.terms.lookback < lost_at
         )
 
-    def pruned_to(self, account: str) -> float:
-        """What of an account completed before this has been forgotten. Epoch seconds."""
-        row = self._db.execute(
-            "SELECT pruned_to FROM account WHERE name = ?", (account,)
-        ).fetchone()
-        return 0.0 if row is None or row[0] is None else float(row[0])
-
     def meta(self, key: str) -> float | None:
         """A number kept under a name; None if there is none."""
         return loading.number(self._db, key)
@@ -230,15 +221,14 @@ class SqliteTransaction:
         )
 
     def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
-        floor = max(
-            target.cursor.floor,
-            now - self._ledger.terms.retention,
-            self._ledger.pruned_to(target.account),
-        )
+        # What is decided for good needs the consent of both clocks.
+        earliest, latest = sorted((now, time.time()))
+        pruned_to = retention.pruned_to(self._db, target.account, now=latest)
+        floor = max(target.cursor.floor, earliest - self._ledger.terms.retention, pruned_to)
         account = self._ledger.account_id(target.account)
         listed = list(builds)
         seen = rows.seen(self._db, account, list(touched(listed)))
-        findings = reconcile(seen, listed, target=target, floor=floor, now=now)
+        findings = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
         rows.write(self._db, account, target, findings)
         return findings.verdict
 
@@ -312,9 +302,5 @@ class SqliteTransaction:
     def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         limits.keep(self._db, changes, now=now)
 
-    def prune(self, *, now: float) -> None:
-        before = now - self._ledger.terms.retention
-        self._db.execute("DELETE FROM attempt WHERE listed < ?", (before,))
-        self._db.execute("DELETE FROM job WHERE listed < ?", (before,))
-        self._db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
-        self._db.execute("UPDATE account SET pruned_to = max(ifnull(pruned_to, 0.0), ?)", (before,))
+    def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
+        retention.prune(self._db, now - self._ledger.terms.retention, now=now, spared=spared)

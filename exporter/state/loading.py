@@ -54,6 +54,7 @@ def load(db: sqlite3.Connection, accounts: Mapping[str, int], *, native: bool) -
                     "SELECT target, labels, facts FROM pipeline"
                 )
             ],
+            swept_at=number(db, "swept_at"),
             limits=limits.load(rows),
             series_limit=int(number(db, "series_limit") or 0),
             bounds={

@@ -12,7 +12,7 @@ from math import inf
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Status, start_of, without_start
+from exporter.model import Build, Job, Status, start_of, without_start
 from exporter.record import (
     AttemptKey,
     Completed,
@@ -66,14 +66,23 @@ class Findings(msgspec.Struct):
     """No longer unfinished; kept in order."""
 
 
-def reconcile(
-    seen: Seen, builds: Iterable[Build], *, target: Target, floor: float, now: float
+def reconcile(  # noqa: PLR0913 - two clocks
+    seen: Seen,
+    builds: Iterable[Build],
+    *,
+    target: Target,
+    floor: float,
+    now: float,
+    stamp: float | None = None,
 ) -> Findings:
     """Compare `builds`, in the order in which they are listed, with the rows.
 
-    What completed before `floor` (epoch seconds) is no news; `now` is our clock.
+    What completed before `floor` (epoch seconds) is no news; `now` is the provider's clock, and
+    `stamp` what rows are marked with as listed: the later of that and ours, lest one that is
+    behind makes them seem old.
     """
-    reading = _Reading(seen, target=target, floor=floor, now=now)
+    stamp = now if stamp is None else stamp
+    reading = _Reading(seen, target=target, floor=floor, now=now, stamp=stamp)
     for build in builds:
         reading.read(build)
     return reading.findings
@@ -116,13 +125,16 @@ def _has_own_key(build: Build) -> bool:
 class _Reading:
     """One batch. What it finds is at once part of what was seen."""
 
-    def __init__(self, seen: Seen, *, target: Target, floor: float, now: float) -> None:
+    def __init__(
+        self, seen: Seen, *, target: Target, floor: float, now: float, stamp: float
+    ) -> None:
         self._attempts = {key: dict(rows) for key, rows in seen.attempts.items()}
         self._active = {key: dict(rows) for key, rows in seen.active.items()}
         self._jobs_seen = dict(seen.jobs)
         self._target = target
         self._floor = floor
         self._now = now
+        self._stamp = stamp
         self.findings = Findings()
 
     def read(self, build: Build) -> None:
@@ -164,7 +176,7 @@ class _Reading:
             return
         build = self._without_waits(build)
         missed = self._missed(build)
-        self._count(build, build.attempt, Counted(build.conclusion, self._now))
+        self._count(build, build.attempt, Counted(build.conclusion, self._listed(build)))
         self.findings.verdict.completed.append(Completed(build, missed))
 
     def _is_history(self, build: Build) -> bool:
@@ -205,9 +217,10 @@ class _Reading:
         )
         if row.flags & _MISSED:
             after = replace(after, conclusion=row.conclusion)
-        stale = self._now - row.listed > _TOUCH
+        listed = self._listed(build)
+        stale = abs(listed - row.listed) > _TOUCH
         if after != row or stale or (is_open and moves):
-            self._count(build, build.attempt, replace(after, listed=self._now))
+            self._count(build, build.attempt, replace(after, listed=listed))
 
     def _unfinished(self, build: Build) -> None:
         row = self._row(build)
@@ -232,10 +245,12 @@ class _Reading:
         if not row.flags & _REOPENED:
             self.findings.verdict.anomalies.append("reopened")
             self._count(
-                build, build.attempt, replace(row, flags=row.flags | _REOPENED, listed=self._now)
+                build,
+                build.attempt,
+                replace(row, flags=row.flags | _REOPENED, listed=self._listed(build)),
             )
         # Where the provider tells no time of the change, lists may lag behind the single build.
-        if build.changed_at is not None or self._now - row.listed > _LAG:
+        if build.changed_at is not None or abs(self._stamp - row.listed) > _LAG:
             self._keep_active(build)
 
     def _keep_active(self, build: Build) -> bool:
@@ -264,7 +279,8 @@ class _Reading:
                 # What was held for a person and went on as another attempt has never run.
                 waited = attempt < build.attempt and known.status is Status.WAITING
                 if waited and attempt not in self._attempts.get(build.key, ()):
-                    self._count(build, attempt, Counted(None, self._now, _MISSED | _NEVER_RAN))
+                    never_ran = Counted(None, self._listed(build), _MISSED | _NEVER_RAN)
+                    self._count(build, attempt, never_ran)
                 self._forget(AttemptKey(key, attempt))
 
     def _forget(self, key: AttemptKey) -> None:
@@ -290,7 +306,7 @@ class _Reading:
         known = {*self._attempts.get(build.key, {}), *build.never_ran}
         lost = [n for n in range(1, min(build.attempt, _MOST_MISSED)) if n not in known]
         for attempt in lost:
-            self._count(build, attempt, Counted(None, self._now, _MISSED))
+            self._count(build, attempt, Counted(None, self._listed(build), _MISSED))
         return len(lost)
 
     # -- jobs
@@ -305,10 +321,15 @@ class _Reading:
             listed = self._jobs_seen.get(key)
             if listed is None:
                 self.findings.verdict.jobs.append(JobCompleted(build, job))
-            if listed is None or self._now - listed > _TOUCH:
-                self._jobs_seen[key] = self.findings.jobs[key] = self._now
+            now = self._listed(job)
+            if listed is None or abs(now - listed) > _TOUCH:
+                self._jobs_seen[key] = self.findings.jobs[key] = now
 
     # -- the rows of attempts
+
+    def _listed(self, run: Build | Job) -> float:
+        """What its row is marked with: never less than its end, so that it outlives being news."""
+        return self._stamp if run.time is None else max(self._stamp, run.time)
 
     def _row(self, build: Build) -> Counted | None:
         return self._attempts.get(build.key, {}).get(build.attempt)

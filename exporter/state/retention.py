@@ -1,0 +1,46 @@
+"""What is forgotten, and how far that goes.
+
+A row is forgotten only while what completed that long ago is no longer news: `pruned_to` says
+when that was, for each account, and no row is marked as listed before its build completed.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Collection
+
+_OUT_OF_USE = 7 * 86400.0
+"""Seconds after which an answer that nobody asked for again is forgotten."""
+
+
+def pruned_to(db: sqlite3.Connection, account: str, *, now: float) -> float:
+    """What of an account completed before this has been forgotten. Epoch seconds.
+
+    One that is yet to come at `now` was written while clocks were wrong and says nothing.
+    """
+    sql = "SELECT pruned_to FROM account WHERE name = ? AND pruned_to <= ?"
+    row = db.execute(sql, (account, now)).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
+def prune(db: sqlite3.Connection, before: float, *, now: float, spared: Collection[str]) -> None:
+    """Forget what was last listed `before`, but nothing of the `spared` accounts."""
+    db.execute(
+        "UPDATE account SET pruned_to ="
+        " CASE WHEN pruned_to <= ? THEN max(pruned_to, ?) ELSE ? END"
+        " WHERE name NOT IN (SELECT value FROM json_each(?))",
+        (now, before, before, json.dumps(sorted(spared))),
+    )
+    db.execute(
+        "DELETE FROM attempt WHERE listed <"
+        " (SELECT pruned_to FROM account WHERE id = attempt.account AND pruned_to <= ?)",
+        (before,),
+    )
+    db.execute(
+        "DELETE FROM job WHERE listed <"
+        " (SELECT pruned_to FROM account WHERE id = job.account AND pruned_to <= ?)",
+        (before,),
+    )
+    db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
+    db.execute("INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('swept_at', ?)", (now,))
