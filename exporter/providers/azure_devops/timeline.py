@@ -232,8 +232,14 @@ def _jobs(records: Sequence[Record]) -> tuple[Job, ...]:
         if _holds(record)
         for place in _above(record.id, parents)  # up to the stage it holds, or its job
     }
-    jobs = (_to_job(r, records, parents, gated) for r in records if r.type == "Job")
-    return tuple(jobs)
+    tasks: dict[str | None, list[Record]] = {}
+    for record in records:
+        tasks.setdefault(text(record.parent_id), []).append(record)
+    return tuple(
+        _to_job(record, [record, *tasks.get(record.id, ())], gated, _above(record.id, parents))
+        for record in records
+        if record.type == "Job"
+    )
 
 
 def _parents(records: Sequence[Record]) -> dict[str, str | None]:
@@ -250,21 +256,18 @@ def _above(record: str, parents: dict[str, str | None]) -> list[str]:
     return found
 
 
-def _to_job(
-    record: Record,
-    records: Sequence[Record],
-    parents: dict[str, str | None],
-    gated: set[str],
-) -> Job:
-    """A job; it waits for a person if it is such a task, or its stage is held."""
+def _to_job(record: Record, inside: Sequence[Record], gated: set[str], above: list[str]) -> Job:
+    """A job; it waits for a person if it is such a task, or its stage is held.
+
+    `inside` are the job and its tasks.
+    """
     started, ended = record.started, moment(record.finish_time)
     stands = standing(WORDS, word(record.state), word(record.result), started=started, ended=ended)
     status, conclusion = stands.status, stands.conclusion
-    if status is Status.QUEUED and gated.intersection(_above(record.id, parents)):
+    if status is Status.QUEUED and gated.intersection(above):
         status = Status.WAITING
     if status is Status.IN_PROGRESS and record.id in gated:
         status = Status.WAITING
-    inside = [r for r in records if r is record or text(r.parent_id) == record.id]
     if conclusion == "cancelled" and any(map(_timed_out, inside)):
         conclusion = "timeout"
     elif conclusion == "failed" and _ran_out(inside):

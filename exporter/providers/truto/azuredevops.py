@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from exporter.model import Build
-from exporter.payload import at, text
+from exporter.model import Build, Ref, Status
+from exporter.payload import at, moment, text
 from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
     BUILD,
@@ -19,13 +19,24 @@ from exporter.providers.truto.integration import (
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
 
+_QUEUE = "gh-readonly-queue/"
+"""What the branches begin with that GitHub's merge queue makes for its groups."""
+
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
-    """Build ids are unique in an organization; the repo is the build's own."""
+    """Build ids are unique in an organization; the repo is the build's own.
+
+    A build whose stages are run again goes on under its id, and no attempt is told.
+    """
     workspace, _, wanted = entry.partition("/")
     repo = next(iter(_repos(item)), wanted)
+    is_queued = build.ref is Ref.BRANCH and (build.branch or "").startswith(_QUEUE)
+    is_over = build.status is Status.COMPLETED
+    touched = moment(at(item.remote_data, "lastChangedDate"))
     return replace(
         build,
+        ref=Ref.MERGE_QUEUE if is_queued else build.ref,
+        changed_at=build.completed_at if is_over else touched,
         key=f"{workspace}/{item.native_id}",
         repo=f"{workspace}/{repo}" if repo else workspace,
         workflow=text(at(item.remote_data, "definition.name")) or "",
