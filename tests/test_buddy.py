@@ -17,6 +17,7 @@ from exporter.model import Build, Ref, Status
 from exporter.providers import Query, Repo
 from exporter.providers.buddy import WORDS, Action, Buddy, Execution, Pipeline, to_build, to_job
 from tests import golden
+from tests.buddy_station import provider, station
 from tests.emulators import buddy
 from tests.emulators.rig import Station, entries, iso
 
@@ -27,15 +28,6 @@ STATUSES = (
     " WAITING_FOR_APPLY WAITING_FOR_VARIABLES WAITING_FOR_SETTABLE_VARIABLES"
     " WAITING_FOR_VT_SESSION"
 )
-
-
-def provider(*repos: str, **keys: Any) -> Buddy:
-    named = {"name": "acme", "provider": "buddy", "token_env": "T"}
-    return Buddy(**{**named, "repos": list(repos or ("acme/shop",)), **keys})
-
-
-def station(world: buddy.Buddy, *repos: str, **keys: Any) -> Station:
-    return Station(provider(*repos, **keys), world.app(), "/api")
 
 
 def total(rig: Station, family: f.Family) -> float:

@@ -26,6 +26,9 @@ from tests.jenkins_station import EVENT, provider
 
 SHOP = Where("team/shop", "team/shop")
 USER = "hudson.model.Cause$UserIdCause"
+GERRIT = "com.sonyericsson.hudson.plugins.gerrit.trigger.hudsontrigger"
+PPR = "io.jenkins.plugins.bitbucketpushandpullrequest.cause.pullrequest"
+RESTART = "org.jenkinsci.plugins.pipeline.modeldefinition.causes"
 TIMER = "hudson.triggers.TimerTrigger$TimerTriggerCause"
 
 
@@ -94,6 +97,14 @@ def test_a_build_stands_as_building_says(
         (["com.example.NovelCause", "hudson.model.Cause$RemoteCause"], "api"),
         (["com.example.NovelCause"], "other"),
         ([], "other"),
+        (["hudson.plugins.git.GitStatus$CommitHookCause"], "push"),
+        (["io.jenkins.plugins.gitlabbranchsource.GitLabWebHookCause"], "push"),
+        (["hudson.cli.BuildCommand$CLICause"], "api"),
+        ([f"{GERRIT}.GerritManualCause"], "merge_request"),
+        ([f"{PPR}.server.BitBucketPPRPullRequestServerUpdatedCause"], "merge_request"),
+        ([f"{RESTART}.RestartDeclarativePipelineCause", USER], "restart"),
+        (["hudson.model.Cause$LegacyCodeCause"], "other"),
+        (["hudson.model.Cause$UpstreamCause$DeeplyNestedUpstreamCause"], "upstream"),
     ],
 )
 def test_the_most_telling_cause_is_the_trigger(causes: list[str], expected: str) -> None:
@@ -145,6 +156,53 @@ def test_the_branch_is_the_branch_jobs_or_the_last_checkouts(
     assert (branch, ref) == (build.branch, build.ref)
     assert ("team/shop", "shop") == (build.repo, build.workflow)
     assert f"{path}#7@1700000000" == build.key
+
+
+@pytest.mark.parametrize(
+    ("ref", "branch", "kind"),
+    [
+        ("refs/remotes/origin/main", "main", Ref.BRANCH),
+        ("origin/feature/cart", "feature/cart", Ref.BRANCH),
+        ("refs/remotes/fork/main", "main", Ref.BRANCH),
+        ("upstream/main", "main", Ref.BRANCH),
+        ("refs/heads/release/1.0", "release/1.0", Ref.BRANCH),
+        ("release/1.0", "release/1.0", Ref.BRANCH),
+        ("refs/tags/v1.0", "v1.0", Ref.TAG),
+        ("tags/v1.0", "v1.0", Ref.TAG),
+        ("origin/tags/v1.0", "v1.0", Ref.TAG),
+        ("refs/pull/12/head", "pull/12/head", Ref.PULL_REQUEST),
+        ("origin/pr/12/merge", "pr/12/merge", Ref.PULL_REQUEST),
+        ("refs/remotes/origin/merge-requests/7/head", "merge-requests/7/head", Ref.PULL_REQUEST),
+        ("refs/changes/34/1234/5", "changes/34/1234/5", Ref.PULL_REQUEST),
+        ("PR-12-merge", "PR-12-merge", Ref.PULL_REQUEST),
+        ("refs/remotes/origin/HEAD", None, Ref.BRANCH),
+        ("detached", None, Ref.BRANCH),
+    ],
+)
+def test_a_checked_out_ref_is_read_in_each_of_its_spellings(
+    ref: str, branch: str | None, kind: Ref
+) -> None:
+    names = [{"name": "detached"}, {"name": ref}, {"name": "refs/remotes/origin/other"}]
+    checkout = {"lastBuiltRevision": {"branch": names if branch else names[:2]}}
+
+    build = built(building=True, actions=[checkout])
+
+    assert (branch, kind) == (build.branch, build.ref)
+
+
+@pytest.mark.parametrize("name", ["PR-12", "PR-12-head", "PR-12-merge", "MR-7", "MR-7-merge"])
+def test_the_branch_job_of_a_pull_request_is_known_by_its_name(name: str) -> None:
+    build = built(Where("team/shop", f"team/shop/{name}"), actions=[EVENT])
+
+    assert (name, Ref.PULL_REQUEST, "merge_request") == (build.branch, build.ref, build.trigger)
+
+
+def test_the_branch_job_of_a_tag_is_known_by_its_checkout() -> None:
+    where = Where("team/shop", "team/shop/v1.0")
+    tag = {"lastBuiltRevision": {"branch": [{"name": "refs/tags/v1.0"}]}}
+
+    assert Ref.TAG is built(where, actions=[EVENT, tag]).ref
+    assert Ref.BRANCH is built(where, actions=[EVENT]).ref
 
 
 def test_a_push_to_a_pull_requests_job_is_a_merge_request() -> None:

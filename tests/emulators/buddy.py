@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 
 from tests.emulators.rig import emulator, iso
 
@@ -21,6 +23,8 @@ class Buddy:
         self.projects: dict[str, dict[str, Any]] = {}
         self.pipelines: dict[str, list[dict[str, Any]]] = {}
         self.executions: dict[int, list[dict[str, Any]]] = {}
+        self.fails: Callable[[Request], Response | None] = lambda request: None
+        """The answer to a request that fails."""
         self._trigger = "triggeredOn" if modern else "triggered_on"
 
     def pipeline(self, project: str = "shop", name: str = "deploy") -> dict[str, Any]:
@@ -50,7 +54,7 @@ class Buddy:
         executions = self.executions[pipeline["id"]]
         begun = time.time() - age
         execution: dict[str, Any] = {
-            "id": 2 * len(executions) + 1,  # ids have holes
+            "id": max((one["id"] for one in executions), default=-1) + 2,  # ids have holes
             "start_date": iso(begun, 3),
             "finish_date": None,
             self._trigger: "EVENT",
@@ -94,6 +98,8 @@ class Buddy:
         return None if found is None else {"pipelines": _page(request, found)}
 
     def _executions(self, request: Request) -> Any:
+        if (failure := self.fails(request)) is not None:
+            return failure
         found = self.executions.get(request.path_params["pipeline"], [])
         newest_first = [{**e, "action_executions": None} for e in reversed(found)]
         size = min(int(request.query_params.get("per_page", 20)), MOST)
@@ -101,6 +107,8 @@ class Buddy:
         return {"executions": _page(request, newest_first), "total_page_count": pages}
 
     def _execution(self, request: Request) -> Any:
+        if (failure := self.fails(request)) is not None:
+            return failure
         found = self.executions.get(request.path_params["pipeline"], [])
         return next((e for e in found if e["id"] == request.path_params["execution"]), None)
 

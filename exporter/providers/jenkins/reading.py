@@ -15,6 +15,7 @@ from exporter.model import Build, Job, Ref, Status, Unmapped
 from exporter.payload import at, listed, moment, span, text, whole, word
 from exporter.providers.jenkins import refs
 from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
+from exporter.providers.summary import summary
 from exporter.words import standing, trigger
 
 RUN_FIELDS = (
@@ -297,13 +298,12 @@ def with_stages(build: Build, status: Any, stages: Sequence[Stage], *, jobs: boo
     if build.status is not Status.COMPLETED:
         held = WORDS.status.get(said) is Status.WAITING
         return replace(build, status=Status.WAITING if held else Status.IN_PROGRESS)
-    begun = min((job.started_at for job in told if job.started_at is not None), default=None)
-    ended = max((job.completed_at for job in told if job.completed_at is not None), default=None)
+    stages_say = summary(told)
     return replace(
         build,
-        started_at=begun if build.started_at is None else build.started_at,
-        completed_at=ended if build.completed_at is None else build.completed_at,
-        conclusion=build.conclusion or WORDS.conclusion.get(said),
+        started_at=stages_say.started if build.started_at is None else build.started_at,
+        completed_at=stages_say.ended if build.completed_at is None else build.completed_at,
+        conclusion=build.conclusion or WORDS.conclusion.get(said) or stages_say.conclusion,
     )
 
 

@@ -1,0 +1,176 @@
+"""What projects, pipelines and executions of Buddy say: pure reading, no requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import Id, at, moment, text, whole, word
+from exporter.providers import Repo
+from exporter.providers.buddy.words import WORDS
+from exporter.words import standing, trigger
+
+NEVER_RAN = "initial"
+"""The state of a pipeline or an action whose turn has not come yet."""
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A page of any list; which one depends on the resource."""
+
+    projects: list[msgspec.Raw] | None = None
+    pipelines: list[msgspec.Raw] | None = None
+    executions: list[msgspec.Raw] | None = None
+    total_page_count: Any = None
+
+
+class Project(msgspec.Struct, frozen=True):
+    """What is read of a project."""
+
+    name: str
+    status: Any = None
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What is read of a pipeline."""
+
+    id: int | Id
+    name: Any = None
+    last_execution_status: Any = None
+    last_execution_revision: Any = None
+    label: str | None = None
+    """What it is called here, if that is not its name."""
+
+    @property
+    def look(self) -> tuple[str | None, str | None]:
+        """What is told of its last execution."""
+        return word(self.last_execution_status), text(self.last_execution_revision)
+
+
+class Execution(msgspec.Struct, frozen=True):
+    """What is read of an execution. Newer answers spell one key in camel case."""
+
+    id: int | Id
+    status: Any = None
+    triggered_on: Any = None
+    start_date: Any = None
+    finish_date: Any = None
+    branch: Any = None
+    tag: Any = None
+    pull_request: Any = None
+    action_executions: Sequence[msgspec.Raw] | None = None
+    triggered_on_: Any = msgspec.field(name="triggeredOn", default=None)
+
+
+class Action(msgspec.Struct, frozen=True):
+    """What is read of the execution of an action."""
+
+    action_execution_id: Any = None
+    action: Any = None
+    status: Any = None
+    start_date: Any = None
+    finish_date: Any = None
+
+
+class Place(NamedTuple):
+    """Where an entry points; without a pipeline to all of the project."""
+
+    workspace: str
+    project: str
+    pipeline: str
+
+    @property
+    def path(self) -> str:
+        """The resource of the project's pipelines."""
+        workspace, project = (quote(part, safe="") for part in self[:2])
+        return f"/workspaces/{workspace}/projects/{project}/pipelines"
+
+
+def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
+    """An execution as a build.
+
+    `start_date` is when it was asked for: the creation of what has not begun, and for want
+    of another the start of what has.
+    """
+    place = place_of(repo.entry)
+    asked, ended = moment(item.start_date), moment(item.finish_date)
+    found = standing(WORDS, word(item.status), None, started=asked, ended=ended)
+    completed = found.status is Status.COMPLETED
+    begun = completed or found.status is Status.IN_PROGRESS
+    why, unknown = trigger(WORDS, word(item.triggered_on) or word(item.triggered_on_))
+    branch, tag = text(at(item.branch, "name")), text(at(item.tag, "name"))
+    ref = Ref.PULL_REQUEST if item.pull_request else Ref.BRANCH
+    if branch is None and tag is not None:
+        branch, ref = tag, Ref.TAG
+    return Build(
+        key=f"{key_of(place, pipeline.id)}/{item.id}",
+        native_id=f"{pipeline.id}/{item.id}",
+        repo=f"{place.workspace}/{place.project}",
+        workflow=pipeline.label or text(pipeline.name) or "",
+        branch=branch,
+        ref=ref,
+        default_branch=branch if at(item.branch, "default") is True else repo.default_branch,
+        number=whole(item.id),
+        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        status=found.status,
+        conclusion=found.conclusion,
+        created_at=None if begun else asked,
+        started_at=asked if begun else None,
+        completed_at=ended if completed else None,
+        changed_at=ended if completed else None,
+        unmapped=found.unmapped + unknown,
+        partial=completed and ended is None and found.conclusion != "skipped",
+    )
+
+
+def to_job(item: Action, build: Build) -> Job | None:
+    """An action, unless the build ended without its turn having come."""
+    status = word(item.status)
+    name = text(at(item.action, "name")) or ""
+    own = text(item.action_execution_id) or text(at(item.action, "id")) or name
+    if not own or (status == NEVER_RAN and build.status is Status.COMPLETED):
+        return None
+    begun, ended = moment(item.start_date), moment(item.finish_date)
+    found = standing(WORDS, status, None, started=begun, ended=ended)
+    return Job(
+        # In an execution that is run again an action keeps its id, and runs once more.
+        id=own if begun is None else f"{own}@{int(begun)}",
+        name=name,
+        status=found.status,
+        conclusion=found.conclusion,
+        started_at=None if found.status is Status.QUEUED else begun,
+        completed_at=ended if found.status is Status.COMPLETED else None,
+        unmapped=found.unmapped,
+    )
+
+
+def place_of(entry: str) -> Place:
+    """Where an entry points."""
+    workspace, _, rest = entry.partition("/")
+    project, _, pipeline = rest.partition("/")
+    return Place(workspace, project, pipeline)
+
+
+def key_of(place: Place, pipeline: int | str) -> str:
+    """Ids count the executions of a pipeline only."""
+    return f"{place.workspace}/{place.project}/{pipeline}"
+
+
+def asked_at(build: Build) -> float:
+    """When a build was asked for, epoch seconds; the end of time if that is not told."""
+    return build.started_at or build.created_at or float("inf")
+
+
+def labels(pipelines: Sequence[Pipeline]) -> dict[str, str]:
+    """What pipelines are called: of several of one name the oldest keeps it."""
+    by_age = sorted(pipelines, key=lambda pipeline: (whole(pipeline.id) or 0, str(pipeline.id)))
+    taken: set[str] = set()
+    found: dict[str, str] = {}
+    for pipeline in by_age:
+        name = text(pipeline.name) or ""
+        found[str(pipeline.id)] = f"{name} ({pipeline.id})" if name in taken else name
+        taken.add(name)
+    return found

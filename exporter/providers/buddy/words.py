@@ -1,0 +1,34 @@
+"""The words of Buddy: states of executions and actions, and what started them."""
+
+from __future__ import annotations
+
+from exporter.model import Status
+from exporter.words import Words, rows
+
+WORDS = Words(
+    status=rows(
+        {
+            Status.QUEUED: "ENQUEUED INITIAL",
+            Status.WAITING: "WAITING_FOR_APPLY WAITING_FOR_APPROVE WAITING_FOR_APPROVAL"
+            " WAITING_FOR_VARIABLES WAITING_FOR_SETTABLE_VARIABLES WAITING_FOR_VT_SESSION",
+            Status.IN_PROGRESS: "INPROGRESS TERMINATING",
+        }
+    ),
+    conclusion=rows(
+        {
+            "passed": "SUCCESSFUL",
+            "failed": "FAILED",
+            "cancelled": "TERMINATED",
+            "skipped": "SKIPPED NOT_EXECUTED",
+        }
+    ),
+    trigger=rows(
+        {
+            "push": "EVENT ON_EVENT ON_EVERY_PUSH PUSH",
+            "web": "CLICK MANUAL",
+            "cron": "SCHEDULE SCHEDULED",
+            "api": "API",
+        }
+    ),
+)
+"""REST API: execution and action execution `status`; `triggered_on`, before it trigger modes."""
