@@ -57,6 +57,9 @@ class Controller(System):
         self._builds[build.id] = build
         if go.held_at is not None:  # it has begun before somebody is asked
             go.started_at = go.held_at
+        for job in go.jobs:
+            if job.started_at is None:  # a stage that never began is not listed
+                job.ended_at = job.conclusion = None
         number = 10 * build.id + go.number
         if go.status == "queued":
             self._world.wait(number, path, age=0)

@@ -219,7 +219,7 @@ def _timed_out(run: Run) -> bool:
 def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     """The most telling cause that is known; an unknown one only where there is no other."""
     causes = list(_causes(run, interrupted=False))
-    words = [word(at(cause, "_class")) or "" for cause in causes]
+    words = [(text(at(cause, "_class")) or "").lower() for cause in causes]  # some are long
     known = {WORDS.trigger[kind] for kind in words if kind in WORDS.trigger}
     for cause, kind in zip(causes, words, strict=True):
         said = (text(at(cause, "shortDescription")) or "").lower()
@@ -229,7 +229,7 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     first = next((why for why in PRIORITY if why in known), None)
     if first is not None:
         return first, ()
-    return trigger(WORDS, next(filter(None, words), None))
+    return trigger(WORDS, word(next(filter(None, words), None)))
 
 
 def _checkouts(run: Run) -> Iterator[str]:
