@@ -395,6 +395,7 @@ class Oracle:
         self._active: dict[Key, tuple[Build, str]] = {}
         self._fading: dict[Key, int] = {}
         self._job_runs: dict[int, tuple[Build, Job]] = {}
+        self._never_ran: set[Key] = set()
         self._over: set[Key] = set()
         """What is history or was not told, and never counts."""
         self._missing = 0
@@ -431,6 +432,7 @@ class Oracle:
                     self._over.add(key)
                     # An older build's may have ended before the time of the first poll.
                     self._missing += key not in held and build.created_at >= self._floor
+                    self._never_ran.update({key} & held)
             else:
                 self._see_end(key, build, go)
 
@@ -461,7 +463,8 @@ class Oracle:
         for (number, attempt), (build, conclusion, duration) in self._counted.items():
             where = build.pipeline[:3]
             values["builds", *where, conclusion] += 1
-            values["retries", *where] += attempt > 1 and self._system.retries
+            never = sum((number, n) in self._never_ran for n in range(1, attempt))
+            values["retries", *where] += attempt - never > 1 and self._system.retries
             if self._system.durations and duration is not None:
                 values["durations", *where] += 1
                 spans["seconds", *where] += int(duration)
