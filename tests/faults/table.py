@@ -239,8 +239,7 @@ FAULTS: dict[str, Fault] = {
     # lists
     "endless list": Fault(
         of_answer(lambda b: http(json.dumps(json.loads(b) | {"total_count": 10**9}))),
-        "bad_shape",
-        "repeats its builds",
+        effect=("api_errors_total", {"account": "endless list", "reason": "bad_shape"}),
     ),
     "empty list": Fault(of_list(lambda runs: [])),
     "twice, in any order": Fault(of_list(shuffled)),
