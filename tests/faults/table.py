@@ -97,6 +97,8 @@ def of_ended(**values: Any) -> Misdeed:
 
     def misdeed(request: Request, body: bytes) -> Reply:
         known = json.loads(body)
+        if not known:  # nobody has it, such as the jobs
+            return http('{"message":"Not Found"}', 404)
         if "workflow_runs" in known:
             known["workflow_runs"] = list(map(told, known["workflow_runs"]))
         else:

@@ -253,8 +253,9 @@ def told(form: Form, place: str, ident: int | str) -> bytes:
         "pagelen": 1,
         "enabled": True,
     }
+    page = f"{place.partition('?')[0]}?page=2"
     headers = {
-        "link": f'<{place}>; rel="next", <{place}?page=2>; rel="last"',
+        "link": f'<{page}>; rel="next", <{page}>; rel="last"',
         "x_ms_continuationtoken": place,
         "location": place,
         "content_location": place,

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 
-import pytest
-
-from exporter.errors import Malformed
 from exporter.metrics import families as f
 from exporter.model import Status
 from exporter.providers.travis import Travis
@@ -32,8 +29,7 @@ def test_travis_builds_that_lose_their_times_for_a_while_are_counted_once() -> N
     for each in (old, running):
         each.begun = each.ended = None
         assert each.state == "passed"
-    with pytest.raises(Malformed, match="has ended at no time"):
-        rig.polled()
+    rig.polled()
     assert rig.value(f.BUILDS) == 1
     assert rig.gauge(f.ACTIVE, status=Status.IN_PROGRESS) == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -94,7 +95,7 @@ def test_a_repo_whose_pages_are_larger_still_is_asked_for_less_at_the_next_poll(
     shallow(rig)
     rig.poll()
 
-    assert [100, 50, 25, 12, 24, 12] == [query.size for query in queries]
+    assert [100, 50, 25, 12, 12] == [query.size for query in queries]
     assert rig.value(f.BUILDS) == 1
 
 
@@ -114,11 +115,15 @@ def test_pages_grow_again_when_they_are_not_too_large_any_more(rig, asked) -> No
         rig.poll()
     queries = asked(bearing(100))
 
-    for _ in range(4):
+    for _ in range(2):
+        deep(rig)
+        rig.poll()
+    for _ in range(3):
+        rig.memory.past.shrunk_at = -math.inf  # hours ago
         deep(rig)
         rig.poll()
 
-    assert [25, 50, 100, 100] == [query.size for query in queries]
+    assert [25, 25, 25, 50, 100] == [query.size for query in queries]
 
 
 def test_a_later_page_that_is_too_large_begins_the_walk_anew_with_shorter_pages(rig, asked) -> None:
@@ -131,8 +136,7 @@ def test_a_later_page_that_is_too_large_begins_the_walk_anew_with_shorter_pages(
         return Page((ended("2", 70),))
 
     queries = asked(listing)
-    with pytest.raises(Malformed):
-        rig.poll()
+    rig.poll()
     rig.poll()
 
     assert [None, "2x100", None, "2x50"] == [query.token for query in queries]
@@ -150,8 +154,7 @@ def test_a_list_that_tells_of_the_same_builds_again_and_again_is_not_read_for_ev
 
     queries = asked(listing)
     for _ in range(2):
-        with pytest.raises(Malformed, match="repeats its builds"):
-            rig.poll()
+        rig.poll()
 
     assert [None, "1", "2", "3"] * 2 == [query.token for query in queries]
     assert rig.remote.stats.errors == {"bad_shape": 2}
@@ -189,10 +192,9 @@ def test_empty_pages_may_go_on_but_not_for_ever(rig, asked, monkeypatch) -> None
     last = -1
     deep(rig)
     queries = asked(listing)
-    with pytest.raises(Malformed, match="70 empty pages"):
-        rig.poll()
-    with pytest.raises(Malformed):
-        rig.poll()
+    rig.poll()
+    rig.poll()
+    assert rig.remote.stats.errors == {"bad_shape": 2}
     assert len(queries) == 140
     assert queries[70].token is None
 
