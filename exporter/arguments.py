@@ -6,10 +6,13 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import NamedTuple, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from exporter.config.words import guess, unknown_word
 from exporter.redaction import guarded, shown
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 
 class Flag(NamedTuple):
@@ -59,6 +62,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Like argparse, whose own texts quote what somebody may have typed by mistake."""
         super().error(guarded(message))
+
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        """Like argparse, which holds its tongue where nothing can be written."""
+        (file or sys.stderr).write(message)
 
     def _unknown(self, flag: str) -> str:
         flags = [known for known in self._option_string_actions if known.startswith("--")]

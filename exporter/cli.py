@@ -6,7 +6,6 @@ Exit codes: 0 ok, 1 runtime failure, 2 usage or configuration.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -28,6 +27,7 @@ from exporter.commands import (
     state,
 )
 from exporter.errors import ConfigError, ExporterError
+from exporter.redaction import redacted
 
 _WIDTH = 80
 
@@ -55,21 +55,23 @@ GROUPS: dict[str, str] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = parser().parse_args(argv)
-    logs.configure(level=options.level, form=options.form)
     try:
+        options = parser().parse_args(argv)
+        logs.configure(level=options.level, form=options.form)
         code: int = options.run(options)
         sys.stdout.flush()
     except ConfigError as error:
         for fault in error.faults:
-            print(fault, file=sys.stderr)
+            logs.say(fault)
         return 2
     except ExporterError as error:
-        print(f"cicd-exporter: {error}", file=sys.stderr)
+        logs.say(f"cicd-exporter: {redacted(str(error))}")
         return 1
-    except BrokenPipeError:
-        # Whoever read our output has had enough of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has had enough of it
+        return 1
+    except OSError as error:
+        what = error.filename or "standard output"
+        logs.say(f"cicd-exporter: {what}: {(error.strerror or str(error)).lower()}")
         return 1
     return code
 

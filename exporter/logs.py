@@ -6,15 +6,20 @@ is in it. What repeats itself is told once in a while, with how often it was met
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable
 from time import monotonic
-from typing import Literal
+from typing import Literal, TextIO
+
+from exporter.redaction import redacted
 
 LEVELS = ("debug", "info", "warn", "error")
 
@@ -34,6 +39,10 @@ _INTERVAL = 300.0
 """Seconds in which such a line is told once."""
 _MOST_FOLDED = 1000
 """How many of them are remembered."""
+_ROOM = 1024 * 1024
+"""Characters that wait for who reads the log."""
+_FAREWELL = 2.0
+"""Seconds that the end of the process waits for who reads the log."""
 
 # The client keeps credentials out of its errors; what libraries and servers say nobody checks.
 _SECRETS = (
@@ -51,8 +60,8 @@ _SECRETS = (
 
 
 def configure(*, level: str, form: Literal["logfmt", "json"]) -> None:
-    """Send every log line to stderr. `level` is one of `LEVELS`."""
-    handler = logging.StreamHandler(sys.stderr)
+    """Send every log line to stderr, from a thread. `level` is one of `LEVELS`."""
+    handler = _Background(sys.stderr)
     handler.setFormatter(_Formatter(form))
     handler.addFilter(_Folding())
     logging.getLogger().handlers[:] = [handler]
@@ -62,9 +71,98 @@ def configure(*, level: str, form: Literal["logfmt", "json"]) -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
+def say(text: str) -> None:
+    """A line for the person at the terminal, in turn with the log and as patient as that."""
+    ours = [h for h in logging.getLogger().handlers if isinstance(h, _Background)]
+    if ours:
+        ours[0].put(text)
+    else:
+        sys.stderr.write(f"{text}\n")
+
+
 def obey(level: str) -> None:
     """Tell what is of this level or above from now on. `level` is one of `LEVELS`."""
     logging.getLogger().setLevel(level.upper())
+
+
+class _Background(logging.Handler):
+    """Writes to a stream from a thread of its own: whoever logs never waits for who reads.
+
+    What finds no room is dropped, and how much that was is told as soon as there is room again.
+    """
+
+    def __init__(self, stream: TextIO, room: int = _ROOM) -> None:
+        super().__init__()
+        self._stream = stream
+        self._room = room
+        """How many characters may wait."""
+        self._change = threading.Condition()
+        self._waiting: list[str] = []
+        self._size = 0
+        self._dropped = 0
+        self._is_writing = False
+        self._thread: threading.Thread | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue the record's line."""
+        try:
+            line = self.format(record)
+        except Exception:  # noqa: BLE001 - as all handlers: a line that cannot be made harms nobody
+            self.handleError(record)
+        else:
+            self.put(line)
+
+    def put(self, line: str) -> None:
+        """Queue a line, if there is room."""
+        with self._change:
+            if self._size + len(line) > self._room:
+                self._dropped += 1
+                return
+            self._waiting.append(line)
+            self._size += len(line)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._write, name="log", daemon=True)
+                self._thread.start()
+            self._change.notify_all()
+
+    def flush(self) -> None:
+        """Wait until all is written, but not for ever: nobody may read it."""
+        with self._change:
+            self._change.wait_for(lambda: not self._waiting and not self._is_writing, _FAREWELL)
+
+    def _write(self) -> None:
+        while True:
+            with self._change:
+                self._is_writing = False
+                self._change.notify_all()
+                self._change.wait_for(lambda: self._waiting)
+                lines, self._waiting, self._size = self._waiting, [], 0
+                dropped, self._dropped = self._dropped, 0
+                self._is_writing = True
+            if dropped:
+                lines.append(self.format(_about_the_dropped(dropped)))
+            with contextlib.suppress(OSError, ValueError):  # closed: there is nobody to tell
+                _put_out(self._stream, "".join(f"{line}\n" for line in lines))
+
+
+def _about_the_dropped(lines: int) -> logging.LogRecord:
+    text = "nobody has read the log for a while: some lines were dropped"
+    record = logging.LogRecord(__name__, logging.WARNING, "", 0, text, (), None)
+    record.dropped = lines
+    return record
+
+
+def _put_out(stream: TextIO, text: str) -> None:
+    """Write past the stream's own buffer and its lock, which the end of the process would want."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):  # no file, as in tests
+        stream.write(text)
+        stream.flush()
+        return
+    left = memoryview(text.encode("utf-8", "backslashreplace"))
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 class _Folding(logging.Filter):
@@ -131,7 +229,7 @@ def _hushed(value: object) -> object:
     text = str(value)
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
-    return text
+    return redacted(text)
 
 
 def _as_json(line: dict[str, object]) -> str:

@@ -167,6 +167,8 @@ class Exporter:
         self._env = _environment(env)
         self._lines: list[str] = []
         self._news = threading.Condition()
+        self._listens = threading.Event()
+        self._listens.set()
 
     def begin(self) -> None:
         """Start the process and do not wait for it."""
@@ -214,6 +216,14 @@ class Exporter:
         assert line is not None, f"no {text!r} in the log:\n{self.log}"
         return line
 
+    def silence(self) -> None:
+        """Read its log no more, until `listen` is called or it has ended."""
+        self._listens.clear()
+
+    def listen(self) -> None:
+        """Read its log again."""
+        self._listens.set()
+
     def get(self, path: str, **headers: str) -> Answer:
         return get(self.url, path, **headers)
 
@@ -246,6 +256,7 @@ class Exporter:
 
     def _ended(self, within: float) -> int:
         code = self.process.wait(within)
+        self.listen()
         self._reader.join()
         assert self.process.stderr is not None
         self.process.stderr.close()
@@ -254,6 +265,7 @@ class Exporter:
     def _read(self) -> None:
         assert self.process.stderr is not None
         for line in self.process.stderr:
+            self._listens.wait()
             with self._news:
                 self._lines.append(line)
                 self._news.notify_all()

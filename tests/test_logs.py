@@ -159,6 +159,7 @@ def test_lines_go_to_stderr_from_the_level_asked_for(
     logging.getLogger("exporter.poller").info("not told")
     logging.getLogger("exporter.poller").warning("told")
     logging.getLogger("uvicorn.error").error("told too", extra={"color_message": "\x1b[31m"})
+    root.handlers[0].flush()
 
     out, err = capsys.readouterr()
     assert out == ""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter import times
+from exporter import logs, times
 from exporter.config import Config, host_port, load
 from exporter.http.wire import plain
 from exporter.redaction import shown
@@ -194,4 +194,4 @@ def loaded_web(file: str | None) -> WebConfig:
 
 def _warn(warnings: Iterable[str]) -> None:
     for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        logs.say(f"warning: {warning}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import logging
 import math
@@ -23,6 +22,7 @@ from exporter.commands import Command, Line, config_file, loaded, seconds
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
 from exporter.redaction import shown
+from exporter.threads import to_the_end
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def _run(options: argparse.Namespace) -> int:
 
     with _stoppable(), _output(options.output) as out:
         labels = dict(options.labels)
-        history = asyncio.run(
+        history = to_the_end(
             backfill.read(config, wanted, accounts=accounts, labels=labels, tell=tell)
         )
         bar.clear()

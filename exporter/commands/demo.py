@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import tempfile
@@ -12,13 +11,14 @@ from pathlib import Path
 from exporter import daemon, demo
 from exporter.commands import Command, listen_address, loaded, loaded_web, web_config
 from exporter.config import Config
+from exporter.threads import to_the_end
 from exporter.web.config import WebConfig
 
 log = logging.getLogger(__name__)
 
 
 def _run(options: argparse.Namespace) -> int:
-    return asyncio.run(_demonstrate(options, loaded_web(options.web)))
+    return to_the_end(_demonstrate(options, loaded_web(options.web)))
 
 
 async def _demonstrate(options: argparse.Namespace, web: WebConfig) -> int:

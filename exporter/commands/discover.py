@@ -29,6 +29,7 @@ from exporter.poller.trouble import Trouble
 from exporter.providers import Provider, Repo
 from exporter.record import Cursor
 from exporter.state.ledger import Terms, open_ledger
+from exporter.threads import to_the_end
 
 _AT_ONCE = 8
 """Accounts that are looked at side by side."""
@@ -66,7 +67,7 @@ class _Prospect(msgspec.Struct, kw_only=True):
 
 def _run(options: argparse.Namespace) -> int:
     config = loaded(options.config)
-    found = asyncio.run(_prospects(config, options.sample))
+    found = to_the_end(_prospects(config, options.sample))
     data = _data(found, config)
     if options.output == "json":
         print(json.dumps(data, indent=2, ensure_ascii=False))

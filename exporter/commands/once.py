@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
 from exporter import daemon
 from exporter.commands import Command, config_file, loaded
 from exporter.config import Config
+from exporter.threads import to_the_end
 
 
 def _run(options: argparse.Namespace) -> int:
-    return asyncio.run(_poll_once(loaded(options.config)))
+    return to_the_end(_poll_once(loaded(options.config)))
 
 
 async def _poll_once(config: Config) -> int:

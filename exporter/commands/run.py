@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 
 from exporter import daemon
 from exporter.commands import (
@@ -18,14 +16,13 @@ from exporter.commands import (
 )
 from exporter.config import host_port
 from exporter.redaction import shown
+from exporter.threads import to_the_end
 
 _LONGEST_WATCH = 86400.0
 """Seconds between two looks at the configuration file, at most."""
 
 
 def _run(options: argparse.Namespace) -> int:
-    # Until there is somebody to hear it: a SIGHUP never ends the process.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     config = loaded(options.config)
     service = daemon.Service(
         file=options.config,
@@ -35,7 +32,7 @@ def _run(options: argparse.Namespace) -> int:
         level=options.level,
         web=loaded_web(options.web),
     )
-    return asyncio.run(daemon.serve(config, service))
+    return to_the_end(daemon.serve(config, service))
 
 
 def _reloading(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -54,9 +54,8 @@ async def serve(config: Config, service: Service) -> int:
 
     Raises ExporterError if the address or the state is not to be had.
     """
-    loop = asyncio.get_running_loop()
     stop = _stopping()
-    with listening(service.address) as listener:
+    with listening(service.address) as listener, contextlib.ExitStack() as hang_ups:
         gc.disable()  # loading the state makes many objects and no garbage
         async with assembled(config) as assembly:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
@@ -73,7 +72,7 @@ async def serve(config: Config, service: Service) -> int:
             _log_as_told(config, service)
             access = Access(service.web)
             reloads = Reloads(assembly, service.file, access, around=reloading)
-            loop.add_signal_handler(signal.SIGHUP, reloads.signalled)
+            hang_ups.enter_context(_each_hang_up(reloads.signalled))
             poller.start()
             if service.watch is not None:
                 poller.every(service.watch, reloads.look, "look at the configuration")
@@ -108,10 +107,7 @@ def _log_as_told(config: Config, service: Service) -> None:
 
 
 def _stopping() -> asyncio.Event:
-    """Set by SIGTERM and SIGINT; a second one ends the process at once. SIGHUP does not.
-
-    Until somebody else takes SIGHUP it is put off, as nothing is awaited before that.
-    """
+    """Set by SIGTERM and SIGINT; a second one ends the process at once."""
     stop = asyncio.Event()
 
     def ask() -> None:
@@ -123,8 +119,22 @@ def _stopping() -> asyncio.Event:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ask)
-    loop.add_signal_handler(signal.SIGHUP, log.debug, "SIGHUP: nothing is served yet")
     return stop
+
+
+@contextlib.contextmanager
+def _each_hang_up(call: Callable[[], None]) -> Iterator[None]:
+    """Call at each SIGHUP, which does nothing before and afterwards.
+
+    Not the loop's own handler: what that leaves behind when the loop is closed is the system's,
+    which ends the process.
+    """
+    loop = asyncio.get_running_loop()
+    signal.signal(signal.SIGHUP, lambda *_: loop.call_soon_threadsafe(call))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def listening(address: tuple[str, int]) -> socket.socket:

@@ -25,6 +25,7 @@ from exporter.commands.doctor.account import checked
 from exporter.commands.doctor.checks import Check
 from exporter.config import Config, host_port
 from exporter.poller.plan import Shares
+from exporter.threads import to_the_end
 
 _AT_ONCE = 8
 """Accounts that are looked at side by side."""
@@ -38,7 +39,7 @@ def _run(options: argparse.Namespace) -> int:
     checks = [
         place.state(config.state.path),
         place.port(address, held=held),
-        *asyncio.run(examined(config, sample=options.sample)),
+        *to_the_end(examined(config, sample=options.sample)),
     ]
     well = all(check.status != "failed" for check in checks)
     if options.output == "json":
