@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter import cli, logs
+from exporter import cli, daemon, logs
 from exporter.demo import EmulatorThread, World
 from tests.reloading import Stage
 from tests.system import TOKEN_ENV, Exporter, eventually
@@ -144,6 +145,27 @@ def test_what_waits_is_bounded_and_what_is_dropped_is_counted() -> None:
 
 def assert_taken(handler: logs._Background) -> None:
     assert handler._is_writing
+
+
+# -- its socket
+
+
+@pytest.mark.parametrize("host", ["", "::", "0:0:0:0:0:0:0:0"])
+def test_an_address_for_all_addresses_is_for_those_of_ipv4_too(host: str) -> None:
+    with daemon.listening((host, 0)) as listener:
+        port = listener.getsockname()[1]
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, port), timeout=10).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "other"), [("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("0.0.0.0", "::1")]
+)
+def test_an_address_of_one_kind_is_for_that_alone(host: str, other: str) -> None:
+    with daemon.listening((host, 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection((other, port), timeout=10)
 
 
 # -- its signals

@@ -146,6 +146,28 @@ def test_a_faulty_file_changes_nothing_and_is_told_everywhere(stage: Stage) -> N
         assert scrape.value(OK_AT) > begun.value(OK_AT)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Host": "evil.example", "Origin": "http://evil.example"},
+    ],
+    ids=["another origin", "another site", "a name that leads here"],
+)
+def test_a_page_of_somebody_else_reloads_nothing(stage: Stage, headers: dict[str, str]) -> None:
+    stage.write("one")
+    with exporting(stage, "--web.enable-lifecycle") as exporter:
+        stage.write("one", "two")
+        with httpx.Client(base_url=exporter.url, trust_env=False, timeout=20.0) as client:
+            refused = client.post("/-/reload", headers=headers)
+
+            assert refused.status_code == 403
+            assert "  - name: two\n" not in exporter.get("/config").body.decode()
+            assert client.post("/-/reload", headers={"Origin": exporter.url}).status_code == 200
+            assert "  - name: two\n" in exporter.get("/config").body.decode()
+
+
 # -- what cannot be read
 
 

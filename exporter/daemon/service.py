@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 import msgspec
 
@@ -19,6 +20,7 @@ from exporter.daemon.assembly import DRAIN, assembled
 from exporter.daemon.oversight import Oversight
 from exporter.daemon.reload import Reloads
 from exporter.errors import ExporterError
+from exporter.redaction import guarded
 from exporter.systemd import Manager
 from exporter.web import application
 from exporter.web.access import Access
@@ -149,13 +151,14 @@ def listening(address: tuple[str, int]) -> socket.socket:
             unless_it_listens.enter_context(listener)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if found[0][0] == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(host)))
+                is_every = ip_address(found[0][4][0]).is_unspecified
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not is_every))
             listener.bind(found[0][4])
             listener.listen(1024)
             unless_it_listens.pop_all()
     except OSError as error:
         raise ExporterError(
-            f"cannot listen on {host}:{port}: {error.strerror} (choose another"
+            f"cannot listen on {guarded(host)}:{port}: {error.strerror} (choose another"
             " --web.listen-address or stop who has it)"
         ) from None
     return listener

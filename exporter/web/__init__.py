@@ -15,7 +15,9 @@ from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
 from exporter.exposition import CONTENT_TYPES, Answer, negotiate, wants_gzip
 from exporter.poller import Poller
-from exporter.web.pages import NO_SNIFFING, pages
+from exporter.web.headers import NO_SNIFFING
+from exporter.web.origin import foreign
+from exporter.web.pages import pages
 from exporter.web.slices import in_slices
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -106,6 +108,8 @@ def _reloading(reload: Reload | None) -> Callable[[Request], Awaitable[Response]
     async def answer(request: Request) -> Response:
         if reload is None:
             return _told("Lifecycle API is not enabled.", 403)
+        if fault := foreign(request.headers):
+            return _told(f"not reloaded: {fault}", 403)
         try:
             return _told("\n".join(await reload()) or "nothing has changed", 200)
         except ExporterError as error:

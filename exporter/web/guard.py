@@ -7,11 +7,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from exporter.web.access import Access
 from exporter.web.auth import BusyError, credentials
+from exporter.web.headers import HEADERS
 
 OPEN = frozenset({"/-/healthy", "/-/ready"})
 """What a supervisor may ask without a password, which it has no safe place for. They say one
 word each. exporter-toolkit has no such pages: https://github.com/prometheus/prometheus/issues/9166
 """
+
+
+_HEADERS = tuple((name.lower().encode(), value.encode()) for name, value in HEADERS.items())
 
 
 class Guard:
@@ -53,16 +57,19 @@ def _is_open(scope: Scope) -> bool:
 
 
 def _with_headers(send: Send, headers: dict[str, str]) -> Send:
-    """`send` with these headers, which win over the page's own, on every answer."""
-    if not headers:
-        return send
+    """`send` with these headers on every answer; they win over the page's own.
+
+    Whatever else a browser should know is on every answer too, also on one that says no.
+    """
     ours = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     names = {name for name, _ in ours}
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             theirs = [pair for pair in message.get("headers", ()) if pair[0].lower() not in names]
-            message = {**message, "headers": [*theirs, *ours]}
+            there = names.union(name.lower() for name, _ in theirs)
+            more = [pair for pair in _HEADERS if pair[0] not in there]
+            message = {**message, "headers": [*theirs, *ours, *more]}
         await send(message)
 
     return sending

@@ -4,35 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
 from functools import cache
 from importlib import resources
 from typing import Any
 
 import jinja2
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from exporter.config import Config
 from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
 from exporter.poller import Poller
+from exporter.poller.status import StatusReport
+from exporter.threads import apart
 from exporter.web import view
+from exporter.web.headers import HEADERS, NO_SNIFFING
+from exporter.web.shared import Shared
 from exporter.web.slices import gathered, in_slices
 
-NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
-_HEADERS = NO_SNIFFING | {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self';"
-        " connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-    ),
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 _FILES = {
     "status.css": "text/css",
     "status.js": "text/javascript",
@@ -45,33 +39,40 @@ _DOCS: dict[str, Callable[[], str]] = {
 _HIDDEN = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\ufffd")
 """What turns the direction of text: a name could pretend to be another one."""
 
-_encode = msgspec.json.Encoder().encode
+_PART = 64 * 1024
+"""Bytes that are sent at once; no more of an answer waits for a client."""
 
 
 def pages(
     poller: Poller, config: Callable[[], Config] | None, *, telemetry_path: str
 ) -> list[Route]:
     """The routes; `config` tells the configuration in force, if that is to be shown."""
+
+    def report() -> Generator[None, None, StatusReport]:
+        return poller.report()
+
+    latest = Shared(report, lambda: poller.last_reload)
+    rendering = asyncio.Lock()
     files = {name: _read("static", name) for name in _FILES}
     links = {name: f"/static/{name}?{_digest(data)}" for name, data in files.items()}
 
     async def status_page(request: Request) -> Response:
-        report = await in_slices(poller.report())
         asked = view.query(request.query_params)
-        template = await asyncio.to_thread(_template)  # the first time it is compiled
-        parts = template.generate(
-            report=report,
-            view=view.view(report, asked),
-            asked=asked,
-            files=links,
-            telemetry_path=telemetry_path,
-            docs=sorted(_DOCS),
-        )
-        return _answer("".join(await in_slices(gathered(parts))), "text/html")
+        async with rendering:  # one at a time, whoever waits for it
+            made = await latest.get()
+            template = await apart(_template, name="template")  # the first time it is compiled
+            parts = template.generate(
+                report=made.value,
+                view=view.view(made.value, asked),
+                asked=asked,
+                files=links,
+                telemetry_path=telemetry_path,
+                docs=sorted(_DOCS),
+            )
+            return _answer("".join(await in_slices(gathered(parts))), "text/html")
 
     async def status_data(request: Request) -> Response:
-        report = await in_slices(poller.report())
-        return Response(_encode(report), media_type="application/json", headers=_HEADERS)
+        return _Parts((await latest.get()).encoded, "application/json")
 
     return [
         Route("/", status_page),
@@ -80,6 +81,25 @@ def pages(
         *(Route(f"/static/{name}", _file(data, _FILES[name])) for name, data in files.items()),
         *(Route(f"/docs/{name}", _doc(made)) for name, made in _DOCS.items()),
     ]
+
+
+class _Parts(Response):
+    """An answer that is sent in parts, so that no slow client has a copy of it in our memory."""
+
+    def __init__(self, body: bytes, media_type: str) -> None:
+        super().__init__(
+            media_type=media_type, headers=HEADERS | {"Content-Length": str(len(body))}
+        )
+        self._body = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it (ASGI)."""
+        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(head)
+        for at in range(0, len(self._body), _PART):
+            part = self._body[at : at + _PART]
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -112,7 +132,7 @@ def _doc(made: Callable[[], str]) -> _Endpoint:
 def _answer(text: str, media_type: str) -> Response:
     # Lone surrogates in a repo's name must not take the page down.
     body = text.encode("utf-8", "replace")
-    return Response(body, media_type=media_type, headers=_HEADERS)
+    return Response(body, media_type=media_type, headers=HEADERS)
 
 
 @cache

@@ -18,12 +18,14 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from exporter.web import tls
 from exporter.web.access import Access
+from exporter.web.headers import HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,14 @@ class Patience(NamedTuple):
     """Between two looks at all of it."""
 
 
+_OF_A_FAULT = [
+    ("content-type", "text/plain; charset=utf-8"),
+    ("connection", "close"),
+    *HEADERS.items(),
+]
+_SETTLING = 5
+"""Turns of the event loop in which closed connections are noticed and heads read that have come
+in: who speaks as soon as there is a connection is never taken for silent."""
 _SCARCE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _PAUSE = 0.1
 """Seconds before another try where the system has no room for a connection and we make none."""
@@ -84,6 +94,7 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 lifespan="off",
+                server_header=False,
                 timeout_keep_alive=int(self._patience.idle),
                 timeout_graceful_shutdown=int(drain),
             )
@@ -96,7 +107,6 @@ class Server(uvicorn.Server):
         self._duties: list[asyncio.Task[None]] = []
         self._greetings: dict[asyncio.Task[None], None] = {}
         """Connections that are not yet open, the oldest first."""
-        self._seen: dict[Any, _Sight] = {}
         self._told: dict[str, float] = {}
         """When a reason of OpenSSL's, which has some hundred, may be told again."""
 
@@ -131,9 +141,12 @@ class Server(uvicorn.Server):
                 if error.errno in _SCARCE:
                     await asyncio.sleep(0 if self._make_room() else _PAUSE)
                 continue
-            while len(self._greetings) + len(self.server_state.connections) >= self._most:
-                if not self._make_room():
+            for _ in range(_SETTLING):  # what has happened meanwhile may have made room
+                if self._has_room():
                     break
+                await asyncio.sleep(0)
+            while not self._has_room() and self._make_room():
+                pass
             greeting = asyncio.create_task(self._greet(connection))
             self._greetings[greeting] = None
             greeting.add_done_callback(functools.partial(self._greeted, connection))
@@ -175,75 +188,44 @@ class Server(uvicorn.Server):
 
     # -- and ends
 
+    def _has_room(self) -> bool:
+        return len(self._greetings) + len(self.server_state.connections) < self._most
+
     def _make_room(self) -> bool:
         """End the connection that has been silent longest; False if there is none at all.
 
         Among the open ones or among those in their handshake, whichever are more: those are
         the burden. Where all are being answered, the slowest reader has to go.
         """
-        self._look()
-        idle = [c for c, sight in self._seen.items() if sight.is_idle]
+        connections: set[_Connection] = self.server_state.connections  # type: ignore[assignment]
+        idle = [connection for connection in connections if connection.is_idle]
         if len(self._greetings) > len(idle):
             oldest = next(iter(self._greetings))
             del self._greetings[oldest]
             oldest.cancel()
-        elif self._seen:
-            self._end(min(idle or self._seen, key=lambda c: self._seen[c].since))
+        elif connections:
+            self._end(min(idle or connections, key=lambda connection: connection.since))
         else:
             return False
         return True
 
-    def _end(self, connection: Any) -> None:
+    def _end(self, connection: _Connection) -> None:
         self.server_state.connections.discard(connection)
-        self._seen.pop(connection, None)
         connection.transport.abort()
 
     async def _sweep(self) -> None:
         """End the connections whose clients let us wait too long."""
         while True:
             await asyncio.sleep(self._patience.sweep)
-            self._look()
             now = monotonic()
-            for connection, sight in list(self._seen.items()):
-                if now - sight.since > sight.patience(self._patience):
-                    self._end(connection)
-
-    def _look(self) -> None:
-        """Note what the connections do, and since when."""
-        now, before = monotonic(), self._seen
-        self._seen = {}
-        for connection in self.server_state.connections:
-            sight = _Sight.of(connection, now)
-            old = before.get(connection)
-            self._seen[connection] = old if old is not None and old.is_like(sight) else sight
+            for connection in list(self.server_state.connections):
+                if now - connection.since > connection.patience(self._patience):  # type: ignore[union-attr]
+                    self._end(connection)  # type: ignore[arg-type]
 
     def _hang_up(self) -> None:
         """End what is idle now, and the rest after its answer."""
         for connection in list(self.server_state.connections):
             connection.shutdown()
-
-
-class _Sight(NamedTuple):
-    """What a connection is doing."""
-
-    cycle: RequestResponseCycle | None
-    """The last request that has begun."""
-    is_idle: bool
-    """Whether the client has the word."""
-    since: float
-
-    @classmethod
-    def of(cls, connection: Any, now: float) -> _Sight:
-        cycle = connection.cycle
-        return cls(cycle, cycle is None or cycle.response_complete, now)
-
-    def is_like(self, other: _Sight) -> bool:
-        return self.cycle is other.cycle and self.is_idle == other.is_idle
-
-    def patience(self, patience: Patience) -> float:
-        if self.cycle is None:
-            return patience.head
-        return patience.idle if self.is_idle else patience.answer
 
 
 class _Connection(H11Protocol):
@@ -257,6 +239,8 @@ class _Connection(H11Protocol):
     ) -> None:
         super().__init__(config, state, {"delivered": self.delivered}, **kwargs)
         self._names = names
+        self.since = monotonic()
+        """When the word went from one side to the other."""
 
     async def delivered(self) -> bool:
         """Whether all that was written has left and the client is still there.
@@ -269,6 +253,38 @@ class _Connection(H11Protocol):
         for _ in range(_TURNS):
             await asyncio.sleep(0)
         return not self.transport.is_closing()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client has the word."""
+        return not self.cycle or self.cycle.response_complete
+
+    def patience(self, patience: Patience) -> float:
+        """Seconds that the one who has the word may take."""
+        if not self.cycle:
+            return patience.head
+        return patience.idle if self.is_idle else patience.answer
+
+    def handle_events(self) -> None:
+        """Note when a request begins."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before:
+            self.since = monotonic()
+
+    def on_response_complete(self) -> None:
+        """Note when an answer ends."""
+        self.since = monotonic()
+        super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as uvicorn does, and with the headers of all our answers."""
+        answer = h11.Response(status_code=400, headers=_OF_A_FAULT, reason=b"Bad Request")
+        head = self.conn.send(event=answer)
+        body = self.conn.send(event=h11.Data(data=msg.encode("ascii")))
+        self.conn.send(event=h11.EndOfMessage())
+        self.transport.write(head + body)
+        self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)

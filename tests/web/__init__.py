@@ -105,6 +105,7 @@ class Stub:
         self.recorder = SimpleNamespace(book=self.book)
         self.exposition = Exposition(self.book, list, Health())
         self.told = status(*accounts, **values)
+        self.last_reload = object()  # another one for each of these, so that none is shared
 
     def report(self) -> Generator[None, None, StatusReport]:
         yield

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import itertools
+import random
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +14,7 @@ from collections.abc import Iterator
 import bcrypt
 import pytest
 
+from exporter.web import auth
 from exporter.web.access import Bucket
 from exporter.web.auth import MOST_CHECKS, BusyError, Users, credentials
 from exporter.web.config import RateLimit
@@ -105,19 +109,53 @@ def test_a_flood_of_passwords_waits_in_a_line_that_ends(checks: Checks) -> None:
         assert await users.admits(b"alice", PASSWORD)
         checks.gate.clear()
         flood = [
-            asyncio.create_task(users.admits(b"eve", str(n).encode())) for n in range(MOST_CHECKS)
+            asyncio.create_task(users.admits(b"eve", str(n).encode()))
+            for n in range(MOST_CHECKS + 21)
         ]
         await asyncio.sleep(0)
-        with pytest.raises(BusyError):
-            await users.admits(b"eve", b"one more")
+        assert len(users._waiting) == MOST_CHECKS
         assert await users.admits(b"alice", PASSWORD)  # who is known does not wait
         checks.gate.set()
-        assert not any(await asyncio.gather(*flood))
+        ends = await asyncio.gather(*flood, return_exceptions=True)
+        assert [False] * MOST_CHECKS == [end for end in ends if end is False]
+        assert [BusyError] * 21 == [type(end) for end in ends if end is not False]
         assert checks.most == 1
-        assert len(users._checks) == 0
+        assert (users._checks, users._waiting) == ({}, [])
         assert users._admitted.keys() == {b"alice"}  # nothing is kept of strangers
 
     asyncio.run(main())
+
+
+def test_whoever_guesses_however_quickly_locks_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The queue is full at each moment, and refused guesses come back after their penalty."""
+    monkeypatch.setattr(auth, "_lot", random.Random(1))
+    monkeypatch.setattr(auth, "PENALTY", 0.05)
+    asked = 0
+
+    async def guess(users: Users, number: int) -> None:
+        for n in itertools.count():
+            with contextlib.suppress(BusyError):
+                await users.admits(b"alice", f"{number} {n}".encode())
+
+    async def main() -> None:
+        nonlocal asked
+        users = Users(HASHES)
+        crowd = [asyncio.create_task(guess(users, n)) for n in range(3 * MOST_CHECKS)]
+        await asyncio.sleep(0)
+        is_in = False
+        while not is_in:
+            asked += 1
+            with contextlib.suppress(BusyError):
+                is_in = await users.admits(b"alice", PASSWORD)
+        for task in crowd:
+            task.cancel()
+        await asyncio.gather(*crowd, return_exceptions=True)
+
+    asyncio.run(main())
+
+    assert asked <= 30
 
 
 def test_a_user_who_is_not_there_costs_what_one_who_is_does(checks: Checks) -> None:

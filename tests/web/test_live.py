@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import httpx
 import msgspec
+import pytest
 
 from exporter.demo.serve import serving
 from exporter.exposition import Health
@@ -26,6 +27,7 @@ from exporter.poller.ground import Rules
 from exporter.poller.status import StatusReport
 from exporter.providers import Page, Query, Repo
 from exporter.record import Cursor, Target
+from exporter.web import shared
 from tests.scripted import DAY, Idle, Rig, Scripted, build, done
 from tests.web import client, ours, served
 
@@ -54,9 +56,13 @@ def live(rig: Rig, work: Callable[[Poller, httpx.AsyncClient], Awaitable[T]]) ->
     return asyncio.run(main())
 
 
-def test_the_status_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+def test_the_status_has_the_keys_of_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = Rig(tmp_path / "s.db")
     rig.provider._builds = [done(build("1")), done(build("2")), build("3")]
+
+    monkeypatch.setattr(shared, "FRESH", -1.0)
 
     async def look(poller: Poller, c: httpx.AsyncClient) -> tuple[Any, Any]:
         before = json.loads((await c.get("/status.json")).text)

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -512,3 +513,97 @@ def test_a_stop_does_not_wait_for_the_silent(town: Town) -> None:
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(main())
+
+
+# --- fairness ---
+
+ASKED = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def asking(site: Site) -> socket.socket:
+    """A client that has asked before the server had a turn."""
+    client = socket.create_connection(("127.0.0.1", site.port))
+    client.sendall(ASKED)
+    client.setblocking(False)
+    return client
+
+
+async def answered(clients: list[socket.socket]) -> list[bytes]:
+    """The first word of each answer; nothing for a connection that was reset."""
+    loop = asyncio.get_running_loop()
+
+    async def read(client: socket.socket) -> bytes:
+        with contextlib.suppress(ConnectionError):
+            return await loop.sock_recv(client, 12)
+        return b""
+
+    return list(await asyncio.gather(*map(read, clients)))
+
+
+def test_as_many_short_lived_clients_as_there_is_room_for_are_all_answered(town: Town) -> None:
+    """Those that have gone take nobody's room, also where nobody has looked yet."""
+
+    def visit(site: Site, times: int) -> list[bytes]:
+        found = []
+        for _ in range(times):
+            with (
+                contextlib.suppress(ConnectionError),
+                socket.create_connection(("127.0.0.1", site.port), timeout=10) as client,
+            ):
+                client.sendall(ASKED)
+                found.append(client.recv(12))
+        return found
+
+    async def work(site: Site) -> None:
+        loop = asyncio.get_running_loop()
+        with ThreadPoolExecutor(12) as pool:
+            clients = [loop.run_in_executor(pool, visit, site, 50) for _ in range(12)]
+            assert [[b"HTTP/1.1 200"] * 50] * 12 == await asyncio.gather(*clients)
+
+    run(town, "", work, Patience(connections=12))
+
+
+def test_silent_clients_make_room_for_those_that_speak(town: Town) -> None:
+    async def work(site: Site) -> None:
+        for _ in range(5):
+            silent = await site.silent(64)
+            clients = [asking(site) for _ in range(15)]
+            assert [b"HTTP/1.1 200"] * 15 == await answered(clients)
+            for client in (*silent, *clients):
+                client.close()
+
+    run(town, "", work, Patience(connections=16))
+
+
+# --- what a browser is told ---
+
+
+def test_no_answer_is_without_the_headers_that_protect_a_browser(town: Town) -> None:
+    async def work(site: Site) -> None:
+        answers = [
+            await site.get(path, auth=auth, method=method)
+            for method, path, auth in (
+                ("GET", "/", None),
+                ("GET", "/", GOOD),
+                ("GET", "/none", GOOD),
+                ("DELETE", "/", GOOD),
+                ("GET", "/-/ready", None),
+                ("GET", "/", GOOD),
+            )
+        ]
+        assert [401, 200, 404, 405, 200, 429] == [answer.status_code for answer in answers]
+        reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+        writer.write(b"no HTTP\r\n\r\n")
+        heads = [str(answer.headers).lower() for answer in answers]
+        heads.append((await reader.read()).decode().lower())
+        writer.close()
+        assert heads[-1].startswith("http/1.1 400")
+        for head in heads:
+            assert "nosniff" in head
+            assert "content-security-policy" in head
+            assert "x-frame-options" in head
+            assert "uvicorn" not in head
+            assert "\nserver:" not in head
+
+    users = f"basic_auth_users: {{alice: '{HASH}'}}"
+    run(town, f"{users}\nrate_limit: {{interval: 1h, burst: 4}}", work)
