@@ -6,13 +6,10 @@ import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from exporter.config.words import guess, unknown_word
 from exporter.redaction import guarded, shown
-
-if TYPE_CHECKING:
-    from _typeshed import SupportsWrite
 
 
 class Flag(NamedTuple):
@@ -63,7 +60,7 @@ class Parser(argparse.ArgumentParser):
         """Like argparse, whose own texts quote what somebody may have typed by mistake."""
         super().error(guarded(message))
 
-    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+    def _print_message(self, message: str, file: Any = None) -> None:
         """Like argparse, which holds its tongue where nothing can be written."""
         (file or sys.stderr).write(message)
 

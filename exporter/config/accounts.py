@@ -82,6 +82,7 @@ def _account(report: Report, path: Path, raw: Any, around: Surroundings) -> Prov
         _credentials(report, path, raw, provider)
         if provider.default_url is None and raw.get("url") is None:
             report.fault((*path, "url"), "required key is missing (the root of the API)")
+        _site(report, (*path, "url"), raw.get("url"), provider)
         for place, fault in account.faults(dict(account)) if account is not None else ():
             if not report.blamed((*path, *place)):
                 report.fault((*path, *place), fault)
@@ -189,6 +190,12 @@ def _edges(text: str) -> str | None:
 
 def _root(text: str, _: Surroundings) -> str | None:
     return _url_fault(text, "https://HOST/PATH")
+
+
+def _site(report: Report, path: Path, url: Any, provider: type[Provider]) -> None:
+    """Tell of a page for people in place of the API, whose root is then known."""
+    if isinstance(url, str) and report.sound(path) and (api := provider.api_instead_of(url)):
+        report.fault(path, f"is an address for people, not the root of the API (write {api})")
 
 
 def _proxy(text: str, _: Surroundings) -> str | None:

@@ -25,7 +25,7 @@ from exporter import times
 from exporter.errors import Gone, ProviderError, Refused
 from exporter.globs import matches
 from exporter.http import Allowance, Api
-from exporter.http.roots import likely_root
+from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
 from exporter.redaction import shown
 
@@ -229,6 +229,9 @@ class Provider(BaseModel):
     """What a token must be allowed, in words that end a sentence."""
     root_path: ClassVar[str] = ""
     """What the path of a self-hosted installation's API root ends with, such as `/api/v4`."""
+    sites: ClassVar[tuple[str, ...]] = ()
+    """Hosts of the hosted service's pages for people; one that begins with a dot stands for all
+    below it."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 counts against no told limit."""
 
@@ -298,6 +301,11 @@ class Provider(BaseModel):
             for i, entry in enumerate(account.get("repos", ()))
             if not re.fullmatch(cls.entry_pattern, entry)
         ]
+
+    @classmethod
+    def api_instead_of(cls, url: str) -> str | None:
+        """The API root that is meant by `url`, which is certainly another address; else None."""
+        return api_of_site(url, public=cls.default_url, sites=cls.sites)
 
     def excludes(self, entry: str) -> bool:
         """Whether a glob of `exclude` matches."""

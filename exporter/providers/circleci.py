@@ -163,6 +163,7 @@ class CircleCI(Provider):
     entry_form = "vcs/org/repo, such as gh/acme/shop; nothing can be discovered here"
     entry_pattern = r"[^/*]+/[^/*]+/[^/*]+"
     default_url = "https://circleci.com/api/v2"
+    sites: ClassVar[tuple[str, ...]] = ("circleci.com", "app.circleci.com")
     rights = "a personal API token of somebody who may see the project"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["gh/acme/shop"]}
 

@@ -165,6 +165,12 @@ class Travis(Provider):
     entry_form = "owner/repo or owner/*"
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     default_url = "https://api.travis-ci.com"
+    sites: ClassVar[tuple[str, ...]] = (
+        "travis-ci.com",
+        ".travis-ci.com",
+        "travis-ci.org",
+        ".travis-ci.org",
+    )
     allowances = (Allowance(2000, 60.0),)
     anonymous = True
     rights = "the API token of a user who may see the repo"

@@ -18,10 +18,9 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import Any, NamedTuple
 
-import h11
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from exporter.web import tls
 from exporter.web.access import Access
@@ -239,6 +238,7 @@ class _Connection(H11Protocol):
     ) -> None:
         super().__init__(config, state, {"delivered": self.delivered}, **kwargs)
         self._names = names
+        self.cycle: RequestResponseCycle | None  # type: ignore[assignment]  # as it is at first
         self.since = monotonic()
         """When the word went from one side to the other."""
 
@@ -257,11 +257,11 @@ class _Connection(H11Protocol):
     @property
     def is_idle(self) -> bool:
         """Whether the client has the word."""
-        return not self.cycle or self.cycle.response_complete
+        return self.cycle is None or self.cycle.response_complete
 
     def patience(self, patience: Patience) -> float:
         """Seconds that the one who has the word may take."""
-        if not self.cycle:
+        if self.cycle is None:
             return patience.head
         return patience.idle if self.is_idle else patience.answer
 
@@ -279,11 +279,8 @@ class _Connection(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as uvicorn does, and with the headers of all our answers."""
-        answer = h11.Response(status_code=400, headers=_OF_A_FAULT, reason=b"Bad Request")
-        head = self.conn.send(event=answer)
-        body = self.conn.send(event=h11.Data(data=msg.encode("ascii")))
-        self.conn.send(event=h11.EndOfMessage())
-        self.transport.write(head + body)
+        lines = ["HTTP/1.1 400 Bad Request", *(f"{name}: {value}" for name, value in _OF_A_FAULT)]
+        self.transport.write("\r\n".join([*lines, "", msg]).encode("ascii"))
         self.transport.close()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]

@@ -112,6 +112,7 @@ class AzureDevOps(Provider):
     entry_pattern = r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)"
     name_pattern: ClassVar[str] = rf"[^/]+/{_PROJECT}"
     default_url = "https://dev.azure.com"
+    sites: ClassVar[tuple[str, ...]] = (".visualstudio.com", "azure.com", "azure.microsoft.com")
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "entra")
 
     provider: Literal["azure_devops"]

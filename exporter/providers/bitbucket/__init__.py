@@ -135,6 +135,7 @@ class Bitbucket(Provider):
         rf"(?:\{{?{_UUID}\}}?|[A-Za-z0-9_-]+)/(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,100}}"
     )
     default_url = "https://api.bitbucket.org/2.0"
+    sites: ClassVar[tuple[str, ...]] = ("bitbucket.org",)
     allowances = (Allowance(1000, 3600.0),)
     rights = "the scopes `repository` and `pipeline` (read)"
     example_values: ClassVar[dict[str, Any]] = {

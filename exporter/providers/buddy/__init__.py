@@ -116,6 +116,7 @@ class Buddy(Provider):
     entry_form = "workspace/project, workspace/project/pipeline or workspace/*"
     entry_pattern = r"[^/*]+/(?:\*|[^/*]+(?:/.+)?)"
     default_url = "https://api.buddy.works"
+    sites: ClassVar[tuple[str, ...]] = ("buddy.works", "app.buddy.works")
     rights = "the scopes `WORKSPACE` and `EXECUTION_INFO`"
     example_values: ClassVar[dict[str, Any]] = {
         "repos": ["acme/shop", "acme/site/deploy", "acme/*"]

@@ -46,6 +46,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import ProviderError, Refused
 from exporter.http import Allowance, Api
+from exporter.http.roots import enterprise_api
 from exporter.model import Build, Status
 from exporter.payload import moment, text, whole
 from exporter.providers import (
@@ -96,6 +97,7 @@ class GitHub(Provider):
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     name_pattern = r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
     default_url = "https://api.github.com"
+    sites: ClassVar[tuple[str, ...]] = ("github.com",)
     root_path = "/api/v3"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
@@ -120,6 +122,11 @@ class GitHub(Provider):
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
     _granted: Granted = PrivateAttr(default_factory=partial(Granted, "installation"))
+
+    @classmethod
+    def api_instead_of(cls, url: str) -> str | None:
+        """Of an Enterprise Server all that has a name and no path is its site for people."""
+        return super().api_instead_of(url) or enterprise_api(url)
 
     @classmethod
     def faults(cls, account: dict[str, Any]) -> list[Fault]:

@@ -130,6 +130,7 @@ class GitLab(Provider):
     )
     name_pattern: ClassVar[str] = rf"{_SEGMENT}(?:/{_SEGMENT})+"
     default_url = "https://gitlab.com/api/v4"
+    sites: ClassVar[tuple[str, ...]] = ("gitlab.com",)
     root_path = "/api/v4"
     anonymous = True
     token_page = TokenPage(

@@ -28,6 +28,7 @@ makes all branches with a slash such ones (Apache: `AllowEncodedSlashes NoDecode
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -79,6 +80,8 @@ __all__ = [
     "to_job",
 ]
 
+_PAGE = re.compile(r"(https?://.+?)(?:/view/[^/]+)*/job(?:/.*)?")
+"""The page of a job, maybe by a view, behind the controller's root."""
 _QUEUE = "/queue"
 """The queue as a part of what is read; no job path begins with a slash."""
 
@@ -132,6 +135,12 @@ class Jenkins(Provider):
     """The user whose API token it is; without it the token is sent as a bearer token."""
 
     _memo: Memo = PrivateAttr(default_factory=Memo)
+
+    @classmethod
+    def api_instead_of(cls, url: str) -> str | None:
+        """Of the page of a job or view the controller's root."""
+        found = _PAGE.fullmatch(url)
+        return found and found[1]
 
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic with a user's API token; a bearer token before a controller without users."""

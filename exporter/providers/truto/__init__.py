@@ -101,6 +101,7 @@ class Truto(Provider):
         "repos": ["acme/shop", "acme/api"],
     }
     default_url = "https://api.truto.one"
+    sites: ClassVar[tuple[str, ...]] = ("truto.one", "app.truto.one")
     allowances = (Allowance(50, 10.0), Allowance(500, 10.0, by_token=True))
 
     provider: Literal["truto"]
