@@ -10,6 +10,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from exporter import files
 from exporter.config import Config, Metrics, Polling, State, Web, example, host_port, load
 from exporter.providers import catalogue
 from tests import configs
@@ -271,3 +272,16 @@ def test_the_example_loads_and_its_settings_are_the_defaults() -> None:
 
     assert Config(accounts=config.accounts) == config
     assert list(catalogue()) == [a.provider for a in config.accounts]
+
+
+def test_a_file_with_a_secret_that_others_may_use_is_doubtful(monkeypatch) -> None:
+    monkeypatch.setattr(files, "others_may", lambda path: f"read {Path(path).name}")
+    app = "{id: 1, private_key_file: key.pem, installation_id: 1}"
+    text = account(provider="open", token_env="null", app=app)
+
+    assert read(account(token_env="null", token_file="token")).warnings == (
+        "config.yaml:1:79: accounts[0].token_file: others may read token this file"
+        " (chmod 600, or 640 for a group)",
+    )
+    (told,) = read(text).warnings
+    assert "accounts[0].app.private_key_file: others may read key.pem this file" in told

@@ -140,7 +140,7 @@ def test_a_poisoned_name_does_not_reach_the_terminal(tmp_path) -> None:
 
     data = discovered(github, tmp_path)
 
-    assert data["accounts"][0]["wildcards"]["acme/*"] == ["acme/\x1b]0;you\x07\u202eevil"]
+    assert data["accounts"][0]["wildcards"]["acme/*"] == []  # no name that the provider allows
     assert all(line.isprintable() for line in discover._lines(data))
 
 

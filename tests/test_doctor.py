@@ -17,6 +17,9 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
 
 from exporter.commands.doctor import examined, place
 from exporter.commands.doctor.checks import Check
@@ -174,6 +177,21 @@ def test_a_token_that_soon_expires_is_named(tmp_path, monkeypatch) -> None:
 
     assert (scopes.status, scopes.text) == ("warning", f"the token expires on {last}")
     assert scopes.remedy == f"make a new one and put it into token_env {KEY}"
+
+
+@pytest.mark.parametrize(("provider", "path"), [("gitlab", "/api/v4"), ("github", "/api/v3")])
+def test_where_a_site_for_people_answers_the_root_of_its_api_is_named(
+    tmp_path: Path, provider: str, path: str
+) -> None:
+    async def page(request: Request) -> Response:
+        return HTMLResponse("<!doctype html><title>Sign in</title>")
+
+    site = Starlette(routes=[Route("/{path:path}", page)])
+
+    checks = at(site, tmp_path, root="", provider=provider)
+
+    told = [check for check in checks if check.status == "failed"]
+    assert any(re.search(rf"http://127\.0\.0\.1:\d+{path}\b", check.remedy) for check in told), told
 
 
 def test_a_server_that_tells_nothing_of_tokens_is_well(tmp_path, monkeypatch) -> None:

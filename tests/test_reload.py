@@ -16,6 +16,7 @@ import pytest
 from exporter.demo import EmulatorThread, World
 from tests.reloading import Stage
 from tests.system import Exporter, Exposition, eventually
+from tests.test_secrets_not_told import PASTED, holds_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 HANGING = Path(__file__).resolve().parent / "hanging"
@@ -254,6 +255,29 @@ def test_a_reload_reads_nothing_but_a_file_of_bearable_size(stage: Stage, kind: 
         file.write_text(good)
         assert post(exporter).status_code == 200
         assert exporter.scrape().value(OK) == 1
+
+
+def test_nothing_tells_what_somebody_pasted_into_the_configuration(stage: Stage) -> None:
+    """Neither the answer to the reload, nor the log, the pages or their data."""
+    stage.write("one")
+    with exporting(stage, "--web.enable-lifecycle", "--log.level=debug") as exporter:
+        for pasted in PASTED.values():
+            keys = {"interval": pasted, "jobs": pasted, "ca_file": pasted, pasted: pasted}
+            accounts = [
+                stage.account(pasted, **keys),
+                stage.account("two", provider=pasted, repos=[pasted], integration=pasted),
+                stage.account("three", repos=[f"acme/{pasted}"], token_file=pasted),
+            ]
+            stage.write(*accounts, log={"level": pasted}, polling={"interval": pasted})
+
+            told = post(exporter)
+
+            assert told.status_code == 400
+            assert len(told.text.splitlines()) > 5
+            pages = [exporter.get(path).body.decode() for path in ("/", "/status.json", "/config")]
+            hang_up(exporter)
+            exporter.logged("SIGHUP")
+            assert not any(holds_secret(text) for text in (told.text, *pages, exporter.log))
 
 
 def test_a_configuration_from_a_pipe_is_in_force_until_the_end(stage: Stage) -> None:
