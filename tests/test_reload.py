@@ -265,7 +265,7 @@ def test_nothing_tells_what_somebody_pasted_into_the_configuration(stage: Stage)
             keys = {"interval": pasted, "jobs": pasted, "ca_file": pasted, pasted: pasted}
             accounts = [
                 stage.account(pasted, **keys),
-                stage.account("two", provider=pasted, repos=[pasted], integration=pasted),
+                {**stage.account("two", repos=[pasted]), "provider": pasted, "integration": pasted},
                 stage.account("three", repos=[f"acme/{pasted}"], token_file=pasted),
             ]
             stage.write(*accounts, log={"level": pasted}, polling={"interval": pasted})
