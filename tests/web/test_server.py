@@ -491,10 +491,14 @@ def test_an_answer_that_nobody_reads_is_dropped(town: Town) -> None:
         await loop.sock_sendall(deaf, b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
         await eventually(lambda: assert_connections(site, 1))
         await eventually(lambda: assert_connections(site, 0))
-        assert not site.server.server_state.tasks
+        await eventually(lambda: assert_at_rest(site))
         deaf.close()
 
     run(town, "", work, BRIEF)
+
+
+def assert_at_rest(site: Site) -> None:
+    assert not site.server.server_state.tasks
 
 
 def assert_connections(site: Site, number: int) -> None:
