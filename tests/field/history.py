@@ -191,6 +191,9 @@ class System:
     """How builds end, and how often of a hundred."""
     durations: bool = True
     """Whether the durations of builds are known to the second."""
+    touched_after: float = 60.0
+    """Seconds from the end of a build to its first touch: where the provider tells of no end
+    but its last change, nobody can tell an early touch from it."""
     job_names: ClassVar[tuple[str, ...]] = ("unit", "lint")
 
     def provider(self) -> Provider:
@@ -341,7 +344,8 @@ class Life:
             if self._chance(wanted):
                 self.at(now + self._between(60, 8 * HOUR), lambda: self._again(build))
         if "touch" in can and self._chance(0.15):
-            self.at(now + self._between(60, 9 * DAY), lambda: self._touch(build))
+            pause = self._between(self.system.touched_after, 9 * DAY)
+            self.at(now + pause, lambda: self._touch(build))
         if "delete" in can and self._chance(0.04):
             self.at(now + self._between(60, 3 * DAY), lambda: self._delete(build))
 

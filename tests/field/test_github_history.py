@@ -36,6 +36,7 @@ class Fleet(System):
         self.hub.remaining = 10**9
         self.app = self.hub.app
         self.durations = jobs  # without them the wait for a machine is in it
+        self.touched_after = 60.0 if jobs else 1800.0
         self._jobs = jobs
         for repo in REPOS:
             self.hub.repo(repo)
@@ -123,8 +124,7 @@ def _task(job: Job, go: Go, attempt: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("jobs", [False, True], ids=["runs", "jobs"])
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("seed", "jobs"), [(1, False), (2, True), (8, False), (11, True)])
 def test_two_weeks_of_runs_come_out_as_they_were(tmp_path: Path, seed: int, *, jobs: bool) -> None:
     history = play(lambda: Fleet(jobs=jobs), tmp_path / "state.db", seed=seed)
 

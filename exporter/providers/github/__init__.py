@@ -29,7 +29,8 @@ list lacks (an organization's, one whose file is gone), is called after its file
 `run-name` gives is no name. A run that waited for an approval counts from its first attempt
 that ran.
 
-Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch.
+Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch; without
+`jobs: true`, that a run nobody saw was touched (its logs deleted) within half an hour.
 """
 
 from __future__ import annotations
