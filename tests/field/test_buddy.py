@@ -15,28 +15,8 @@ from exporter.errors import ProviderError, StateUnavailable
 from exporter.metrics import families as f
 from tests.buddy_station import station
 from tests.emulators import buddy
-from tests.emulators.rig import Station, iso
-
-Pause = Callable[[Station], None]
-"""What becomes of the exporter while something happens."""
-
-
-def runs_on(rig: Station) -> None:
-    """It runs, and polls some time later."""
-
-
-def restarts(rig: Station) -> None:
-    """It is down, and starts again afterwards."""
-    rig.restart()
-
-
-def is_reloaded(rig: Station) -> None:
-    """Its configuration is read anew."""
-    rig.memories.clear()
-    rig.native = type(rig.native)(**rig.native.model_dump(exclude_unset=True))
-
-
-whatever_it_does = pytest.mark.parametrize("meanwhile", [runs_on, restarts, is_reloaded])
+from tests.emulators.rig import iso
+from tests.field.meanwhile import Pause, whatever_it_does
 
 
 def fails(pipeline: dict[str, Any], status: int) -> Callable[[Request], Response | None]:

@@ -12,29 +12,8 @@ from starlette.requests import Request
 
 from exporter.metrics import families as f
 from tests.emulators.gitlab import Pipeline, World
-from tests.emulators.rig import Station
+from tests.field.meanwhile import Pause, whatever_it_does
 from tests.gitlab_station import DAY, LIST, SHOP, paths, station
-
-Pause = Callable[[Station], None]
-"""What becomes of the exporter while something happens."""
-
-
-def runs_on(rig: Station) -> None:
-    """It runs, and polls some time later."""
-
-
-def restarts(rig: Station) -> None:
-    """It is down, and starts again afterwards."""
-    rig.restart()
-
-
-def is_reloaded(rig: Station) -> None:
-    """Its configuration is read anew."""
-    rig.memories.clear()
-    rig.native = type(rig.native)(**rig.native.model_dump(exclude_unset=True))
-
-
-whatever_it_does = pytest.mark.parametrize("meanwhile", [runs_on, restarts, is_reloaded])
 
 
 def failed(world: World, ago: float) -> Pipeline:

@@ -19,22 +19,8 @@ from exporter.providers import Matches
 from tests.emulators import jenkins
 from tests.emulators.jenkins import FOLDER, FREESTYLE, MULTIBRANCH, PIPELINE, raw_path
 from tests.emulators.rig import Station
+from tests.field.meanwhile import Pause, restarts, whatever_it_does
 from tests.jenkins_station import station
-
-Pause = Callable[[Station], None]
-"""What becomes of the exporter while something happens."""
-
-
-def runs_on(rig: Station) -> None:
-    """It runs, and polls some time later."""
-
-
-def restarts(rig: Station) -> None:
-    """It is down, and starts again afterwards."""
-    rig.restart()
-
-
-whatever_it_does = pytest.mark.parametrize("meanwhile", [runs_on, restarts])
 
 
 def last(rig: Station) -> list[str]:
