@@ -370,7 +370,7 @@ class Api:
             fault.account_wide = self._acceptance.is_refused_by_all(reply.url.path)
         if not httpx.codes.is_success(reply.status):
             fault = self._explained(fault, refusals.object_told(reply))
-        if self._likely_root is not None:
+        if self._likely_root is not None and not self._acceptance.is_proven:
             refusals.suspect_root(fault, reply, self._likely_root)
         raise fault  # here, so that no cause holds on to the body
 

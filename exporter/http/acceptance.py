@@ -21,6 +21,11 @@ class Acceptance:
         self._accepted_at = -math.inf
         self._refused: OrderedDict[str, float] = OrderedDict()
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether any resource has accepted it, so that it is an API that answers."""
+        return self._accepted_at > -math.inf
+
     def accepted(self, path: str) -> None:
         """The credential was good for a resource."""
         self._accepted_at = monotonic()

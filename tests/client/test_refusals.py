@@ -236,6 +236,13 @@ def test_an_api_that_answers_is_at_the_right_root(reply: bytes) -> None:
     assert "api/v9" not in str(visit(reply, likely_root="https://git.example/api/v9").error)
 
 
+def test_an_api_that_has_answered_before_is_at_the_right_root() -> None:
+    met = visit(http('{"a":1}'), PAGE, count=2, likely_root="https://git.example/api/v9")
+
+    assert met.verdict == (Refused, "unauthorized")
+    assert "api/v9" not in str(met.error)
+
+
 GITHUB, GITLAB = "https://api.github.com", "https://gitlab.com/api/v4"
 AZURE = "https://dev.azure.com"
 
