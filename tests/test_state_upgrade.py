@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sqlite3
 from contextlib import closing
@@ -15,59 +16,28 @@ from exporter.metrics import families as f
 from exporter.state import schema
 from tests.scripted import Rig, build, done
 
-VERSION_1 = """
-CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE account (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE target (
-    id INTEGER PRIMARY KEY, account INTEGER NOT NULL, repo TEXT NOT NULL,
-    cursor BLOB NOT NULL, quiet INTEGER NOT NULL, UNIQUE (account, repo));
--- key has no type on purpose: decimal ids are kept as integers, which take a third of the room
-CREATE TABLE attempt (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
-    conclusion TEXT, listed REAL NOT NULL, flags INTEGER NOT NULL,
-    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
-CREATE TABLE job (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL, job NOT NULL,
-    listed REAL NOT NULL, PRIMARY KEY (account, key, attempt, job)) WITHOUT ROWID;
-CREATE TABLE active (
-    account INTEGER NOT NULL, key NOT NULL, attempt INTEGER NOT NULL,
-    target INTEGER NOT NULL, build BLOB NOT NULL,
-    PRIMARY KEY (account, key, attempt)) WITHOUT ROWID;
-CREATE TABLE series (
-    family TEXT NOT NULL, labels TEXT NOT NULL, vector BLOB NOT NULL,
-    held BLOB, opened INTEGER NOT NULL, PRIMARY KEY (family, labels)) WITHOUT ROWID;
-CREATE TABLE pipeline (
-    labels TEXT PRIMARY KEY, target INTEGER NOT NULL, facts BLOB NOT NULL) WITHOUT ROWID;
-"""
-ANSWER = """
--- what is long stands last, so that `used` is read without it
-CREATE TABLE answer (
-    account INTEGER NOT NULL, url TEXT NOT NULL, shape TEXT NOT NULL, used REAL NOT NULL,
-    reader BLOB NOT NULL, etag TEXT NOT NULL, packed BLOB NOT NULL,
-    PRIMARY KEY (account, url, shape));
-"""
-NATIVE = """
--- beside `series`, so that who wants no native histograms pays nothing for them
-CREATE TABLE native (
-    family TEXT NOT NULL, labels TEXT NOT NULL, spread BLOB NOT NULL,
-    PRIMARY KEY (family, labels)) WITHOUT ROWID;
-"""
-SCHEMAS = {1: VERSION_1, 2: VERSION_1 + ANSWER, 3: VERSION_1 + ANSWER + NATIVE}
+SCHEMAS = {version: "".join(schema.STEPS[step] for step in range(version)) for version in (1, 2, 3)}
 """What files of older versions were made with."""
 OLDER = pytest.mark.parametrize("version", SCHEMAS)
 
 
 def old(path: Path, version: int, builds: int) -> None:
     """A file of that version in which so many builds are counted and one runs."""
-    rig = Rig(path.with_name("new.db"))
+    new = path.with_name("new.db")
+    rig = Rig(new)
     rig.provider._builds = [*(done(build(str(n))) for n in range(builds)), build("runs")]
     rig.poll()
     rig.crash()
+    copied(new, path, version)
+
+
+def copied(new: Path, path: Path, version: int) -> None:
+    """Put what a file of today's version holds into one of an older version."""
     with closing(sqlite3.connect(path)) as db:
         db.executescript(SCHEMAS[version])
         db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {version}")
-        db.execute("ATTACH ? AS new", (str(path.with_name("new.db")),))
+        db.execute("ATTACH ? AS new", (str(new),))
         for table in re.findall(r"CREATE TABLE (\w+)", SCHEMAS[version]):
             columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
             db.execute(f"INSERT INTO main.{table} SELECT {columns} FROM new.{table}")
@@ -80,6 +50,12 @@ def described(path: Path) -> Any:
         version = db.execute("PRAGMA user_version").fetchone()[0]
         tables = db.execute("SELECT name, sql FROM sqlite_master WHERE sql NOTNULL ORDER BY name")
         return version, tables.fetchall()
+
+
+def test_what_older_files_were_made_with_does_not_change() -> None:
+    assert hashlib.sha256(SCHEMAS[3].encode()).hexdigest() == (
+        "9c23571df26c23351a20764a7784c79edae57593b995794132f99356bd5e5429"
+    )
 
 
 @OLDER
