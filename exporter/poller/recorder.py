@@ -356,4 +356,5 @@ class Recorder(Steps):
             and cursor.since is not None
             and cursor.since - stored.since < _CURSOR_LAG
             and (cursor.high, cursor.resume) == (stored.high, stored.resume)
+            and cursor.behind.keys() == stored.behind.keys()
         )

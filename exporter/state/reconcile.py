@@ -88,13 +88,17 @@ def reconcile(  # noqa: PLR0913 - two clocks
     return reading.findings
 
 
-def known_key(build: Build, attempts: Mapping[str, object], active: Mapping[str, object]) -> str:
+def known_key(
+    build: Build,
+    attempts: Mapping[str, Mapping[int, object]],
+    active: Mapping[str, Mapping[int, object]],
+) -> str:
     """The key under which the rows know a build, else its own.
 
     A start tells apart the lives of a number that begins again, but a provider may stop
     telling it: a key without one is that of the latest life, and a start that comes to be
-    known belongs to the build that was known without it. But an unfinished build is none
-    that was counted: it is run again, and its start is yet to come.
+    known belongs to the build that was known without it, unless it is of a later attempt. But
+    an unfinished build is none that was counted: it is run again, and its start is yet to come.
     """
     key, bare = build.key, without_start(build.key)
     if bare is None or key in attempts or key in active:
@@ -104,7 +108,7 @@ def known_key(build: Build, attempts: Mapping[str, object], active: Mapping[str,
         places = (active,) if runs_again else (active, attempts)
         lives = [other for rows in places for other in rows if without_start(other) == bare]
         return max(lives, key=lambda life: start_of(life) or 0, default=key)
-    return bare if bare in attempts else key
+    return bare if build.attempt in attempts.get(bare, ()) else key
 
 
 def row_of(build: Build, rows: Mapping[int, Counted]) -> Counted | None:
