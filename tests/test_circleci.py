@@ -16,11 +16,9 @@ from exporter.errors import Refused
 from exporter.metrics import families as f
 from exporter.model import Ref, Status
 from exporter.providers import Query, Repo
-from exporter.providers.circleci import (
-    WORDS,
-    CircleCI,
+from exporter.providers.circleci import WORDS, CircleCI, Memo
+from exporter.providers.circleci.reading import (
     Listed,
-    Memo,
     Pipeline,
     Workflow,
     started,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from exporter.errors import Malformed, ProviderError
+from exporter.model import Build
+from exporter.providers import Page
 
 T = TypeVar("T")
 
@@ -17,6 +21,8 @@ _SMALL_FOR = 3600.0
 _MOST_LISTS = 10_000
 TOO_MUCH = frozenset({"server", "timeout", "too_large"})
 """What an API says that cannot make a page of this size."""
+_LONGEST_TOKEN = 4096
+"""Characters. A longer one fits into no request, and one that grows has no end."""
 
 Fetch = Callable[[int, str | None, int | None], Awaitable[tuple[list[T], str | None]]]
 """Given size, token (None asks for the first page) and how often to try (None: as usual), the
@@ -105,4 +111,25 @@ async def _read(fetch: Fetch[T], what: str, size: int, tries: int | None, found:
         found += items
         if token is None:
             return
+        if len(token) > _LONGEST_TOKEN:
+            break
     raise Malformed(f"the pages of {what} do not end", reason="bad_shape")
+
+
+def bounded(page: Page) -> Page:
+    """`page`, at which its list is cut off if the token of the next one cannot be sent."""
+    if page.next is None or len(page.next) <= _LONGEST_TOKEN:
+        return page
+    return replace(page, next=None, cut_off=True)
+
+
+def dated(builds: Iterable[Build]) -> list[Build]:
+    """Builds of a list, newest first; those without any time began before those above them."""
+    found: list[Build] = []
+    later: float | None = None
+    for build in builds:
+        begun = build.started_at if build.created_at is None else build.created_at
+        if begun is not None:
+            later = begun if later is None else min(later, begun)
+        found.append(replace(build, started_before=later) if build.time is None else build)
+    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 
 from tests.emulators.rig import emulator, iso
 
@@ -22,6 +23,8 @@ class CircleCI:
         self.pipelines: dict[str, list[dict[str, Any]]] = {}
         self.workflows: dict[str, list[dict[str, Any]]] = {}
         self.jobs: dict[str, list[dict[str, Any]]] = {}
+        self.faults: dict[str, Response] = {}
+        """What is answered in place of anything about a pipeline or a workflow, by its id."""
 
     def pipeline(
         self, slug: str = "gh/acme/shop", *, age: float = 3600.0, **values: Any
@@ -98,9 +101,10 @@ class CircleCI:
     def app(self) -> Starlette:
         endpoints = {
             "/api/v2/project/{vcs}/{org}/{repo}/pipeline": self._pipelines,
-            "/api/v2/pipeline/{id}/workflow": lambda r: _page(r, self.workflows),
+            "/api/v2/pipeline/{id}": self._pipeline,
+            "/api/v2/pipeline/{id}/workflow": lambda r: self._page(r, self.workflows),
             "/api/v2/workflow/{id}": self._workflow,
-            "/api/v2/workflow/{id}/job": lambda r: _page(r, self.jobs),
+            "/api/v2/workflow/{id}/job": lambda r: self._page(r, self.jobs),
         }
         return emulator(endpoints, ("circle-token", "demo"))
 
@@ -111,14 +115,22 @@ class CircleCI:
         newest_first = sorted(self.pipelines[slug], key=lambda p: p["created_at"], reverse=True)
         return _sliced(request, newest_first)
 
+    def _pipeline(self, request: Request) -> Any:
+        return self._one(request, self.pipelines)
+
     def _workflow(self, request: Request) -> Any:
-        every = (w for workflows in self.workflows.values() for w in workflows)
-        return next((w for w in every if w["id"] == request.path_params["id"]), None)
+        return self._one(request, self.workflows)
 
+    def _one(self, request: Request, lists: dict[str, list[dict[str, Any]]]) -> Any:
+        wanted = request.path_params["id"]
+        found = (item for items in lists.values() for item in items if item["id"] == wanted)
+        return self.faults.get(wanted) or next(found, None)
 
-def _page(request: Request, lists: dict[str, list[dict[str, Any]]]) -> Any:
-    items = lists.get(request.path_params["id"])
-    return None if items is None else _sliced(request, items)
+    def _page(self, request: Request, lists: dict[str, list[dict[str, Any]]]) -> Any:
+        wanted = request.path_params["id"]
+        if wanted in self.faults:
+            return self.faults[wanted]
+        return _sliced(request, lists[wanted]) if wanted in lists else None
 
 
 def _sliced(request: Request, items: list[dict[str, Any]]) -> Any:

@@ -1,0 +1,212 @@
+"""From the answers of CircleCI to builds and jobs, without any I/O."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import Id, at, moment, text, whole, word
+from exporter.providers import Repo
+from exporter.providers.circleci.words import APPS, WORDS
+from exporter.providers.summary import earliest, summary
+from exporter.words import standing, trigger
+
+_INTEGRATIONS = frozenset({*APPS.split(), "decoupled ingestion system"})
+_PULL = re.compile(r"pull/\d+(?:/.*)?")
+_SHORT = {"github": "gh", "bitbucket": "bb"}
+_SETUP = "setup"
+_RERUN = "rerun"
+"""How the tags of re-runs begin: `rerun-workflow-from-failed`, `rerun-single-job`, ..."""
+PATIENCE = 600.0
+"""Seconds in which a pipeline that has no workflows, or only its setup, may get some, and a
+workflow whose jobs have all ended may say so itself."""
+_CLOCK = 1.0
+"""Seconds; some of these times have no fraction."""
+
+
+class Pipeline(msgspec.Struct, frozen=True):
+    """What is read of a pipeline. `updated_at` is its creation, whatever happens."""
+
+    id: Id
+    number: Any = None
+    state: Any = None
+    created_at: Any = None
+    trigger: Any = None
+    trigger_parameters: Any = None
+    vcs: Any = None
+
+
+class Workflow(msgspec.Struct, frozen=True):
+    """What is read of a workflow."""
+
+    id: Id
+    name: Any = None
+    status: Any = None
+    tag: Any = None
+    auto_rerun_number: Any = None
+    created_at: Any = None
+    stopped_at: Any = None
+
+    @property
+    def is_rerun(self) -> bool:
+        """Whether it says that it runs another workflow again, or a part of it."""
+        return self.attempt > 1
+
+    @property
+    def attempt(self) -> int:
+        """Which run of the same it is, as far as it says so: of re-runs by hand none is counted."""
+        tagged = (word(self.tag) or "").startswith(_RERUN)
+        return max(whole(self.auto_rerun_number) or 0, int(tagged), 0) + 1
+
+
+class Listed(msgspec.Struct, frozen=True):
+    """What is read of a job. Its `created_at` is its start again, where there is one."""
+
+    id: Id
+    name: Any = None
+    type: Any = None
+    status: Any = None
+    started_at: Any = None
+    stopped_at: Any = None
+
+
+def spelled_short(slug: str) -> str:
+    """A project's slug with the short name of its host: `gh/acme/shop` for `github/acme/shop`.
+
+    Hosts, owners and repos are the same in upper and lower case.
+    """
+    host, _, project = slug.casefold().partition("/")
+    return f"{_SHORT.get(host, host)}/{project}"
+
+
+def to_builds(item: Pipeline, workflows: Sequence[Workflow], repo: Repo) -> tuple[Build, ...]:
+    """The workflows of a pipeline as builds; if it came to none, the error that it is.
+
+    A setup workflow only prepares the configuration of those that do the work.
+    """
+    base = to_build(item, repo)
+    builds = [with_workflow(base, workflow) for workflow in workflows]
+    if word(item.state) == "errored" and not any(working(workflows)):
+        builds.append(replace(base, status=Status.COMPLETED, conclusion="error"))
+    return tuple(builds)
+
+
+def working(workflows: Sequence[Workflow]) -> Iterator[Workflow]:
+    """Those that are no setup, and no setup run again, which has another tag."""
+    setups = {text(item.name) for item in workflows if word(item.tag) == _SETUP}
+    for item in workflows:
+        if word(item.tag) != _SETUP and not (item.is_rerun and text(item.name) in setups):
+            yield item
+
+
+def to_build(item: Pipeline, repo: Repo) -> Build:
+    """What all workflows of a pipeline have in common, as a build that is queued."""
+    vcs, git = item.vcs, at(item.trigger_parameters, "git")
+    branch = text(at(vcs, "branch")) or text(at(git, "branch"))
+    tag = text(at(vcs, "tag")) or text(at(git, "tag"))
+    origin, target = (text(at(vcs, f"{end}_repository_url")) for end in ("origin", "target"))
+    fork = origin is not None and target is not None and origin != target
+    review = text(at(vcs, "review_id")) is not None or _PULL.fullmatch(branch or "")
+    ref = Ref.PULL_REQUEST if fork or review else Ref.BRANCH
+    if branch is None and tag is not None:
+        branch, ref = tag, Ref.TAG
+    why, unknown = trigger(WORDS, _cause(item))
+    return Build(
+        key=item.id,
+        repo=repo.entry,
+        default_branch=repo.default_branch,
+        number=whole(item.number),
+        branch=branch,
+        ref=ref,
+        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        status=Status.QUEUED,
+        created_at=moment(item.created_at),
+        unmapped=unknown,
+    )
+
+
+def _cause(item: Pipeline) -> str | None:
+    """What set a pipeline off. Where the type only names an integration the event tells more."""
+    kind = word(at(item.trigger, "type"))
+    if kind is not None and kind not in _INTEGRATIONS:
+        return kind
+    said = at(item.trigger_parameters, "circleci")
+    told = (word(at(said, name)) for name in ("event_type", "trigger_type"))
+    return next((event for event in told if event in WORDS.trigger), kind)
+
+
+def with_workflow(base: Build, item: Workflow) -> Build:
+    """A workflow as a build, `base` being what its pipeline tells; the start is not known.
+
+    What has stopped is over: the status of some re-runs stays `running` or `failing`.
+    """
+    ended = moment(item.stopped_at)
+    found = standing(WORDS, word(item.status), None, started=None, ended=ended)
+    stopped = found.status is Status.IN_PROGRESS and ended is not None
+    completed = found.status is Status.COMPLETED or stopped
+    return replace(
+        base,
+        key=item.id,
+        native_id=item.id,
+        workflow=text(item.name) or "",
+        status=Status.COMPLETED if completed else found.status,
+        conclusion=found.conclusion,
+        created_at=moment(item.created_at),
+        started_at=None,
+        completed_at=ended if completed else None,
+        unmapped=(*base.unmapped, *found.unmapped),
+        partial=completed and found.conclusion != "skipped",
+        attempt=item.attempt,
+        own_key=True,
+    )
+
+
+def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
+    """A workflow with its jobs, and with what only they tell of it."""
+    jobs = tuple(map(to_job, items))
+    said = summary(jobs)
+    over = all(job.status is Status.COMPLETED for job in jobs)
+    silent = said.ended is not None and said.ended < now - PATIENCE
+    if build.attempt > 1 and over and silent:
+        build = replace(build, status=Status.COMPLETED)
+    build = replace(build, started_at=started(items), jobs=jobs)
+    if build.status is not Status.COMPLETED:
+        return build
+    return replace(
+        build,
+        completed_at=said.ended if build.completed_at is None else build.completed_at,
+        conclusion=said.conclusion if build.conclusion is None else build.conclusion,
+    )
+
+
+def to_job(item: Listed) -> Job:
+    """A job. The list calls one running that has no start: it is still queued."""
+    begun, ended = moment(item.started_at), moment(item.stopped_at)
+    found = standing(WORDS, word(item.status), None, started=begun, ended=ended)
+    waits = found.status is Status.IN_PROGRESS and begun is None
+    status = Status.QUEUED if waits else found.status
+    return Job(
+        id=item.id,
+        name=text(item.name) or "",
+        status=status,
+        conclusion=found.conclusion,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=found.unmapped,
+    )
+
+
+def is_carried_over(item: Listed, build: Build) -> bool:
+    """Whether a job ran in an earlier workflow, of which this one runs the failed part again."""
+    begun = moment(item.started_at)
+    return begun is not None and build.created_at is not None and begun < build.created_at - _CLOCK
+
+
+def started(items: Iterable[Listed]) -> float | None:
+    """When the first job began; None if none did. An approval is no work."""
+    return earliest(moment(item.started_at) for item in items if word(item.type) != "approval")
