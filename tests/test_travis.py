@@ -19,7 +19,8 @@ from exporter.metrics import families as f
 from exporter.model import Ref, Status
 from exporter.payload import each
 from exporter.providers import Query, Repo, catalogue
-from exporter.providers.travis import WORDS, BuildItem, JobItem, Travis, to_build, to_job
+from exporter.providers.travis import WORDS, Travis
+from exporter.providers.travis.reading import BuildItem, JobItem, to_build, to_job
 from tests import golden
 from tests.emulators.rig import Station, emulator
 from tests.emulators.travis import World
@@ -431,10 +432,10 @@ def test_an_error_in_place_of_the_list_is_no_empty_list():
 def test_one_odd_build_spoils_no_page_and_one_odd_job_no_build():
     jobs = [{"id": None}, {"id": 7, "number": "3.1", "state": "passed"}, {"id": 8}]
     ended = {"id": 5, "state": "passed", "finished_at": "2026-11-20T10:00:00Z", "jobs": jobs}
-    timeless = {"id": 6, "state": "passed"}  # which run of it that was nobody can tell
+    timeless = {"id": 6, "state": "passed"}
     page = first_page({"builds": [{"id": None}, timeless, ended]})
 
-    assert (page.rejected, [build.native_id for build in page.builds]) == (2, ["5"])
+    assert (page.rejected, [build.key for build in page.builds]) == (1, ["6@", "5@"])
     assert page.next is None
 
 

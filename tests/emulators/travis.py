@@ -21,10 +21,12 @@ class Job:
     id: int
     created: float
     stage: str | None = None
+    stage_number: int | None = None
     state: str = "created"
     begun: float | None = None
     ended: float | None = None
     restarted: float | None = None
+    changed: float | None = None
 
 
 @dataclass
@@ -39,14 +41,16 @@ class Build:
     state: str = "created"
     begun: float | None = None
     ended: float | None = None
+    changed: float | None = None
 
     def turns(self, state: str, at: float | None = None, *, only: int | None = None) -> None:
         """A change of state of all jobs that have not ended, or of one, and of the build."""
         at = time.time() if at is None else at
+        self.changed = at
         for job in self.jobs if only is None else [self.jobs[only]]:
             if job.state in ENDED:
                 continue
-            job.state = state
+            job.state, job.changed = state, at
             job.begun = at if state == "started" else job.begun
             job.ended = at if state in ENDED else None
         if state in ENDED and any(job.state not in ENDED for job in self.jobs):
@@ -59,8 +63,16 @@ class Build:
         """The build, or one job of it, is to run again: times are wiped."""
         for job in self.jobs if only is None else [self.jobs[only]]:
             job.state, job.begun, job.ended = "created", None, None
-            job.restarted = time.time() if at is None else at
+            job.restarted = job.changed = time.time() if at is None else at
         self.state, self.begun, self.ended = "created", None, None
+        self.changed = time.time() if at is None else at
+
+    def errs(self, at: float | None = None, *, only: int | None = None) -> None:
+        """It and its jobs, or one, end as errored without a start or an end."""
+        self.turns("errored", at, only=only)
+        self.begun = self.ended = None
+        for job in self.jobs if only is None else [self.jobs[only]]:
+            job.begun = job.ended = None
 
 
 @dataclass
@@ -144,6 +156,7 @@ class World:
             "event_type": build.event,
             "started_at": iso(build.begun, digits=0),
             "finished_at": iso(build.ended, digits=0),
+            "updated_at": iso(build.changed),
             "branch": {"name": build.branch},
             "tag": build.tag and {"name": build.tag},
             "jobs": [
@@ -158,8 +171,9 @@ class World:
             "id": job.id,
             "number": f"{build.number}.{place}",
             "state": job.state,
-            "stage": job.stage and {"name": job.stage},
+            "stage": job.stage and {"name": job.stage, "number": job.stage_number},
             "created_at": iso(job.created),
+            "updated_at": iso(job.changed),
             "started_at": iso(job.begun, digits=0),
             "finished_at": iso(job.ended, digits=0),
         }

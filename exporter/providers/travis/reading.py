@@ -1,0 +1,167 @@
+"""From the answers of Travis CI to builds and jobs, without any I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import Id, at, each, moment, text, whole, word
+from exporter.providers import Repo
+from exporter.providers.summary import earliest, latest
+from exporter.providers.travis.stages import queued_by_stage
+from exporter.providers.travis.words import WORDS
+from exporter.words import standing, trigger
+
+
+class BuildItem(msgspec.Struct, frozen=True):
+    """What is read of a build. Its `duration` is the sum of its jobs' and no use."""
+
+    id: int | Id
+    number: Any = None
+    state: Any = None
+    event_type: Any = None
+    started_at: Any = None
+    finished_at: Any = None
+    updated_at: Any = None
+    branch: Any = None
+    tag: Any = None
+    jobs: list[msgspec.Raw] | None = None
+
+
+class JobItem(msgspec.Struct, frozen=True):
+    """What is read of a job; its number is the build's, a dot and its place in it."""
+
+    id: int | Id
+    number: Any = None
+    state: Any = None
+    stage: Any = None
+    created_at: Any = None
+    updated_at: Any = None
+    started_at: Any = None
+    finished_at: Any = None
+    restarted_at: Any = None
+
+
+def to_build(item: BuildItem, repo: Repo) -> Build:
+    """One run of a build, with its jobs.
+
+    The jobs of an earlier run that were not restarted are left out, and of a run that
+    has not started those that have ended already: none is a second time in another run.
+    """
+    begun, ended = moment(item.started_at), moment(item.finished_at)
+    status, conclusion, unmapped = standing(
+        WORDS, word(item.state), None, started=begun, ended=ended
+    )
+    completed = status is Status.COMPLETED
+    items = each(item.jobs or (), JobItem)[0]
+    restarted = _restarted(items, ended if begun is None and completed else begun)
+    jobs = queued_by_stage((to_job(job), job.stage) for job in items if word(job.state) is not None)
+    if completed or begun is not None:
+        since = restarted if begun is None else begun
+        jobs = [job for job in jobs if not _is_earlier(job, since)]
+    else:
+        jobs = [job for job in jobs if job.status is not Status.COMPLETED]
+    why, unknown = trigger(WORDS, word(item.event_type))
+    tag = text(at(item.tag, "name")) or text(item.tag)
+    is_request = why == "merge_request"
+    created = earliest(moment(job.created_at) for job in items)
+    updated = moment(item.updated_at)
+    if completed and begun is None:
+        ended = _ended(item, items) if ended is None else ended
+    elif not completed and begun is None and created is None:
+        created = updated  # a build that has no jobs yet, and may never have any
+    build = Build(
+        key=f"{item.id}@{_mark(item, jobs, restarted, completed=completed)}",
+        native_id=str(item.id),
+        repo=repo.entry,
+        branch=text(at(item.branch, "name")) or tag,
+        ref=Ref.PULL_REQUEST if is_request else Ref.TAG if tag is not None else Ref.BRANCH,
+        default_branch=repo.default_branch,
+        number=whole(item.number),
+        attempt=1 if restarted is None else 2,
+        status=status,
+        conclusion=conclusion,
+        trigger=why,
+        created_at=created if restarted is None else restarted,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if completed else None,
+        changed_at=None if completed or begun is not None else updated,
+        jobs=tuple(jobs),
+        unmapped=unmapped + unknown,
+    )
+    return _filled(build)
+
+
+def _mark(
+    item: BuildItem, jobs: Sequence[Job], restarted: float | None, *, completed: bool
+) -> int | str:
+    """What tells a run from the others of its build: its start, as long as that is told.
+
+    Of a restart without one it is what is next to it; of a first run it is nothing, so that
+    the run is the one that is known of this build.
+    """
+    begun = moment(item.started_at)
+    if begun is None and restarted is not None:
+        known = (earliest(job.started_at for job in jobs), moment(item.finished_at))
+        begun = next((time for time in known if completed and time is not None), restarted)
+    return "" if begun is None else int(begun)
+
+
+def _ended(item: BuildItem, items: Sequence[JobItem]) -> float | None:
+    """When a build ended that never began: its jobs ended, or were last changed, by then."""
+    ended = latest(moment(job.finished_at) for job in items)
+    changed = latest(moment(job.updated_at) for job in items)
+    return earliest((changed, moment(item.updated_at))) if ended is None else ended
+
+
+def to_job(item: JobItem) -> Job:
+    """A job in its latest run. Which one that is the build's key says."""
+    begun, ended = moment(item.started_at), moment(item.finished_at)
+    status, conclusion, unmapped = standing(
+        WORDS, word(item.state), None, started=begun, ended=ended
+    )
+    place = (text(item.number) or "").rpartition(".")[2]
+    again = moment(item.restarted_at)
+    return Job(
+        id=str(item.id),
+        name=" ".join(filter(None, (text(at(item.stage, "name")), place))),
+        status=status,
+        conclusion=conclusion,
+        created_at=moment(item.created_at) if again is None else again,
+        started_at=None if status is Status.QUEUED else begun,
+        completed_at=ended if status is Status.COMPLETED else None,
+        unmapped=unmapped,
+    )
+
+
+def _restarted(items: list[JobItem], mark: float | None) -> float | None:
+    """When the run that began at `mark` was ordered, if it is a restart.
+
+    A later time belongs to a run that this answer does not show yet. Starts are cut to
+    the second, so within one they count as simultaneous.
+    """
+    times = (moment(job.restarted_at) for job in items)
+    return latest(t for t in times if t is not None and (mark is None or t < mark + 1))
+
+
+def _is_earlier(job: Job, begun: float | None) -> bool:
+    """Whether a job ended before its build began: it was not run again."""
+    if begun is None or job.completed_at is None or job.started_at is None:
+        return False
+    return job.completed_at < begun
+
+
+def _filled(build: Build) -> Build:
+    """A completed build with a missing start or end taken from its jobs."""
+    if build.status is not Status.COMPLETED:
+        return build
+    started, ended = build.started_at, build.completed_at
+    return replace(
+        build,
+        started_at=earliest(job.started_at for job in build.jobs) if started is None else started,
+        completed_at=latest(job.completed_at for job in build.jobs) if ended is None else ended,
+    )
