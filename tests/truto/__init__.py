@@ -51,7 +51,14 @@ class FakeApi:
     def paths(self) -> list[str]:
         return [path for path, _ in self.calls]
 
-    async def get(self, path: str, params: Any = None, *, into: Any) -> Any:
+    def now(self) -> float:
+        """A minute after the last time of the samples."""
+        return at("09:10:00")
+
+    async def get(
+        self, path: str, params: Any = None, *, into: Any, tries: int | None = None
+    ) -> Any:
+        del tries
         short = path.removeprefix("/unified/ci-cd/")
         self.calls.append((short, dict(params or {})))
         answer = self.answers.get(short, MISSING)

@@ -36,8 +36,8 @@ from pydantic import Field, PrivateAttr, model_validator
 from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Status
-from exporter.payload import at, text
-from exporter.providers import Fault, Page, Provider, Query, Repo
+from exporter.payload import at, reached, text
+from exporter.providers import Fault, Page, Provider, Query, Repo, optional, paging
 from exporter.providers.truto import (
     azuredevops,
     bitbucket,
@@ -54,6 +54,7 @@ from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.memo import Memo
 from exporter.providers.truto.payload import Place
 from exporter.providers.truto.reading import (
+    PATIENCE,
     Jobs,
     begins,
     filled_by_jobs,
@@ -202,12 +203,21 @@ class Truto(Provider):
                 jobs=to_loose_jobs(how, listing.items),
                 only_jobs=True,
             )
-            return Page((container,), listing.next, listing.rejected)
+            return paging.bounded(Page((container,), listing.next, listing.rejected))
         listing = await client.builds(repo.entry, query)
-        builds = [to_build(how, i, repo) for i in listing.items if how.belongs(i, repo.entry)]
-        kept = tuple(build for build in builds if not self.excludes(build.repo))
-        ends = not query.deep and builds and _is_before(builds[-1], query.since)
-        return Page(kept, None if ends else listing.next, listing.rejected)
+        listed = [to_build(how, item, repo) for item in listing.items]
+        oldest = reached((build.created_at for build in listed), default=query.since)
+        ends = how.in_order and not query.deep and oldest < query.since
+        builds = paging.dated(listed) if how.in_order else listed
+        kept = [
+            build
+            for build, item in zip(builds, listing.items, strict=True)
+            if how.belongs(item, repo.entry)
+            and not self.excludes(build.repo)
+            and not self._memo.is_nothing(build.key)
+        ]
+        page = Page(tuple(kept), None if ends else listing.next, listing.rejected)
+        return paging.bounded(page)
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         """The gaps of the list item, from the single build and then from the jobs.
@@ -221,13 +231,13 @@ class Truto(Provider):
             build = await self._with_single(client, repo, build)
         if not self._needs_jobs(build):
             return build
-        try:
-            jobs = await self._jobs(client, repo, build, known)
-        except (Gone, Refused) as error:
-            if error.account_wide:
-                raise
+        jobs = await optional(self._jobs(client, repo, build, known))
+        if jobs is None:
             return build
-        return self._with_jobs(build, jobs)
+        build = self._with_jobs(build, jobs, now=api.now())
+        # Shown neither as unfinished nor as completed, and forgotten when it is refreshed.
+        nothing = not jobs.all and self._is_nothing(build, now=api.now())
+        return replace(build, partial=True) if nothing else build
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """The single build, and its jobs if they are wanted or needed.
@@ -236,11 +246,50 @@ class Truto(Provider):
         """
         client = self._client(api)
         if self._how.judged_by_jobs:
-            return self._with_jobs(known, await self._jobs(client, repo, known, known))
+            return await self._judged(api, repo, known)
         single = to_build(self._how, await client.build(repo.entry, known), repo)
         build = inherited(_same(single, known), known, repo.entry)
         # Its gaps are not the single build's to fill a second time.
         return await self.detail(api, repo, replace(build, partial=False), known)
+
+    async def _judged(self, api: Api, repo: Repo, known: Build) -> Build:
+        """A build as its jobs tell it; where it has none for long, the build itself is asked.
+
+        Raises Gone if it came to nothing, which is no build.
+        """
+        gone = Gone(f"{known.key} came to nothing: it has no jobs", reason="not_found")
+        if self._memo.is_nothing(known.key):
+            raise gone
+        client, now = self._client(api), api.now()
+        jobs = await self._jobs(client, repo, known, known)
+        build = self._with_jobs(replace(known, status=Status.QUEUED), jobs, now=now)
+        if jobs.all or not self._is_nothing(build, now=now):
+            return build
+        single = to_build(self._how, await client.build(repo.entry, known), repo)
+        if single.status is not Status.COMPLETED:
+            raise gone
+        return replace(inherited(single, known, repo.entry), partial=False)
+
+    def _is_nothing(self, build: Build, *, now: float) -> bool:
+        """Whether a build that has no job will never get one; that is remembered."""
+        nothing = (
+            self._how.judged_by_jobs
+            and build.status is Status.QUEUED
+            and build.created_at is not None
+            and build.created_at < now - PATIENCE
+        )
+        if nothing:
+            self._memo.came_to_nothing(build.key)
+        return nothing
+
+    @property
+    def name_pattern(self) -> str:  # type: ignore[override]  # each integration has its own
+        """The names that the CI system behind allows."""
+        return self._how.entry.names
+
+    def identity(self, entry: str) -> str:
+        """What an entry names at the CI system, however it is spelled."""
+        return self._how.entry.identity(entry)
 
     @property
     def _how(self) -> Integration:
@@ -278,9 +327,10 @@ class Truto(Provider):
         self._memo.heard(nothing=fuller == build)
         return fuller
 
-    def _with_jobs(self, build: Build, jobs: Jobs) -> Build:
-        judge = judged_by_jobs if self._how.judged_by_jobs else filled_by_jobs
-        build = replace(judge(build, jobs), partial=False)
+    def _with_jobs(self, build: Build, jobs: Jobs, *, now: float) -> Build:
+        by_jobs = self._how.judged_by_jobs
+        build = judged_by_jobs(build, jobs, now=now) if by_jobs else filled_by_jobs(build, jobs)
+        build = replace(build, partial=False)
         return replace(build, jobs=jobs.all) if self.jobs else with_words_of(build, jobs)
 
     async def _jobs(self, client: Client, repo: Repo, build: Build, known: Build | None) -> Jobs:
@@ -313,11 +363,6 @@ class Truto(Provider):
         jobs = tuple(read.values())
         ended = all(job.status is Status.COMPLETED for job in jobs)
         return None if ended and self._how.judged_by_jobs else Jobs(jobs, fresh.blocked)
-
-
-def _is_before(build: Build, since: float) -> bool:
-    """Whether `build` is so old that what a list has behind it is too: it is newest first."""
-    return build.created_at is not None and build.created_at < since
 
 
 def _same(single: Build, known: Build) -> Build:

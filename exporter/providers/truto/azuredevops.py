@@ -61,7 +61,14 @@ def _repos(item: Run) -> list[str]:
 
 INTEGRATION = Integration(
     label="azure_devops",
-    entry=Entry("workspace_id or workspace_id/repo", r"[^/]+(/.*[^/])?", wildcard="*", nested=True),
+    entry=Entry(
+        "workspace_id or workspace_id/repo",
+        r"[^/]+(/.*[^/])?",
+        wildcard="*",
+        nested=True,
+        identity=str.casefold,
+        names=r"[^/]+",
+    ),
     words=unified(native.WORDS),
     builds=named("workspace_id", "repo"),
     jobs=named("workspace_id", "repo", build=BUILD),
@@ -80,6 +87,7 @@ INTEGRATION = Integration(
         "started_at": "startTime",
         "completed_at": "finishTime",
     },
+    in_order=False,
     refine=_refine,
     belongs=_belongs,
     discovery=Discovery("workspaces", scope=everything, entry=id_of),

@@ -43,7 +43,13 @@ def _braced(uuid: str) -> str:
 
 INTEGRATION = Integration(
     label="bitbucket",
-    entry=Entry("workspace_id/repo", r"[^/]+/[^/]+", wildcard="workspace_id/*"),
+    entry=Entry(
+        "workspace_id/repo",
+        r"[^/]+/[^/]+",
+        wildcard="workspace_id/*",
+        identity=str.casefold,
+        names=r"[^/\s]+/(?:(?!\.+\Z)[A-Za-z0-9_.-]+|\{[0-9A-Fa-f-]+\})",
+    ),
     words=unified(native.WORDS),
     builds=named("workspace_id", "repo"),
     jobs=named("workspace_id", "repo", build=BUILD),

@@ -6,28 +6,36 @@ import re
 
 from msgspec.structs import replace
 
-from exporter.model import Build, Ref, Status
-from exporter.payload import at, text
+from exporter.model import Build, Job, Ref, Status
+from exporter.payload import at, text, word
 from exporter.providers import circleci as native
 from exporter.providers.truto.integration import BUILD, Entry, Integration, named
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
 
+_ERRORED = "errored"
+_SETTING_UP = frozenset({"pending", "setup", "setup-pending"})
+
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
-    """Forget what the pipeline says of its state, and read the raw `vcs`.
+    """Read the raw `vcs`, and of the state only what no job tells.
 
-    The branch of a fork's pull request is `pull/N`; its origin is another repository.
+    That is an error in the configuration, and that the pipeline is still set up. Either may be
+    in place of the result. The branch of a fork's pull request is `pull/N`; its origin is
+    another repository.
     """
     del entry
+    states = {word(at(item.remote_data, "state")), word(item.status), word(item.conclusion)}
+    status = Status.IN_PROGRESS if states & _SETTING_UP else Status.QUEUED
+    status = Status.COMPLETED if _ERRORED in states else status
     vcs = at(item.remote_data, "vcs")
     tag = text(at(vcs, "tag"))
     origin, target = (text(at(vcs, f"{end}_repository_url")) for end in ("origin", "target"))
     fork = origin is not None and target is not None and origin != target
     build = replace(
         build,
-        status=Status.QUEUED,
-        conclusion=None,
+        status=status,
+        conclusion="error" if status is Status.COMPLETED else None,
         started_at=None,
         completed_at=None,
         unmapped=tuple(u for u in build.unmapped if u.field == "trigger"),
@@ -40,9 +48,17 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     return build
 
 
+def _refine_jobs(jobs: list[tuple[Run, Job]]) -> list[Job]:
+    """The creation time that the list tells of a job is its start again."""
+    return [
+        replace(job, created_at=None) if job.created_at == job.started_at else job
+        for _, job in jobs
+    ]
+
+
 INTEGRATION = Integration(
     label="circleci",
-    entry=Entry("vcs/org/repo", r"[^/]+/[^/]+/[^/]+"),
+    entry=Entry("vcs/org/repo", r"[^/]+/[^/]+/[^/]+", identity=native.spelled_short),
     words=unified(native.WORDS),
     builds=named("repo_id"),
     jobs=named("project_slug repo_id", build=BUILD),
@@ -61,6 +77,7 @@ INTEGRATION = Integration(
     stage="status",
     judged_by_jobs=True,
     refine=_refine,
+    refine_jobs=_refine_jobs,
 )
 """Builds page: `repo_id` is the project slug, which the single-job page calls
 `project_slug`; no start and no end. Projects cannot be listed."""

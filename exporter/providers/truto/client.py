@@ -5,47 +5,50 @@ from __future__ import annotations
 from typing import TypeVar
 from urllib.parse import quote
 
-from exporter.errors import Malformed
 from exporter.http import Api
 from exporter.model import Build
-from exporter.providers import Query
+from exporter.providers import Query, paging
 from exporter.providers.truto.integration import Integration, Scope
 from exporter.providers.truto.payload import Envelope, Listing, Place, Run, listing
 
 T = TypeVar("T")
 
 _UNIFIED = "/unified/ci-cd"
-_MOST_JOB_PAGES = 100
-_MOST_PLACE_PAGES = 1000
-_PAGE = 100
 
 Params = dict[str, str | int]
 
 
 async def pages(
-    api: Api, path: str, params: Params, into: type[T], *, most: int = _MOST_JOB_PAGES
+    api: Api,
+    path: str,
+    params: Params,
+    into: type[T],
+    *,
+    sizes: tuple[int, ...] = paging.SIZES,
 ) -> Listing[T]:
-    """All pages of a list as one; `next` is then None.
+    """All pages of a list as one; `next` is then None. An empty page may have a successor.
 
-    An empty page may have a successor. Raises Malformed when a cursor comes twice or
-    there are more pages than `most`: such a list has no end.
+    Where there are no `sizes` the API chooses how many items a page has.
     """
-    first = await page(api, path, params, into)
-    items, rejected, count = first.items, first.rejected, 1
-    cursor, seen = first.next, set[str]()
-    while cursor is not None:
-        if cursor in seen or count >= most:
-            raise Malformed(f"the pages of {path} do not end", reason="bad_shape")
-        seen.add(cursor)
-        more = await page(api, path, {**params, "next_cursor": cursor}, into)
-        items, rejected, count = items + more.items, rejected + more.rejected, count + 1
-        cursor = more.next
+    rejected = count = 0
+
+    async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
+        nonlocal rejected, count
+        asked = params if token is None else {**params, "next_cursor": token}
+        found = await page(api, path, {**asked, "limit": size} if sizes else asked, into, tries)
+        rejected, count = (0, 0) if token is None else (rejected, count)
+        rejected, count = rejected + found.rejected, count + 1
+        return found.items, found.next
+
+    items = await paging.whole(fetch, what=path, sizes=sizes or (0,))
     return Listing(items, rejected=rejected, pages=count)
 
 
-async def page(api: Api, path: str, params: Params, into: type[T]) -> Listing[T]:
+async def page(
+    api: Api, path: str, params: Params, into: type[T], tries: int | None = None
+) -> Listing[T]:
     """One page of a list."""
-    return listing((await api.get(path, params, into=Envelope)).body, into)
+    return listing((await api.get(path, params, into=Envelope, tries=tries)).body, into)
 
 
 class Client:
@@ -77,7 +80,7 @@ class Client:
     async def jobs(self, entry: str, build: Build) -> Listing[Run]:
         """`GET /unified/ci-cd/jobs` for one build, all pages."""
         params = self._scoped(self._how.jobs, entry, build.native_id, bare="jobs")
-        return await pages(self._api, f"{_UNIFIED}/jobs", {**params, "limit": _PAGE}, Run)
+        return await pages(self._api, f"{_UNIFIED}/jobs", params, Run)
 
     async def job(self, entry: str, build: Build, job_id: str) -> Run:
         """`GET /unified/ci-cd/jobs/{id}`: the bare object. Raises Gone if it is not there."""
@@ -86,11 +89,8 @@ class Client:
 
     async def places(self, resource: str, scope: dict[str, str]) -> list[Place]:
         """All of `GET /unified/ci-cd/{repos,workspaces,workflow}`."""
-        params: Params = {"integrated_account_id": self._account, **scope, "limit": _PAGE}
-        found = await pages(
-            self._api, f"{_UNIFIED}/{resource}", params, Place, most=_MOST_PLACE_PAGES
-        )
-        return found.items
+        params: Params = {"integrated_account_id": self._account, **scope}
+        return (await pages(self._api, f"{_UNIFIED}/{resource}", params, Place)).items
 
     def _scoped(self, scope: Scope | None, entry: str, build_id: str = "", *, bare: str) -> Params:
         params: Params = {"integrated_account_id": self._account}

@@ -79,7 +79,13 @@ def _is_titled(item: Run, name: str, path: str) -> bool:
 
 INTEGRATION = Integration(
     label="github",
-    entry=Entry("owner/name", r"[^/]+/[^/]+", wildcard="owner/*"),
+    entry=Entry(
+        "owner/name",
+        r"[^/]+/[^/]+",
+        wildcard="owner/*",
+        identity=str.casefold,
+        names=r"[A-Za-z0-9_-]+/(?!\.+\Z)[A-Za-z0-9_.-]+",
+    ),
     words=unified(native.WORDS),
     builds=named("owner", "repo_id"),
     jobs=named("owner", "repo_id", build=BUILD),

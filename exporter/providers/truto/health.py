@@ -48,7 +48,7 @@ async def check(api: Api, account_id: str) -> None:
 
 async def _listed(api: Api, account_id: str) -> Account | None:
     try:
-        accounts = (await pages(api, "/integrated-account", {}, Account)).items
+        accounts = (await pages(api, "/integrated-account", {}, Account, sizes=())).items
     except ProviderError as error:
         if error.account_wide:
             raise

@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from exporter.model import Build
+from exporter.model import Build, Job
 from exporter.payload import at, text
 from exporter.providers.truto.payload import Place, Run
 from exporter.redaction import shown
@@ -48,6 +48,10 @@ class Entry(msgspec.Struct, frozen=True):
     """The shape of a wildcard, `*` for its star; None where there is none."""
     nested: bool = False
     """Whether an entry with more parts is a part of the one with fewer."""
+    identity: Callable[[str], str] = str
+    """What an entry names, however it is spelled."""
+    names: str = r".+"
+    """A regular expression for all of a discovered entry, by the names that the system allows."""
 
     def fault(self, entry: str) -> str | None:
         """Why `entry` is none of these: one line with what to write; None if it is one."""
@@ -121,6 +125,14 @@ def _as_it_is(build: Build, item: Run, entry: str) -> Build:
     return build
 
 
+RefineJobs = Callable[[list[tuple[Run, Job]]], list[Job]]
+"""The jobs of a build, with their list items: the jobs corrected."""
+
+
+def _as_they_are(jobs: list[tuple[Run, Job]]) -> list[Job]:
+    return [job for _, job in jobs]
+
+
 def _any(item: Run, entry: str) -> bool:
     del item, entry
     return True
@@ -153,7 +165,10 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """Where `remote_data` tells more finely why an unfinished build or job stands."""
     judged_by_jobs: bool = False
     """A build's own status means nothing; its jobs alone tell how it stands."""
+    in_order: bool = True
+    """Whether the list of builds is known to be in order of their creation."""
     refine: Refine = _as_it_is
+    refine_jobs: RefineJobs = _as_they_are
     belongs: Callable[[Run, str], bool] = _any
     """Whether a listed build is one of the entry's."""
     discovery: Discovery | None = None

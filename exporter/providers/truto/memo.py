@@ -17,6 +17,7 @@ class Memo(Incidental):
         self._fruitless = 0
         self._left_out = 0
         self._pages: dict[str, int] = {}
+        self._empty: dict[str, None] = {}
 
     def is_worthwhile(self) -> bool:
         """Whether to ask for a single build to fill the gaps of a completed one.
@@ -31,6 +32,16 @@ class Memo(Incidental):
     def heard(self, *, nothing: bool) -> None:
         """Note whether a single build has brought anything."""
         self._fruitless = self._fruitless + 1 if nothing else 0
+
+    def came_to_nothing(self, key: str) -> None:
+        """Note that no job will ever tell how a build went: it is none."""
+        self._empty[key] = None
+        if len(self._empty) > _MOST_BUILDS:
+            del self._empty[next(iter(self._empty))]
+
+    def is_nothing(self, key: str) -> bool:
+        """Whether that was noted of a build."""
+        return key in self._empty
 
     def listed(self, build: Build, pages: int) -> None:
         """Note how many pages the jobs of a build took."""

@@ -20,12 +20,16 @@ T = TypeVar("T")
 
 Scalar = str | int | float | None
 
+_LONGEST_ID = 1000
+"""Characters; the id of a Jenkins job is its path."""
+
 
 class Run(msgspec.Struct, kw_only=True):
     """A build or a job; the fields of a job are some of a build's.
 
-    Raises ValueError, which decoding turns into its own error, for an empty id or an
-    attempt that is no number: such an item cannot be told apart from others.
+    Raises ValueError, which decoding turns into its own error, for an id that is empty or
+    fits into no request and for an attempt that is no number: such an item cannot be told
+    apart from others.
     """
 
     id: str | int
@@ -35,6 +39,7 @@ class Run(msgspec.Struct, kw_only=True):
     created_at: Scalar = None
     started_at: Scalar = None
     completed_at: Scalar = None
+    updated_at: Any = None
     name: Any = None
     number: Any = None
     build: Any = None
@@ -44,8 +49,7 @@ class Run(msgspec.Struct, kw_only=True):
     remote_data: Any = None
 
     def __post_init__(self) -> None:
-        if not self.native_id:
-            raise ValueError("`id` is empty")
+        _check(self.native_id)
         if self.attempts not in (None, "") and whole(self.attempts) is None:
             raise ValueError("`attempts` is no number")
 
@@ -66,13 +70,17 @@ class Place(msgspec.Struct, kw_only=True):
     remote_data: Any = None
 
     def __post_init__(self) -> None:
-        if not self.native_id:
-            raise ValueError("`id` is empty")
+        _check(self.native_id)
 
     @property
     def native_id(self) -> str:
         """The id as text."""
         return str(self.id).strip()
+
+
+def _check(native_id: str) -> None:
+    if not 0 < len(native_id) <= _LONGEST_ID:
+        raise ValueError("`id` is empty or too long to be asked for")
 
 
 class Account(msgspec.Struct, kw_only=True):

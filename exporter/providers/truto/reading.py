@@ -10,11 +10,13 @@ from msgspec.structs import replace
 from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
 from exporter.payload import at, text, whole, word
 from exporter.providers import Repo
+from exporter.providers.summary import Summary, summary
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.payload import Run, look, when
 from exporter.words import standing, trigger
 
-_WORST_FIRST = ("failed", "timeout", "error", "cancelled", "partial", "passed")
+PATIENCE = 600.0
+"""Seconds in which a pipeline may get its first job, or its next ones after it was set up."""
 _PULL_REQUEST = ("refs/pull/", "refs/pull-requests/")
 _BRANCH = ("refs/heads/", "refs/remotes/origin/")
 
@@ -66,16 +68,16 @@ def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
 
     A job that does not say which attempt it is of is of the build's.
     """
-    jobs: dict[tuple[str, int], Job] = {}
+    jobs: dict[tuple[str, int], tuple[Run, Job]] = {}
     blocked: set[str] = set()
     for item in items:
         if (whole(item.attempts) or 1) > build.attempt or not _is_of(item, build):
             continue
         job = _to_job(how, item, build.attempt)
-        jobs[job.id, job.attempt] = job
+        jobs[job.id, job.attempt] = (item, job)
         if {word(item.status), _stage(how, item)} & how.words.blocked:
             blocked.add(job.id)
-    return Jobs(tuple(jobs.values()), frozenset(blocked))
+    return Jobs(tuple(how.refine_jobs(list(jobs.values()))), frozenset(blocked))
 
 
 def to_loose_jobs(how: Integration, items: Iterable[Run]) -> tuple[Job, ...]:
@@ -124,29 +126,36 @@ def filled_by_jobs(build: Build, jobs: Jobs) -> Build:
     return _filled(build, *_summary(build, jobs)) if lacks(build) else build
 
 
-def judged_by_jobs(build: Build, jobs: Jobs) -> Build:
+def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
     """A build as its jobs alone tell it: complete when it has one and all are.
 
     It waits when all that keeps it open is a person. A CircleCI pipeline's own state is
-    `created` or `errored`, not a result, and its `updated_at` is its creation.
+    `created` or `errored`, not a result, and its `updated_at` is its creation. It counts only
+    where there are no jobs (`build` is then completed if that is its end), and while the
+    pipeline is set up (`build` is in progress), as more jobs follow then.
     """
-    started, ended, conclusion = _summary(build, jobs)
+    said = _summary(build, jobs)
     unfinished = [job for job in jobs.all if job.status is not Status.COMPLETED]
-    if jobs.all and not unfinished:
+    if not jobs.all and build.status is Status.COMPLETED:
+        return build
+    is_set_up = build.status is Status.IN_PROGRESS and (said.ended or now) > now - PATIENCE
+    if jobs.all and not unfinished and not is_set_up:
         return replace(
             build,
             status=Status.COMPLETED,
-            started_at=started,
-            completed_at=ended,
-            conclusion=conclusion,
+            started_at=said.started,
+            completed_at=said.ended,
+            conclusion=said.conclusion,
         )
     held = {job.id for job in unfinished if job.status is Status.WAITING}
-    begun = started is not None or any(job.status is Status.IN_PROGRESS for job in jobs.all)
+    begun = said.started is not None or any(j.status is Status.IN_PROGRESS for j in jobs.all)
     if held and all(job.id in held | jobs.blocked for job in unfinished):
         status = Status.WAITING
     else:
         status = Status.IN_PROGRESS if begun else Status.QUEUED
-    return replace(build, status=status, started_at=started, completed_at=None, conclusion=None)
+    return replace(
+        build, status=status, started_at=said.started, completed_at=None, conclusion=None
+    )
 
 
 def inherited(build: Build, known: Build, entry: str) -> Build:
@@ -245,14 +254,9 @@ def _filled(
     )
 
 
-def _summary(build: Build, jobs: Jobs) -> tuple[float | None, float | None, str | None]:
-    """Earliest start, latest end and worst conclusion of the jobs.
+def _summary(build: Build, jobs: Jobs) -> Summary:
+    """What the jobs say of the build.
 
     Jobs carried over from an earlier attempt are left out if there are others.
     """
-    mine = [job for job in jobs.all if job.attempt == build.attempt] or list(jobs.all)
-    started = min((job.started_at for job in mine if job.started_at is not None), default=None)
-    ended = max((job.completed_at for job in mine if job.completed_at is not None), default=None)
-    results = {job.conclusion for job in mine} - {"retried"}
-    worst = next((conclusion for conclusion in _WORST_FIRST if conclusion in results), None)
-    return started, ended, "skipped" if worst is None and results == {"skipped"} else worst
+    return summary([job for job in jobs.all if job.attempt == build.attempt] or jobs.all)
