@@ -187,6 +187,8 @@ class System:
     lists_carried: ClassVar[bool] = False
     """Whether a later go shows jobs of an earlier one under the number of that one, so that
     they count even if the earlier go was never seen."""
+    shows_reruns: ClassVar[bool] = True
+    """Whether each poll shows what runs again, not only one that reads the whole window."""
     conclusions: ClassVar[dict[str, int]] = {"passed": 60, "failed": 25, "cancelled": 10}
     """How builds end, and how often of a hundred."""
     durations: bool = True
@@ -639,10 +641,13 @@ class History:
         await self._restart()
 
     async def _poll(self) -> None:
-        """A poll of all repos, and then all must be as it should."""
+        """A poll of all repos; after one that shows all, all must be as it should."""
         await self._read()
-        self.oracle.look()
         self.polls += 1
+        windows = {memory.deep_at for memory in self.memories.values()}
+        if not self.system.shows_reruns and windows != {self.clock.monotonic()}:
+            return  # what has run again may be seen, or not yet
+        self.oracle.look()
         self.check()
         for at, part in [*self._fails_at.items()]:
             if at <= self.clock.now:  # right after a poll, so that nothing from before is hidden
