@@ -73,8 +73,6 @@ class Oracle:
         return newest is not None and newest < self.floor
 
     def _status(self, run: Run, now: float) -> Status:
-        if self.name == "circleci" and not run.jobs:
-            return QUEUED  # complete when it has a job and all are
         status = run.status(now)
         if run.raw_status == "hibernating" and status is not Status.COMPLETED:
             return RUNNING

@@ -189,6 +189,9 @@ class Author:
             conclusion = words[n % len(words)] if n < 15 else chance.choice(words[:3])
             skipped = conclusion == "skipped" and self.integration != "jenkins"
             trigger = chance.choice(self.system.triggers.split())
+            workflow = chance.choice(self.system.workflows)
+            if workflow == "pull-requests" and not is_pull:
+                workflow = "default"  # the section runs for nothing else
             run = self.build(
                 now - 400 - 290 * n,
                 queue=chance.choice((1, 5, 12, 30, 44)),
@@ -197,7 +200,7 @@ class Author:
                 branch=branch,
                 ref=ref,
                 trigger="merge_request" if is_pull else trigger,
-                workflow=chance.choice(self.system.workflows),
+                workflow=workflow,
                 never_ran=skipped,
             )
             yield run
@@ -243,7 +246,7 @@ class Author:
         yield self.build(now - 9700, overrides=nothing, jobs=())
 
     def circleci(self, now: float) -> Iterator[Run]:
-        yield self.build(now - 9600, jobs=())  # a configuration error: no jobs at all
+        yield self.build(now - 9600, conclusion="error", jobs=())  # of the configuration
         mixed = self.build(now - 9700, conclusion="timeout")
         more = [
             replace(mixed.jobs[0], id=f"97{n}", name=f"extra {n}", conclusion=word)
