@@ -134,6 +134,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     same attempt (GitLab's retried jobs, Azure's stages, Buddy's executions); else None."""
     started_before: float | None = None
     """Where none of its own times is known: when a later one of its list began."""
+    goes_on_as_next: bool = False
+    """Whether it waits for a person and will go on as the next attempt, so that it never runs."""
     never_ran: tuple[int, ...] = ()
     """Earlier attempts that were held for a person and went on under the next number."""
     jobs: tuple[Job, ...] = ()

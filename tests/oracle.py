@@ -11,7 +11,7 @@ import msgspec
 
 from exporter.demo import JobRun, Run, World, told_conclusion, told_trigger
 from exporter.model import CONCLUSIONS, FAILING, TRIGGERS, Ref, Status
-from tests.stories import DAY, DURATIONS, QUEUED, QUEUES, RUNNING, SYSTEMS, WAITING
+from tests.stories import DAY, DURATIONS, QUEUES, RUNNING, SYSTEMS, WAITING
 from tests.system import Exposition, series
 
 SHOWN = ("main", "release/1.2", "release/9")  # what the default globs of `branches` let through

@@ -88,6 +88,9 @@ class Idle(Clock):
         self.budget = Budget()
         self.answers = Answers()
 
+    async def has_new_credential(self) -> bool:
+        return False
+
     async def aclose(self) -> None:
         return
 

@@ -107,6 +107,8 @@ class AccountPoller:
         """Start the polls that are due, as far as workers and the budget are free."""
         now = monotonic()
         self._watch.look(now)
+        if self._watch.may_be_mended(now, self.repos.values()):
+            self._spawn(self._watch.take_new_credential(list(self.repos.values())))
         if now < self.trouble.rest_until or self._preparing or self.share.budget.is_closed:
             return
         if self._needs_preparing(now):

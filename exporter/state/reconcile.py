@@ -255,7 +255,9 @@ class _Reading:
             )
         # Where the provider tells no time of the change, lists may lag behind the single build.
         if build.changed_at is not None or abs(self._stamp - row.listed) > _LAG:
-            self._keep_active(build)
+            known = self._active.get(build.key, {}).get(build.attempt)
+            since = build.changed_at or self._now if known is None else known.created_at
+            self._keep_active(replace(build, created_at=since))  # its age is that of this run
 
     def _keep_active(self, build: Build) -> bool:
         """Remember an unfinished build; whether it is new."""
@@ -280,8 +282,7 @@ class _Reading:
             last = build.attempt - (below and key == build.key)
             for attempt in [number for number in rows if number <= last]:
                 known = rows.pop(attempt)
-                # What was held for a person and went on as another attempt has never run.
-                waited = attempt < build.attempt and known.status is Status.WAITING
+                waited = attempt < build.attempt and known.goes_on_as_next
                 if waited and attempt not in self._attempts.get(build.key, ()):
                     never_ran = Counted(None, self._listed(build), _MISSED | _NEVER_RAN)
                     self._count(build, attempt, never_ran)

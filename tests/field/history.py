@@ -401,7 +401,6 @@ class Oracle:
         self._active: dict[Key, tuple[Build, str]] = {}
         self._fading: dict[Key, int] = {}
         self._job_runs: dict[int, tuple[Build, Job]] = {}
-        self._never_ran: set[Key] = set()
         self._over: set[Key] = set()
         """What is history or was not told, and never counts."""
         self._missing = 0
@@ -420,7 +419,6 @@ class Oracle:
                 if self._fading[key] >= _FADES:
                     del self._active[key]
             return
-        held = {key for key in known if self._active[key][1] == "waiting"}
         for key in known:
             del self._active[key]
         again = self._system.reruns == "again"
@@ -431,14 +429,12 @@ class Oracle:
                 if again or self._system.lists_carried:  # with those that run
                     self._see_jobs(build, build.goes if again else [go])
             elif not self._system.tells_earlier and go is not build.last:
-                # One that was last seen waiting is taken for one that never ran; what nobody
-                # has seen is told as missing with the end of the next that is seen.
+                # What nobody has seen is told as missing with the end of the next that is seen.
                 is_lost = key not in self._counted and key not in self._over
-                if is_lost and (key in held or build.last.ended_at is not None):
+                if is_lost and build.last.ended_at is not None:
                     self._over.add(key)
                     # An older build's may have ended before the time of the first poll.
-                    self._missing += key not in held and build.created_at >= self._floor
-                    self._never_ran.update({key} & held)
+                    self._missing += build.created_at >= self._floor
             else:
                 self._see_end(key, build, go)
 
@@ -469,8 +465,7 @@ class Oracle:
         for (number, attempt), (build, conclusion, duration) in self._counted.items():
             where = build.pipeline[:3]
             values["builds", *where, conclusion] += 1
-            never = sum((number, n) in self._never_ran for n in range(1, attempt))
-            values["retries", *where] += attempt - never > 1 and self._system.retries
+            values["retries", *where] += attempt > 1 and self._system.retries
             if self._system.durations and duration is not None:
                 values["durations", *where] += 1
                 spans["seconds", *where] += int(duration)

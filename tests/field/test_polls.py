@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import Build, Job, Status
+from exporter.poller import walk
 from exporter.providers import Page, Query, Repo, Unread
 from tests.scripted import DAY, Rig, Scripted, build, done
 
@@ -98,8 +100,9 @@ class World(Rig):
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path / "s.db", retention=60 * DAY)
+    monkeypatch.setattr(walk, "time", SimpleNamespace(time=made.now))
     yield made
     made.crash()
 
@@ -291,6 +294,9 @@ class TestAgain:
         world.restart()
         world.poll()
         assert world.gauge(f.ACTIVE, status="in_progress") == 1
+        assert again.changed_at is not None
+        oldest = world.gauge(f.OLDEST_ACTIVE, status="in_progress")
+        assert oldest == again.changed_at, "its age is that of the part that runs now"
 
         world.provider._builds = [self._at(world, 1, conclusion="failed")]
         world.poll()

@@ -179,6 +179,7 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
         started_at=None if status is Status.QUEUED else started,
         completed_at=ended,
         never_ran=never_ran,
+        goes_on_as_next=status is Status.WAITING and word(run.conclusion) in WORDS.holds,
         unmapped=unmapped + unknown,
     )
 

@@ -27,6 +27,8 @@ _OF_CONTENT = own(
 """Events whose runs have the title of a commit, a pull request or an issue where the workflow
 sets none; those of others have the workflow's name."""
 _UPDATES = "dynamic/dependabot/"
+_HELD = native.WORDS.holds
+"""Conclusions of a run that is held for an approval: it then goes on as its next attempt."""
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -43,6 +45,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     base = text(at(item.remote_data, "repository.full_name"))
     build = replace(
         build,
+        goes_on_as_next=build.status is Status.WAITING and word(item.conclusion) in _HELD,
         workflow=_workflow(item),
         ref=native.ref_of(build.trigger, build.branch, head, base),
     )
