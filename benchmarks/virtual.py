@@ -12,7 +12,6 @@ import selectors
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from concurrent.futures import Executor, Future
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -61,17 +60,15 @@ class _Loop(asyncio.SelectorEventLoop):
         return self._virtual.now
 
 
-class AtOnce(Executor):
-    """Does what it is given before it says that it has taken it."""
+class AtOnce:
+    """Does what it is given at once, in the place of the ledger's thread."""
 
-    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """`fn` done."""
-        future: Future[T] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except BaseException as error:  # noqa: BLE001 - it is the caller's
-            future.set_exception(error)
-        return future
+    async def run(self, work: Callable[[], T]) -> T:
+        """What `work` returns or raises."""
+        return work()
+
+    def shutdown(self) -> None:
+        """Nothing is left to be done."""
 
 
 @contextlib.contextmanager

@@ -65,7 +65,12 @@ def run(work: Callable[[Ticks, Poller], Awaitable[None]]) -> None:
 
     async def main() -> None:
         recorder: Any = SimpleNamespace(
-            book=a_book(), release=nothing, sweep=nothing, close=nothing
+            book=a_book(),
+            release=nothing,
+            sweep=nothing,
+            look=nothing,
+            remember_limits=nothing,
+            close=nothing,
         )
         poller = Poller([], recorder, Health())
         ticks = Ticks()

@@ -273,6 +273,7 @@ ANOMALIES = Family(
         "future_time",
         "future_job_time",
         "conclusion_changed",
+        "ended_again",
         "reopened",
     ),
 )

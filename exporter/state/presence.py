@@ -63,8 +63,10 @@ class File:
         """What it will never recover from."""
 
     def close(self) -> None:
-        """Let go of it; SQLite must have done so before."""
-        os.close(self._descriptor)
+        """Let go of it; SQLite must have done so before. A second time does nothing."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
 
     def mark(self, connection: sqlite3.Connection) -> None:
         """Note what the file is like, with a mark in it that whoever overwrites it destroys.

@@ -208,8 +208,10 @@ class _Reading:
         changed = build.conclusion is not None and build.conclusion != row.conclusion
         again = _ended_again(build, row)
         if (changed or again) and not row.flags & _MISSED:
-            anomaly = "conclusion_changed" if changed else "ended_again"
-            self.findings.verdict.anomalies.append(anomaly)
+            if changed:
+                self.findings.verdict.anomalies.append("conclusion_changed")
+            else:
+                self.findings.verdict.anomalies.append("ended_again")
             self.findings.verdict.corrected.append(Corrected(build, row.ended))
         moves = build.changed_at is not None
         after = Counted(
