@@ -150,7 +150,7 @@ class CircleCI(Provider):
             if error is not None:
                 unread.append(Unread(part, error))
                 continue
-            tries = 1 if part in behind else None
+            tries = 1 if part in behind else 2
             calls[part] = self._workflows(api, repo, part, item, tries=tries)
         found = list((await by_part(calls))[0].values())
         oldest = reached((moment(p.created_at) for p in pipelines), default=edge)

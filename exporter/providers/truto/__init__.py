@@ -104,6 +104,7 @@ class Truto(Provider):
     default_url = "https://api.truto.one"
     sites: ClassVar[tuple[str, ...]] = ("truto.one", "app.truto.one")
     allowances = (Allowance(50, 10.0), Allowance(500, 10.0, by_token=True))
+    has_odd_names = True  # they are never a part of a path here, but values of parameters
 
     provider: Literal["truto"]
     integration: Literal[
