@@ -172,6 +172,24 @@ async def test_jobs_carried_over_into_a_new_attempt_are_not_counted_again(hub: H
 
 
 @live
+async def test_a_job_that_is_cancelled_as_its_rerun_begins_is_counted(hub: Hub) -> None:
+    begun = int(time.time()) - 3000
+    build = hub.begin(ago=3000)
+    hub.jobs[build, 1] = [job(1, 1, begun, conclusion="failure")]
+    hub.end(build, "failure", after=40)
+    hub.again(build, ago=1000)
+    at = iso(begun + 2000)
+    instant = dict.fromkeys(("created_at", "started_at", "completed_at"), at)
+    hub.jobs[build, 2] = [{**job(11, 2, begun, conclusion="cancelled"), **instant}]
+    hub.end(build, "cancelled", after=1)
+    async with Desk(hub, jobs=True) as desk:
+        await desk.polled()
+
+        assert (2, 2) == (desk.value(f.BUILDS), desk.value(f.JOBS))
+        assert 1 == desk.value(f.JOBS, conclusion="cancelled")
+
+
+@live
 async def test_all_pages_of_jobs_are_read(hub: Hub) -> None:
     build = hub.begin(ago=600)
     hub.jobs[build, 1] = [job(n, 1, time.time() - 600) for n in range(250)]
