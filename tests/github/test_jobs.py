@@ -178,7 +178,7 @@ async def test_a_job_that_is_cancelled_as_its_rerun_begins_is_counted(hub: Hub) 
     hub.jobs[build, 1] = [job(1, 1, begun, conclusion="failure")]
     hub.end(build, "failure", after=40)
     hub.again(build, ago=1000)
-    at = iso(begun + 2000)
+    at = hub.runs["acme/shop"][build][-1]["run_started_at"]
     instant = dict.fromkeys(("created_at", "started_at", "completed_at"), at)
     hub.jobs[build, 2] = [{**job(11, 2, begun, conclusion="cancelled"), **instant}]
     hub.end(build, "cancelled", after=1)
