@@ -29,7 +29,7 @@ from exporter.record import (
     Target,
     Verdict,
 )
-from exporter.state import limits, loading, retention, rows, series, sqlite
+from exporter.state import bulk, limits, loading, retention, rows, series, sqlite
 from exporter.state.codec import SEPARATOR as _SEPARATOR
 from exporter.state.codec import decoder
 from exporter.state.codec import pack as _pack
@@ -234,14 +234,16 @@ class SqliteTransaction:
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
-        self._db.executemany(
+        bulk.write(
+            self._db,
             "DELETE FROM active WHERE account = ? AND key = ? AND attempt = ?",
             [(account, compact(key), attempt) for key, attempt in keys],
         )
 
     def save(self, target: Target, change: Change) -> None:
         series.add(self._db, change.deltas)
-        self._db.executemany(
+        bulk.write(
+            self._db,
             "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
             " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
             [(_SEPARATOR.join(labels), target.id, facts) for labels, facts in change.pipelines],
@@ -260,8 +262,8 @@ class SqliteTransaction:
 
     def _drop(self, keys: Iterable[SeriesKey]) -> None:
         names = [(family, _SEPARATOR.join(labels)) for family, labels in keys]
-        self._db.executemany("DELETE FROM series WHERE family = ? AND labels = ?", names)
-        self._db.executemany("DELETE FROM native WHERE family = ? AND labels = ?", names)
+        bulk.write(self._db, "DELETE FROM series WHERE family = ? AND labels = ?", names)
+        bulk.write(self._db, "DELETE FROM native WHERE family = ? AND labels = ?", names)
 
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         wanted = _pack(bounds)
@@ -286,11 +288,13 @@ class SqliteTransaction:
         if self._ledger.is_volatile:
             return  # they would be in memory twice, and end with it
         number = self._ledger.account_id(account)
-        self._db.executemany(
+        bulk.write(
+            self._db,
             "DELETE FROM answer WHERE account = ? AND url = ? AND shape = ?",
             [(number, *key) for key in changes.dropped],
         )
-        self._db.executemany(
+        bulk.write(
+            self._db,
             "INSERT OR REPLACE INTO answer (account, url, shape, used, reader, etag, packed)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             [

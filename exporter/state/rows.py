@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.model import Build, start_of, without_start
 from exporter.record import Counted, Target
+from exporter.state import bulk
 from exporter.state.codec import decoder
 from exporter.state.reconcile import Findings, JobKey, Seen
 
@@ -59,13 +60,15 @@ def attempts(
 def write(db: sqlite3.Connection, account: int, target: Target, findings: Findings) -> None:
     """Keep what `reconcile` has found."""
     renamed = [(compact(new), account, compact(old)) for old, new in findings.renamed.items()]
-    db.executemany("UPDATE OR IGNORE attempt SET key = ? WHERE account = ? AND key = ?", renamed)
-    db.executemany("UPDATE OR IGNORE job SET key = ? WHERE account = ? AND key = ?", renamed)
-    db.executemany(
+    bulk.write(db, "UPDATE OR IGNORE attempt SET key = ? WHERE account = ? AND key = ?", renamed)
+    bulk.write(db, "UPDATE OR IGNORE job SET key = ? WHERE account = ? AND key = ?", renamed)
+    bulk.write(
+        db,
         "DELETE FROM active WHERE account = ? AND key = ? AND attempt = ?",
         [(account, compact(key), attempt) for key, attempt in findings.closed],
     )
-    db.executemany(
+    bulk.write(
+        db,
         "INSERT INTO active (account, key, attempt, target, build) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (account, key, attempt) DO UPDATE SET build = excluded.build",
         [
@@ -73,7 +76,8 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
             for (key, attempt), build in findings.active.items()
         ],
     )
-    db.executemany(
+    bulk.write(
+        db,
         "INSERT OR REPLACE INTO attempt"
         " (account, key, attempt, conclusion, listed, flags, ended, changed)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -82,7 +86,8 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
             for (key, attempt), row in findings.attempts.items()
         ],
     )
-    db.executemany(
+    bulk.write(
+        db,
         "INSERT OR REPLACE INTO job (account, key, attempt, job, listed) VALUES (?, ?, ?, ?, ?)",
         [
             (account, compact(job.key), job.attempt, compact(job.job), listed)

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from exporter.record import Delta, SeriesKey, Spread, Vector, plus
+from exporter.state import bulk
 from exporter.state.codec import SEPARATOR, decoder, pack, unpack
 
 _Row = tuple[Vector, Vector | None, bool]
@@ -62,6 +63,8 @@ FROM json_each(?) AS wanted JOIN {table} AS t
 
 def _read(db: sqlite3.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Row]:
     names = _names(keys)
+    if not names:
+        return {}
     sql = "SELECT t.family, t.labels, t.vector, t.held, t.opened" + _WANTED.format(table="series")
     return {
         names[family, labels]: (
@@ -74,7 +77,8 @@ def _read(db: sqlite3.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, 
 
 
 def _write(db: sqlite3.Connection, changed: Mapping[SeriesKey, _Row]) -> None:
-    db.executemany(
+    bulk.write(
+        db,
         "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
         " ON CONFLICT (family, labels) DO UPDATE"
         " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
@@ -101,7 +105,8 @@ def _read_spreads(db: sqlite3.Connection, keys: Iterable[SeriesKey]) -> dict[Ser
 
 
 def _write_spreads(db: sqlite3.Connection, spreads: Mapping[SeriesKey, Spread]) -> None:
-    db.executemany(
+    bulk.write(
+        db,
         "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
         [
             (key.family, SEPARATOR.join(key.labels), _encode(spread))
