@@ -65,7 +65,8 @@ class Cost(NamedTuple):
 # -- the CI systems
 
 
-def _azure_devops(projects: int) -> Scene:
+def azure_devops_of(projects: int) -> Scene:
+    """So many projects, which share the repos evenly."""
     world = azure_devops.AzureDevOps()
     run = partial(world.run, lasts=LASTS)
     return Scene(
@@ -160,8 +161,8 @@ def _unified() -> Scene:
 SCENES: dict[str, tuple[str, Callable[[], Scene]]] = {
     "GitHub": ("github", _github),
     "GitLab": ("gitlab", _gitlab),
-    "Azure DevOps, 1 project": ("azure_devops", lambda: _azure_devops(1)),
-    "Azure DevOps, 10 projects": ("azure_devops", lambda: _azure_devops(10)),
+    "Azure DevOps, 1 project": ("azure_devops", lambda: azure_devops_of(1)),
+    "Azure DevOps, 10 projects": ("azure_devops", lambda: azure_devops_of(10)),
     "Jenkins": ("jenkins", _jenkins),
     "Bitbucket": ("bitbucket", _bitbucket),
     "CircleCI": ("circleci", _circleci),

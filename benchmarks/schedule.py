@@ -140,13 +140,16 @@ class GitHub(Server):
     limit = 5000
 
     def respond(self, path: list[str], request: httpx.Request, now: float) -> httpx.Response:
-        """`/{owner}/{repo}/actions/runs` and the same with `/{id}`."""
+        """Workflows, runs, one run and its jobs, below `/{owner}/{repo}/actions`."""
         name = "/".join(path[:2])
         runs = self.fleet.seen(name, now)
-        if len(path) > 4:
+        if path[3] == "workflows":
+            shown: Any = {"total_count": 1, "workflows": [_WORKFLOW]}
+            tag = 'W/"workflows"'
+        elif len(path) > 4:
             run = next(run for run in runs if _id(name, run) == int(path[4]))
-            shown: Any = _run(name, run, now)
-            tag = f'W/"{path[4]}-{shown["status"]}"'
+            shown = _jobs(run, now) if path[-1] == "jobs" else _run(name, run, now)
+            tag = f'W/"{path[-1]}-{run.ended <= now}"'
         else:
             size = int(request.url.params["per_page"])
             start = (int(request.url.params.get("page", 1)) - 1) * size
@@ -172,11 +175,30 @@ def _id(name: str, run: Run) -> int:
     return int(name.partition("/r")[2]) * 1_000_000 + run.number
 
 
+_WORKFLOW = {"id": 7, "name": "CI", "path": ".github/workflows/ci.yml", "state": "active"}
+
+
+def _jobs(run: Run, now: float) -> dict[str, Any]:
+    ended = run.ended <= now
+    job = {
+        "id": run.number,
+        "name": "test",
+        "status": "completed" if ended else "in_progress",
+        "conclusion": "success" if ended else None,
+        "created_at": _iso(run.created),
+        "started_at": _iso(run.created),
+        "completed_at": _iso(run.ended) if ended else None,
+    }
+    return {"total_count": 1, "jobs": [job]}
+
+
 def _run(name: str, run: Run, now: float) -> dict[str, Any]:
     ended = run.ended <= now
     return {
         "id": _id(name, run),
         "name": "CI",
+        "path": _WORKFLOW["path"],
+        "workflow_id": _WORKFLOW["id"],
         "run_number": run.number,
         "run_attempt": 1,
         "event": "push",

@@ -61,31 +61,20 @@ async def serving(
             await server.shutdown([listener])
 
 
-class EmulatorThread:
-    """An emulator with its own event loop in a thread, for use against other processes.
+class ServerThread:
+    """An app with its own event loop in a thread, for use against other processes.
 
-    A context manager; inside, `url` is the base URL, and `world`, `faults` and `journal`
-    may be used from any thread.
+    A context manager; inside, `url` is the base URL.
     """
 
     url: str
 
-    def __init__(
-        self,
-        world: World | None = None,
-        *,
-        token: str = "demo",  # noqa: S107 - not a secret
-        limits: Limits | None = None,
-        port: int = 0,
-    ) -> None:
-        self.world = World() if world is None else world
-        self.app = app(self.world, token=token, limits=limits)
-        self.faults: Faults = self.app.state.faults
-        self.journal: Journal = self.app.state.journal
+    def __init__(self, starlette: Starlette, *, port: int = 0) -> None:
+        self.app = starlette
         self._port = port
         self._started = threading.Event()
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="emulator", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -115,3 +104,20 @@ class EmulatorThread:
         async with serving(self.app, port=self._port) as self.url:
             self._started.set()
             await self._stop.wait()
+
+
+class EmulatorThread(ServerThread):
+    """An emulator in a thread; its `world`, `faults` and `journal` may be used from any other."""
+
+    def __init__(
+        self,
+        world: World | None = None,
+        *,
+        token: str = "demo",  # noqa: S107 - not a secret
+        limits: Limits | None = None,
+        port: int = 0,
+    ) -> None:
+        self.world = World() if world is None else world
+        super().__init__(app(self.world, token=token, limits=limits), port=port)
+        self.faults: Faults = self.app.state.faults
+        self.journal: Journal = self.app.state.journal
