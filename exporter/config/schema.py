@@ -113,7 +113,8 @@ class Web(Section):
     """What is served, and where."""
 
     listen_address: Annotated[str, _unless(_address_fault)] = ":10054"
-    """HOST:PORT; without HOST all addresses. The flag --web.listen-address wins."""
+    """HOST:PORT; without HOST, or with [::], all addresses of IPv4 and IPv6. The flag
+    --web.listen-address wins."""
     telemetry_path: Annotated[str, _unless(_telemetry_fault)] = "/metrics"
     """Where Prometheus finds the metrics."""
     native_histograms: bool = False

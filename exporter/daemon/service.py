@@ -88,10 +88,9 @@ async def serve(config: Config, service: Service) -> int:
             )
             server = Server(Guard(app, access), access, drain=DRAIN, ready=oversight.ready)
             host, port = listener.getsockname()[:2]
+            shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             facts = {"tls": access.context is not None, "auth": bool(access.users)}
-            log.info(
-                "serving", extra={"address": f"{host}:{port}", "version": __version__, **facts}
-            )
+            log.info("serving", extra={"address": shown, "version": __version__, **facts})
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             await asyncio.wait(
                 [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
