@@ -57,6 +57,10 @@ class Ref(StrEnum):
     """A merge train at GitLab: what waits there is built on top of what is before it."""
 
 
+MERGE_QUEUES = "gh-readonly-queue/"
+"""How the branches begin that a merge queue of GitHub makes, whichever CI system builds them."""
+
+
 class Unmapped(msgspec.Struct, frozen=True, array_like=True):
     """A native word that no table maps: counted, so that somebody adds it."""
 

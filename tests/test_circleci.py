@@ -16,7 +16,8 @@ from exporter.errors import Refused
 from exporter.metrics import families as f
 from exporter.model import Ref, Status
 from exporter.providers import Query, Repo
-from exporter.providers.circleci import WORDS, CircleCI, Memo
+from exporter.providers.circleci import WORDS, CircleCI
+from exporter.providers.circleci.memo import Memo
 from exporter.providers.circleci.reading import (
     Listed,
     Pipeline,
@@ -390,7 +391,7 @@ def test_an_odd_pipeline_is_left_out_and_counted() -> None:
 
 
 def test_the_memo_is_bounded_and_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.providers.circleci._MOST_REMEMBERED", 2)
+    monkeypatch.setattr("exporter.providers.circleci.memo._MOST_REMEMBERED", 2)
     memo = Memo()
     for name in "abac":
         memo.note(name, done=True)

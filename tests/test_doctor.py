@@ -101,9 +101,10 @@ def test_a_sound_account_is_well_and_is_asked_little(tmp_path) -> None:
     ]
     assert the(checks, "authentication").text == f"the token of token_env {KEY} is accepted"
     assert the(checks, "scopes").text == "the token has repo, read:org"
-    assert the(checks, "rate_limit").text == "4998 of 5000 requests left (core)"
+    assert the(checks, "rate_limit").text == "4997 of 5000 requests left (core)"
     assert the(checks, "repo").text.startswith("acme/shop: lists builds, the newest ")
-    assert len(github.requests) == 2
+    asked = [request.partition("?")[0].rpartition("/")[2] for request in github.requests]
+    assert asked == ["rate_limit", "runs", "workflows"]  # what a first poll asks for
 
 
 def test_a_wrong_token_is_named_with_what_it_takes(tmp_path, monkeypatch) -> None:
@@ -233,7 +234,7 @@ def test_a_limit_that_is_nearly_used_up_is_a_warning(tmp_path) -> None:
 
     limit = the(at(github.app, tmp_path), "rate_limit")
 
-    assert (limit.status, limit.text) == ("warning", "298 of 5000 requests left (core)")
+    assert (limit.status, limit.text) == ("warning", "297 of 5000 requests left (core)")
     assert limit.remedy == "polls wait: raise polling.interval, or see who else uses the token"
 
 
@@ -392,6 +393,48 @@ def test_a_poisoned_name_does_not_reach_the_terminal(tmp_path) -> None:
 
     assert any("evil" in check.text for check in checks)
     assert all(check.text.isprintable() for check in checks)
+
+
+def test_nothing_is_asked_of_a_name_that_polling_would_not_take(tmp_path) -> None:
+    github = hub("acme/../x", "acme/%2e%2e", "acme/shop")
+
+    checks = at(github.app, tmp_path, repos=["acme/*"])
+
+    assert [(check.status, check.text) for check in checks if check.check == "repo"][:2] == [
+        (
+            "warning",
+            "acme/*: 'acme/../x' is no name that github gives: it is not polled (and 1 more)",
+        ),
+        ("ok", "acme/* matches 1"),
+    ]
+    asked = [request for request in github.requests if "/repos/" in request]
+    assert asked
+    assert all("/repos/acme/shop/" in request for request in asked)
+
+
+def test_repos_that_a_wildcard_cannot_list_are_named(tmp_path) -> None:
+    github = hub(*(f"acme/r{n:03}" for n in range(101)))
+    github.broken["page=2"] = said(400, "no such page")
+
+    checks = at(github.app, tmp_path, repos=["acme/*"], sample=1)
+
+    told = [check for check in checks if check.check == "repo"]
+    assert [check.status for check in told] == ["failed", "ok", "ok"]
+    assert "acme/*: " in told[0].text
+    assert "no such page" in told[0].text
+    assert told[1].text == "acme/* matches 100"
+
+
+def test_a_part_of_a_repo_that_cannot_be_read_is_named(tmp_path) -> None:
+    github = hub()
+    github.broken["/actions/workflows"] = said(200, "no list")
+
+    checks = at(github.app, tmp_path)
+
+    lists, part = [check for check in checks if check.check == "repo"]
+    assert (lists.status, part.status) == ("ok", "failed")
+    assert part.text.startswith("acme/shop: workflows: ")
+    assert part.remedy
 
 
 @pytest.mark.parametrize("provider", catalogue())

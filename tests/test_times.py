@@ -304,8 +304,14 @@ def job(**values: Any) -> Job:
         (job(completed_at=90), run(started_at=100), False),
         # Ended before the attempt it is listed in began.
         (job(attempt=2, completed_at=90), run(attempt=2, started_at=100), True),
-        (job(attempt=2, completed_at=100), run(attempt=2, started_at=100), True),
         (job(attempt=2, completed_at=101), run(attempt=2, started_at=100), False),
+        # Cancelled as soon as the attempt began, it took no time and is the attempt's own.
+        (job(attempt=2, completed_at=100), run(attempt=2, started_at=100), False),
+        (
+            job(attempt=2, started_at=100, completed_at=100),
+            run(attempt=2, started_at=100),
+            False,
+        ),
         # It says itself that it is of an earlier attempt: the ledger knows it from there.
         (job(attempt=1, completed_at=90), run(attempt=2, started_at=100), False),
         # GitHub makes a copy whose creation is that of the new attempt.

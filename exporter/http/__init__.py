@@ -41,6 +41,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
+import msgspec
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
@@ -296,9 +297,11 @@ class Api:
                     )
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._throttle.passed()
-                    self._acceptance.accepted(reply.url.path)
+                    self._acceptance.accepted(reply.url)
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
                 body = await self._read(reply, into, headers)
+                if call.method == "GET":
+                    self._acceptance.accepted(reply.url)
             except ProviderError as fault:
                 self.stats.errors[fault.reason] += 1
                 fault.counted = True
@@ -361,18 +364,26 @@ class Api:
         """What the answer holds; raises what it stands for if that is no success."""
         try:
             self._judge(reply)
-            body = await bodies.decoded(reply, into, reflection.secrets(headers))
-            self._acceptance.accepted(reply.url.path)
-            return body
+            return await bodies.decoded(reply, into, reflection.secrets(headers))
         except ProviderError as error:
             fault = error
         if fault.reason == "unauthorized":
-            fault.account_wide = self._acceptance.is_refused_by_all(reply.url.path)
+            fault.account_wide = await self._acceptance.refused_by_all(reply.url.path, self._again)
         if not httpx.codes.is_success(reply.status):
             fault = self._explained(fault, refusals.object_told(reply))
         if self._likely_root is not None and not self._acceptance.is_proven:
             refusals.suspect_root(fault, reply, self._likely_root)
         raise fault  # here, so that no cause holds on to the body
+
+    async def _again(self, url: httpx.URL) -> None:
+        """Ask for what has accepted the credential; raises if it does no longer."""
+        try:
+            reply = await self._send("GET", str(url), self._said[1], {})
+            self._judge(reply)
+            await bodies.decoded(reply, msgspec.Raw, ())
+        except ProviderError as error:
+            self.stats.errors[error.reason] += 1
+            raise
 
     def _judge(self, reply: wire.Reply) -> None:
         """Raise what a status other than success means, and heed what it says of limits."""

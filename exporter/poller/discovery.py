@@ -62,7 +62,7 @@ class Discovery:
                     count(repos.error, api.stats)
                     self._fails(pattern, repos.error)
                 # Discovery knows more of a repo than an entry does.
-                kept = [repo for repo in repos if self._may_be_asked_for(repo.entry, pattern)]
+                kept = [repo for repo in repos if self._is_taken(repo, pattern)]
                 self.matches[pattern] = tuple(repo.entry for repo in kept)
                 found |= {repo.entry: repo for repo in kept}
                 if not repos and pattern not in self.unresolved:
@@ -76,16 +76,13 @@ class Discovery:
         self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
         self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
 
-    def _may_be_asked_for(self, entry: str, pattern: str) -> bool:
-        """Whether a discovered name is one that the provider gives: it becomes part of a path."""
-        is_usual = self._provider.has_odd_names or not _UNSAFE.search(entry)
-        if is_usual and re.fullmatch(self._provider.name_pattern, entry):
-            return True
-        self.rejected += 1
-        text = f"{entry[:_SHOWN]!r} is no name that {self._provider.label} gives"
-        error = Malformed(f"{text}: it is not polled", reason="bad_shape")
-        self._trouble.tell("a wildcard found an odd name", error, pattern=pattern)
-        return False
+    def _is_taken(self, repo: Repo, pattern: str) -> bool:
+        """Whether a discovered repo is polled; one that is not is counted and logged."""
+        error = name_fault(self._provider, repo.entry)
+        if error is not None:
+            self.rejected += 1
+            self._trouble.tell("a wildcard found an odd name", error, pattern=pattern)
+        return error is None
 
     def _matches_nothing(self, pattern: str) -> None:
         """A wildcard without a match is told: its token may not see what it is meant to find."""
@@ -93,6 +90,18 @@ class Discovery:
         text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
         self.unmatched[pattern] = text
         self._trouble.tell("a wildcard matches nothing", Gone(text, reason="not_found"))
+
+
+def name_fault(provider: Provider, entry: str) -> Malformed | None:
+    """Why a discovered name is asked for nothing, as it would become part of a path.
+
+    None if it is one that the provider gives.
+    """
+    is_usual = provider.has_odd_names or not _UNSAFE.search(entry)
+    if is_usual and re.fullmatch(provider.name_pattern, entry):
+        return None
+    text = f"{entry[:_SHOWN]!r} is no name that {provider.label} gives: it is not polled"
+    return Malformed(text, reason="bad_shape")
 
 
 def apart(provider: Provider, found: Mapping[str, Repo]) -> dict[str, Repo]:

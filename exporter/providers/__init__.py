@@ -171,15 +171,6 @@ async def by_part(
     return found, tuple(unread)
 
 
-async def together(calls: Iterable[Awaitable[Page]]) -> list[Page]:
-    """The results of calls made side by side; the worst failure, once all have ended."""
-    results = await asyncio.gather(*calls, return_exceptions=True)
-    broken = [result for result in results if isinstance(result, BaseException)]
-    if broken:
-        raise max(broken, key=lambda error: getattr(error, "account_wide", True))
-    return [result for result in results if isinstance(result, Page)]
-
-
 async def optional(call: Awaitable[T]) -> T | None:
     """What a call returns; None if this one thing is gone or refused.
 

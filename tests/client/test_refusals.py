@@ -321,11 +321,41 @@ def told_apart(*replies: tuple[str, int]) -> list[bool]:
 
 
 def test_a_refusal_speaks_of_the_account_until_others_contradict_it() -> None:
-    assert told_apart(("/a", 200), ("/b", 401), ("/a", 200), ("/b", 401), ("/b", 401)) == [
-        True,
-        False,
-        False,
-    ]
+    assert told_apart(("/b", 401), ("/a", 200), ("/b", 401), ("/b", 401)) == [True, False, False]
+
+
+@pytest.mark.parametrize("refuses", [http(status=401), PAGE, http(status=302, location="/login")])
+def test_what_others_say_is_asked_at_the_first_refusal_by_one(refuses: bytes) -> None:
+    async def go() -> list[str]:
+        one, another = http("{}"), http("[]")
+        async with (
+            Server(one, refuses, another, refuses, one) as server,
+            connected(server.root, headers=lambda: {"Authorization": "token"}) as (api, _),
+        ):
+            await api.get("/a", {"x": 1}, into=dict)
+            for _ in range(2):
+                outcome = await attempt(api, "/b", None, dict)
+                assert isinstance(outcome, ProviderError)
+                assert not outcome.account_wide
+            await api.get("/c", into=dict)
+            return [request.target for request in server.requests]
+
+    assert asyncio.run(go()) == ["/a?x=1", "/b", "/a?x=1", "/b", "/c"]
+
+
+@pytest.mark.parametrize("refuses", [http(status=401), PAGE, http(status=302, location="/login")])
+def test_a_credential_that_is_revoked_meanwhile_is_refused_by_all(refuses: bytes) -> None:
+    async def go() -> tuple[bool, int]:
+        async with (
+            Server(http("{}"), refuses) as server,
+            connected(server.root, headers=lambda: {"Authorization": "token"}) as (api, _),
+        ):
+            await api.get("/a", into=dict)
+            outcome = await attempt(api, "/b", None, dict)
+            assert isinstance(outcome, ProviderError)
+            return outcome.account_wide, len(server.requests)
+
+    assert asyncio.run(go()) == (True, 3)
 
 
 def test_a_credential_that_all_refuse_is_the_accounts() -> None:

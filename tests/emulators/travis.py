@@ -35,7 +35,7 @@ class Build:
     repo: str
     number: int
     jobs: list[Job]
-    branch: str = "main"
+    branch: str | None = "main"
     event: str = "push"
     tag: str | None = None
     state: str = "created"
@@ -84,6 +84,8 @@ class World:
     tells: bool = True
     """Whether jobs have `restarted_at`, which came late."""
     limited: bool = False
+    failing: set[str] = field(default_factory=set)
+    """Repos of which nothing is told but that the server is in trouble."""
     ids: Any = field(default_factory=lambda: itertools.count(1000))
 
     def build(self, repo: str, created: float, jobs: int = 1, **values: Any) -> Build:
@@ -137,12 +139,16 @@ class World:
         slug = request.path_params["slug"]
         if slug not in self.repos:
             return None
+        if slug in self.failing:
+            return Response("Bad Gateway", 502)
         assert request.query_params["sort_by"] == "id:desc"
         mine = sorted((b for b in self.builds if b.repo == slug), key=lambda b: b.id, reverse=True)
         return self._page(request, "builds", [self._rendered(request, b) for b in mine])
 
-    def _single(self, request: Request) -> dict[str, Any] | None:
+    def _single(self, request: Request) -> dict[str, Any] | Response | None:
         mine = [b for b in self.builds if b.id == request.path_params["id"]]
+        if mine and mine[0].repo in self.failing:
+            return Response("Bad Gateway", 502)
         return self._rendered(request, mine[0]) if mine else None
 
     def _rendered(self, request: Request, build: Build) -> dict[str, Any]:
@@ -157,7 +163,7 @@ class World:
             "started_at": iso(build.begun, digits=0),
             "finished_at": iso(build.ended, digits=0),
             "updated_at": iso(build.changed),
-            "branch": {"name": build.branch},
+            "branch": build.branch and {"name": build.branch},
             "tag": build.tag and {"name": build.tag},
             "jobs": [
                 self._job(build, place, job) if whole else {"id": job.id}

@@ -184,6 +184,8 @@ class System:
     """Whether a later go counts as a retry."""
     tells_earlier: ClassVar[bool] = True
     """Whether an earlier attempt that ended between two polls can be asked for."""
+    numbers: ClassVar[bool] = True
+    """Whether attempts are numbered, so that it is known how many were not seen."""
     lists_carried: ClassVar[bool] = False
     """Whether a later go shows jobs of an earlier one under the number of that one, so that
     they count even if the earlier go was never seen."""
@@ -434,7 +436,7 @@ class Oracle:
                 if is_lost and build.last.ended_at is not None:
                     self._over.add(key)
                     # An older build's may have ended before the time of the first poll.
-                    self._missing += build.created_at >= self._floor
+                    self._missing += self._system.numbers and build.created_at >= self._floor
             else:
                 self._see_end(key, build, go)
 

@@ -252,3 +252,63 @@ def test_a_project_changes_its_integration_and_its_triggers_are_still_known(
 
     assert 1 == rig.value(f.BUILDS, trigger=label, branch="main")
     assert 0 == rig.value(f.UNMAPPED)
+
+
+def test_pipelines_that_fail_for_good_cost_little_and_are_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fifty pipelines of a project fail at every poll, but for one that answers at last."""
+    world = CircleCI()
+    broken = [world.run(age=9000 - n, status="failed") for n in range(50)]
+    for pipeline in broken:
+        world.faults[pipeline["id"]] = BROKEN["server"]
+    world.run(age=600)
+    rig = station(world)
+    costs = [len(rig.polled()) for _ in range(8)]
+
+    assert 1 == rig.value(f.BUILDS)
+    assert {pipeline["id"] for pipeline in broken} == set(rig.unread)
+    assert 1 == costs[-1]
+    assert max(costs[1:]) <= 100
+
+    del world.faults[broken[7]["id"]]
+    monkeypatch.setattr("exporter.providers.circleci.memo._LAST_PAUSE", 0.0)
+    for _ in range(3):
+        rig.polled()
+
+    assert 1 == rig.value(f.BUILDS, conclusion="failed")
+    assert 49 == len(rig.unread)
+
+
+def test_a_workflow_that_is_said_to_run_for_ever_ends_with_its_jobs_where_they_are_read() -> None:
+    """The status of a workflow is never written down, and its jobs have ended long ago."""
+    world = CircleCI()
+    workflow = world.workflow(world.pipeline(age=9000), age=9000)
+    world.end(workflow, age=9000, queued=10, lasts=100)
+    workflow |= {"status": "running", "stopped_at": None}
+    rig = station(world, jobs=True)
+    for _ in range(2):
+        rig.polled()
+
+    assert (1, 100) == (rig.value(f.BUILDS, conclusion="passed"), total(rig, f.BUILD_DURATION))
+
+
+def test_a_group_of_a_merge_queue_is_no_branch_of_its_own() -> None:
+    """A repo gets a merge queue, whose branches are made for one build each."""
+    world = CircleCI()
+    branch = "gh-readonly-queue/main/pr-7-0123456789abcdef"
+    pipeline = world.pipeline(age=900, vcs={"branch": branch})
+    world.end(world.workflow(pipeline, age=900), age=900)
+    rig = station(world)
+
+    rig.polled()
+
+    assert 1 == rig.value(f.BUILDS, branch="merge_queue")
+
+
+def test_a_project_in_two_spellings_is_polled_once() -> None:
+    """One team writes the host in full, another one in short; ids are what they are."""
+    native = provider()
+
+    assert native.identity("github/Acme/shop") == native.identity("gh/acme/Shop")
+    assert native.identity("circleci/aBc/DeF") != native.identity("circleci/abc/def")

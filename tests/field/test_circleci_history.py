@@ -70,8 +70,7 @@ class Projects(System):
             workflow["status"] = _ENDS.get(go.conclusion or "", _STATUS.get(go.status, ""))
             tells_end = build.id % 3 or not _ran(go)  # else only its jobs do
             workflow["stopped_at"] = iso(go.ended_at) if tells_end else None
-            shows = [job for job in go.jobs if job.started_at is not None or go.ended_at is None]
-            self._world.jobs[workflow["id"]] = [_job(job, go) for job in shows]
+            self._world.jobs[workflow["id"]] = [_job(job, go) for job in go.jobs]
 
     def _triggered(self, build: Build) -> None:
         where = build.pipeline

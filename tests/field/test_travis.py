@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from exporter.demo.serve import serving
+from exporter.errors import ProviderError
 from exporter.metrics import families as f
 from exporter.providers import Repo
 from exporter.providers.travis.reading import BuildItem, to_build
@@ -229,3 +231,89 @@ def test_a_repo_in_two_spellings_is_polled_once() -> None:
     native = travis(repos=["Acme/Shop", "acme/shop"])
 
     assert native.identity("Acme/Shop") == native.identity("acme/shop")
+
+
+@PROCESSES
+def test_a_build_that_was_cancelled_before_it_began_counts_once(
+    tmp_path: Path, between: Restart
+) -> None:
+    """A newer push cancels a build that still waits for a machine."""
+    world = World()
+    rig = begin(world, tmp_path)
+    made = world.build(SHOP, time.time() - 1000)
+    rig.polled()
+    made.errs(time.time() - 900)
+    made.state = made.jobs[0].state = "canceled"
+    for _ in range(3):
+        between(rig)
+        rig.polled()
+
+    assert (1, 1) == (rig.value(f.BUILDS), rig.value(f.BUILDS, conclusion="cancelled"))
+    assert rig.gauge(f.ACTIVE, status="queued") in (None, 0)
+
+
+@PROCESSES
+def test_a_build_that_never_begins_nor_ends_leaves_the_gauges_and_counts_nowhere(
+    tmp_path: Path, between: Restart
+) -> None:
+    """A build is stuck as `created` for eight days, and a younger one for an hour."""
+    world, now = World(), time.time()
+    rig = begin(world, tmp_path)
+    world.ran(SHOP, now - 900, 5.0, "passed")
+    for age in (8 * 86400, 3600):
+        world.build(SHOP, now - age)
+    for _ in range(3):
+        between(rig)
+        rig.polled()
+
+    assert (1, 1) == (rig.value(f.BUILDS), rig.gauge(f.ACTIVE, status="queued"))
+
+
+def test_a_branch_that_was_deleted_takes_no_build_with_it() -> None:
+    """A branch is gone by the time its build is listed."""
+    world, now = World(), time.time()
+    rig = station(world, repos=[SHOP])
+    world.ran(SHOP, now - 900, 5.0, "failed", branch=None)
+
+    rig.polled()
+
+    assert 1 == rig.value(f.BUILDS, branch="", conclusion="failed")
+
+
+def test_one_repo_that_fails_hides_no_other() -> None:
+    """One of three repos answers with errors for good."""
+    world, now = World(), time.time()
+    slugs = [SHOP, "acme/api", "acme/web"]
+    rig = station(world, repos=slugs)
+    for slug in slugs:
+        world.ran(slug, now - 900, 5.0, "passed")
+    world.failing.add("acme/api")
+    found = rig.run(lambda: _each(rig))
+
+    assert 2 == rig.value(f.BUILDS)
+    assert [False] == [error.account_wide for error in found]
+
+
+async def _each(rig: Station) -> list[ProviderError]:
+    """Poll each repo by itself, as the process does; what failed."""
+    failed = []
+    async with serving(rig.app) as url:
+        api = rig.api(url)
+        for entry in rig.native.repos:
+            try:
+                await rig._one(api, Repo(entry))
+            except ProviderError as error:
+                failed.append(error)
+        await api.aclose()
+    return failed
+
+
+def test_a_group_of_a_merge_queue_is_no_branch_of_its_own() -> None:
+    """A repo gets a merge queue, whose branches are made for one build each."""
+    world, now = World(), time.time()
+    rig = station(world, repos=[SHOP])
+    world.ran(SHOP, now - 900, 5.0, "passed", branch="gh-readonly-queue/main/pr-7-01234567")
+
+    rig.polled()
+
+    assert 1 == rig.value(f.BUILDS, branch="merge_queue")

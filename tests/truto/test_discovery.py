@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from exporter.poller.discovery import name_fault
 from exporter.providers import Repo
 from tests.truto import ACCOUNT, FakeApi, listed, truto
 
@@ -73,3 +74,26 @@ def test_a_wildcard_discovers(integration, pattern, resource, scope, items, expe
     assert [asked, asked | {"next_cursor": "2"}, asked | {"next_cursor": "3"}] == [
         params for path, params in api.calls if path == resource
     ]
+
+
+@pytest.mark.parametrize(
+    ("integration", "name", "taken"),
+    [
+        ("azuredevops", "Web Shop", True),
+        ("azuredevops", "0f3c9a51-7a52-4a5e-9f0f-0f8f6f1f2f3f", True),
+        ("azuredevops", "..", False),
+        ("azuredevops", "a/b", False),
+        ("jenkins", "team shop/api/feature%2Fx", True),
+        ("jenkins", "team/../admin", False),
+        ("jenkins", "team/a%2F..%2Fb", False),
+        ("github", "acme/shop.js", True),
+        ("github", "acme/..", False),
+        ("github", "acme/a b", False),
+        ("bitbucket", "{0f3c9a51-7a52-4a5e-9f0f-0f8f6f1f2f3f}/web", True),
+        ("bitbucket", "acme/..", False),
+        ("travisci", "15022857", True),
+        ("travisci", "../user", False),
+    ],
+)
+def test_names_are_those_that_the_system_behind_gives(integration, name, taken):
+    assert taken == (name_fault(truto(integration), name) is None)

@@ -106,7 +106,8 @@ against the account's budget like any other.
 - `scopes`: what the token may do and when it expires, where the API tells (GitHub, GitLab)
 - `rate_limit`: what is left of it
 - `clock`: of the provider, at most 30 seconds from ours
-- `repo`: lists builds; a wildcard matches something
+- `repo`: lists builds, all parts of them can be read; a wildcard matches something, and all of
+  that can be listed and polled
 
 As JSON it is `{"version": ..., "ok": ..., "checks": [...]}`, a check has `account` (null for those
 of the machine), `check` (a word of the list above), `status` (`ok`, `warning`, `failed`,

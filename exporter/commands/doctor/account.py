@@ -16,8 +16,9 @@ from exporter.config import Config
 from exporter.config.words import duration
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
+from exporter.poller.discovery import name_fault
 from exporter.poller.plan import Shares
-from exporter.providers import Page, Provider, Query, Repo, TokenPage
+from exporter.providers import Matches, Page, Provider, Query, Repo, TokenPage
 
 T = TypeVar("T")
 
@@ -133,6 +134,8 @@ class _Examination:
             page = self._account.page(self._api, repo, query)
             if (listed := await self._unless_refused(repo.entry, page)) is not None:
                 self._checks.append(self._listed(repo, listed))
+                for unread in listed.unread:
+                    self._fails(f"{repo.entry}: {unread.part}", unread.error)
 
     async def _unless_refused(self, entry: str, asked: Awaitable[T]) -> T | None:
         """What is answered about an entry; None, told, if that is not to be had.
@@ -144,20 +147,37 @@ class _Examination:
         except ProviderError as error:
             if error.account_wide or isinstance(error, Waiting):
                 raise
-            mend = remedy(error, self._account, self._host)
-            self._checks.append(self._about.failed("repo", f"{entry}: {error}", mend))
+            self._fails(entry, error)
             return None
         self._answered = True
         return found
 
     # -- telling
 
+    def _fails(self, what: str, error: ProviderError) -> None:
+        """An entry, or a part of what it lists, is not to be had."""
+        mend = remedy(error, self._account, self._host)
+        self._checks.append(self._about.failed("repo", f"{what}: {error}", mend))
+
     def _matched(self, pattern: str, found: list[Repo]) -> list[Repo]:
-        """Tell how many repos a wildcard has found; those that are polled."""
-        repos = [repo for repo in found if not self._account.excludes(repo.entry)]
+        """Tell what a wildcard has found, and what of it is not polled; the repos that are."""
+        faults = [(repo, name_fault(self._account, repo.entry)) for repo in found]
+        odd = [fault for _, fault in faults if fault is not None]
+        repos = [
+            repo
+            for repo, fault in faults
+            if fault is None and not self._account.excludes(repo.entry)
+        ]
+        shortfall = found.error if isinstance(found, Matches) else None
+        if odd:
+            more = f" (and {len(odd) - 1} more)" if len(odd) > 1 else ""
+            mend = "rename it, or leave it out by `exclude`"
+            self._checks.append(self._about.warning("repo", f"{pattern}: {odd[0]}{more}", mend))
+        if shortfall is not None:
+            self._fails(pattern, shortfall)
         if repos:
             self._checks.append(self._about.ok("repo", f"{pattern} matches {len(repos)}"))
-        else:
+        elif not odd and shortfall is None:
             mend = "check its spelling, `exclude`, and what the token may see"
             self._checks.append(self._about.warning("repo", f"{pattern} matches nothing", mend))
         return repos

@@ -14,8 +14,8 @@ Requests: one per project and poll (20 pipelines each). A pipeline younger than 
 two polls costs one more until all its workflows have ended, an older workflow one whenever it is
 due; each completed workflow one for its jobs (per page of them). To see what was run again,
 every `polling.max_interval` the workflows of all pipelines of `polling.rerun_window` are read,
-with one request each. A pipeline whose workflows cannot be read costs one a poll, and two once
-it has left the first page.
+with one request each. A pipeline whose workflows cannot be read costs one, and two once it has
+left the first page, at each of three polls, then every 1 to 15 minutes, for a week.
 
 Limits: not published; 429 is heeded.
 
@@ -29,6 +29,7 @@ Unknown: queue times of jobs; which projects there are.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import Any, ClassVar, Literal, TypeVar
 from urllib.parse import quote
 
@@ -36,12 +37,11 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, ProviderError
+from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, moment, reached, text, word
 from exporter.providers import (
-    Incidental,
     Page,
     Provider,
     Query,
@@ -51,6 +51,7 @@ from exporter.providers import (
     optional,
     paging,
 )
+from exporter.providers.circleci.memo import Memo
 from exporter.providers.circleci.reading import (
     PATIENCE,
     Listed,
@@ -75,9 +76,9 @@ _TOGETHER = 60.0
 """Seconds in which all workflows of a configuration are created for sure."""
 _GIVEN_UP = 7 * 86400.0
 """Seconds after which a pipeline that cannot be read is not asked for any more."""
-_MOST_REMEMBERED = 10_000
 _PAGE = 20
 """Items of every page; no parameter changes it."""
+_LATER = TryLater("it failed, and is asked for again later, as many others are", reason="server")
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -85,24 +86,6 @@ class Envelope(msgspec.Struct, frozen=True):
 
     items: list[msgspec.Raw]
     next_page_token: Any = None
-
-
-class Memo(Incidental):
-    """The pipelines that have ended: only a re-run changes them, and that is looked for."""
-
-    def __init__(self) -> None:
-        self._done: dict[str, None] = {}
-
-    def __contains__(self, pipeline: str) -> bool:
-        return pipeline in self._done
-
-    def note(self, pipeline: str, *, done: bool) -> None:
-        """Remember how a pipeline was met; the longest unmet is forgotten first."""
-        self._done.pop(pipeline, None)
-        if done:
-            self._done[pipeline] = None
-            if len(self._done) > _MOST_REMEMBERED:
-                del self._done[next(iter(self._done))]
 
 
 class CircleCI(Provider):
@@ -150,20 +133,25 @@ class CircleCI(Provider):
         deep = query.deep
         # Only a walk through a window may be the first one, which knows nothing yet.
         edge = query.since - (_LONG if deep else 0.0)
-        given_up = api.now() - _GIVEN_UP
-        behind = {part for part, since in query.behind.items() if since >= given_up}
+        behind = self._behind(query, now=api.now())
         asked: dict[str, Pipeline | None] = {
             p.id: p
             for p in pipelines
             if p.id in behind or self._is_wanted(p, query.since, edge, deep=deep)
         }
         if query.token is None:
-            shown = {p.id for p in pipelines}
-            asked |= dict.fromkeys(part for part in behind if part not in shown)
-        calls = {
-            part: self._workflows(api, repo, part, item, tries=1 if part in behind else None)
-            for part, item in asked.items()
-        }
+            asked |= dict.fromkeys(behind - {p.id for p in pipelines})
+        calls: dict[str, Awaitable[Page]] = {}
+        unread: list[Unread] = []
+        for part, item in sorted(asked.items(), key=lambda each: self._memo.asked_at(each[0])):
+            error = self._memo.failure(part, api.now())
+            if error is None and item is None and len(calls) >= 2 * _PAGE:
+                error = _LATER
+            if error is not None:
+                unread.append(Unread(part, error))
+                continue
+            tries = 1 if part in behind else 2
+            calls[part] = self._workflows(api, repo, part, item, tries=tries)
         found = list((await by_part(calls))[0].values())
         oldest = reached((moment(p.created_at) for p in pipelines), default=edge)
         more = bool(pipelines) and oldest >= edge
@@ -172,7 +160,7 @@ class CircleCI(Provider):
                 builds=tuple(build for page in found for build in page.builds),
                 next=text(body.next_page_token) if more else None,
                 rejected=rejected + sum(page.rejected for page in found),
-                unread=tuple(part for page in found for part in page.unread),
+                unread=(*unread, *(part for page in found for part in page.unread)),
             )
         )
 
@@ -201,6 +189,10 @@ class CircleCI(Provider):
         wants = build.partial or self.jobs or build.attempt > 1
         return await self.detail(api, repo, build, known) if wants else build
 
+    def _behind(self, query: Query, *, now: float) -> set[str]:
+        """The pipelines that could not be read and have not failed for too long."""
+        return {part for part, since in query.behind.items() if since >= now - _GIVEN_UP}
+
     def _is_wanted(self, item: Pipeline, since: float, edge: float, *, deep: bool) -> bool:
         """Whether a pipeline may have workflows that are news."""
         created = moment(item.created_at)
@@ -227,6 +219,7 @@ class CircleCI(Provider):
         except ProviderError as error:
             if error.account_wide:
                 raise
+            self._memo.fails(part, error, api.now())
             return Page((), unread=(Unread(part, error),))
         builds = to_builds(item, workflows, repo)
         age = api.now() - (moment(item.created_at) or 0.0)

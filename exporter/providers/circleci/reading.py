@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.circleci.words import APPS, WORDS
@@ -78,10 +78,12 @@ class Listed(msgspec.Struct, frozen=True):
 def spelled_short(slug: str) -> str:
     """A project's slug with the short name of its host: `gh/acme/shop` for `github/acme/shop`.
 
-    Hosts, owners and repos are the same in upper and lower case.
+    Owners and repos of these hosts are the same in upper and lower case; the ids that stand
+    for them elsewhere (`circleci/ORG/PROJECT`) are not.
     """
-    host, _, project = slug.casefold().partition("/")
-    return f"{_SHORT.get(host, host)}/{project}"
+    host, _, project = slug.partition("/")
+    short = _SHORT.get(host.casefold(), host.casefold())
+    return f"{short}/{project.casefold() if short in _SHORT.values() else project}"
 
 
 def to_builds(item: Pipeline, workflows: Sequence[Workflow], repo: Repo) -> tuple[Build, ...]:
@@ -115,6 +117,8 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
     ref = Ref.PULL_REQUEST if fork or review else Ref.BRANCH
     if branch is None and tag is not None:
         branch, ref = tag, Ref.TAG
+    elif (branch or "").startswith(MERGE_QUEUES):
+        ref = Ref.MERGE_QUEUE
     why, unknown = trigger(WORDS, _cause(item))
     return Build(
         key=item.id,
@@ -172,8 +176,8 @@ def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
     said = summary(jobs)
     over = all(job.status is Status.COMPLETED for job in jobs)
     silent = said.ended is not None and said.ended < now - PATIENCE
-    if build.attempt > 1 and over and silent:
-        build = replace(build, status=Status.COMPLETED)
+    if over and silent:
+        build = replace(build, status=Status.COMPLETED)  # its own status may stay `running`
     build = replace(build, started_at=started(items), jobs=jobs)
     if build.status is not Status.COMPLETED:
         return build

@@ -42,7 +42,7 @@ from exporter.errors import Malformed
 from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import at, each, text, whole
-from exporter.providers import Incidental, Page, Provider, Query, Repo, paging
+from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, paging
 from exporter.providers.travis.reading import BuildItem, to_build
 from exporter.providers.travis.stages import queued_by_stage
 from exporter.providers.travis.words import NAME, WORDS
@@ -167,11 +167,13 @@ class Travis(Provider):
             following = listing.next(offset, len(raws), size)
             return each(raws, RepoItem)[0], None if following is None else str(following)
 
-        return [
+        listed, error = await paging.readable(fetch, what=f"the repos of {owner}")
+        repos = (
             Repo(item.slug, text(at(item.default_branch, "name")))
-            for item in await paging.whole(fetch, what=f"the repos of {owner}")
+            for item in listed
             if item.active is not False and not self.excludes(item.slug)
-        ]
+        )
+        return Matches(repos, error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """A page of the builds with their jobs, newest first."""

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status
 from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import earliest, latest
@@ -67,7 +67,7 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         jobs = [job for job in jobs if job.status is not Status.COMPLETED]
     why, unknown = trigger(WORDS, word(item.event_type))
     tag = text(at(item.tag, "name")) or text(item.tag)
-    is_request = why == "merge_request"
+    branch = text(at(item.branch, "name"))
     created = earliest(moment(job.created_at) for job in items)
     updated = moment(item.updated_at)
     if completed and begun is None:
@@ -78,8 +78,8 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         key=f"{item.id}@{_mark(item, jobs, restarted, completed=completed)}",
         native_id=str(item.id),
         repo=repo.entry,
-        branch=text(at(item.branch, "name")) or tag,
-        ref=Ref.PULL_REQUEST if is_request else Ref.TAG if tag is not None else Ref.BRANCH,
+        branch=branch or tag,
+        ref=_ref(branch, tag, why),
         default_branch=repo.default_branch,
         number=whole(item.number),
         attempt=1 if restarted is None else 2,
@@ -94,6 +94,15 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         unmapped=unmapped + unknown,
     )
     return _filled(build)
+
+
+def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
+    """What a build is of: the branch of a pull request's is the one it would be merged into."""
+    if why == "merge_request":
+        return Ref.PULL_REQUEST
+    if tag is not None:
+        return Ref.TAG
+    return Ref.MERGE_QUEUE if (branch or "").startswith(MERGE_QUEUES) else Ref.BRANCH
 
 
 def _mark(

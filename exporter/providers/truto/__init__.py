@@ -37,7 +37,7 @@ from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Status
 from exporter.payload import at, reached, text
-from exporter.providers import Fault, Page, Provider, Query, Repo, optional, paging
+from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, optional, paging
 from exporter.providers.truto import (
     azuredevops,
     bitbucket,
@@ -104,6 +104,7 @@ class Truto(Provider):
     default_url = "https://api.truto.one"
     sites: ClassVar[tuple[str, ...]] = ("truto.one", "app.truto.one")
     allowances = (Allowance(50, 10.0), Allowance(500, 10.0, by_token=True))
+    has_odd_names = True  # they are never a part of a path here, but values of parameters
 
     provider: Literal["truto"]
     integration: Literal[
@@ -183,12 +184,13 @@ class Truto(Provider):
         if how is None:
             return []
         found: dict[str, Repo] = {}
-        for place in await self._client(api).places(how.resource, how.scope(pattern)):
+        listing = await self._client(api).places(how.resource, how.scope(pattern))
+        for place in listing.items:
             entry = how.entry(pattern, place)
             if entry is not None and _is_active(place) and not self.excludes(entry):
                 branch = text(place.default_branch)
                 found[entry] = Repo(entry, branch and branch.removeprefix("refs/heads/"))
-        return list(found.values())
+        return Matches(found.values(), listing.error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """One page of the builds list; of the jobs list where there are no builds."""

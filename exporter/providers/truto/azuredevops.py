@@ -67,7 +67,7 @@ INTEGRATION = Integration(
         wildcard="*",
         nested=True,
         identity=str.casefold,
-        names=r"[^/]+",
+        names=r"(?!\.+\Z)[^/\\\x00-\x1f\x7f\ud800-\udfff]{1,1000}",
     ),
     words=unified(native.WORDS),
     builds=named("workspace_id", "repo"),

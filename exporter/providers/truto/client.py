@@ -30,6 +30,24 @@ async def pages(
 
     Where there are no `sizes` the API chooses how many items a page has.
     """
+    found = await readable(api, path, params, into, sizes=sizes)
+    if found.error is not None:
+        raise found.error
+    return found
+
+
+async def readable(
+    api: Api,
+    path: str,
+    params: Params,
+    into: type[T],
+    *,
+    sizes: tuple[int, ...] = paging.SIZES,
+) -> Listing[T]:
+    """The same as far as the list can be read, with the failure beyond.
+
+    Raises what speaks of the whole account, and the failure of a list that tells nothing.
+    """
     rejected = count = 0
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
@@ -40,8 +58,8 @@ async def pages(
         rejected, count = rejected + found.rejected, count + 1
         return found.items, found.next
 
-    items = await paging.whole(fetch, what=path, sizes=sizes or (0,))
-    return Listing(items, rejected=rejected, pages=count)
+    items, error = await paging.readable(fetch, what=path, sizes=sizes or (0,))
+    return Listing(items, rejected=rejected, pages=count, error=error)
 
 
 async def page(
@@ -87,10 +105,10 @@ class Client:
         params = self._scoped(self._how.job, entry, build.native_id, bare="jobs")
         return await self._single("jobs", job_id, params)
 
-    async def places(self, resource: str, scope: dict[str, str]) -> list[Place]:
-        """All of `GET /unified/ci-cd/{repos,workspaces,workflow}`."""
+    async def places(self, resource: str, scope: dict[str, str]) -> Listing[Place]:
+        """All of `GET /unified/ci-cd/{repos,workspaces,workflow}`, as far as it can be read."""
         params: Params = {"integrated_account_id": self._account, **scope}
-        return (await pages(self._api, f"{_UNIFIED}/{resource}", params, Place)).items
+        return await readable(self._api, f"{_UNIFIED}/{resource}", params, Place)
 
     def _scoped(self, scope: Scope | None, entry: str, build_id: str = "", *, bare: str) -> Params:
         params: Params = {"integrated_account_id": self._account}

@@ -89,7 +89,7 @@ def _actions(item: Run) -> list[Any]:
 
 INTEGRATION = Integration(
     label="jenkins",
-    entry=Entry("workflow_id", r".+", wildcard="*"),
+    entry=Entry("workflow_id", r".+", wildcard="*", names=native.Jenkins.name_pattern),
     words=unified(native.WORDS),
     builds=named("workflow_id"),
     remote=_REMOTE,

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from exporter.errors import Malformed
+from exporter.errors import Malformed, ProviderError
 from exporter.payload import at, each, moment, whole
 
 T = TypeVar("T")
@@ -79,8 +79,8 @@ class Place(msgspec.Struct, kw_only=True):
 
 
 def _check(native_id: str) -> None:
-    if not 0 < len(native_id) <= _LONGEST_ID:
-        raise ValueError("`id` is empty or too long to be asked for")
+    if not native_id.strip(".") or len(native_id) > _LONGEST_ID:
+        raise ValueError("`id` is empty, a place of the path or too long to be asked for")
 
 
 class Account(msgspec.Struct, kw_only=True):
@@ -115,6 +115,8 @@ class Listing(msgspec.Struct, Generic[T]):
     rejected: int = 0
     """Items that could not be understood."""
     pages: int = 1
+    error: ProviderError | None = None
+    """Why there may be more."""
 
 
 def listing(envelope: Envelope, into: type[T]) -> Listing[T]:

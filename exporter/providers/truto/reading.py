@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from exporter.model import OTHER, Build, Job, Ref, Status, Unmapped
+from exporter.model import MERGE_QUEUES, OTHER, Build, Job, Ref, Status, Unmapped
 from exporter.payload import at, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import Summary, summary
@@ -240,7 +240,7 @@ def _ref(branch: str | None) -> tuple[str | None, Ref]:
         return branch, Ref.PULL_REQUEST
     for prefix in _BRANCH:
         branch = branch.removeprefix(prefix)
-    return branch, Ref.BRANCH
+    return branch, Ref.MERGE_QUEUE if branch.startswith(MERGE_QUEUES) else Ref.BRANCH
 
 
 def _filled(
