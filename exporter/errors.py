@@ -88,6 +88,15 @@ class ProviderError(ExporterError):
         self.counted = counted
         """Whether `api_errors_total` has it."""
 
+    @property
+    def is_final(self) -> bool:
+        """Whether this one thing is gone or refused, and will be so when asked for again.
+
+        A credential that is good elsewhere and was refused here may be taken the next time.
+        """
+        speaks_of_it = isinstance(self, Gone | Refused) and not self.account_wide
+        return speaks_of_it and self.reason != "unauthorized"
+
 
 class TryLater(ProviderError):
     """The same request may succeed later, at the earliest after `delay` seconds if known."""

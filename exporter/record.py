@@ -253,6 +253,8 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     """Until then it wants no request. Epoch seconds, our clock."""
     windows: dict[str, Window] = {}
     """By the API's name of the limit."""
+    told_at: float = 0.0
+    """When that was so, if there is any. Epoch seconds, our clock."""
 
     @property
     def until(self) -> float:

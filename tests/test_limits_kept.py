@@ -105,6 +105,22 @@ def test_a_clock_that_was_put_back_keeps_nobody_waiting_for_more_than_an_hour(ah
     assert other.delay() == pytest.approx(HOUR, abs=5)
 
 
+@pytest.mark.parametrize("back", [HOUR, 365 * 24 * HOUR])
+def test_a_clock_that_was_put_back_keeps_nobody_waiting_longer_than_was_told(
+    monkeypatch: pytest.MonkeyPatch, back: float
+) -> None:
+    told = Budget()
+    told.stop(120)
+    limits = told.limits()
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now - back)
+
+    budget = Budget()
+    budget.restore(limits)
+
+    assert budget.delay() == pytest.approx(120, abs=5)
+
+
 def test_what_is_over_is_over() -> None:
     past = time.time() - 1
     budget = Budget()

@@ -191,7 +191,8 @@ class Api:
         A `conditional` answer with an `ETag` is remembered, as what was read from it, and
         the next such request only asks for a newer one; at a 304 its body is the answer.
 
-        `tries` is how often it is sent while it fails for now, by default as `pace` says.
+        `tries` is how often it is sent while the server fails (5xx, no answer in time), by
+        default as `pace` says.
         """
         url = self._url(path, params)
         return await self._answer(Call("GET", url, into, self._credentials, conditional, tries))

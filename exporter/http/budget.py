@@ -260,21 +260,23 @@ class Budget:
     def limits(self) -> Limits:
         """What was told and met and is not over."""
         now, ours = time.monotonic(), time.time()
-        return Limits(
-            blocked_until=ours + self.blocked_until - now if self.is_blocked else None,
-            windows={
-                resource: Window(window.limit, window.remaining, ours + window.reset - now)
-                for resource, window in self._windows.items()
-                if window.reset > now
-            },
-        )
+        windows = {
+            resource: Window(window.limit, window.remaining, ours + window.reset - now)
+            for resource, window in self._windows.items()
+            if window.reset > now
+        }
+        if not windows and not self.is_blocked:
+            return Limits()
+        blocked_until = ours + self.blocked_until - now if self.is_blocked else None
+        return Limits(blocked_until=blocked_until, windows=windows, told_at=ours)
 
     def restore(self, limits: Limits) -> None:
-        """Go by what was told to another process of ours, for an hour at the most.
+        """Go by what was told to another process of ours, no longer than it was told to wait.
 
         Our clock may have been put back since then.
         """
-        now, ours = time.monotonic(), time.time()
+        now = time.monotonic()
+        ours = max(time.time(), limits.told_at)
         if limits.blocked_until is not None:
             delay = min(limits.blocked_until - ours, _LONGEST)
             self.blocked_until = max(self.blocked_until, now + delay)

@@ -58,12 +58,17 @@ class Pages:
         since: float,
         deep: bool,
         behind: Mapping[str, float],
+        unfilled: frozenset[str] = frozenset(),
     ) -> None:
         self._ask = ask
         self._past = past
         self._stats = stats
         self._query = Query(
-            since=since, size=_DEEP_PAGE if deep else _PAGE, deep=deep, behind=behind
+            since=since,
+            size=_DEEP_PAGE if deep else _PAGE,
+            deep=deep,
+            behind=behind,
+            unfilled=unfilled,
         )
         self._tokens: set[str | None] = set()
         self._listed: set[AttemptKey] = set()

@@ -100,6 +100,7 @@ class Walk:
             since=self._ground.horizon,
             deep=self._deep,
             behind=self._ground.behind,
+            unfilled=frozenset(b.native_id for b in self._active.values() if b.unfilled),
         )
         self._details = Details(
             reader.provider, reader.api, repo, memory, max_interval=reader.rules.max_interval
@@ -144,9 +145,11 @@ class Walk:
         page = await self._page(None)
         walk = cursor.walk
         if walk is None:
+            took = monotonic() - began
             # A clock that is ahead would make known ground of what was never read.
-            walk = min(self._api.now(), time.time()) - (monotonic() - began)
-            if (right := righted(cursor, self._rules, now=walk)) is not None:
+            walk = min(self._api.now(), time.time()) - took
+            right = righted(cursor, self._rules, now=self._api.now() - took)
+            if right is not None:
                 await self._commit(right)
                 self.is_unfinished = True
                 return self._target

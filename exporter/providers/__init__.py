@@ -22,7 +22,7 @@ import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from exporter import times
-from exporter.errors import Gone, ProviderError, Refused
+from exporter.errors import ProviderError
 from exporter.globs import matches
 from exporter.http import Allowance, Api
 from exporter.http.roots import api_of_site, likely_root
@@ -92,6 +92,8 @@ class Query(msgspec.Struct, frozen=True):
     list in order of creation may end at the first build created before `since`."""
     behind: Mapping[str, float] = {}
     """Parts of the list that earlier walks could not read, and since when: `Page.unread`."""
+    unfilled: frozenset[str] = frozenset()
+    """Builds, by `Build.native_id`, whose details could not be read by earlier polls."""
 
     def since_for(self, part: str) -> float:
         """From when on the builds of one part are wanted: earlier where it could not be read."""
@@ -178,8 +180,8 @@ async def optional(call: Awaitable[T]) -> T | None:
     """
     try:
         return await call
-    except (Gone, Refused) as error:
-        if error.account_wide:
+    except ProviderError as error:
+        if not error.is_final:
             raise
         return None
 

@@ -228,6 +228,27 @@ async def test_an_earlier_attempt_answers_502_while_others_end(hub: Hub) -> None
         assert 0 == desk.value(f.MISSING, field="attempt")
 
 
+@live
+async def test_an_earlier_attempt_answers_502_for_hours_and_over_a_restart(hub: Hub) -> None:
+    """It counts when it answers, although by then the run is no longer among what is new."""
+    rerun = hub.begin(ago=3000)
+    hub.end(rerun, "failure")
+    hub.again(rerun)
+    hub.end(rerun)
+    hub.broken["/attempts/1"] = said(502, "Server Error")
+    async with Desk(hub) as desk:
+        await desk.polled()
+        desk.rerun_window = 60.0
+        touched(hub, rerun, ago=2000)
+        gone_over(desk)
+        hub.broken.clear()
+        for _ in range(3):
+            await desk.polled()
+
+        assert (2, 1) == (desk.value(f.BUILDS), desk.value(f.RETRIES))
+        assert 0 == desk.value(f.MISSING, field="attempt")
+
+
 # -- times that move
 
 

@@ -95,6 +95,7 @@ class Desk(Rig):
     def __init__(self, hub: Hub, **keys: Any) -> None:
         super().__init__(None, hold=False, lookback=DAY)
         self.hub = hub
+        self.rerun_window = DAY
         self.native = github(**keys)
         self.token: str | None = TOKEN
         self.memories: dict[str, Memory] = {}
@@ -136,9 +137,8 @@ class Desk(Rig):
             await self.native.renew(self.api)
             cursor = Cursor(floor=time.time() - self.lookback)
             target = await self.recorder.target("acme", repo.entry, cursor)
-            reader = walk.Reader(
-                self.native, self.api, self.recorder, Rules(self.lookback, 30 * DAY, DAY, 900.0)
-            )
+            rules = Rules(self.lookback, 30 * DAY, self.rerun_window, 900.0)
+            reader = walk.Reader(self.native, self.api, self.recorder, rules)
             memory = self.memories.setdefault(repo.entry, Memory())
             await walk.Walk(reader, repo=repo, target=target, memory=memory).run()
         return self.hub.requests[before:]

@@ -52,7 +52,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
+from exporter.errors import Gone, Malformed, ProviderError, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, word
@@ -330,8 +330,8 @@ class AzureDevOps(Provider):
         client = self._client(api)
         try:
             records = await client.records(place, build.native_id)
-        except (Gone, Refused) as error:
-            if error.account_wide:
+        except ProviderError as error:
+            if not error.is_final:
                 raise
             attempt = 1 if before is None else before.attempt
             return replace(read_timeline((), build, now=api.now()), attempt=attempt)
@@ -360,8 +360,8 @@ async def _earlier(
     for timeline in previous_timelines(records, attempt):
         try:
             found.extend(await client.records(place, build.native_id, timeline))
-        except (Gone, Refused) as error:
-            if error.account_wide:
+        except ProviderError as error:
+            if not error.is_final:
                 raise
     return found
 

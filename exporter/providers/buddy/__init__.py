@@ -36,7 +36,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, Refused
+from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, reached, text, whole, word
@@ -192,8 +192,8 @@ class Buddy(Provider):
         """The actions, and an end that the list lacks."""
         try:
             return await self._single(api, repo, build)
-        except (Gone, Refused) as error:
-            if error.account_wide:
+        except ProviderError as error:
+            if not error.is_final:
                 raise
             return replace(build, partial=False)
 

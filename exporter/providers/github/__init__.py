@@ -367,7 +367,7 @@ def _is_rerun(run: Run, query: Query) -> bool:
     if run.attempt == 1:
         return False
     latest = moment(run.updated_at)
-    return latest is None or latest >= query.since
+    return latest is None or latest >= query.since or str(run.id) in query.unfilled
 
 
 def _headers(token: str | None) -> dict[str, str]:

@@ -36,7 +36,7 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
+from exporter.errors import Gone, Malformed, ProviderError, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status, same_build
 from exporter.payload import each
@@ -329,9 +329,10 @@ class Jenkins(Provider):
         try:
             answer = await api.get(url, into=_Stages)
         except ProviderError as error:
-            if error.account_wide or (needed and isinstance(error, TryLater)):
+            may_come = isinstance(error, TryLater) or error.reason == "unauthorized"
+            if error.account_wide or (needed and may_come):
                 raise
-            if isinstance(error, (Gone, Refused)):
+            if error.is_final:
                 self._memo.note_stages(now, found=False)
             return replace(build, partial=False)
         self._memo.note_stages(now, found=True)

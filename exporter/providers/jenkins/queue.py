@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from exporter.errors import Gone, ProviderError, Refused
+from exporter.errors import Gone, ProviderError
 from exporter.http import Api
 from exporter.model import Build
 from exporter.payload import at, each, whole
@@ -53,7 +53,7 @@ async def _items(api: Api, snapshot: Snapshot) -> dict[str, list[QueueItem]]:
     except ProviderError as error:
         if error.account_wide:
             raise
-        if not isinstance(error, Gone | Refused):
+        if not error.is_final:
             snapshot.queue_error = error
         return {}
     by_path: dict[str, list[QueueItem]] = {}

@@ -33,7 +33,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
-from exporter.errors import Gone, Malformed, ProviderError, Refused
+from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Allowance, Api
 from exporter.model import Build, Job, Status
 from exporter.payload import at, reached, text
@@ -317,8 +317,8 @@ class Truto(Provider):
             return build
         try:
             single = to_build(self._how, await client.build(repo.entry, build), repo)
-        except (Gone, Refused, Malformed) as error:
-            if error.account_wide:
+        except ProviderError as error:
+            if not (error.is_final or isinstance(error, Malformed)) or error.account_wide:
                 raise
             if completed:
                 self._memo.heard(nothing=True)
