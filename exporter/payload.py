@@ -26,6 +26,8 @@ _MOST_MENDED = 4 * 1024 * 1024
 """Bytes: nothing else happens meanwhile."""
 _MOST_ITEMS = 2000
 """Of one list, unless its reader says otherwise: pages have a hundred."""
+_MOST_INSIDE = 1000
+"""What is looked at of a list inside an item."""
 _MOST_ODD = 1000
 """Items of one list that cannot be understood: then it is no list of such items."""
 _LONGEST_WORD = 100
@@ -97,8 +99,8 @@ def at(remote: Any, path: str) -> Any:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list as it is; nothing in place of anything else."""
-    return value if isinstance(value, list) else []
+    """A list, to a length that a real one has; nothing in place of anything else."""
+    return value[:_MOST_INSIDE] if isinstance(value, list) else []
 
 
 def text(value: Any) -> str | None:

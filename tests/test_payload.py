@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import Malformed
-from exporter.payload import decoded, each
+from exporter.payload import decoded, each, listed
 
 _ANY: msgspec.json.Decoder[object] = msgspec.json.Decoder()
 
@@ -78,3 +78,9 @@ def test_a_reader_may_expect_a_longer_list() -> None:
     raws = (msgspec.Raw(b'{"id":1}') for _ in range(5000))
 
     assert len(each(raws, Numbered, most=5000)[0]) == 5000
+
+
+def test_a_list_inside_an_item_is_looked_at_as_far_as_a_real_one_goes() -> None:
+    assert listed(["a", "b"]) == ["a", "b"]
+    assert len(listed([{}] * 240_000)) == 1000
+    assert listed({"a": 1}) == listed(None) == listed("abc") == []

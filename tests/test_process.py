@@ -201,6 +201,27 @@ def test_a_hang_up_while_it_starts_is_nothing_to_what_serves(words: list[str]) -
     assert started("SIGHUP", words, 0.2).returncode == 0
 
 
+def from_checkout(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`scripts/run` of a checkout whose Python gets a hang-up before it has read a line."""
+    for name, lines in (
+        ("scripts/run", (ROOT / "scripts/run").read_text()),
+        ("scripts/venv", "#!/bin/sh\n"),
+        (".venv/bin/python", "#!/bin/sh\nkill -HUP $$\nsleep 0.2\n"),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(lines)
+        (folder / name).chmod(0o755)
+    return subprocess.run([folder / "scripts/run", *words], timeout=50, check=False, text=True)
+
+
+@pytest.mark.parametrize("words", [["run"], ["demo"], []])
+def test_a_hang_up_before_python_has_begun_is_nothing_to_what_serves(
+    words: list[str], tmp_path: Path
+) -> None:
+    assert from_checkout(tmp_path, *words).returncode == 0
+    assert from_checkout(tmp_path, "once").returncode == -signal.SIGHUP
+
+
 def test_a_hang_up_ends_what_works_for_a_terminal() -> None:
     assert started("SIGHUP", ["once"], 60).returncode == -signal.SIGHUP
 
