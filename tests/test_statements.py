@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,11 +26,16 @@ class Counting:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self.steps: list[list[str]] = []
+        self.plans: dict[str, str] = {}
+        """How SQLite finds the rows that each query asks for."""
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if sql.startswith("BEGIN"):
             self.steps.append([])
         self.steps[-1].append(sql)
+        if sql.startswith("SELECT"):
+            plan = self._db.execute(f"EXPLAIN QUERY PLAN {sql}", *values)
+            self.plans[sql] = "; ".join(row[-1] for row in plan)
         return self._db.execute(sql, *values)
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
@@ -78,6 +84,17 @@ def completed(number: int) -> Build:
         for n in range(JOBS)
     )
     return replace(done(begun), jobs=jobs)
+
+
+def test_rows_are_found_by_their_keys_however_many_there_are(rig: Rig) -> None:
+    rig.provider._builds = [completed(number) for number in range(BUILDS)]
+    with counting(rig) as counter:
+        rig.poll()
+
+    joined = {sql: plan for sql, plan in counter.plans.items() if "json_each" in sql}
+    assert len(joined) >= 4
+    for sql, plan in joined.items():
+        assert re.search(r"SEARCH t USING .*(key>\? AND key<\?|labels=\?)", plan), sql
 
 
 def steps(rig: Rig) -> list[list[str]]:

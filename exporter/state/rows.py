@@ -18,11 +18,15 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = decoder(Build)
 
 _WANTED = """
-FROM json_each(?) AS wanted JOIN {table} AS t
+FROM json_each(?) AS wanted CROSS JOIN {table} AS t
   ON t.account = ? AND t.key >= json_extract(wanted.value, '$[0]')
   AND t.key <= json_extract(wanted.value, '$[1]')
 """
-"""Joins a table with ranges of keys: one key alone, or all lives of a number."""
+"""Joins a table with ranges of keys: one key alone, or all lives of a number.
+
+`CROSS` has each range looked up by the table's index. SQLite, which cannot know how many there
+are, would go through all rows of the account for each range.
+"""
 
 
 def seen(db: sqlite3.Connection, account: int, keys: list[str]) -> Seen:

@@ -56,7 +56,7 @@ def _names(keys: Iterable[SeriesKey]) -> dict[tuple[str, str], SeriesKey]:
 
 
 _WANTED = """
-FROM json_each(?) AS wanted JOIN {table} AS t
+FROM json_each(?) AS wanted CROSS JOIN {table} AS t
   ON t.family = json_extract(wanted.value, '$[0]') AND t.labels = json_extract(wanted.value, '$[1]')
 """
 

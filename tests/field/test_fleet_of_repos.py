@@ -43,6 +43,10 @@ FAULTS = {
     "forbidden": Fault(lambda: Response('{"message": "no"}', 403), "403"),
     "gone": Fault(lambda: Response('{"message": "not found"}', 404), "404"),
     "failing": Fault(lambda: Response("", 500), "500"),
+    "signing in": Fault(
+        lambda: RedirectResponse("https://login.invalid/sign-in?return_to=x", 302), "signing in"
+    ),
+    "page": Fault(lambda: Response("<html>Sign in", 200, media_type="text/html"), "web page"),
     "garbage": Fault(
         lambda: Response('{"builds": [{', 200, media_type="application/json"), "the answer"
     ),
@@ -162,7 +166,7 @@ def polled(word: str, folder: Path, *, wrong: dict[str, Fault], **polling: Any) 
 
 @pytest.mark.parametrize("word", SYSTEMS)
 def test_repos_that_are_wrong_from_the_start_are_wrong_alone(tmp_path: Path, word: str) -> None:
-    """Five of a hundred repos are wrong in five ways from the first poll on."""
+    """A few of a hundred repos are wrong from the first poll on, each in its own way."""
     wrong = {f"r{10 * n}": fault for n, fault in enumerate(FAULTS.values(), 1)}
     with polled(word, tmp_path, wrong=wrong) as fleet, fleet.always_up():
         fleet.assert_told()
