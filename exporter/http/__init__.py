@@ -84,7 +84,6 @@ _MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
 _MAX_PLACE, _MAX_TEXT = 160, 450  # characters of an error's text
 _MAX_URL = 16 * 1024  # characters; servers take 8 KiB, few of them more
 
-
 Explained = Callable[[ProviderError, Mapping[str, Any]], ProviderError]
 
 

@@ -190,6 +190,22 @@ class TestPages:
         world.poll()
         assert world.provider._requests == ["page 0"]
 
+    def test_a_date_that_is_weeks_ahead_hides_no_burst(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Only the `Date` of the answers is wrong; the builds' own times are as they should be."""
+        monkeypatch.setattr(walk, "time", time)
+        world.provider._builds = [world.ended("0", ago=2 * HOUR)]
+        world.poll()
+        began = [world.ended(str(n), ago=60.0 + n) for n in range(1, 51)]
+        world.ahead = 40 * DAY
+        for seen in (25, 50):
+            world.provider._builds += began[seen - 25 : seen]
+            world.poll()
+            world.memory.deep_at = time.monotonic()
+
+        assert world.counted == 51
+
     def test_a_page_that_has_expired_is_asked_for_no_more(self, world: World) -> None:
         """An API that answers 500 to an old cursor is read from its newest page again."""
         world.provider._page_fails = {10: _down()}
