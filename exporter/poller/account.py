@@ -309,7 +309,8 @@ class AccountPoller:
         """A walk through the repo from where the last one ended."""
         await self._recorder.recall(self.provider.name, self.api.answers)
         await self.provider.renew(self.api)
-        floor = self.api.now() - self._reader.rules.lookback
+        rules = self._reader.rules
+        floor = walk.now_of(self.api, rules) - rules.lookback
         target = await self._recorder.target(
             self.provider.name, state.repo.entry, Cursor(floor=floor)
         )

@@ -89,7 +89,7 @@ class Walk:
         self._ground = Ground(
             target.cursor,
             reader.rules,
-            now=reader.api.now(),
+            now=now_of(reader.api, reader.rules),
             deep=self._deep,
             counts=reader.provider.consecutive_numbers,
         )
@@ -145,11 +145,8 @@ class Walk:
         page = await self._page(None)
         walk = cursor.walk
         if walk is None:
-            took = monotonic() - began
-            # A clock that is ahead would make known ground of what was never read.
-            walk = min(self._api.now(), time.time()) - took
-            right = righted(cursor, self._rules, now=self._api.now() - took)
-            if right is not None:
+            walk = now_of(self._api, self._rules) - (monotonic() - began)
+            if (right := righted(cursor, self._rules, now=walk)) is not None:
                 await self._commit(right)
                 self.is_unfinished = True
                 return self._target
@@ -381,6 +378,16 @@ class Walk:
             now=self._api.now(),
         )
         self.moved = self.moved or moved
+
+
+def now_of(api: Api, rules: Rules) -> float:
+    """The provider's clock, or ours where that is so far ahead that it must be wrong.
+
+    It would make known ground, and history, of what was never read. What is less far ahead
+    does no harm: the whole `rerun_window` is read again and again.
+    """
+    told, ours = api.now(), time.time()
+    return ours if told - ours > rules.rerun_window / 2 else told
 
 
 def _begun_anew(cursor: Cursor) -> Cursor:
