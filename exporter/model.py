@@ -178,6 +178,12 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return _newest(self)
 
     @property
+    def is_withheld(self) -> bool:
+        """Whether it has ended, and is not counted yet only because its details fail for now."""
+        ended = self.conclusion is not None or self.completed_at is not None
+        return ended and self.partial and self.unfilled is not None
+
+    @property
     def order(self) -> tuple[float, int, int]:
         """Sorts builds of a pipeline by age: completion, else start, else creation."""
         at = next(

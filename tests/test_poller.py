@@ -373,6 +373,24 @@ def test_discovery_adds_and_drops_repos_and_their_unfinished_builds(
     on.run(main)
 
 
+def test_an_account_of_wildcards_alone_that_cannot_be_discovered_is_down_for_a_while_only(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/*", found=["a/1"])
+    on.provider._faults["a/*"] = TryLater("answered 502", reason="server")
+
+    async def main() -> None:
+        await on.rounds(5)
+        assert on.told().reason == "server"
+        assert on.told().error == "answered 502"
+        on.provider._faults.clear()
+        await on.rounds(90)
+        assert on.account.trouble.up
+        assert sorted(on.account.repos) == ["a/1"]
+
+    on.run(main)
+
+
 def test_a_wildcard_in_trouble_is_told_and_holds_up_no_other_entry(
     stage: Callable[..., Stage],
 ) -> None:

@@ -85,6 +85,8 @@ class Details:
         self._still_fail(builds)
         async for known, result in self._each([b for b in builds if self._is_due(b)], self._again):
             if isinstance(result, Build):
+                if result.attempt != known.attempt and known.is_withheld:
+                    refreshed.append(self._without_detail(_as_listed(known)))
                 refreshed.append(result)
             elif result is not None and (known.partial or known.unfilled is not None):
                 refreshed.append(self._unfilled(_as_listed(known), known))
@@ -107,8 +109,11 @@ class Details:
             build = await self._provider.refresh(self._api, self._repo, known)
         except Gone:
             misses = self._memory.misses[key] = self._memory.misses.get(key, 0) + 1
-            if misses >= _MISSES:
-                self.gone.append(key)
+            if misses < _MISSES:
+                return None
+            if known.is_withheld:
+                return self._without_detail(_as_listed(known))
+            self.gone.append(key)
             return None
         self._memory.misses.pop(key, None)
         if build.key != known.key:
@@ -120,12 +125,15 @@ class Details:
         now, before = self._api.now(), None if known is None else known.unfilled
         failing = Unfilled(now) if before is None else Unfilled(before.since, before.polls + 1)
         if failing.polls >= _FAIRLY_OFTEN and now - failing.since >= _FAIRLY_LONG:
-            given_up = self._provider.without_detail(build)
-            return replace(given_up, partial=False, unfilled=None)
+            return self._without_detail(build)
         if not build.partial and build.status is not Status.COMPLETED:
             jobs = build.jobs if known is None else known.jobs
             return replace(build, jobs=jobs, unfilled=failing)  # only its jobs are not known
         return replace(build, status=Status.IN_PROGRESS, partial=True, unfilled=failing)
+
+    def _without_detail(self, build: Build) -> Build:
+        """`build` as it was listed, as its details are not to be had."""
+        return replace(self._provider.without_detail(build), partial=False, unfilled=None)
 
     def _may_be_read(self, known: Build | None) -> bool:
         """Whether a build whose details failed is to be asked for again."""
@@ -182,5 +190,4 @@ def _id_of(item: Build | Wanted) -> str:
 
 def _as_listed(known: Build) -> Build:
     """A build that waits for its details as its list item had it."""
-    ended = known.conclusion is not None or known.completed_at is not None
-    return replace(known, status=Status.COMPLETED) if known.partial and ended else known
+    return replace(known, status=Status.COMPLETED) if known.is_withheld else known

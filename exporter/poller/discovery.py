@@ -44,10 +44,11 @@ class Discovery:
     async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
         """All repos by entry; those found `before` stay if a wildcard is in trouble.
 
-        Raises ProviderError if the account as a whole fails.
+        Raises ProviderError if the account as a whole fails, or all that it has to go by.
         """
         found = self.named()
         self.unresolved, self.unmatched = {}, {}
+        failure: ProviderError | None = None
         for pattern in filter(self._provider.is_wildcard, self._provider.repos):
             try:
                 repos = await self._provider.discover(api, pattern)
@@ -57,6 +58,7 @@ class Discovery:
                     raise
                 # One wildcard's trouble is not that of the other entries.
                 self._fails(pattern, error)
+                failure = failure or error
             else:
                 if isinstance(repos, Matches) and repos.error is not None:
                     count(repos.error, api.stats)
@@ -69,6 +71,8 @@ class Discovery:
                     self._matches_nothing(pattern)
         if self.unresolved:  # what it found before may still be there
             found = before | found
+        if failure is not None and not found:
+            raise failure  # there is nothing else to be polled
         return apart(self._provider, found)
 
     def _fails(self, pattern: str, error: ProviderError) -> None:

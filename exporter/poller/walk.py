@@ -302,8 +302,11 @@ class Walk:
         return rows.get(build)
 
     def _meet(self, build: Build) -> None:
-        """What a page showed, in whichever attempt, needs no request of its own."""
-        self._met.update(key for key in self._active if same_build(key.key, build.key))
+        """What a page showed needs no request of its own, unless an earlier attempt is to be read."""
+        for key, known in self._active.items():
+            is_shown = known.attempt == build.attempt or not known.is_withheld
+            if same_build(key.key, build.key) and is_shown:
+                self._met.add(key)
 
     def _contained(self, build: Build, *, last: bool) -> Build:
         """A container of jobs keeps the unfinished ones that are on other pages.

@@ -233,7 +233,10 @@ class _Reading:
         if row is not None:
             self._reopened(build, row)
             return
-        if max(self._attempts.get(build.key, ()), default=0) > build.attempt:
+        if (
+            max(self._attempts.get(build.key, ()), default=0) > build.attempt
+            and not build.is_withheld
+        ):
             return  # a late page: a newer attempt is known already
         if build.time is not None and build.time < self._now - _FOREVER:
             return
@@ -283,6 +286,8 @@ class _Reading:
             rows = self._active.get(key, {})
             last = build.attempt - (below and key == build.key)
             for attempt in [number for number in rows if number <= last]:
+                if attempt < build.attempt and rows[attempt].is_withheld:
+                    continue  # whatever follows it, it counts once its details are told
                 known = rows.pop(attempt)
                 waited = attempt < build.attempt and known.goes_on_as_next
                 if waited and attempt not in self._attempts.get(build.key, ()):
@@ -310,7 +315,9 @@ class _Reading:
             return 0  # the others have keys of their own
         if build.created_at is not None and build.created_at < self._target.cursor.floor:
             return 0  # they may have completed before our time
-        known = {*self._attempts.get(build.key, {}), *build.never_ran}
+        active = self._active.get(build.key, {}).values()
+        withheld = {known.attempt for known in active if known.is_withheld}
+        known = withheld.union(self._attempts.get(build.key, {}), build.never_ran)
         lost = [n for n in range(1, min(build.attempt, _MOST_MISSED)) if n not in known]
         for attempt in lost:
             self._count(build, attempt, Counted(None, self._listed(build), _MISSED))

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from exporter.providers import basic
 from exporter.times import instant
@@ -165,6 +165,8 @@ class AzureDevOps:
     def _projects(self, request: Request) -> Any:
         names = list(self.projects)
         start = int(request.query_params.get("continuationToken", 0))
+        if start and "projects" in self.failing:
+            return JSONResponse({"message": "no"}, self.failing["projects"])
         rows = [{"name": n, "state": self.states.get(n, "wellFormed")} for n in names]
         size = min(int(request.query_params["$top"]), self.most_projects)
         return _page(rows, start, size, str(start + size))
@@ -206,6 +208,8 @@ class AzureDevOps:
     def _timeline(self, request: Request) -> Any:
         number = request.path_params["id"]
         refused = self.refused.get(number)
+        if refused == 203:
+            return HTMLResponse("<html>Sign in", refused)
         if refused is not None:
             return JSONResponse({"records": {}} if refused < 300 else {"message": "no"}, refused)
         records = self.timelines[number].get(request.path_params.get("timeline", ""))

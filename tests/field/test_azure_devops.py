@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from exporter.errors import ProviderError
 from exporter.metrics import families as f
+from exporter.poller.discovery import name_fault
 from exporter.poller.memory import Memory
 from tests.azure_devops_station import provider, station
 from tests.emulators import azure_devops
@@ -329,3 +331,61 @@ def test_a_running_build_is_deleted() -> None:
 
     assert 0 == rig.gauge(f.ACTIVE, status="in_progress")
     assert 0 == rig.value(f.BUILDS)
+
+
+# -- answers that are none
+
+
+def test_a_page_in_place_of_a_timeline_is_its_build_s_own_trouble() -> None:
+    """The account stays as it is, and all builds count with their jobs once the page is gone."""
+    world = azure_devops.AzureDevOps()
+    broken = world.run(age=900)
+    world.run(age=800)
+    rig = station(world, "acme/shop", jobs=True)
+    world.refused = {broken["id"]: 203}
+    for _ in range(3):
+        rig.polled()
+
+    assert rig.value(f.BUILDS) == rig.value(f.JOBS) == 1
+
+    world.refused = {}
+    rig.memories.clear()
+    rig.polled()
+    rig.polled()
+
+    assert rig.value(f.BUILDS) == rig.value(f.JOBS) == 2
+
+
+def test_jobs_that_were_read_before_a_poll_failed_are_counted_after_it() -> None:
+    world = azure_devops.AzureDevOps()
+    refused = world.run(age=900)
+    world.run(age=800)
+    rig = station(world, "acme/shop", jobs=True)
+    world.refused = {refused["id"]: 401}
+    with pytest.raises(ProviderError):
+        rig.polled()
+    world.refused = {}
+    rig.polled()
+
+    assert rig.value(f.BUILDS) == rig.value(f.JOBS) == 2
+
+
+def test_projects_whose_names_hold_spaces_and_umlauts_are_found() -> None:
+    """But nothing that would lead a request elsewhere."""
+    names = ["My tools", "Büro (alt)", "日本", "..", "a/b", "x?y", " edge", "_own", "two\nlines"]
+    azure = provider("acme/*")
+    usual = [name for name in names if name_fault(azure, f"acme/{name}") is None]
+
+    assert usual == names[:3]
+
+
+def test_the_second_page_of_an_organization_fails() -> None:
+    """The projects of the first one are polled, and the failure is told."""
+    world = azure_devops.AzureDevOps()
+    for project in ("shop", "tools", "web"):
+        world.run(project=project)
+    world.failing["projects"] = 500
+    rig = station(world, "acme/*")
+    rig.polled()
+
+    assert rig.entries == ["acme/shop", "acme/tools"]

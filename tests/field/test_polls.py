@@ -32,6 +32,8 @@ class Parts(Scripted):
     """Pages that fail, by their offset."""
     _details: dict[str, ProviderError] = PrivateAttr(default_factory=dict)
     """Builds whose details fail."""
+    _fails_at: int | None = PrivateAttr(default=None)
+    """The attempt whose details fail, of any build."""
     _ends: int | None = PrivateAttr(default=None)
     """How many builds the API lists at the most."""
 
@@ -61,9 +63,13 @@ class Parts(Scripted):
         self._requests.append(f"detail {build.key}")
         if build.key in self._details:
             raise self._details[build.key]
+        if build.attempt == self._fails_at:
+            raise _down()
         return replace(build, partial=False)
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+        if known.attempt == self._fails_at:
+            raise _down()
         if known.key in self._details:
             raise self._details[known.key]
         return replace(await super().refresh(api, repo, known), partial=False)
@@ -154,6 +160,56 @@ class TestParts:
 
         assert world.counted == 50
         assert world.value(f.GAPS) == 1
+
+
+class TestAttempts:
+    """Attempts whose details fail while their build is run again."""
+
+    def test_an_attempt_counts_though_the_next_one_ends_before_it_can_be_read(
+        self, world: World
+    ) -> None:
+        """Its details are asked for until they answer, also after a restart."""
+        first = world.ended("1", ago=900.0, conclusion="failed", partial=True)
+        second = replace(world.ended("1", ago=60.0), attempt=2, partial=True)
+        world.provider._builds = [replace(first, conclusion="failed"), second]
+        world.provider._fails_at = 1
+        world.poll()
+        assert world.counted == 1
+        assert world.value(f.RETRIES) == 1
+
+        world.restart()
+        world.poll()
+        world.provider._fails_at = None
+        world.passes(60.0)
+        world.poll()
+        world.poll()
+
+        assert world.counted == 2
+        assert world.value(f.BUILDS, conclusion="failed") == 1
+        assert world.value(f.MISSING, field="attempt") == 0
+        assert world.gauge(f.STREAK) == 0
+
+    @pytest.mark.parametrize("is_listed", [True, False])
+    def test_an_attempt_that_the_provider_forgets_counts_as_it_was_listed(
+        self, world: World, is_listed: bool
+    ) -> None:
+        """Be it that the build goes on under the next number or is deleted."""
+        first = replace(world.ended("1", ago=900.0, partial=True), conclusion="failed")
+        world.provider._builds = [first]
+        world.provider._fails_at = 1
+        world.poll()
+        assert world.counted == 0
+
+        world.provider._fails_at = None
+        again = replace(world.ended("1", ago=60.0), attempt=2)
+        world.provider._builds = [again] if is_listed else []
+        for _ in range(3):
+            world.passes(60.0)
+            world.poll()
+
+        assert world.value(f.BUILDS, conclusion="failed") == 1
+        assert world.counted == 1 + is_listed
+        assert world.value(f.MISSING, field="attempt") == 0
 
 
 class TestPages:

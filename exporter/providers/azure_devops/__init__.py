@@ -52,16 +52,17 @@ import msgspec
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import Gone, Malformed, ProviderError, TryLater
+from exporter.errors import Gone, ProviderError
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, word
-from exporter.providers import Fault, Page, Provider, Query, Repo, Unread, basic
+from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, Unread, basic
 from exporter.providers.azure_devops.client import MOST, Client, project
 from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.memo import Listing, Memo, is_of
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.reading import (
+    PROJECT,
     Place,
     Run,
     belongs,
@@ -90,8 +91,6 @@ _MOST_ATTEMPTS = 20
 """Earlier attempts that are worth a request each."""
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")
 """How tokens of Entra look; personal access tokens have no dots."""
-_PROJECT = r"(?![_.])[^\x00-\x1f\x7f/:\\~&%;@'\"?<>|#$*}{,+=\[\]]{1,64}(?<!\.)"
-"""What Microsoft lets projects be called."""
 
 
 class _Project(msgspec.Struct, frozen=True):
@@ -110,7 +109,8 @@ class AzureDevOps(Provider):
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/tools/deploy"]}
     entry_form = "organization/project, organization/project/repository or organization/*"
     entry_pattern = r"[^/*]+/(\*|[^/*]+(/[^*]*[^/*])?)"
-    name_pattern: ClassVar[str] = rf"[^/]+/{_PROJECT}"
+    name_pattern: ClassVar[str] = rf"[^/]+/{PROJECT}"
+    has_odd_names = True
     default_url = "https://dev.azure.com"
     sites: ClassVar[tuple[str, ...]] = (".visualstudio.com", "azure.com", "azure.microsoft.com")
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "entra")
@@ -176,13 +176,14 @@ class AzureDevOps(Provider):
         """The projects of an organization, but for those being made or deleted."""
         organization = pattern.partition("/")[0]
         path = f"/{quote(unquote(organization), safe='')}/_apis/projects"
-        raws = await self._client(api).whole(path, {"stateFilter": "wellFormed"})
+        raws, error = await self._client(api).readable(path, {"stateFilter": "wellFormed"})
         entries = [
             f"{organization}/{project.name}"
             for project in each(raws, _Project, most=_MOST_LISTED)[0]
             if (word(project.state) or "wellformed") == "wellformed"
         ]
-        return [Repo(entry) for entry in entries if not self.excludes(entry)]
+        repos = (Repo(entry) for entry in entries if not self.excludes(entry))
+        return Matches(repos, error)
 
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         """Builds that finished lately; on the first page before them all unfinished ones.
@@ -222,11 +223,12 @@ class AzureDevOps(Provider):
         Raises TryLater, without asking again, if it could not be read then.
         """
         reading = self._memo.reading(build)
-        if reading is not None and not self._lacks_jobs(build, reading):
-            if build.attempt < reading.attempt or not build.partial or _is_read(build, reading):
-                return replace(build, partial=False)
-        elif not build.partial:
-            return build
+        is_told = not build.partial
+        if reading is not None:
+            is_told = is_told or build.attempt < reading.attempt or _is_read(build, reading)
+            is_told = is_told and not self._lacks_jobs(build, reading)
+        if is_told:
+            return replace(build, partial=False)
         failure = self._memo.failure(build)
         if failure is not None:
             raise failure
@@ -300,7 +302,7 @@ class AzureDevOps(Provider):
         if not self._memo.spares(build, api.now()):
             try:
                 return await self._attempts(api, place, build)
-            except (TryLater, Malformed) as error:
+            except ProviderError as error:
                 if error.account_wide:
                     raise
                 self._memo.fails(build, error, api.now())

@@ -16,7 +16,7 @@ from exporter.payload import text
 from exporter.providers import Incidental
 from exporter.providers.azure_devops.reading import Place, Run
 from exporter.providers.azure_devops.timeline import Record, Timeline
-from exporter.providers.paging import whole
+from exporter.providers.paging import readable
 
 T = TypeVar("T")
 
@@ -95,9 +95,17 @@ class Client:
 
     async def whole(self, path: str, params: Params) -> list[msgspec.Raw]:
         """All pages of a list."""
-        return await whole(
-            partial(self._page, path, params), what=path, sizes=(MOST, MOST // 4, MOST // 20)
-        )
+        found, error = await self.readable(path, params)
+        if error is not None:
+            raise error
+        return found
+
+    async def readable(
+        self, path: str, params: Params
+    ) -> tuple[list[msgspec.Raw], ProviderError | None]:
+        """A list as far as it can be read, and the failure that it cannot be read beyond."""
+        pages = partial(self._page, path, params)
+        return await readable(pages, what=path, sizes=(MOST, MOST // 4, MOST // 20))
 
     async def _page(
         self, path: str, params: Params, size: int, token: str | None, tries: int | None

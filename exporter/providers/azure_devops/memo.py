@@ -182,7 +182,7 @@ class Memo(Incidental):
         if known is None:
             return None
         again = TryLater(str(known.error), reason=known.error.reason)
-        again.counted = True
+        again.counted, again.account_wide = True, False
         return again
 
 

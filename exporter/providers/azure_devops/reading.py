@@ -16,6 +16,11 @@ from exporter.words import standing, trigger
 _QUEUE = "refs/heads/gh-readonly-queue/"
 """What the branches begin with that GitHub's merge queue makes for its groups."""
 _PULL, _TAG, _HEAD = "refs/pull/", "refs/tags/", "refs/heads/"
+PROJECT = (
+    r"(?![_.\s])[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
+    r"/:\\~&%;@'\"?<>|#$*}{,+=\[\]]{1,64}(?<![.\s])"
+)
+"""What Microsoft lets projects be called, with spaces and letters of any language."""
 
 
 class Place(NamedTuple):
