@@ -302,7 +302,7 @@ class Walk:
         return rows.get(build)
 
     def _meet(self, build: Build) -> None:
-        """What a page showed needs no request of its own, unless an earlier attempt is to be read."""
+        """What a page showed needs no request of its own, but for attempts before that."""
         for key, known in self._active.items():
             is_shown = known.attempt == build.attempt or not known.is_withheld
             if same_build(key.key, build.key) and is_shown:

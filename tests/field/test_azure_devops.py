@@ -361,7 +361,7 @@ def test_jobs_that_were_read_before_a_poll_failed_are_counted_after_it() -> None
     refused = world.run(age=900)
     world.run(age=800)
     rig = station(world, "acme/shop", jobs=True)
-    world.refused = {refused["id"]: 401}
+    world.refused = {refused["id"]: 429}
     with pytest.raises(ProviderError):
         rig.polled()
     world.refused = {}
