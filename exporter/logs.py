@@ -41,7 +41,7 @@ _MOST_FOLDED = 1000
 """How many of them are remembered."""
 _ROOM = 1024 * 1024
 """Characters that wait for who reads the log."""
-_FAREWELL = 2.0
+_FAREWELL = 5.0
 """Seconds that the end of the process waits for who reads the log."""
 
 # The client keeps credentials out of its errors; what libraries and servers say nobody checks.

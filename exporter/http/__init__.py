@@ -368,7 +368,7 @@ class Api:
         except ProviderError as error:
             fault = error
         if fault.reason == "unauthorized":
-            fault.account_wide = await self._acceptance.refused_by_all(reply.url.path, self._again)
+            fault.account_wide = await self._acceptance.refused_by_all(reply.url, self._again)
         if not httpx.codes.is_success(reply.status):
             fault = self._explained(fault, refusals.object_told(reply))
         if self._likely_root is not None and not self._acceptance.is_proven:

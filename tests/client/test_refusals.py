@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 
+import httpx
 import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused
+from exporter.http.acceptance import resource
 from exporter.http.roots import likely_root
 from exporter.providers.github import GitHub
 from tests.client import Visit, attempt, connected, visit
@@ -376,3 +378,11 @@ def test_another_credential_starts_anew() -> None:
     steps = (("/b", 401), ("/a", 200), ("/b", 401), ("/rotate", 200), ("/b", 401), ("/b", 401))
 
     assert told_apart(*steps) == [True, False, True, True]
+
+
+def test_one_path_may_serve_many_repos() -> None:
+    def of(query: str) -> str:
+        return resource(httpx.URL(f"https://api.example/unified/ci-cd/builds?{query}"))
+
+    assert of("repo_id=shop&limit=100") == of("limit=30&next_cursor=abc&repo_id=shop")
+    assert of("repo_id=shop") != of("repo_id=api")

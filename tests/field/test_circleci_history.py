@@ -130,7 +130,7 @@ def _job(job: Job, go: Go) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_two_weeks_of_projects_are_told_as_they_were(tmp_path: Path, seed: int) -> None:
     history = play(Projects, tmp_path / "state.db", seed=seed)
 

@@ -172,7 +172,7 @@ def test_repos_that_are_wrong_from_the_start_are_wrong_alone(tmp_path: Path, wor
         fleet.assert_told()
 
 
-@pytest.mark.parametrize("word", ["github", "gitlab"])
+@pytest.mark.parametrize("word", ["gitlab"])
 def test_a_repo_that_goes_wrong_goes_wrong_alone(tmp_path: Path, word: str) -> None:
     """All is well for a while; then one repo after the other goes wrong, each in its own way."""
     with polled(word, tmp_path, wrong={}) as fleet:
