@@ -355,6 +355,7 @@ class Recorder(Steps):
             and stored.since is not None
             and cursor.since is not None
             and cursor.since - stored.since < _CURSOR_LAG
-            and (cursor.high, cursor.resume) == (stored.high, stored.resume)
+            and (cursor.high, cursor.resume, cursor.stuck)
+            == (stored.high, stored.resume, stored.stuck)
             and cursor.behind.keys() == stored.behind.keys()
         )

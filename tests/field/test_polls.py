@@ -246,6 +246,23 @@ class TestPages:
         world.poll()
         assert world.provider._requests == ["page 0"]
 
+    def test_a_page_that_fails_for_good_after_years_of_service_is_a_gap_too(
+        self, world: World
+    ) -> None:
+        world.provider._builds = [world.ended("0", ago=2 * HOUR)]
+        world.poll()
+        world.memory.deep_at = time.monotonic()
+        world.passes(HOUR)
+        world.provider._page_fails = {10: _down()}
+        world.provider._builds += [world.ended(str(n), ago=60.0 + n) for n in range(1, 16)]
+        for _ in range(12):
+            world.poll()
+            world.passes(60.0)
+
+        assert world.counted == 11
+        assert world.value(f.GAPS) == 1
+        assert world.poll().cursor.stuck is None
+
     def test_a_date_that_is_weeks_ahead_hides_no_burst(
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
