@@ -102,8 +102,9 @@ def _cancel(scene: Scene) -> None:
 
 
 def _break_main(scene: Scene) -> None:
-    for _ in range(3):
-        scene.build(REPO, conclusion="failed")
+    """What is cancelled or skipped afterwards neither heals nor hides it."""
+    for conclusion in ("failed", "failed", "failed", "cancelled", "skipped", "neutral"):
+        scene.build(REPO, conclusion=conclusion)
 
 
 def _repair_main(scene: Scene) -> None:
@@ -138,7 +139,7 @@ FAULTS = {
             "workflow": "CI",
             "branch": "main",
         },
-        says=f"The latest build of {REPO}, workflow CI, branch main (github account acme) has not ",
+        says=f"{REPO}, workflow CI, branch main (github account acme) has failed 3 times and has ",
     ),
     "a stuck build": Fault(
         begin=_get_stuck,

@@ -43,7 +43,6 @@ PIPELINE = ("provider", "account", "repo", "workflow", "branch")
 WORKFLOW = PIPELINE[:-1]
 JOB = ("repo", "workflow", "job_name")
 DEFAULT = 'branch=~"main|master|trunk"'
-BROKEN = 'conclusion=~"failed|timeout|error"'
 FAILED = 'conclusion=~"failed|timeout"'
 JUDGED = 'conclusion=~"passed|partial|failed|timeout"'
 BAR = "$__rate_interval"
@@ -94,10 +93,18 @@ def newest(metric: str) -> str:
     return f"max {by(*PIPELINE)} ({metric}{{B}})"
 
 
-def latest(*matchers: str, keep: str | None = None) -> str:
-    """The pipelines whose latest build has such a conclusion; `keep` keeps its label."""
-    labels = (*PIPELINE, keep) if keep else PIPELINE
-    return f"max {by(*labels)} (cicd_build_last_conclusion{{{', '.join(('B', *matchers))}}}) == 1"
+def latest() -> str:
+    """How the latest build of each pipeline ended."""
+    return f"max {by(*PIPELINE, 'conclusion')} (cicd_build_last_conclusion{{B}}) == 1"
+
+
+def broken(*matchers: str) -> str:
+    """The pipelines that have failed since they last passed, and how often in a row.
+
+    Builds that were cancelled or skipped in between neither heal nor hide it.
+    """
+    selector = ", ".join(("B", *matchers))
+    return f"max {by(*PIPELINE)} (cicd_build_consecutive_failures{{{selector}}}) >= 1"
 
 
 DURATION = 'cicd_build_duration_seconds{B, conclusion="passed"}'

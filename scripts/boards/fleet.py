@@ -5,7 +5,6 @@ from __future__ import annotations
 from scripts.boards.common import (
     BAD,
     BAR,
-    BROKEN,
     CONCLUSIONS,
     DEFAULT,
     DURATION,
@@ -25,6 +24,7 @@ from scripts.boards.common import (
     TOTAL,
     WAITED,
     WORKFLOW,
+    broken,
     count,
     failure_rate,
     latest,
@@ -46,8 +46,8 @@ FLEET = Dashboard(
             FAILURES,
             stat(
                 "Broken branches",
-                "Pipelines whose latest build of main, master or trunk has not passed, now.",
-                f"count({latest(DEFAULT, BROKEN)}) or vector(0)",
+                "Pipelines of main, master or trunk that have failed and not passed since, now.",
+                f"count({broken(DEFAULT)}) or vector(0)",
                 steps=((1, BAD),),
             ),
             stat(
@@ -95,18 +95,15 @@ FLEET = Dashboard(
         [
             table(
                 "Broken default branches",
-                "Whose latest build of main, master or trunk ended in failed, timeout or error.",
+                "Pipelines of main, master or trunk that have failed and not passed since; their "
+                "latest build may have been cancelled or skipped.",
                 (*PIPELINE, "conclusion"),
-                Column("", latest(DEFAULT, BROKEN, keep="conclusion")),
-                Column(
-                    "failed in a row",
-                    f"{newest('cicd_build_consecutive_failures')} and {latest(DEFAULT, BROKEN)}",
-                    steps=IN_A_ROW,
-                ),
+                Column("", f"{latest()} and on ({', '.join(PIPELINE)}) {broken(DEFAULT)}"),
+                Column("failed in a row", broken(DEFAULT), steps=IN_A_ROW),
                 Column(
                     "passed ago",
                     f"time() - {newest('cicd_build_last_passed_timestamp_seconds')} "
-                    f"and {latest(DEFAULT, BROKEN)}",
+                    f"and {broken(DEFAULT)}",
                     "s",
                 ),
                 sort="failed in a row",

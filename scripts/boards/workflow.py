@@ -101,7 +101,7 @@ DETAIL = Dashboard(
                 "The latest completed build of each pipeline, how long ago it completed, and how "
                 "long ago the latest passed one did.",
                 (*PIPELINE, "conclusion"),
-                Column("", latest(keep="conclusion")),
+                Column("", latest()),
                 Column(
                     "completed ago",
                     f"time() - {newest('cicd_build_last_completed_timestamp_seconds')}",
