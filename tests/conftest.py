@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
@@ -27,7 +28,12 @@ hypothesis.settings.load_profile("steady" if NO_SKIP or "CI" in os.environ else 
 
 
 def pytest_configure() -> None:
-    """Let child processes of tests import the package, wherever they run."""
+    """Let child processes of tests import the package, wherever they run.
+
+    And let them be as any other with SIGHUP: who starts the tests may have it ignored, as nohup
+    does, and children inherit that.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["PYTHONPATH"] = str(ROOT)
 
 
