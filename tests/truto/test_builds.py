@@ -7,6 +7,10 @@ from typing import Any
 import pytest
 
 from exporter.model import OTHER, Ref, Status, Unmapped
+from exporter.providers import Repo
+from exporter.providers.truto import INTEGRATIONS
+from exporter.providers.truto.payload import Run
+from exporter.providers.truto.reading import to_build
 from tests.truto import (
     AZURE,
     BITBUCKET,
@@ -370,3 +374,14 @@ def test_a_listed_build(integration, item, expected):
     build = one(integration, item)
 
     assert expected == {field: getattr(build, field) for field in expected}
+
+
+def test_numbers_that_look_alike_are_different_builds_at_jenkins() -> None:
+    how = INTEGRATIONS["jenkins"]
+
+    def key(number: str | int | float) -> str:
+        item = Run(id="1", number=number, status="completed", conclusion="passed")
+        return to_build(how, item, Repo("shop")).key
+
+    assert key("007") != key("7")
+    assert key("7") == key(7) == key(7.0)

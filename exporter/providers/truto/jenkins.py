@@ -38,7 +38,9 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
         build = replace(build, completed_at=_end(item))
     if build.conclusion == "cancelled" and _timed_out(item):
         build = replace(build, conclusion="timeout")
-    number = item.native_id if build.number is None else build.number
+    # As it is spelled: the numbers 007 and 7 are two builds.
+    spelled = text(look(item, "number", _REMOTE)) or build.number
+    number = item.native_id if build.number is None else spelled
     start = "" if build.started_at is None else int(build.started_at)
     said = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
     return replace(
