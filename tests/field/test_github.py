@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.responses import Response
 
-from exporter.errors import Malformed
+from exporter.errors import Malformed, TryLater
 from exporter.metrics import families as f
 from exporter.poller.memory import Memory
 from exporter.providers import Matches, Query
@@ -245,6 +245,28 @@ async def test_an_earlier_attempt_answers_502_for_hours_and_over_a_restart(hub: 
         for _ in range(3):
             await desk.polled()
 
+        assert (2, 1) == (desk.value(f.BUILDS), desk.value(f.RETRIES))
+        assert 0 == desk.value(f.MISSING, field="attempt")
+
+
+@live
+async def test_a_re_run_whose_earlier_attempt_could_not_be_read_leaves_the_list(hub: Hub) -> None:
+    """It is not counted by itself, or the earlier attempt would be taken for lost."""
+    rerun = hub.begin(ago=3000)
+    hub.end(rerun, "failure")
+    hub.again(rerun)
+    hub.broken["/attempts/1"] = said(502, "Server Error")
+    async with Desk(hub) as desk:
+        await desk.polled()
+        (held,) = [b for builds in desk.book.active.values() for b in builds.values()]
+        assert held.unfilled
+        hub.end(rerun)
+        with pytest.raises(TryLater, match="earlier attempts"):
+            await desk.native.refresh(desk.api, desk.found[0], held)
+
+        hub.broken.clear()
+        for _ in range(2):
+            await desk.polled()
         assert (2, 1) == (desk.value(f.BUILDS), desk.value(f.RETRIES))
         assert 0 == desk.value(f.MISSING, field="attempt")
 

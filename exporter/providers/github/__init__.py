@@ -45,7 +45,7 @@ from urllib.parse import quote, urlsplit
 from msgspec.structs import replace
 from pydantic import PrivateAttr
 
-from exporter.errors import ProviderError, Refused
+from exporter.errors import ProviderError, Refused, TryLater
 from exporter.http import Allowance, Api
 from exporter.http.roots import enterprise_api
 from exporter.model import Build, Status
@@ -292,6 +292,9 @@ class GitHub(Provider):
 
         But one that was held for an approval never ran: its run goes on as the next.
         """
+        if known.unfilled is not None and known.attempt > 1:
+            # By itself it would be taken for a build whose earlier attempts nobody has seen.
+            raise TryLater("it waits for its earlier attempts, which a page lists", reason="server")
         client = Client(api)
         run = await client.run(repo.entry, known.native_id)
         never_ran, later = known.never_ran, None
