@@ -7,13 +7,13 @@ from urllib.parse import unquote
 
 import msgspec
 
-from exporter.model import Build, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, Ref, Status
 from exporter.payload import at, moment, text, whole, word
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.words import WORDS
 from exporter.words import standing, trigger
 
-_QUEUE = "refs/heads/gh-readonly-queue/"
+_QUEUE = f"refs/heads/{MERGE_QUEUES}"
 """What the branches begin with that GitHub's merge queue makes for its groups."""
 _PULL, _TAG, _HEAD = "refs/pull/", "refs/tags/", "refs/heads/"
 PROJECT = (

@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.errors import ProviderError
-from exporter.model import Build, Job, Ref, Status, carried_over
+from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status, carried_over
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.github.words import WORDS
@@ -28,8 +28,6 @@ _VOUCHED = 1800.0
 """Seconds for which a run may have been over when `updated_at` is still taken for its end."""
 _SETTLES = 300.0
 """Seconds that GitHub may take to complete a run once its last job has ended."""
-_QUEUE = "gh-readonly-queue/"
-"""What the branches begin with that a merge queue makes for its groups."""
 
 _Odd = str | int | float | bool | list[Any] | None
 
@@ -197,7 +195,7 @@ def _stands(run: Run) -> Standing:
 
 def ref_of(why: str, branch: str | None, head: str | None, own: str | None) -> Ref:
     """What a run is of, by its trigger, its branch, and the repos of that and of the run."""
-    if why == "merge_group" or (branch or "").startswith(_QUEUE):
+    if why == "merge_group" or (branch or "").startswith(MERGE_QUEUES):
         return Ref.MERGE_QUEUE
     is_of_a_fork = head is not None and own is not None and head.lower() != own.lower()
     return Ref.PULL_REQUEST if why == "merge_request" or is_of_a_fork else Ref.BRANCH

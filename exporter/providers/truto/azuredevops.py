@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from exporter.model import Build, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, Ref, Status
 from exporter.payload import at, moment, text
 from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
@@ -19,9 +19,6 @@ from exporter.providers.truto.integration import (
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
 
-_QUEUE = "gh-readonly-queue/"
-"""What the branches begin with that GitHub's merge queue makes for its groups."""
-
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """Build ids are unique in an organization; the repo is the build's own.
@@ -30,7 +27,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     """
     workspace, _, wanted = entry.partition("/")
     repo = next(iter(_repos(item)), wanted)
-    is_queued = build.ref is Ref.BRANCH and (build.branch or "").startswith(_QUEUE)
+    is_queued = build.ref is Ref.BRANCH and (build.branch or "").startswith(MERGE_QUEUES)
     is_over = build.status is Status.COMPLETED
     touched = moment(at(item.remote_data, "lastChangedDate"))
     return replace(
