@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -35,6 +36,19 @@ def pytest_configure() -> None:
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ["PYTHONPATH"] = str(ROOT)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Generator[None]:
+    """Put the log back: a command that runs in the tests' own process sends it to a stream.
+
+    That stream is one test's, and whatever a later test has to say would go there unseen.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,11 +16,11 @@ import certifi
 import pytest
 import yaml
 
-from exporter.cli import main
 from exporter.config import load
 from scripts.chart import CHART
 from tests import charts
 from tests.charts import CASES, HELMS, KUBERNETES, OPERATOR, Helm, HelmSays, Manifest
+from tests.commands import command
 
 TOOLS = Path(__file__).parent / "helm"
 SECRET = "dummy"
@@ -162,7 +162,7 @@ def test_a_secret_is_only_referred_to(case, matrix):
         )
 
 
-def test_the_exporter_takes_the_configuration(case, helm, tmp_path, monkeypatch, capsys):
+def test_the_exporter_takes_the_configuration(case, helm, tmp_path, monkeypatch):
     manifests = helm.render(case)
     mounted = {mount["mountPath"] for mount in charts.container(manifests)["volumeMounts"]}
     text = charts.configuration(manifests)
@@ -178,7 +178,8 @@ def test_the_exporter_takes_the_configuration(case, helm, tmp_path, monkeypatch,
                 Path(account[key]).parent.mkdir(parents=True, exist_ok=True)
                 Path(account[key]).write_text(certifi.contents() if key == "ca_file" else SECRET)
 
-    assert main(["check-config", f"--config.file={file}"]) == 0, capsys.readouterr().err
+    ended = command("check-config", f"--config.file={file}")
+    assert ended.code == 0, ended.err
     given = yaml.safe_load(case.read_text())["config"]["accounts"]
     assert [a["name"] for a in given] == [account.name for account in load(str(file)).accounts]
 

@@ -8,7 +8,6 @@ import json
 import logging
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -53,13 +52,9 @@ def read(form: Literal["logfmt", "json"], line: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def root() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
-    logger = logging.getLogger()
-    handlers, level = logger.handlers[:], logger.level
-    yield logger
-    logger.handlers[:] = handlers
-    logger.setLevel(level)
+def root() -> logging.Logger:
+    """The root logger."""
+    return logging.getLogger()
 
 
 def test_a_line_of_logfmt_has_time_level_message_and_facts() -> None:
