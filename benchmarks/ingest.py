@@ -21,16 +21,16 @@ from pathlib import Path
 
 from exporter.demo.serve import serving
 from exporter.http import Api
+from exporter.ledger.rows import Cursor
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
-from exporter.poller import walk
-from exporter.poller.ground import Rules as Reading
-from exporter.poller.memory import Memory
-from exporter.poller.recorder import Recorder
 from exporter.providers import Repo, catalogue
-from exporter.record import Cursor
-from exporter.state.ledger import Terms, open_ledger
+from exporter.recorder import Recorder
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
+from exporter.sync.window import Rules as Reading
+from exporter.view.series_view import Rules, SeriesView
 from tests.emulators.github import TOKEN, Hub
 
 SIZES = (1_000, 10_000, 100_000)
@@ -70,7 +70,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
         max_open_age=7 * DAY,
     )
     ledger = open_ledger(f"sqlite:///{folder}/state.db", Terms(30 * DAY, DAY))
-    book = Book(rules, {"acme": "github"})
+    book = SeriesView(rules, {"acme": "github"})
     recorder = Recorder(ledger, book, retention=30 * DAY)
     recorder.start(["acme"])
     known = {"name": "acme", "provider": "github", "repos": ENTRIES, "url": f"{url}/api/v3"}
@@ -81,12 +81,14 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     async with aclosing(
         Api(root=account.root, headers=lambda: account.headers(TOKEN), timeout=30.0)
     ) as api:
-        reader = walk.Reader(account, api, recorder, reading)
+        reader = repo_sync.Reader(account, api, recorder, reading)
 
         async def one(entry: str) -> None:
             async with gate:
                 target = await recorder.target("acme", entry, Cursor(time.time() - DAY))
-                poll = walk.Walk(reader, repo=Repo(entry), target=target, memory=memories[entry])
+                poll = repo_sync.RepoSync(
+                    reader, repo=Repo(entry), target=target, memory=memories[entry]
+                )
                 await poll.run()
 
         for n, name in enumerate(ROUNDS):
@@ -111,7 +113,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     await recorder.close()
 
 
-def _counted(book: Book) -> int:
+def _counted(book: SeriesView) -> int:
     every = (series for key, series in book.series.items() if key.family == f.BUILDS.name)
     return sum(int(series.vector[0]) for series in every)
 

@@ -32,7 +32,7 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from benchmarks.startup import fill, started
-from exporter.state.ledger import Terms, open_ledger
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 
 SERIES = 18_000
 """Counters and histograms, which make 100,000 samples."""

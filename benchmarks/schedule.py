@@ -28,16 +28,16 @@ import msgspec
 
 from benchmarks import virtual
 from exporter.http import Api
-from exporter.metrics.book import Book
-from exporter.metrics.book import Rules as Shown
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
-from exporter.poller import walk
-from exporter.poller.account import AccountPoller
-from exporter.poller.ground import Rules
-from exporter.poller.plan import Shares
-from exporter.poller.recorder import Recorder
 from exporter.providers import catalogue
-from exporter.state.ledger import Terms, open_ledger
+from exporter.recorder import Recorder
+from exporter.schedule.account import AccountPoller
+from exporter.schedule.plan import BudgetGroups
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
+from exporter.view.series_view import Rules as Shown
+from exporter.view.series_view import SeriesView
 
 HOUR, MINUTE = 3600.0, 60.0
 LATENCY = 0.3
@@ -313,7 +313,7 @@ async def _play(scene: Scene, clock: virtual.Clock) -> Told:
 def _poller(
     account: Any, server: Server, clock: virtual.Clock, seen: dict[tuple[str, int], float]
 ) -> tuple[AccountPoller, Recorder]:
-    share = Shares(RESERVE).of(account, b"")
+    share = BudgetGroups(RESERVE).of(account, b"")
     api = Api(
         root=account.root,
         headers=lambda: account.headers("token"),
@@ -322,7 +322,7 @@ def _poller(
     )
     api._connections.transport = httpx.MockTransport(server.answer)  # noqa: SLF001
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
-    book = Book(shown, {account.name: account.label}, clock=clock.monotonic)
+    book = SeriesView(shown, {account.name: account.label}, clock=clock.monotonic)
     apply = book.apply
 
     def noted(target: Any, verdict: Any, change: Any) -> None:
@@ -344,7 +344,7 @@ def _poller(
     rules = Rules(
         lookback=24 * HOUR, retention=30 * 24 * HOUR, rerun_window=24 * HOUR, max_interval=900.0
     )
-    reader = walk.Reader(account, api, recorder, rules)
+    reader = repo_sync.Reader(account, api, recorder, rules)
     return AccountPoller(reader, interval=60.0, share=share), recorder
 
 

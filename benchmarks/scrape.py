@@ -18,7 +18,7 @@ from statistics import median
 from prometheus_client.exposition import generate_latest
 
 from benchmarks.scrape_world import Changer, Stock, book_of
-from exporter.exposition import Exposition, Health
+from exporter.outputs.prometheus import Exposition, Health
 
 SIZES = (1_000, 10_000, 100_000, 500_000)
 SHARES = {"nothing": 0.0, "1 %": 0.01, "10 %": 0.1, "all": 1.0}

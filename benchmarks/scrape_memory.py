@@ -18,7 +18,7 @@ from prometheus_client.exposition import generate_latest
 
 from benchmarks.scrape import answered
 from benchmarks.scrape_world import Stock, book_of
-from exporter.exposition import Exposition, Health
+from exporter.outputs.prometheus import Exposition, Health
 
 SIZES = (10_000, 100_000, 500_000)
 KINDS = {

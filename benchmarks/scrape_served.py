@@ -35,7 +35,7 @@ from starlette.routing import Route
 
 from benchmarks.scrape_world import Changer, Stock, book_of
 from exporter.demo.serve import serving
-from exporter.exposition import Exposition, Health
+from exporter.outputs.prometheus import Exposition, Health
 from exporter.web import application
 
 ROUNDS = 15

@@ -15,14 +15,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from exporter.metrics import families as f
-from exporter.metrics import gauges
-from exporter.metrics.book import Book, Rules
-from exporter.metrics.effects import observation
-from exporter.metrics.facts import Facts
-from exporter.metrics.families import Buckets, Family
-from exporter.model import CONCLUSIONS, Status
-from exporter.record import (
+from exporter.ledger.rows import (
     Change,
     Cursor,
     Delta,
@@ -35,6 +28,13 @@ from exporter.record import (
     Verdict,
     plus,
 )
+from exporter.metrics import families as f
+from exporter.metrics import gauges
+from exporter.metrics.facts import Facts
+from exporter.metrics.families import Buckets, Family
+from exporter.metrics.increments import observation
+from exporter.model import CONCLUSIONS, Status
+from exporter.view.series_view import Rules, SeriesView
 
 SAMPLES = 69
 """What one pipeline shows: 46 samples of 3 histograms, 9 of counters, 14 of gauges."""
@@ -112,10 +112,10 @@ def loaded(pipelines: Iterable[int]) -> Loaded:
     return known
 
 
-def book_of(samples: int) -> Book:
+def book_of(samples: int) -> SeriesView:
     """A book with about so many samples, loaded bit by bit, so that little is left over."""
     rules = Rules(("main",), BUCKETS, zero_hold=120.0, series_limit=10**7, max_open_age=6e5)
-    book = Book(rules, {"acme": "github"})
+    book = SeriesView(rules, {"acme": "github"})
     pipelines = samples // SAMPLES
     for start in range(0, pipelines, 10 * _A_REPO):
         book.load(loaded(range(start, min(start + 10 * _A_REPO, pipelines))))
@@ -125,7 +125,7 @@ def book_of(samples: int) -> Book:
 class Changer:
     """Changes a share of a book's series, as polls would, picked at random."""
 
-    def __init__(self, book: Book) -> None:
+    def __init__(self, book: SeriesView) -> None:
         self._book = book
         self._keys = [key for key, _ in book.stored()]
         self._pipelines = list(book.pipelines.values())

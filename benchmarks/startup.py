@@ -25,10 +25,10 @@ from statistics import median
 import msgspec
 
 from benchmarks.scrape_world import BUCKETS, facts_of, labels_of, series_of, target_of
+from exporter.ledger.rows import Change, Cursor, Delta, Target
+from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.model import Build, Status
-from exporter.record import Change, Cursor, Delta, Target
-from exporter.state.ledger import SqliteLedger, Terms, open_ledger
 
 SIZES = (1_000, 10_000, 100_000)
 _SERIES = 12

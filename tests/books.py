@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 from hypothesis import strategies as st
 
-from exporter.exposition import AccountView, Exposition, Format, Health
-from exporter.metrics.book import Book, Rules
-from exporter.metrics.draft import digest
+from exporter.ledger.rows import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
 from exporter.metrics.families import Family
 from exporter.model import ACTIVE, Build, Job, Status
-from exporter.record import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
+from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
+from exporter.view.changes import digest
+from exporter.view.series_view import Rules, SeriesView
 from tests.scripted import BUCKETS, DAY, build
 
 PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
@@ -65,7 +65,7 @@ def verdicts(
 
 def a_book(
     limit: int = 100_000, zero_hold: float = 0.0, *, native: bool = False, **options: Any
-) -> Book:
+) -> SeriesView:
     """An empty one."""
     rules = Rules(
         branches=("main", "release/*"),
@@ -75,10 +75,10 @@ def a_book(
         max_open_age=7 * DAY,
         native=native,
     )
-    return Book(rules, {"acme": "scripted"}, **options)
+    return SeriesView(rules, {"acme": "scripted"}, **options)
 
 
-def learn(book: Book, verdict: Verdict) -> None:
+def learn(book: SeriesView, verdict: Verdict) -> None:
     """What the recorder does with a verdict."""
     change = digest(book, SHOWN, verdict, now=time.time())
     book.apply(SHOWN, verdict, change)
@@ -99,11 +99,11 @@ def job_done(of: Build | None = None, **values: Any) -> Verdict:
     return Verdict(jobs=[JobCompleted(of or build("1"), Job(**known))])
 
 
-def shown_gauges(book: Book, family: Family) -> dict[Labels, float]:
+def shown_gauges(book: SeriesView, family: Family) -> dict[Labels, float]:
     now = time.time()
     return {labels: value for name, labels, value in book.gauges(now) if name == family.name}
 
 
-def scraped(book: Book, *views: AccountView, form: Format = "text") -> str:
+def scraped(book: SeriesView, *views: AccountView, form: Format = "text") -> str:
     """What an exposition that is made now shows."""
     return Exposition(book, lambda: views, Health()).text(form).decode()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from exporter import poller
+from exporter import schedule
 from exporter.config import load
-from exporter.daemon import Assembly, Reloads, assembled
+from exporter.daemon import Application, Reloads, assembled
 from exporter.demo import EmulatorThread, Run, World
 from tests.system import TOKEN_ENV, Exposition, account, configure
 
@@ -70,7 +70,7 @@ class Stage:
 class Inside:
     """What runs by the stage's file."""
 
-    def __init__(self, stage: Stage, assembly: Assembly) -> None:
+    def __init__(self, stage: Stage, assembly: Application) -> None:
         self.assembly = assembly
         self.poller = assembly.poller
         self.reloads = Reloads(assembly, str(stage.file))
@@ -109,7 +109,7 @@ async def eventually(check: Callable[[], None], *, within: float = 20.0) -> None
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv(TOKEN_ENV, "demo")
     for name in ("_ROUND", "_RELEASE"):  # nobody wants to wait a second
-        monkeypatch.setattr(poller, name, 0.05)
+        monkeypatch.setattr(schedule, name, 0.05)
     with EmulatorThread(World()) as emulator:
         yield Stage(emulator, tmp_path)
 

@@ -15,17 +15,17 @@ from exporter.errors import Gone, ProviderError
 from exporter.http import Api, ApiStats, Budget
 from exporter.http.conditional import Memory as Answers
 from exporter.http.silence import Silence
+from exporter.ledger.rows import Cursor, Target
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
-from exporter.metrics.book import Book, Rules
 from exporter.metrics.families import Buckets
 from exporter.model import Build, Status
-from exporter.poller import walk
-from exporter.poller.ground import Rules as ReadingRules
-from exporter.poller.memory import Memory
-from exporter.poller.recorder import Recorder
 from exporter.providers import Page, Provider, Query, Repo
-from exporter.record import Cursor, Target
-from exporter.state.ledger import Terms, open_ledger
+from exporter.recorder import Recorder
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
+from exporter.sync.window import Rules as ReadingRules
+from exporter.view.series_view import Rules, SeriesView
 
 T = TypeVar("T")
 
@@ -152,7 +152,7 @@ class Rig:
             Terms(self.retention, self.lookback, quiet=self.hold, native=self.rules.native),
             on_corrupt=self.on_corrupt,
         )
-        self.book = Book(self.rules, self.accounts, clock=self.clock, hold=self.hold)
+        self.book = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
         self.ledger = ledger
         self.recorder = Recorder(ledger, self.book, retention=self.retention)
         self.recorder.start(self.accounts)
@@ -191,13 +191,13 @@ class Rig:
         finally:
             self.unread = poll.unread
 
-    def walk(self, target: Target) -> walk.Walk:
+    def walk(self, target: Target) -> repo_sync.RepoSync:
         rules = ReadingRules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
         api: Any = self.remote
-        return walk.Walk(
-            walk.Reader(self.provider, api, self.recorder, rules),
+        return repo_sync.RepoSync(
+            repo_sync.Reader(self.provider, api, self.recorder, rules),
             repo=Repo("acme/shop"),
             target=target,
             memory=self.memory,

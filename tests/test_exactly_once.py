@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from exporter.errors import StateUnavailable
+from exporter.ledger.rows import SeriesKey
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build, Status
-from exporter.record import SeriesKey
 from tests.scripted import Rig, build, done
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from exporter.metrics import families as f
-from exporter.poller.clocks import Agreement, Clocks, agreement
+from exporter.recorder.clocks import Agreement, Clocks, agreement
 from tests import reloading
 from tests.reloading import Inside, Stage, assert_counted, eventually, run
 from tests.scripted import DAY, Rig, build, done

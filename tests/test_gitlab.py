@@ -16,8 +16,6 @@ from exporter.errors import Malformed, Refused, TryLater
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status, Unmapped
 from exporter.payload import each
-from exporter.poller.discovery import Discovery
-from exporter.poller.trouble import Trouble
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.gitlab import REASONS, WORDS, GitLab
 from exporter.providers.gitlab.reading import (
@@ -29,6 +27,8 @@ from exporter.providers.gitlab.reading import (
     to_job,
     to_jobs,
 )
+from exporter.schedule.discovery import Discovery
+from exporter.schedule.health import AccountHealth
 from tests import golden
 from tests.emulators.gitlab import World
 from tests.emulators.rig import Station, emulator, entries
@@ -208,7 +208,7 @@ def test_a_path_is_the_same_project_in_upper_and_lower_case():
 def test_a_project_is_called_as_the_configuration_spells_it():
     world = World(projects={"Acme/Shop": {}, "Acme/API": {}})
     rig = station(world, repos=["Acme/*", "acme/shop"])
-    discovery = Discovery(rig.native, Trouble("acme", interval=60.0))
+    discovery = Discovery(rig.native, AccountHealth("acme", interval=60.0))
     found = asked(rig, lambda api: discovery.find(api, {}))
 
     assert found == {"acme/shop": Repo("acme/shop", "trunk"), "Acme/API": Repo("Acme/API", "trunk")}
@@ -520,7 +520,7 @@ def test_what_can_be_read_of_a_group_is_found_though_the_rest_of_it_fails():
     world = World(projects={f"acme/p{number}": {} for number in range(230)})
     world.fails = lambda request: 500 if "id_after=200" in str(request.url) else None
     rig = station(world, repos=["acme/*"])
-    discovery = Discovery(rig.native, Trouble("acme", interval=60.0))
+    discovery = Discovery(rig.native, AccountHealth("acme", interval=60.0))
     found = asked(rig, lambda api: discovery.find(api, {}))
 
     assert list(found) == list(world.projects)[:200]

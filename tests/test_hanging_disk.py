@@ -12,7 +12,7 @@ import pytest
 
 from exporter.demo import EmulatorThread, Run, World
 from exporter.metrics import families as f
-from exporter.poller import steps
+from exporter.recorder import steps
 from tests import reloading
 from tests.scripted import Rig, build, done
 from tests.system import Exporter, account, configure, eventually
@@ -22,10 +22,10 @@ WITH_SUCH_A_DISK = """
 import sys, threading
 from pathlib import Path
 
-from exporter.poller import steps
-from exporter.state import sqlite
+from exporter.recorder import steps
+from exporter.ledger.sqlite import state_file
 
-hangs, connect = Path(sys.argv.pop(1)), sqlite.connect
+hangs, connect = Path(sys.argv.pop(1)), state_file.connect
 
 
 def connected(*args, **options):
@@ -35,7 +35,7 @@ def connected(*args, **options):
     return opened
 
 
-sqlite.connect, steps._HANGS = connected, 0.2
+state_file.connect, steps._HANGS = connected, 0.2
 from exporter.__main__ import main
 
 sys.exit(main())

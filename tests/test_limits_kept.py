@@ -10,9 +10,9 @@ import pytest
 from exporter.demo import EmulatorThread, World
 from exporter.demo.faults import Fault
 from exporter.http import Budget, RateLimit
-from exporter.poller.budgets import Budgets
-from exporter.record import Limits, StoredLimits, Window
-from exporter.state import inspection
+from exporter.http.stored import Limits, StoredLimits, Window
+from exporter.ledger.sqlite import inspection
+from exporter.recorder.budgets import Budgets
 from tests.scripted import Rig
 from tests.system import Exporter, account, configure, eventually
 

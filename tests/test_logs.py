@@ -151,8 +151,8 @@ def test_lines_go_to_stderr_from_the_level_asked_for(
 ) -> None:
     logs.configure(level="warn", form="logfmt")
 
-    logging.getLogger("exporter.poller").info("not told")
-    logging.getLogger("exporter.poller").warning("told")
+    logging.getLogger("exporter.schedule").info("not told")
+    logging.getLogger("exporter.schedule").warning("told")
     logging.getLogger("uvicorn.error").error("told too", extra={"color_message": "\x1b[31m"})
     root.handlers[0].flush()
 
@@ -220,7 +220,7 @@ def test_what_a_library_warns_of_is_folded_and_what_it_tells_is_not() -> None:
 
 
 def test_our_own_errors_and_those_that_differ_are_each_told() -> None:
-    ours = [said_by("exporter.poller") for _ in range(3)]
+    ours = [said_by("exporter.schedule") for _ in range(3)]
     others = [said_by("asyncio", account=str(n)) for n in range(2000)]
 
     assert [None] * 3 == repeated(*ours, seconds=1)

@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from exporter.metrics import effects, gauges
+from exporter.ledger.rows import Verdict
 from exporter.metrics import families as f
-from exporter.metrics.book import Book
-from exporter.metrics.draft import digest
+from exporter.metrics import gauges, increments
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.labels import clean
-from exporter.metrics.series import sample_count
 from exporter.model import OTHER, Job, Status
-from exporter.record import Verdict
+from exporter.view.changes import digest
+from exporter.view.series import sample_count
+from exporter.view.series_view import SeriesView
 from tests.books import (
     PIPELINE,
     SHOWN,
@@ -38,7 +38,7 @@ from tests.scripted import BUCKETS, DAY, Rig, build, done
 # --- the draft ---
 
 
-def content(book: Book) -> bytes:
+def content(book: SeriesView) -> bytes:
     """All that a book holds."""
     values = (
         [(key, s.vector, s.held, s.opened) for key, s in book.series.items()],
@@ -70,7 +70,7 @@ def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: 
 # --- the limit ---
 
 
-def exposed(book: Book) -> Counter[str]:
+def exposed(book: SeriesView) -> Counter[str]:
     """How many samples of each build and job family a scrape shows."""
     return samples(scraped(book))
 
@@ -81,7 +81,7 @@ def samples(shown: str) -> Counter[str]:
     return Counter(re.sub("_(bucket|sum|count)$", "", name) for name in names)
 
 
-def room_of(book: Book) -> int:
+def room_of(book: SeriesView) -> int:
     """How many samples a book may show, counted anew."""
     groups = [group for known in book.pipelines.values() for group in known.groups]
     series = [s for group in groups for s in group.series()]
@@ -89,7 +89,7 @@ def room_of(book: Book) -> int:
     return gauges_shown + sum(sample_count(s.vector) for s in series)
 
 
-def total(book: Book, family: Family) -> float:
+def total(book: SeriesView, family: Family) -> float:
     """What a counter has counted, held or shown."""
     vectors = [
         vector
@@ -318,7 +318,7 @@ def test_changed_buckets_start_their_histogram_anew(
 def test_a_gap_is_counted_for_the_account(account: str) -> None:
     book = a_book()
 
-    events = [effects.count(f.GAPS, "scripted", account)]
+    events = [increments.count(f.GAPS, "scripted", account)]
     change = digest(book, SHOWN, Verdict(), now=0.0, events=events)
     book.apply(SHOWN, Verdict(), change)
 

@@ -7,11 +7,11 @@ import time
 
 import pytest
 
-from exporter.metrics import effects
+from exporter.ledger.rows import AttemptKey, Vector, Verdict
 from exporter.metrics import families as f
-from exporter.metrics.draft import digest
+from exporter.metrics import increments
 from exporter.model import CONCLUSIONS, Job, Status, Unmapped
-from exporter.record import AttemptKey, Vector, Verdict
+from exporter.view.changes import digest
 from tests.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
 from tests.conftest import ROOT
 from tests.scripted import DAY, build
@@ -198,7 +198,7 @@ def test_the_table_has_every_kind_of_anomaly() -> None:
     [(0, (1, 0, 0)), (10, (1, 0, 0)), (10.1, (0, 1, 0)), (60, (0, 1, 0)), (1e9, (0, 0, 1))],
 )
 def test_a_bound_includes_its_own_value(seconds: float, counts: Vector) -> None:
-    assert effects.observation(seconds, (10.0, 60.0)) == (*counts, seconds)
+    assert increments.observation(seconds, (10.0, 60.0)) == (*counts, seconds)
 
 
 def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() -> None:

@@ -13,12 +13,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from exporter.ledger.rows import Labels
 from exporter.metrics import families as f
 from exporter.metrics import reference
 from exporter.metrics.families import Family
 from exporter.metrics.labels import MAX_BYTES, branch, clean, pipeline
 from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Ref
-from exporter.record import Labels
 from tests.conftest import ROOT
 from tests.scripted import build
 

@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.exposition import Exposition, Health
+from exporter.ledger.rows import SeriesKey, Spread
 from exporter.metrics import families as f
 from exporter.metrics import native
 from exporter.metrics.families import Buckets
-from exporter.record import SeriesKey, Spread
+from exporter.outputs.prometheus import Exposition, Health
 from tests.exposition.messages import Native, natives
 from tests.scripted import Rig, build, done
 from tests.test_state_upgrade import SCHEMAS, old

@@ -10,21 +10,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.http import Allowance, Bucket, Budget, Means, Tally
-from exporter.poller import plan
-from exporter.poller.plan import Costs, Plan, Share, Wish, planned
-from exporter.poller.pulse import Pulse, Span, busy_interval, idle_interval
+from exporter.schedule import plan
+from exporter.schedule.plan import BudgetGroup, Costs, Demand, Plan, planned
+from exporter.sync.activity import Activity, Span, busy_interval, idle_interval
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 SPAN = Span(MINUTE, 15 * MINUTE)
 FIXED = Span(MINUTE, MINUTE)
 
 
-def busy(wanted: float) -> Wish:
-    return Wish(wanted, max(wanted, MINUTE), 15 * MINUTE)
+def busy(wanted: float) -> Demand:
+    return Demand(wanted, max(wanted, MINUTE), 15 * MINUTE)
 
 
 wishes = st.lists(
-    st.floats(30, 900).map(busy) | st.just(Wish(60, 900, 900)), min_size=1, max_size=60
+    st.floats(30, 900).map(busy) | st.just(Demand(60, 900, 900)), min_size=1, max_size=60
 )
 
 
@@ -53,7 +53,7 @@ def test_a_repo_with_a_build_every_ten_minutes_is_never_idle_between_them():
 
 
 def test_a_repo_that_was_busy_by_day_backs_off_at_night():
-    pulse = Pulse()
+    pulse = Activity()
     pulse.note((str(n), n * 600.0) for n in range(20))
     night = 20 * 600.0 + 15 * HOUR
     silence, gap = pulse.silence(night), pulse.gap(night)
@@ -78,7 +78,7 @@ def test_an_unfinished_build_at_most_doubles_the_rate_and_never_lowers_it(age):
 
 
 def test_a_pulse_keeps_the_latest_builds_only_whatever_the_order():
-    pulse = Pulse()
+    pulse = Activity()
     for n in (5, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11):
         pulse.note([(str(n), float(n))])
     pulse.note([("11", 11.0)])
@@ -88,7 +88,7 @@ def test_a_pulse_keeps_the_latest_builds_only_whatever_the_order():
 
 
 def test_nothing_is_made_of_a_single_build():
-    pulse = Pulse()
+    pulse = Activity()
     assert pulse.silence(5.0) == math.inf
     pulse.note([("1", 1.0)])
     assert pulse.gap(5.0) == math.inf
@@ -122,7 +122,7 @@ def test_who_brings_more_news_is_polled_no_less_often(all_wishes, polls):
 
 
 def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest():
-    all_wishes = [Wish(60, 60, 900)] * 15 + [Wish(900, 900, 900)] * 285
+    all_wishes = [Demand(60, 60, 900)] * 15 + [Demand(900, 900, 900)] * 285
     made = planned(all_wishes, 800 / HOUR)
     intervals = [made.interval(wish) for wish in all_wishes]
     assert 0.95 * 800 / HOUR < sum(1 / interval for interval in intervals) <= 800 / HOUR
@@ -131,8 +131,8 @@ def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest
 
 
 def test_what_is_short_beyond_that_is_shared_by_all():
-    made = planned([Wish(60, 60, 900)] * 1000, 0.1)
-    assert made.interval(Wish(60, 60, 900)) == pytest.approx(10_000)
+    made = planned([Demand(60, 60, 900)] * 1000, 0.1)
+    assert made.interval(Demand(60, 60, 900)) == pytest.approx(10_000)
 
 
 # -- what polls cost
@@ -167,9 +167,9 @@ def test_news_never_takes_all(monkeypatch):
 
 def test_accounts_that_share_a_budget_have_one_plan():
     budget = Budget([Bucket(Allowance(60, HOUR), reserve=0.0)])
-    share = Share(budget)
+    share = BudgetGroup(budget)
     assert not share.is_exhausted
-    one, other = ([Wish(60, 60, 900)] * 30 for _ in range(2))
+    one, other = ([Demand(60, 60, 900)] * 30 for _ in range(2))
     share.members = {"one": lambda: one, "other": lambda: other}
     assert share.plan.is_short
     assert share.is_exhausted
@@ -181,4 +181,4 @@ def test_accounts_that_share_a_budget_have_one_plan():
 
 
 def test_no_plan_is_a_plan():
-    assert Plan().interval(Wish(1, 2, 3)) == 1
+    assert Plan().interval(Demand(1, 2, 3)) == 1

@@ -12,16 +12,18 @@ import pytest
 from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
-from exporter.exposition import Health
 from exporter.http import Api
+from exporter.ledger.rows import Target
 from exporter.metrics import families as f
-from exporter.poller import Poller, account, details, outcome, pages, plan, report, trouble, walk
-from exporter.poller.account import AccountPoller
-from exporter.poller.advice import ADVICE
-from exporter.poller.ground import Rules
-from exporter.poller.status import AccountReport
+from exporter.outputs.prometheus import Health
 from exporter.providers import Page, Query, Repo
-from exporter.record import Target
+from exporter.schedule import Schedule, account, health, outcome, plan
+from exporter.schedule.account import AccountPoller
+from exporter.status import report
+from exporter.status.advice import ADVICE
+from exporter.status.document import AccountReport
+from exporter.sync import details, paginator, repo_sync
+from exporter.sync.window import Rules
 from tests.scripted import DAY, Idle, Rig, Scripted, build, done, finished
 
 HOUR = 3600.0
@@ -71,7 +73,7 @@ class Stage:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
         self.now = 1000.0
-        for module in (account, details, outcome, pages, plan, report, trouble, walk):
+        for module in (account, details, outcome, paginator, plan, report, health, repo_sync):
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         self.rig = Rig(tmp_path / "s.db")
         longest = kw.pop("max_interval", 900.0)
@@ -81,7 +83,7 @@ class Stage:
         api: Any = Idle()
         self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest)
         self.account = AccountPoller(
-            walk.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
+            repo_sync.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
         )
 
     async def settle(self) -> None:
@@ -440,7 +442,7 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     rig.provider._builds = [done(build("1"))]
     api: Any = Idle()
     rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    polling = AccountPoller(walk.Reader(rig.provider, api, rig.recorder, rules), interval=60.0)
+    polling = AccountPoller(repo_sync.Reader(rig.provider, api, rig.recorder, rules), interval=60.0)
 
     committed = asyncio.Event()
     expose = rig.book.expose
@@ -452,7 +454,7 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     rig.book.expose = exposed  # type: ignore[method-assign]
 
     async def main() -> None:
-        poller = Poller([polling], rig.recorder, Health())
+        poller = Schedule([polling], rig.recorder, Health())
         poller.start()
         async with asyncio.timeout(10):
             await committed.wait()

@@ -13,8 +13,8 @@ import pytest
 
 from exporter.errors import ConfigError, StateUnavailable
 from exporter.metrics.gauges import room_for
-from exporter.metrics.series import sample_count
-from exporter.metrics.store import is_pipeline_family, pipeline_of
+from exporter.view.series import sample_count
+from exporter.view.store import is_pipeline_family, pipeline_of
 from tests import reloading
 from tests.reloading import NAMES, REPOS, Inside, Stage, assert_counted, eventually, run
 

@@ -12,9 +12,9 @@ from typing import Any
 import apscheduler.schedulers.base
 import pytest
 
-from exporter import poller as poller_module
-from exporter.exposition import Health
-from exporter.poller import Poller
+from exporter import schedule as poller_module
+from exporter.outputs.prometheus import Health
+from exporter.schedule import Schedule
 from tests.books import a_book
 
 HOUR = timedelta(hours=1)
@@ -59,7 +59,7 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
     return Wall(monkeypatch)
 
 
-def run(work: Callable[[Ticks, Poller], Awaitable[None]]) -> None:
+def run(work: Callable[[Ticks, Schedule], Awaitable[None]]) -> None:
     async def nothing() -> None:
         return
 
@@ -72,7 +72,7 @@ def run(work: Callable[[Ticks, Poller], Awaitable[None]]) -> None:
             remember_limits=nothing,
             close=nothing,
         )
-        poller = Poller([], recorder, Health())
+        poller = Schedule([], recorder, Health())
         ticks = Ticks()
         poller.start()
         poller.every(TICK, ticks.run, "tick")
@@ -85,7 +85,7 @@ def run(work: Callable[[Ticks, Poller], Awaitable[None]]) -> None:
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, YEARS, -YEARS], ids=str)
 def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> None:
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         wall.ahead = jump
         assert await ticks.go_on() < 1
         wall.ahead = timedelta(0)
@@ -95,7 +95,7 @@ def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> Non
 
 
 def test_a_job_that_comes_after_a_jump_runs_at_once(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         wall.ahead = HOUR
         late = Ticks()
         poller.every(TICK, late.run, "late")
@@ -105,7 +105,7 @@ def test_a_job_that_comes_after_a_jump_runs_at_once(wall: Wall) -> None:
 
 
 def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         wall.ahead = HOUR
         await ticks.go_on(1)
         before = ticks.count
@@ -116,7 +116,7 @@ def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
 
 
 def test_a_timer_set_by_a_clock_that_jumped_meanwhile_holds_up_no_job(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         scheduler = poller._scheduler
         process = scheduler._process_jobs
 
@@ -137,7 +137,7 @@ def test_a_stop_in_the_middle_of_jobs_is_quiet(caplog: pytest.LogCaptureFixture)
         begun.set()
         await asyncio.sleep(3600)
 
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         poller.every(TICK, long, "long")
         await begun.wait()
         for n in range(50):
@@ -149,7 +149,7 @@ def test_a_stop_in_the_middle_of_jobs_is_quiet(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_job_that_breaks_down_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def work(ticks: Ticks, poller: Poller) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
         async def broken() -> None:
             await ticks.run()
             raise ValueError("a bug")

@@ -19,12 +19,12 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from exporter.ledger import Transaction
+from exporter.ledger.rows import Cursor, Loaded, SeriesKey, Vector
+from exporter.metrics import cardinality
 from exporter.metrics import families as f
-from exporter.metrics import folding
-from exporter.metrics.store import is_pipeline_family
 from exporter.model import ACTIVE, Build, Job, Status
-from exporter.record import Cursor, Loaded, SeriesKey, Vector
-from exporter.state import Transaction
+from exporter.view.store import is_pipeline_family
 from tests.books import scraped
 from tests.scripted import DAY, Rig, build, done
 from tests.test_metrics_book import room_of, samples
@@ -197,7 +197,7 @@ class Life(RuleBasedStateMachine):
             taken = {place for place in grown if place.family == family}
             assert told <= taken
             for key in keys:
-                assert not taken.isdisjoint(place.series for place in folding.places(key))
+                assert not taken.isdisjoint(place.series for place in cardinality.places(key))
             new = [key for key in keys if key not in self.placed]
             if len(new) == len(taken - told) == 1:
                 (self.placed[new[0]],) = taken - told
@@ -317,7 +317,7 @@ class Life(RuleBasedStateMachine):
             truth[f"{f.JOBS_ACTIVE.name} {Status.QUEUED.value}"] += len(begun.jobs)
         assert shown <= truth
         for name, number in truth.items():
-            if name.startswith(f.ACTIVE.name) or self.rig.book.room(0, folding.OWN):
+            if name.startswith(f.ACTIVE.name) or self.rig.book.room(0, cardinality.OWN):
                 assert shown[name] == number
 
     def teardown(self) -> None:

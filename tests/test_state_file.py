@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from exporter.errors import StateRefused, StateUnavailable
+from exporter.ledger.sqlite import schema
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
-from exporter.state import schema
-from exporter.state.ledger import Terms, open_ledger
 from tests.scripted import DAY, Rig, build, done
 
 

@@ -17,19 +17,19 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import StateRefused
+from exporter.ledger.rows import Cursor
+from exporter.ledger.sqlite import inspection
+from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
+from exporter.ledger.sqlite.schema import VERSION
 from exporter.metrics import soundness
 from exporter.model import Build, Status
-from exporter.record import Cursor
-from exporter.state import inspection
-from exporter.state.ledger import SqliteLedger, Terms, open_ledger
-from exporter.state.schema import VERSION
 from tests.commands import command
 from tests.system import configure
 
 DAY = 86400.0
 HOLD = """
 import sys
-from exporter.state.ledger import Terms, open_ledger
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 ledger = open_ledger(f"sqlite:///{sys.argv[1]}", Terms(1e6, 1e5))
 print("held", flush=True)
 sys.stdin.read()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import StateRefused
-from exporter.state import mounts
+from exporter.ledger.sqlite import mounts
 from tests.scripted import Rig
 
 TABLE = r"""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from exporter.config import load
-from exporter.daemon.assembly import Assembly
+from exporter.daemon.application import Application
 from exporter.errors import StateUnavailable
 from exporter.metrics import families as f
 from tests.books import scraped
@@ -123,7 +123,7 @@ def test_rot_is_set_aside_where_that_is_wanted(
     rotten(path, statement)
     file = configured(path, on_corrupt="quarantine")
 
-    assembly = Assembly(load(file))
+    assembly = Application(load(file))
     shown = scraped(assembly._recorder.book)
     assembly._ledger.close()
 

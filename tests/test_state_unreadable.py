@@ -12,21 +12,10 @@ import pytest
 
 from exporter.errors import StateUnavailable
 from exporter.http.conditional import Memory
+from exporter.http.stored import AnswerChanges, AnswerKey, Limits, StoredAnswer, StoredLimits
+from exporter.ledger import Ledger, Transaction
+from exporter.ledger.rows import AttemptKey, Change, Cursor, Delta, SeriesKey, Target
 from exporter.metrics import families as f
-from exporter.record import (
-    AnswerChanges,
-    AnswerKey,
-    AttemptKey,
-    Change,
-    Cursor,
-    Delta,
-    Limits,
-    SeriesKey,
-    StoredAnswer,
-    StoredLimits,
-    Target,
-)
-from exporter.state import Ledger, Transaction
 from tests.scripted import Rig, build, done
 
 KEY = SeriesKey("cicd_builds_total", ("a", "b", "c", "d", "e", "push", "passed"))

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import StateRefused
+from exporter.ledger.sqlite import schema
 from exporter.metrics import families as f
-from exporter.state import schema
 from tests.scripted import Rig, build, done
 
 SCHEMAS = {version: "".join(schema.STEPS[step] for step in range(version)) for version in (1, 2, 3)}

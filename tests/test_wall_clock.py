@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from exporter.demo import JobRun, Request, Run
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
-from exporter.record import Cursor
 from tests import reloading
 from tests.client import connected
 from tests.hostile import Server, http

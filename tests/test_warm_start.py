@@ -14,19 +14,20 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter import poller
+from exporter import schedule
 from exporter.demo.serve import serving
-from exporter.exposition import Health
 from exporter.http import Api, Pace
 from exporter.http.conditional import Memory
+from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 from exporter.metrics import families as f
-from exporter.poller import Poller, walk
-from exporter.poller.account import AccountPoller
-from exporter.poller.ground import Rules
+from exporter.outputs.prometheus import Health
 from exporter.providers import Provider
 from exporter.providers.github import client
 from exporter.providers.github.payload import Runs
-from exporter.record import AnswerChanges, AnswerKey, StoredAnswer
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
 from tests.emulators import gitlab
 from tests.emulators.github import TOKEN, Hub
 from tests.emulators.rig import TOKEN as GITLAB_TOKEN
@@ -51,10 +52,10 @@ class Life:
             pace=Pace(attempts=1),
         )
         self.account = self.joins(self.api, provider)
-        self.poller = Poller([self.account], self.rig.recorder, Health())
+        self.poller = Schedule([self.account], self.rig.recorder, Health())
 
     def joins(self, api: Api, provider: Provider) -> AccountPoller:
-        reader = walk.Reader(provider, api, self.rig.recorder, READING)
+        reader = repo_sync.Reader(provider, api, self.rig.recorder, READING)
         return AccountPoller(reader, interval=60.0)
 
     async def polls(self) -> Counter[str]:
@@ -211,7 +212,7 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
             """The polls are not what this is about."""
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(poller, "_REMEMBER", 0.05)
+            patch.setattr(schedule, "_REMEMBER", 0.05)
             patch.setattr(life.rig.recorder, "remember", remembered)
             patch.setattr(life.account, "round", waits)
             life.poller.start()

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from exporter.errors import TryLater
 from exporter.http import silence
-from exporter.poller import plan
-from exporter.poller.plan import Wish, planned
-from exporter.poller.recorder import Recorder
-from exporter.poller.walk import Walk
+from exporter.recorder import Recorder
+from exporter.schedule import plan
+from exporter.schedule.plan import Demand, planned
+from exporter.sync.repo_sync import RepoSync
 from tests.test_poller import HOUR, Stage
 
 UNFORESEEN = (
@@ -31,7 +31,7 @@ UNFORESEEN = (
     StopIteration(),
 )
 PLACES: dict[str, tuple[Any, str]] = {
-    "the walk": (Walk, "run"),
+    "the walk": (RepoSync, "run"),
     "the ledger": (Recorder, "target"),
     "the plan": (plan, "planned"),
 }
@@ -120,7 +120,7 @@ def test_a_repo_due_in_years_is_polled_when_the_budget_is_there_again(
     polls=st.sampled_from([0.0, 1e-12, 1e-6, 0.01, 1.0, math.inf]),
 )
 def test_a_plan_polls_everybody_at_some_time(plenty: list[float], polls: float) -> None:
-    wishes = [Wish(each, each, 900.0) for each in plenty]
+    wishes = [Demand(each, each, 900.0) for each in plenty]
 
     made = planned(wishes, polls)
 

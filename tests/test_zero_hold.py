@@ -24,9 +24,9 @@ from hypothesis.stateful import (
     rule,
 )
 
+from exporter.ledger.rows import SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build
-from exporter.record import SeriesKey, Vector
 from tests.scripted import Rig, build, done
 
 HOLD = 120.0

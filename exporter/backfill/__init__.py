@@ -22,12 +22,12 @@ from exporter.backfill.grid import LONGEST_STEP, Grid, grid
 from exporter.backfill.reading import AccountHistory, Progress, Unread
 from exporter.backfill.text import FAMILIES, Sheet
 from exporter.config import Config
-from exporter.daemon.assembly import account_reader, labels_of, showing
-from exporter.metrics.book import Book
-from exporter.poller.ground import Rules
-from exporter.poller.plan import Shares
-from exporter.poller.recorder import Recorder
-from exporter.state.ledger import Terms, open_ledger
+from exporter.daemon.application import account_reader, labels_of, showing
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.recorder import Recorder
+from exporter.schedule.plan import BudgetGroups
+from exporter.sync.window import Rules
+from exporter.view.series_view import SeriesView
 
 __all__ = ["FAMILIES", "LONGEST_STEP", "Grid", "History", "Progress", "Unread", "grid", "read"]
 
@@ -70,12 +70,12 @@ async def read(
     floor = wanted.since - _EARLIER
     reach = time.time() - floor + 86400.0
     terms = Terms(retention=reach, lookback=reach, quiet=False)
-    chronicle = Chronicle(Book(showing(config), labels_of(config), hold=False), wanted)
+    chronicle = Chronicle(SeriesView(showing(config), labels_of(config), hold=False), wanted)
     heard = Heard(showing(config), labels_of(config), hold=False)
     heard.news = chronicle.note
     recorder = Recorder(open_ledger("memory:", terms), heard, retention=reach)
     recorder.start(labels_of(config))
-    shares, progress = Shares(config.polling.reserve), Progress()
+    shares, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
     rules = Rules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
     readers = [

@@ -12,17 +12,10 @@ from collections.abc import Callable, Container, Iterator
 import msgspec
 
 from exporter.backfill.grid import Grid
-from exporter.metrics.book import Book
-from exporter.metrics.draft import digest
-from exporter.metrics.store import is_pipeline_family, pipeline_of
-from exporter.record import (
-    Change,
-    Labels,
-    SeriesKey,
-    Target,
-    Vector,
-    Verdict,
-)
+from exporter.ledger.rows import Change, Labels, SeriesKey, Target, Vector, Verdict
+from exporter.view.changes import digest
+from exporter.view.series_view import SeriesView
+from exporter.view.store import is_pipeline_family, pipeline_of
 
 
 class History(msgspec.Struct):
@@ -57,7 +50,7 @@ class History(msgspec.Struct):
 class Chronicle:
     """Takes what is news and keeps it by series, as far as it happened on the `grid`."""
 
-    def __init__(self, book: Book, grid: Grid) -> None:
+    def __init__(self, book: SeriesView, grid: Grid) -> None:
         self.builds = 0
         """How many there are."""
         self.timeless = 0
@@ -116,7 +109,7 @@ class Chronicle:
         return self._began[pipeline_of(key)]
 
 
-class Heard(Book):
+class Heard(SeriesView):
     """A book that passes on what it is told, once that is committed."""
 
     news: Callable[[Target, Verdict], None]

@@ -11,12 +11,12 @@ from typing import TypeVar
 import msgspec
 
 from exporter.errors import ProviderError, TryLater, Waiting
-from exporter.poller import walk
-from exporter.poller.discovery import Discovery
-from exporter.poller.memory import Memory
-from exporter.poller.trouble import Trouble
+from exporter.ledger.rows import Cursor, Target
 from exporter.providers import Repo
-from exporter.record import Cursor, Target
+from exporter.schedule.discovery import Discovery
+from exporter.schedule.health import AccountHealth
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Unread(msgspec.Struct, frozen=True):
 class AccountHistory:
     """Reads the history of one account since `floor` (epoch seconds) into its recorder."""
 
-    def __init__(self, reader: walk.Reader, floor: float, progress: Progress) -> None:
+    def __init__(self, reader: repo_sync.Reader, floor: float, progress: Progress) -> None:
         self._reader = reader
         self._provider = reader.provider
         self._api = reader.api
@@ -71,7 +71,7 @@ class AccountHistory:
     async def read(self) -> list[Unread]:
         """Read all of it; returns what could not be read."""
         name = self._provider.name
-        discovery = Discovery(self._provider, Trouble(name, interval=_LAST_REST))
+        discovery = Discovery(self._provider, AccountHealth(name, interval=_LAST_REST))
         try:
             await self._patiently(lambda: self._provider.renew(self._api))
             repos = await self._patiently(lambda: discovery.find(self._api, {}))
@@ -98,12 +98,12 @@ class AccountHistory:
     async def _piece(self, repo: Repo, memory: Memory) -> bool:
         """Go on from where the last piece ended; whether there is more."""
         await self._provider.renew(self._api)
-        one = walk.Walk(
+        one = repo_sync.RepoSync(
             self._reader,
             repo=repo,
             target=await self._target(repo),
             memory=memory,
-            bounds=walk.Bounds(until=monotonic() + _PIECE),
+            bounds=repo_sync.Bounds(until=monotonic() + _PIECE),
         )
         await one.run()
         return one.is_unfinished

@@ -12,10 +12,10 @@ from collections.abc import Container, Iterator
 
 from exporter.backfill.chronicle import Chronicle, History
 from exporter.backfill.grid import Grid
-from exporter.exposition.text import Format, Writer, head, told
+from exporter.ledger.rows import Labels, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets, Family
-from exporter.record import Labels, SeriesKey, Vector
+from exporter.outputs.prometheus.text import Format, Writer, head, told
 
 _FORM: Format = "openmetrics"
 _BATCH = 200

@@ -19,17 +19,17 @@ from exporter.config.words import duration
 from exporter.errors import ProviderError
 from exporter.http import TALLY, Means, Tally
 from exporter.http.wire import plain
-from exporter.metrics.book import Book
-from exporter.poller import walk
-from exporter.poller.discovery import Discovery
-from exporter.poller.memory import Memory
-from exporter.poller.plan import Share, Shares, Wish, planned
-from exporter.poller.recorder import Recorder
-from exporter.poller.trouble import Trouble
+from exporter.ledger.rows import Cursor
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.providers import Provider, Repo
-from exporter.record import Cursor
-from exporter.state.ledger import Terms, open_ledger
+from exporter.recorder import Recorder
+from exporter.schedule.discovery import Discovery
+from exporter.schedule.health import AccountHealth
+from exporter.schedule.plan import BudgetGroup, BudgetGroups, Demand, planned
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
 from exporter.threads import to_the_end
+from exporter.view.series_view import SeriesView
 
 _AT_ONCE = 8
 """Accounts that are looked at side by side."""
@@ -48,7 +48,7 @@ class _Prospect(msgspec.Struct, kw_only=True):
     provider: str
     interval: float
     longest: float
-    share: Share
+    share: BudgetGroup
     errors: list[str] = []
     wildcards: dict[str, tuple[str, ...]] = {}
     repos: list[str] = []
@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _prospects(config: Config, sample: int) -> list[_Prospect]:
-    shares = Shares(config.polling.reserve)
+    shares = BudgetGroups(config.polling.reserve)
     gate = asyncio.Semaphore(_AT_ONCE)
     progress = Progress(len(config.accounts))
 
@@ -93,7 +93,9 @@ async def _prospects(config: Config, sample: int) -> list[_Prospect]:
     return list(found)
 
 
-async def _prospect(account: Provider, config: Config, shares: Shares, sample: int) -> _Prospect:
+async def _prospect(
+    account: Provider, config: Config, shares: BudgetGroups, sample: int
+) -> _Prospect:
     recorder = _recorder(config)
     reader, share = daemon.account_reader(account, config, recorder, shares)
     interval = account.interval or config.polling.interval
@@ -104,7 +106,7 @@ async def _prospect(account: Provider, config: Config, shares: Shares, sample: i
         longest=max(interval, config.polling.max_interval),
         share=share,
     )
-    discovery = Discovery(account, Trouble(account.name, interval=interval))
+    discovery = Discovery(account, AccountHealth(account.name, interval=interval))
     try:
         async with asyncio.timeout(_DEADLINE):
             await account.renew(reader.api)
@@ -134,7 +136,7 @@ def _recorder(config: Config) -> Recorder:
     labels = daemon.labels_of(config)
     recorder = Recorder(
         open_ledger("memory:", terms),
-        Book(daemon.showing(config), labels, hold=False),
+        SeriesView(daemon.showing(config), labels, hold=False),
         retention=config.state.retention,
     )
     recorder.start(labels)
@@ -147,7 +149,7 @@ def _spread(entries: list[str], most: int) -> list[str]:
     return [entries[int(i * step)] for i in range(min(most, len(entries)))]
 
 
-async def _sample(reader: walk.Reader, repos: list[Repo], prospect: _Prospect) -> None:
+async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospect) -> None:
     """Poll some repos twice as the exporter would; the second time tells what an idle poll costs.
 
     Raises ProviderError if the account as a whole fails.
@@ -158,11 +160,13 @@ async def _sample(reader: walk.Reader, repos: list[Repo], prospect: _Prospect) -
             floor = reader.api.now() - reader.rules.lookback
             account = reader.provider.name
             target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
-            memory, bounds = Memory(), walk.Bounds(monotonic() + _READING)
-            first = walk.Walk(reader, repo=repo, target=target, memory=memory, bounds=bounds)
+            memory, bounds = Memory(), repo_sync.Bounds(monotonic() + _READING)
+            first = repo_sync.RepoSync(
+                reader, repo=repo, target=target, memory=memory, bounds=bounds
+            )
             target = await first.run()
             TALLY.set(tally)
-            await walk.Walk(reader, repo=repo, target=target, memory=memory).run()
+            await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
         except ProviderError as error:
             if error.account_wide:
                 raise
@@ -221,7 +225,7 @@ def _intervals(found: list[_Prospect]) -> dict[str, float]:
         groups[id(prospect.share)].append(prospect)
     intervals: dict[str, float] = {}
     for group in groups.values():
-        wishes = {p.account: Wish(p.interval, p.interval, p.longest) for p in group}
+        wishes = {p.account: Demand(p.interval, p.interval, p.longest) for p in group}
         count = sum(len(p.repos) for p in group)
         plan = planned(
             (wishes[p.account] for p in group for _ in p.repos),

@@ -11,8 +11,8 @@ import msgspec
 
 from exporter.commands import Command, config_file, form, table
 from exporter.config import Settings, load_settings
+from exporter.ledger.sqlite import inspection
 from exporter.metrics import soundness
-from exporter.state import inspection
 
 _BESIDE = """\
 It reads a copy, so it may run beside the exporter, neither changes the file nor locks it, and

@@ -1,7 +1,7 @@
 """The running process: what is made of a configuration, served, reloaded and stopped."""
 
-from exporter.daemon.assembly import (
-    Assembly,
+from exporter.daemon.application import (
+    Application,
     account_api,
     account_poller,
     account_reader,
@@ -13,7 +13,7 @@ from exporter.daemon.reload import Reloads
 from exporter.daemon.service import Service, listening, serve
 
 __all__ = [
-    "Assembly",
+    "Application",
     "Reloads",
     "Service",
     "account_api",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from exporter.poller import Poller
+from exporter.schedule import Schedule
 from exporter.systemd import Manager
 
 _EVERY = 30.0
@@ -18,7 +18,7 @@ class Oversight:
     The beats for its watchdog come from the event loop, so they end when that is stuck.
     """
 
-    def __init__(self, manager: Manager, poller: Poller) -> None:
+    def __init__(self, manager: Manager, poller: Schedule) -> None:
         self._manager = manager
         self._poller = poller
 

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 
 from exporter import logs
 from exporter.config import Config, load
-from exporter.daemon.assembly import Assembly
+from exporter.daemon.application import Application
 from exporter.errors import ConfigError, ExporterError
 from exporter.threads import apart, begun, ended
 from exporter.web.access import Access
@@ -45,7 +45,7 @@ class Reloads:
 
     def __init__(
         self,
-        assembly: Assembly,
+        assembly: Application,
         file: str,
         access: Access | None = None,
         *,

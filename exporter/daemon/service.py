@@ -16,7 +16,7 @@ import msgspec
 
 from exporter import __version__, logs
 from exporter.config import Config
-from exporter.daemon.assembly import DRAIN, assembled
+from exporter.daemon.application import DRAIN, assembled
 from exporter.daemon.oversight import Oversight
 from exporter.daemon.reload import Reloads
 from exporter.errors import ExporterError

@@ -21,7 +21,7 @@ import msgspec
 
 from exporter.errors import Waiting
 from exporter.http.limits import RateLimit
-from exporter.record import Limits, Window
+from exporter.http.stored import Limits, Window
 
 _BURST_SHARE, _BURST_SECONDS, _BURST = 0.2, 30.0, 30.0
 """What of a published limit may go out at once: the least of a share of it, of what drips in

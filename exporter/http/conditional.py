@@ -20,7 +20,7 @@ from msgspec import inspect
 
 from exporter.errors import TryLater
 from exporter.http.secret import sendable
-from exporter.record import AnswerChanges, AnswerKey, StoredAnswer
+from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 
 T = TypeVar("T")
 

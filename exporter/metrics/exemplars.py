@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from exporter.ledger.rows import Exemplar, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.labels import clean
 from exporter.model import Build, Job
-from exporter.record import Exemplar, SeriesKey, Vector
 
 LABEL = "build"
 

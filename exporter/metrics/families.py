@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import msgspec
 
 from exporter.errors import Reason
-from exporter.record import Labels
+from exporter.ledger.rows import Labels
 
 Kind = Literal["counter", "gauge", "histogram"]
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 
+from exporter.ledger.rows import Exemplar, Labels
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.labels import clean
-from exporter.metrics.series import Item, Items
 from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Build, Job, Status
+
+Exemplars = dict[int, Exemplar]
+"""The latest exemplar of each bucket that has one."""
+Item = tuple[Labels, Sequence[float], Exemplars | None]
+"""What a series shows: the labels that its group does not have, and its numbers."""
+Items = dict[str, list[Item]]
+"""Items by family."""
 
 LATEST = (
     f.LAST_CONCLUSION.name,

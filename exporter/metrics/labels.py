@@ -8,8 +8,8 @@ from functools import lru_cache
 from unicodedata import normalize
 
 from exporter.globs import matches
+from exporter.ledger.rows import Labels
 from exporter.model import OTHER, Build, Ref
-from exporter.record import Labels
 
 MAX_BYTES = 200
 """The longest label value; longer ones end in a hash, so that they stay distinct."""

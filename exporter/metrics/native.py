@@ -13,7 +13,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 
-from exporter.record import Vector
+from exporter.ledger.rows import Vector
 
 SCHEMA = 3
 """Each bucket ends at 2^(1/8), which is 1.09, times the end of the one before."""

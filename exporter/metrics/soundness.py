@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from exporter.ledger.rows import Loaded, Vector
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
-from exporter.record import Loaded, Vector
 
 _decode = msgspec.msgpack.Decoder(Facts).decode
 

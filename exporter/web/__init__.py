@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,26 +14,29 @@ from starlette.types import Receive, Scope, Send
 
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
-from exporter.exposition import CONTENT_TYPES, Answer, negotiate, wants_gzip
-from exporter.poller import Poller
+from exporter.outputs.prometheus import CONTENT_TYPES, Answer, negotiate, wants_gzip
+from exporter.schedule import Schedule
+from exporter.status.report import of_schedule
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.origin import foreign
-from exporter.web.pages import pages
+from exporter.web.pages import Report, pages
 from exporter.web.slices import in_slices
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
 def application(
-    poller: Poller,
+    poller: Schedule,
     *,
     telemetry_path: str,
     config: Callable[[], Config] | None = None,
+    report: Report | None = None,
     reload: Reload | None = None,
 ) -> Starlette:
     """The routes over a running poller. Nothing here waits for a provider.
 
-    `config` tells the configuration in force, if that is to be shown. `reload` loads it anew
+    `config` tells the configuration in force, if that is to be shown. `report` makes what the
+    status page says; by default that of `poller`. `reload` loads it anew
     and says what has changed, line by line, or raises ExporterError; None forbids it.
     """
 
@@ -58,7 +62,12 @@ def application(
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
-            *pages(poller, config, telemetry_path=telemetry_path),
+            *pages(
+                poller,
+                report or partial(of_schedule, poller),
+                config,
+                telemetry_path=telemetry_path,
+            ),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", _reloading(reload), methods=["POST", "PUT"]),

@@ -19,8 +19,8 @@ from exporter.config import Config
 from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
-from exporter.poller import Poller
-from exporter.poller.status import StatusReport
+from exporter.schedule import Schedule
+from exporter.status.document import StatusReport
 from exporter.threads import apart
 from exporter.web import view
 from exporter.web.headers import HEADERS, NO_SNIFFING
@@ -39,18 +39,21 @@ _DOCS: dict[str, Callable[[], str]] = {
 _HIDDEN = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\ufffd")
 """What turns the direction of text: a name could pretend to be another one."""
 
+Report = Callable[[], Generator[None, None, StatusReport]]
+"""Makes the report, in short steps."""
+
 _PART = 64 * 1024
 """Bytes that are sent at once; no more of an answer waits for a client."""
 
 
 def pages(
-    poller: Poller, config: Callable[[], Config] | None, *, telemetry_path: str
+    poller: Schedule,
+    report: Report,
+    config: Callable[[], Config] | None,
+    *,
+    telemetry_path: str,
 ) -> list[Route]:
     """The routes; `config` tells the configuration in force, if that is to be shown."""
-
-    def report() -> Generator[None, None, StatusReport]:
-        return poller.report()
-
     latest = Shared(report, lambda: poller.last_reload)
     rendering = asyncio.Lock()
     files = {name: _read("static", name) for name in _FILES}

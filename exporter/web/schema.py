@@ -10,7 +10,7 @@ import sys
 
 import msgspec
 
-from exporter.poller.status import StatusReport
+from exporter.status.document import StatusReport
 
 _HEAD = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -9,7 +9,7 @@ from time import monotonic
 
 import msgspec
 
-from exporter.poller.status import StatusReport
+from exporter.status.document import StatusReport
 from exporter.web.slices import in_slices
 
 FRESH = 1.0

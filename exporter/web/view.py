@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.poller.status import AccountReport, Ended, RepoReport, StatusReport
+from exporter.status.document import AccountReport, Ended, RepoReport, StatusReport
 
 ROWS = 100
 """Repos on one page."""

@@ -16,8 +16,8 @@ import pytest
 
 from exporter.errors import TryLater
 from exporter.http.conditional import Memory, shape
+from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 from exporter.providers.github.payload import Runs
-from exporter.record import AnswerChanges, AnswerKey, StoredAnswer
 from tests.client import SECRET, Item, connected, secret_headers
 from tests.hostile import Server, http
 

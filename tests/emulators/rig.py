@@ -14,14 +14,14 @@ from starlette.routing import Route
 
 from exporter.demo.serve import serving
 from exporter.http import Api, Pace
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS
-from exporter.poller import walk
-from exporter.poller.discovery import apart
-from exporter.poller.ground import Rules
-from exporter.poller.memory import Memory
 from exporter.providers import Provider, Repo
-from exporter.record import Cursor
+from exporter.schedule.discovery import apart
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
+from exporter.sync.window import Rules
 from tests.scripted import DAY, Rig
 
 Endpoint = Callable[[Request], Any]
@@ -137,8 +137,8 @@ class Station(Rig):
         rules = Rules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
-        poll = walk.Walk(
-            walk.Reader(self.native, api, self.recorder, rules),
+        poll = repo_sync.RepoSync(
+            repo_sync.Reader(self.native, api, self.recorder, rules),
             repo=repo,
             target=target,
             memory=self.memories.setdefault(repo.entry, Memory()),

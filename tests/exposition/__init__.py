@@ -13,14 +13,14 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
-from exporter.exposition import AccountView, Exposition, Format, Health
-from exporter.exposition.text import Writer, head, told
 from exporter.http import ApiStats, RateLimit
+from exporter.ledger.rows import Labels, Vector, Verdict
 from exporter.metrics import families as f
-from exporter.metrics.book import Book
 from exporter.metrics.families import Buckets, Family
 from exporter.model import Job, Status
-from exporter.record import Labels, Vector, Verdict
+from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
+from exporter.outputs.prometheus.text import Writer, head, told
+from exporter.view.series_view import SeriesView
 from tests.books import a_book, completed, job_done, learn
 from tests.scripted import build
 
@@ -107,7 +107,7 @@ def view(text: str = "acme", **values: Any) -> AccountView:
     return AccountView(**known | values)
 
 
-def lively(*texts: str) -> Book:
+def lively(*texts: str) -> SeriesView:
     """A book that knows builds and jobs with these texts for names."""
     book = a_book()
     for text in texts:
@@ -121,7 +121,10 @@ def lively(*texts: str) -> Book:
 
 
 def exposition(
-    book: Book, views: Iterable[AccountView] = (), health: Health | None = None, **options: Any
+    book: SeriesView,
+    views: Iterable[AccountView] = (),
+    health: Health | None = None,
+    **options: Any,
 ) -> Exposition:
     """One that asks for the `views` anew each time."""
     return Exposition(book, lambda: views, health or Health(), **options)

@@ -10,12 +10,12 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
 
-from exporter import exposition as module
-from exporter.exposition import Format
-from exporter.exposition.packing import Packer
+from exporter.ledger.rows import Verdict
 from exporter.metrics import families as f
 from exporter.model import Job, Status
-from exporter.record import Verdict
+from exporter.outputs import prometheus as module
+from exporter.outputs.prometheus import Format
+from exporter.outputs.prometheus.packing import Packer
 from tests.books import PIPELINE, a_book, completed, job_done, learn
 from tests.exposition import FORMATS, exposition, values, view
 from tests.scripted import DAY, build

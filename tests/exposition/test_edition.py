@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.exposition import Exposition, Format
+from exporter.ledger.rows import Cursor, Labels, Loaded, Target, Vector, Verdict
 from exporter.metrics import families as f
-from exporter.metrics.book import Book
-from exporter.metrics.draft import digest
 from exporter.metrics.families import Family
-from exporter.record import Cursor, Labels, Loaded, Target, Vector, Verdict
+from exporter.outputs.prometheus import Exposition, Format
+from exporter.view.changes import digest
+from exporter.view.series_view import SeriesView
 from tests.books import a_book, completed, job_done, verdicts
 from tests.exposition import FORMATS, Polled, exposition, view, written
 from tests.exposition.messages import families, native_of
@@ -33,7 +33,7 @@ def packed(shown: Exposition, form: Format) -> bytes:
     return gzip.decompress(body)
 
 
-def samples(book: Book, now: float) -> list[bytes]:
+def samples(book: SeriesView, now: float) -> list[bytes]:
     """The lines of all build and job families, by the book's own account."""
     shown = defaultdict[Family, dict[Labels, Vector]](dict)
     for key, vector in book.stored():

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition import Format, negotiate, wants_gzip
+from exporter.outputs.prometheus import Format, negotiate, wants_gzip
 from tests.exposition import FORMATS
 
 PROMETHEUS_3 = (

@@ -11,7 +11,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.exposition.packing import Packer, gzipped, joined
+from exporter.outputs.prometheus.packing import Packer, gzipped, joined
 
 TEXTS = st.lists(st.binary(max_size=300) | st.binary(max_size=20).map(lambda b: b * 5000))
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.exposition import negotiate
-from exporter.exposition.edition import told, writer
+from exporter.ledger.rows import Exemplar, Verdict
 from exporter.metrics import families as f
 from exporter.metrics import native
-from exporter.metrics.effects import observation
+from exporter.metrics.increments import observation
 from exporter.metrics.labels import clean
-from exporter.record import Exemplar, Verdict
+from exporter.outputs.prometheus import negotiate
+from exporter.outputs.prometheus.format_cache import told, writer
 from tests.books import PIPELINE, a_book, completed, job_done, learn, verdicts
 from tests.exposition import HOSTILE, Values, exposition, lively, ours, view, written
 from tests.exposition.messages import families, labels_of, natives, read

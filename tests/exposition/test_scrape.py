@@ -16,10 +16,10 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from exporter import __version__
 from exporter.errors import Reason
-from exporter.exposition import Exposition, Format, Health
 from exporter.http import ApiStats, RateLimit
 from exporter.metrics import families as f
 from exporter.metrics.labels import clean
+from exporter.outputs.prometheus import Exposition, Format, Health
 from tests.books import a_book, completed, learn
 from tests.exposition import (
     FORMATS,

@@ -15,10 +15,10 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.utils import floatToGoString
 
-from exporter.exposition import Format
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
 from exporter.metrics.labels import clean
+from exporter.outputs.prometheus import Format
 from tests.exposition import FORMATS, HOSTILE, Values, ours, parsed, written
 
 BUCKETS = Buckets((10.0, 60.0, 3600.0, 1e7), (0.5, 5.0))

@@ -13,8 +13,8 @@ from exporter.errors import Malformed, ProviderError
 from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import Build
-from exporter.poller import pages
 from exporter.providers import Page, Query, Repo
+from exporter.sync import paginator
 from tests.scripted import Rig, Scripted, build, done
 
 
@@ -178,7 +178,7 @@ def test_pages_that_shift_while_they_are_read_are_no_such_list(rig, asked) -> No
 
 
 def test_empty_pages_may_go_on_but_not_for_ever(rig, asked, monkeypatch) -> None:
-    monkeypatch.setattr(pages, "_MOST_EMPTY", 70)
+    monkeypatch.setattr(paginator, "_MOST_EMPTY", 70)
 
     def listing(query: Query) -> Page:
         number = int(query.token or 0)

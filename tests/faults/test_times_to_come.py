@@ -10,7 +10,7 @@ import pytest
 
 from exporter.metrics import families as f
 from exporter.model import Build, Job, Status
-from exporter.poller.ground import AHEAD, sound
+from exporter.sync.window import AHEAD, sound
 from tests.scripted import Clock, Rig, build, done
 
 

@@ -34,13 +34,13 @@ from starlette.applications import Starlette
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
 from exporter.http import Api, Pace
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import FAILING
-from exporter.poller import walk
-from exporter.poller.ground import Rules
-from exporter.poller.memory import Memory
 from exporter.providers import Provider, Repo
-from exporter.record import Cursor
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
+from exporter.sync.window import Rules
 from tests.scripted import DAY, Rig
 
 HOUR = 3600.0
@@ -675,8 +675,8 @@ class History:
         cursor = Cursor(floor=self.api.now() - LOOKBACK)
         target = await self.rig.recorder.target("acme", repo.entry, cursor)
         for _ in range(20):
-            one = walk.Walk(
-                walk.Reader(
+            one = repo_sync.RepoSync(
+                repo_sync.Reader(
                     self.native,
                     self.api,
                     self.rig.recorder,

@@ -10,8 +10,8 @@ import pytest
 
 from exporter.errors import ProviderError
 from exporter.metrics import families as f
-from exporter.poller.discovery import name_fault
-from exporter.poller.memory import Memory
+from exporter.schedule.discovery import name_fault
+from exporter.sync.notes import Memory
 from tests.azure_devops_station import provider, station
 from tests.emulators import azure_devops
 from tests.emulators.rig import Station

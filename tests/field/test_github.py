@@ -11,9 +11,9 @@ from starlette.responses import Response
 
 from exporter.errors import Malformed, TryLater
 from exporter.metrics import families as f
-from exporter.poller.memory import Memory
 from exporter.providers import Matches, Query
 from exporter.providers.github.workflows import Shelf
+from exporter.sync.notes import Memory
 from tests.emulators.github import Hub, iso, said, workflow
 from tests.github import FORK, LATEST, RUNS, SHOP, WORKFLOWS, Desk, live
 from tests.scripted import DAY
@@ -344,7 +344,7 @@ async def test_the_jobs_of_a_touched_run_answer_502_for_hours(
 ) -> None:
     """Others count meanwhile; in the end it counts without a duration, not with a wrong one."""
     for rule in ("_FAIRLY_LONG", "_FIRST_PAUSE"):
-        monkeypatch.setattr(f"exporter.poller.details.{rule}", 0.0)
+        monkeypatch.setattr(f"exporter.sync.details.{rule}", 0.0)
     touched(hub, ran(hub, ago=20 * HOUR), ago=HOUR)
     ran(hub, ago=HOUR)
     hub.broken["/jobs"] = said(502, "Server Error")

@@ -16,8 +16,8 @@ from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import Build, Job, Status
-from exporter.poller import walk
 from exporter.providers import Page, Query, Repo, Unread
+from exporter.sync import repo_sync
 from tests.scripted import DAY, Rig, Scripted, build, done
 
 HOUR = 3600.0
@@ -108,7 +108,7 @@ class World(Rig):
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path / "s.db", retention=60 * DAY)
-    monkeypatch.setattr(walk, "time", SimpleNamespace(time=made.now))
+    monkeypatch.setattr(repo_sync, "time", SimpleNamespace(time=made.now))
     yield made
     made.crash()
 
@@ -267,7 +267,7 @@ class TestPages:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Only the `Date` of the answers is wrong; the builds' own times are as they should be."""
-        monkeypatch.setattr(walk, "time", time)
+        monkeypatch.setattr(repo_sync, "time", time)
         world.provider._builds = [world.ended("0", ago=2 * HOUR)]
         world.poll()
         began = [world.ended(str(n), ago=60.0 + n) for n in range(1, 51)]

@@ -16,13 +16,13 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from starlette.applications import Starlette
 
 from exporter.errors import ProviderError
-from exporter.exposition import AccountView, Exposition, Format, Health
 from exporter.http import Api
+from exporter.ledger.rows import AttemptKey, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.labels import MAX_BYTES
 from exporter.model import Status
+from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
 from exporter.providers import Provider, Repo, catalogue
-from exporter.record import AttemptKey, SeriesKey, Vector
 from tests.emulators.rig import TOKEN, Station
 from tests.scripted import BUCKETS
 from tests.stories import SYSTEMS

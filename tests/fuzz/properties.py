@@ -9,8 +9,8 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from exporter.exposition import Format
-from exporter.record import SeriesKey, Vector
+from exporter.ledger.rows import SeriesKey, Vector
+from exporter.outputs.prometheus import Format
 from tests.fuzz import examples
 from tests.fuzz.bench import FORMATS, Bench, Keys, check_counters, check_exposition, provider_of
 from tests.fuzz.natives import Kinds, family

@@ -13,16 +13,16 @@ import msgspec
 
 from exporter.demo.serve import serving
 from exporter.http import Api, Pace
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import Build
-from exporter.poller import walk
-from exporter.poller.ground import Rules
-from exporter.poller.memory import Memory
 from exporter.providers import Repo
 from exporter.providers.github import GitHub
 from exporter.providers.github.payload import Run, Task, to_build
 from exporter.providers.github.workflows import Names, Workflow
-from exporter.record import Cursor
+from exporter.sync import repo_sync
+from exporter.sync.notes import Memory
+from exporter.sync.window import Rules
 from exporter.times import instant
 from tests.emulators.github import TOKEN, Hub
 from tests.scripted import DAY, Rig
@@ -138,9 +138,9 @@ class Desk(Rig):
             cursor = Cursor(floor=time.time() - self.lookback)
             target = await self.recorder.target("acme", repo.entry, cursor)
             rules = Rules(self.lookback, 30 * DAY, self.rerun_window, 900.0)
-            reader = walk.Reader(self.native, self.api, self.recorder, rules)
+            reader = repo_sync.Reader(self.native, self.api, self.recorder, rules)
             memory = self.memories.setdefault(repo.entry, Memory())
-            await walk.Walk(reader, repo=repo, target=target, memory=memory).run()
+            await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
         return self.hub.requests[before:]
 
     @property

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exporter.poller.discovery import name_fault
 from exporter.providers import Repo
+from exporter.schedule.discovery import name_fault
 from tests.truto import ACCOUNT, FakeApi, listed, truto
 
 REPO = {"id": 1, "name": "shop", "status": "active", "default_branch": "main"}

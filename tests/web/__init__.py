@@ -6,15 +6,16 @@ import asyncio
 import threading
 from collections.abc import Generator
 from types import SimpleNamespace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import httpx
 from starlette.applications import Starlette
 
 from exporter.config.schema import Settings
 from exporter.demo.serve import serving
-from exporter.exposition import Exposition, Health
-from exporter.poller.status import (
+from exporter.outputs.prometheus import Exposition, Health
+from exporter.schedule import Schedule
+from exporter.status.document import (
     AccountReport,
     BudgetReport,
     ReloadReport,
@@ -157,7 +158,15 @@ class Web:
 
 
 def served(poller: Any, telemetry_path: str = "/metrics") -> Starlette:
-    return application(poller, telemetry_path=telemetry_path, config=lambda: CONFIG)
+    def report() -> Generator[None, None, StatusReport]:
+        return cast("Generator[None, None, StatusReport]", poller.report())  # of the one put there
+
+    return application(
+        poller,
+        telemetry_path=telemetry_path,
+        config=lambda: CONFIG,
+        report=None if isinstance(poller, Schedule) else report,
+    )
 
 
 def client(url: str) -> httpx.AsyncClient:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
-from exporter.poller.status import Ended
+from exporter.status.document import Ended
 from tests.web import Stub, Web, account, repo
 from tests.web.test_status_page import FLEET, poisoned
 

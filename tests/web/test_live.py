@@ -17,16 +17,17 @@ import msgspec
 import pytest
 
 from exporter.demo.serve import serving
-from exporter.exposition import Health
 from exporter.http import Api
+from exporter.ledger.rows import Cursor, Target
 from exporter.metrics import facts
 from exporter.metrics import families as f
-from exporter.poller import Poller, walk
-from exporter.poller.account import AccountPoller
-from exporter.poller.ground import Rules
-from exporter.poller.status import StatusReport
+from exporter.outputs.prometheus import Health
 from exporter.providers import Page, Query, Repo
-from exporter.record import Cursor, Target
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.status.document import StatusReport
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
 from exporter.web import shared
 from tests.scripted import DAY, Idle, Rig, Scripted, build, done
 from tests.web import client, ours, served
@@ -35,20 +36,20 @@ T = TypeVar("T")
 
 
 @contextlib.asynccontextmanager
-async def polling(rig: Rig) -> AsyncIterator[Poller]:
+async def polling(rig: Rig) -> AsyncIterator[Schedule]:
     """A poller of the rig's one account; its loop is the running one."""
     api: Any = Idle()
     rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    reader = walk.Reader(rig.provider, api, rig.recorder, rules)
+    reader = repo_sync.Reader(rig.provider, api, rig.recorder, rules)
     rig.recorder._turn = type(rig.recorder._turn)()
-    poller = Poller([AccountPoller(reader, interval=60.0)], rig.recorder, Health())
+    poller = Schedule([AccountPoller(reader, interval=60.0)], rig.recorder, Health())
     try:
         yield poller
     finally:
         await poller.stop()
 
 
-def live(rig: Rig, work: Callable[[Poller, httpx.AsyncClient], Awaitable[T]]) -> T:
+def live(rig: Rig, work: Callable[[Schedule, httpx.AsyncClient], Awaitable[T]]) -> T:
     async def main() -> T:
         async with polling(rig) as poller, serving(served(poller)) as url, client(url) as c:
             return await work(poller, c)
@@ -64,7 +65,7 @@ def test_the_status_has_the_keys_of_the_contract(
 
     monkeypatch.setattr(shared, "FRESH", -1.0)
 
-    async def look(poller: Poller, c: httpx.AsyncClient) -> tuple[Any, Any]:
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> tuple[Any, Any]:
         before = json.loads((await c.get("/status.json")).text)
         assert await poller.once()
         return before, json.loads((await c.get("/status.json")).text)
@@ -108,7 +109,7 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
     rig.poll()
     rig.provider = Hanging(name="acme", provider="scripted", token_env="T", repos=["acme/shop"])
 
-    async def look(poller: Poller, c: httpx.AsyncClient) -> list[str]:
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> list[str]:
         poll = asyncio.create_task(poller.once())
         await asyncio.sleep(0)
         lines = ours(await c.get("/metrics"))
@@ -123,7 +124,7 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith(f.BUILDS.name) and 'passed"} 1.0' in line]
 
 
-def pretend_polled(rig: Rig, poller: Poller) -> None:
+def pretend_polled(rig: Rig, poller: Schedule) -> None:
     """All repos look as after a poll that brought twenty builds."""
     known = facts.Facts(touched=0.0)
     for n in range(20):
@@ -139,7 +140,7 @@ def test_the_pages_of_two_thousand_repos_hold_nobody_up(tmp_path: Path) -> None:
     repos = [f"acme/{n}" for n in range(2000)]
     rig.provider = Scripted(name="acme", provider="scripted", token_env="T", repos=repos)
 
-    async def look(poller: Poller, c: httpx.AsyncClient) -> dict[str, float]:
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> dict[str, float]:
         pretend_polled(rig, poller)
         longest = 0.0
 

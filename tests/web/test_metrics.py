@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import (
 )
 
 from exporter.demo.serve import serving
-from exporter.exposition import Exposition, Format, Health
+from exporter.outputs.prometheus import Exposition, Format, Health
 from tests.books import a_book, completed, learn
 from tests.system import OPENMETRICS
 from tests.web import OPENMETRICS_TYPE, TEXT_TYPE, Stub, Web, client, ours, served

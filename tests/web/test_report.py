@@ -10,9 +10,10 @@ from typing import get_args
 import pytest
 
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.poller import Poller
-from exporter.poller.advice import ADVICE, CATCHING_UP
-from exporter.poller.status import AccountState, RepoHealth, StatusReport
+from exporter.schedule import Schedule
+from exporter.status.advice import ADVICE, CATCHING_UP
+from exporter.status.document import AccountState, RepoHealth, StatusReport
+from exporter.status.report import of_schedule
 from exporter.web.view import WORDS
 from tests.conftest import ROOT
 from tests.scripted import Rig, build, done, finished
@@ -24,14 +25,14 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "s.db")
 
 
-def told(rig: Rig, change: Callable[[Poller], None] = lambda _: None) -> StatusReport:
+def told(rig: Rig, change: Callable[[Schedule], None] = lambda _: None) -> StatusReport:
     """The report after one poll of the rig's account and what `change` does."""
 
     async def main() -> StatusReport:
         async with polling(rig) as poller:
             await poller.once()
             change(poller)
-            return finished(poller.report())
+            return finished(of_schedule(poller))
 
     return asyncio.run(main())
 
@@ -41,7 +42,7 @@ def test_every_reason_has_its_advice() -> None:
     assert all(text.endswith(".") for text in ADVICE.values())
 
 
-def met(error: ProviderError) -> Callable[[Poller], None]:
+def met(error: ProviderError) -> Callable[[Schedule], None]:
     return lambda poller: poller.accounts[0].trouble.met(error, now=1000.0)
 
 
@@ -76,7 +77,7 @@ def test_an_account_that_waits_for_its_budget_is_limited_and_still_up(rig: Rig) 
 def test_an_account_that_was_never_polled_is_starting(rig: Rig) -> None:
     async def main() -> StatusReport:
         async with polling(rig) as poller:
-            return finished(poller.report())
+            return finished(of_schedule(poller))
 
     (account,) = asyncio.run(main()).accounts
     (repo,) = account.repos
@@ -104,7 +105,7 @@ def test_a_repo_is_told_with_its_builds_and_its_history_over_a_restart(rig: Rig)
 
 
 def test_a_repo_without_a_poll_for_three_intervals_is_stale(rig: Rig) -> None:
-    def long_ago(poller: Poller) -> None:
+    def long_ago(poller: Schedule) -> None:
         (state,) = poller.accounts[0].repos.values()
         state.last_success -= 3 * state.interval + 5
 
@@ -114,7 +115,7 @@ def test_a_repo_without_a_poll_for_three_intervals_is_stale(rig: Rig) -> None:
 
 
 def test_a_long_first_walk_is_no_failure(rig: Rig) -> None:
-    def more(poller: Poller) -> None:
+    def more(poller: Schedule) -> None:
         (state,) = poller.accounts[0].repos.values()
         state.is_unfinished, state.error, state.reason = True, "there is more", "timeout"
 
@@ -132,7 +133,7 @@ def test_every_state_has_words_and_a_look() -> None:
 
 
 def test_the_report_says_how_the_process_does(rig: Rig) -> None:
-    def failed(poller: Poller) -> None:
+    def failed(poller: Schedule) -> None:
         poller.started_at -= 100.0
         poller.reloaded("config.yml:1:1: all wrong")
         poller.recorder.state_ok = False
@@ -146,7 +147,7 @@ def test_the_report_says_how_the_process_does(rig: Rig) -> None:
 
 
 def test_names_that_are_no_text_can_be_told(rig: Rig) -> None:
-    def odd(poller: Poller) -> None:
+    def odd(poller: Schedule) -> None:
         (state,) = poller.accounts[0].repos.values()
         state.error, state.reason = "answered \ud800", "server"
 

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from exporter.demo.serve import serving
-from exporter.poller.status import StatusReport
+from exporter.status.document import StatusReport
 from exporter.web import application, shared
 from exporter.web.shared import Shared
 from tests.web import CONFIG, Stub, account, repo, status
@@ -95,7 +95,9 @@ def test_126_requests_at_once_make_one_report_and_are_all_answered(path: str) ->
     poller: Any = Large()
 
     async def main() -> None:
-        app = application(poller, telemetry_path="/metrics", config=lambda: CONFIG)
+        app = application(
+            poller, telemetry_path="/metrics", config=lambda: CONFIG, report=poller.report
+        )
         limits = httpx.Limits(max_connections=None)
         async with (
             serving(app) as url,

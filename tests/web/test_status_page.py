@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.model import CONCLUSIONS
-from exporter.poller.status import BudgetReport, Ended, LimitReport, ReloadReport, SeriesReport
+from exporter.status.document import BudgetReport, Ended, LimitReport, ReloadReport, SeriesReport
 from exporter.web.view import Query, query, span
 from tests.web import Stub, Web, account, repo
 

@@ -16,9 +16,9 @@ from exporter.config import Config
 from exporter.config.words import duration
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
-from exporter.poller.discovery import name_fault
-from exporter.poller.plan import Shares
 from exporter.providers import Matches, Page, Provider, Query, Repo, TokenPage
+from exporter.schedule.discovery import name_fault
+from exporter.schedule.plan import BudgetGroups
 
 T = TypeVar("T")
 
@@ -40,7 +40,7 @@ Tell = Callable[[str], None]
 
 
 async def checked(
-    account: Provider, config: Config, shares: Shares, *, sample: int, tell: Tell
+    account: Provider, config: Config, shares: BudgetGroups, *, sample: int, tell: Tell
 ) -> list[Check]:
     """All checks of one account; at most `sample` of its repos are asked for builds."""
     about = About(account.name)
@@ -60,7 +60,7 @@ class _Examination:
     """The requests to one account, and what they tell."""
 
     def __init__(
-        self, account: Provider, config: Config, shares: Shares, about: About, tell: Tell
+        self, account: Provider, config: Config, shares: BudgetGroups, about: About, tell: Tell
     ) -> None:
         self._account = account
         self._lookback = config.polling.lookback

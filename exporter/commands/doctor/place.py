@@ -11,7 +11,7 @@ from pathlib import Path
 from exporter import daemon
 from exporter.commands.doctor.checks import About, Check
 from exporter.errors import ExporterError, StateRefused
-from exporter.state import inspection, mounts
+from exporter.ledger.sqlite import inspection, mounts
 
 _ROOM = 256 * 2**20
 """Bytes free on the disk of the state below which it is worth a warning."""

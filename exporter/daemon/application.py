@@ -1,0 +1,239 @@
+"""Everything that a configuration asks for, put together, and taken over to another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from importlib import resources
+
+from exporter.config import Config
+from exporter.config.differences import Step, step
+from exporter.errors import ProviderError, StateDamaged
+from exporter.http import Api, Pace, Token
+from exporter.ledger.rows import Loaded
+from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.metrics.families import Buckets
+from exporter.outputs.prometheus import Health
+from exporter.providers import Provider
+from exporter.recorder import Recorder
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.schedule.plan import BudgetGroup, BudgetGroups
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
+from exporter.view import series_view
+
+log = logging.getLogger(__name__)
+
+GRACE = 8.0
+"""Seconds that a stop may take before what is left is abandoned; the supervisor gives 10."""
+DRAIN = 2.0
+"""Seconds of it that open scrapes get."""
+
+
+class Application:
+    """A poller over the configured state.
+
+    `hold=False` lets every increment in at once. Raises StateError.
+    """
+
+    def __init__(self, config: Config, *, hold: bool = True) -> None:
+        self.config = config
+        """What is in force."""
+        self._hold = hold
+        self._shares = BudgetGroups(config.polling.reserve)
+        try:
+            self._recorder = self._begin()
+        except StateDamaged as damage:
+            self._recorder = self._begin(damage=str(damage))
+        self.poller = Schedule(
+            [
+                account_poller(account, config, self._recorder, self._shares)
+                for account in config.accounts
+            ],
+            self._recorder,
+            Health(reload_time=time.time(), revision=revision()),
+        )
+
+    def _begin(self, *, damage: str | None = None) -> Recorder:
+        """What the state remembers; `damage` is what was found to be wrong with it."""
+        config, labels = self.config, labels_of(self.config)
+        self._ledger = open_ledger(
+            config.state.url,
+            _terms(config, hold=self._hold),
+            on_corrupt=config.state.on_corrupt,
+            damage=damage,
+        )
+        shown = series_view.SeriesView(showing(config), labels, hold=self._hold)
+        recorder = Recorder(self._ledger, shown, retention=config.state.retention)
+        try:
+            recorder.start(labels)
+        except BaseException:
+            self._ledger.close()
+            raise
+        return recorder
+
+    async def adopt(self, wanted: Config) -> Step:
+        """Go by another configuration as far as a running process can; tells what that is.
+
+        Accounts that stay as they are notice nothing. Raises StateUnavailable, nothing done.
+        """
+        change = step(self.config, wanted)
+        config = change.config
+        known = await self._unknown(config)
+        kept = self._kept(config)
+        await self.poller.pause(
+            account for account in self.poller.accounts if account.provider.name not in kept
+        )
+        await self._recorder.change(
+            showing(config), labels_of(config), known, retention=config.state.retention
+        )
+        # From here on nothing is awaited: either all of it is in force or nothing.
+        self.config = config
+        self._ledger.terms = _terms(config, hold=self._hold)
+        self._shares.keep(config.polling.reserve)
+        self.poller.resume(
+            kept.get(account.name) or account_poller(account, config, self._recorder, self._shares)
+            for account in config.accounts
+        )
+        return change
+
+    async def _unknown(self, config: Config) -> Loaded:
+        """What the ledger remembers and the book has left out so far."""
+        running = {account.name for account in self.config.accounts}
+        has_room = config.metrics.series_limit > self.config.metrics.series_limit
+        more = {account.name for account in config.accounts}
+        if not has_room or not self._recorder.book.hidden:
+            more -= running
+        return await self._recorder.remembered(more) if more else Loaded()
+
+    def _kept(self, config: Config) -> dict[str, AccountPoller]:
+        """The accounts, by name, whose polls can go on as they are."""
+        if _reading_keys(config) != _reading_keys(self.config):
+            return {}
+        wanted = {account.name: account for account in config.accounts}
+        return {
+            account.provider.name: account
+            for account in self.poller.accounts
+            if wanted.get(account.provider.name) == account.provider
+            and self.poller.is_polled(account)  # else an earlier reload broke down half-way
+        }
+
+
+@contextlib.asynccontextmanager
+async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Application]:
+    """An assembly whose poller is not yet started; stopped at the end."""
+    assembly = Application(config, hold=hold)
+    try:
+        yield assembly
+    finally:
+        try:
+            async with asyncio.timeout(GRACE - DRAIN):
+                await assembly.poller.stop()
+        except TimeoutError:
+            log.warning("some polls did not stop in time and are abandoned")
+
+
+def revision() -> str:
+    """The commit that this was built from, if who built it wrote it into the package."""
+    try:
+        return (resources.files("exporter") / "REVISION").read_text("utf-8").strip()
+    except FileNotFoundError:
+        return ""
+
+
+def account_poller(
+    account: Provider, config: Config, recorder: Recorder, shares: BudgetGroups
+) -> AccountPoller:
+    """What polls one configured account."""
+    reader, share = account_reader(account, config, recorder, shares)
+    return AccountPoller(reader, interval=config.polling.interval, share=share)
+
+
+def account_reader(
+    account: Provider, config: Config, recorder: Recorder, shares: BudgetGroups
+) -> tuple[repo_sync.Reader, BudgetGroup]:
+    """What reads one configured account, and whom it shares a budget with."""
+    api, share = account_api(account, config, shares)
+    recorder.budgets.adopt(share.name, share.budget)
+    return repo_sync.Reader(account, api, recorder, _reading(config)), share
+
+
+def account_api(
+    account: Provider, config: Config, shares: BudgetGroups, *, pace: Pace | None = None
+) -> tuple[Api, BudgetGroup]:
+    """The way to one configured account's API: the only place that makes one.
+
+    `pace` is the usual one if it is not given.
+    """
+    token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
+    share = shares.of(account, _credential(account, token))
+    api = Api(
+        root=account.root,
+        headers=lambda: account.headers(token.known()),
+        token=token,
+        timeout=config.polling.timeout,
+        ca_file=account.ca_file,
+        proxy=account.proxy,
+        pace=Pace() if pace is None else pace,
+        budget=share.budget,
+        likely_root=account.likely_root,
+        explained=account.explained,
+    )
+    return api, share
+
+
+def _credential(account: Provider, token: Token) -> bytes:
+    """What tells credentials apart and gives none away: by value, else by where it is."""
+    try:
+        known: object = sorted(account.headers(token.read()).items())
+    except ProviderError:
+        known = account.model_dump(include=set(account.credentials))
+    return hashlib.blake2b(repr(known).encode(), digest_size=16).digest()
+
+
+# -- what each part wants to know of a configuration
+
+
+def _reading(config: Config) -> Rules:
+    return Rules(
+        lookback=config.polling.lookback,
+        retention=config.state.retention,
+        rerun_window=config.polling.rerun_window,
+        max_interval=max(config.polling.max_interval, config.polling.interval),
+    )
+
+
+def _reading_keys(config: Config) -> object:
+    """All that `account_poller` reads beside the account, and a little more."""
+    return config.polling, config.state.retention
+
+
+def showing(config: Config) -> series_view.Rules:
+    """What the configuration says about metrics."""
+    return series_view.Rules(
+        branches=config.metrics.branches,
+        buckets=Buckets(config.metrics.duration_buckets, config.metrics.queue_buckets),
+        zero_hold=config.metrics.zero_hold,
+        series_limit=config.metrics.series_limit,
+        max_open_age=config.polling.max_open_age,
+        native=config.web.native_histograms,
+    )
+
+
+def _terms(config: Config, *, hold: bool) -> Terms:
+    return Terms(
+        config.state.retention,
+        config.polling.lookback,
+        quiet=hold,
+        native=config.web.native_histograms,
+    )
+
+
+def labels_of(config: Config) -> dict[str, str]:
+    """The `provider` label of each account."""
+    return {account.name: account.label for account in config.accounts}

@@ -1,0 +1,101 @@
+"""The ledger: what was seen and counted, where each repo's reading stands, what APIs answered.
+
+`Ledger` is all that the floors above know of it; nothing of SQL shows. It judges
+builds and commits the verdict together with what follows from it, so that a crash at
+any instant neither loses nor doubles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from exporter.http.stored import AnswerChanges, StoredAnswer, StoredLimits
+from exporter.ledger.rows import (
+    AttemptKey,
+    Change,
+    Counted,
+    Cursor,
+    Labels,
+    Loaded,
+    SeriesKey,
+    Target,
+    Verdict,
+)
+from exporter.model import Build
+
+
+class Transaction(Protocol):
+    """One atomic step of the ledger."""
+
+    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
+        """The target of a repo, made with `cursor` if it is new."""
+
+    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+        """Record `builds` and tell what is news. `now` is epoch seconds, the provider's clock."""
+
+    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+        """Forget unfinished builds that are gone."""
+
+    def save(self, target: Target, change: Change) -> None:
+        """Add the increments and keep the facts."""
+
+    def move(self, target: Target, cursor: Cursor) -> None:
+        """Keep where the reading of a repo stands."""
+
+    def release(self, keys: Iterable[SeriesKey]) -> None:
+        """Let what was held into its series and open them."""
+
+    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
+        """Drop pipelines with their series."""
+
+    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+        """Keep a histogram's bounds; False if they changed and its series were dropped."""
+
+    def limit(self, samples: int) -> None:
+        """Keep the series limit that is obeyed from now on."""
+
+    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+        """Keep, or no longer keep, answers of an account's API."""
+
+    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+        """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
+
+    def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
+        """Forget finished builds that retention no longer keeps, and answers out of use.
+
+        `now` is what all clocks agree on; nothing of the `spared` accounts is forgotten.
+        """
+
+
+class Ledger(Protocol):
+    """A store of the ledger. Its calls may come from one worker thread."""
+
+    def load(self) -> Loaded:
+        """Everything that the process needs in memory. Raises StateDamaged, StateUnavailable."""
+
+    def look(self) -> bool:
+        """See whether the store is still where it was; mend it where nothing is lost by that.
+
+        Whether something was wrong and is over. Raises StateUnavailable with what to do if
+        something is, and then `transaction` does too.
+        """
+
+    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
+        """The row of each of these builds' attempts; None for those that were not counted.
+
+        Raises StateUnavailable.
+        """
+
+    def answers(self, account: str) -> list[StoredAnswer]:
+        """The kept answers of an account, the most recently used last.
+
+        Raises StateUnavailable; to go on without them costs requests and nothing else.
+        """
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """Commits at its end, or leaves nothing behind. Raises StateUnavailable."""
+
+    def close(self) -> None:
+        """Let go of the store."""

@@ -1,0 +1,386 @@
+"""What is news: builds as they are listed now against the rows of what was seen before.
+
+Nothing here reads or writes a store. `reconcile` is given the rows that a batch of builds
+touches and returns what is news together with the rows to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from math import inf
+
+import msgspec
+from msgspec.structs import replace
+
+from exporter.ledger.rows import (
+    AttemptKey,
+    Completed,
+    Corrected,
+    Counted,
+    JobCompleted,
+    Target,
+    Verdict,
+)
+from exporter.model import Build, Job, Status, start_of, without_start
+
+_TOUCH = 86400.0
+"""Seconds after which a row that is listed again is marked as still listed."""
+_MOST_MISSED = 100
+"""Attempt numbers beyond this are taken for nonsense rather than for as many lost attempts."""
+_FOREVER = 365 * 86400.0
+"""Seconds; an unfinished build older than this is a corpse that its provider forgot."""
+_LAG = 120.0
+"""Seconds after the end of a build in which a list may still show it as running."""
+_SAME = 1.0
+"""Seconds between two readings of one end, which some APIs cut to the second."""
+_REOPENED, _MISSED, _NEVER_RAN = 1, 2, 4
+
+
+class JobKey(msgspec.Struct, frozen=True):
+    """Which job attempt of an account."""
+
+    key: str
+    attempt: int
+    job: str
+
+
+class Seen(msgspec.Struct):
+    """The rows of all builds of a batch: by key, then by attempt."""
+
+    attempts: dict[str, dict[int, Counted]] = {}
+    active: dict[str, dict[int, Build]] = {}
+    jobs: dict[JobKey, float] = {}
+    """When each counted job was last marked as listed, epoch seconds."""
+
+
+class Findings(msgspec.Struct):
+    """What is news, and the rows that remember it."""
+
+    verdict: Verdict = msgspec.field(default_factory=Verdict)
+    renamed: dict[str, str] = {}
+    """Keys of counted builds whose start was not known, and what they are called from now on."""
+    attempts: dict[AttemptKey, Counted] = {}
+    jobs: dict[JobKey, float] = {}
+    active: dict[AttemptKey, Build] = {}
+    closed: dict[AttemptKey, None] = {}
+    """No longer unfinished; kept in order."""
+
+
+def reconcile(  # noqa: PLR0913 - two clocks
+    seen: Seen,
+    builds: Iterable[Build],
+    *,
+    target: Target,
+    floor: float,
+    now: float,
+    stamp: float | None = None,
+) -> Findings:
+    """Compare `builds`, in the order in which they are listed, with the rows.
+
+    What completed before `floor` (epoch seconds) is no news; `now` is the provider's clock, and
+    `stamp` what rows are marked with as listed: the later of that and ours, lest one that is
+    behind makes them seem old.
+    """
+    stamp = now if stamp is None else stamp
+    reading = _Reading(seen, target=target, floor=floor, now=now, stamp=stamp)
+    for build in builds:
+        reading.read(build)
+    return reading.findings
+
+
+def known_key(
+    build: Build,
+    attempts: Mapping[str, Mapping[int, object]],
+    active: Mapping[str, Mapping[int, object]],
+) -> str:
+    """The key under which the rows know a build, else its own.
+
+    A start tells apart the lives of a number that begins again, but a provider may stop
+    telling it: a key without one is that of the latest life, and a start that comes to be
+    known belongs to the build that was known without it, unless it is of a later attempt. But
+    an unfinished build is none that was counted: it is run again, and its start is yet to come.
+    """
+    key, bare = build.key, without_start(build.key)
+    if bare is None or key in attempts or key in active:
+        return key
+    if key == bare:
+        runs_again = build.status is not Status.COMPLETED and not build.partial
+        places = (active,) if runs_again else (active, attempts)
+        lives = [other for rows in places for other in rows if without_start(other) == bare]
+        return max(lives, key=lambda life: start_of(life) or 0, default=key)
+    return bare if build.attempt in attempts.get(bare, ()) else key
+
+
+def row_of(build: Build, rows: Mapping[int, Counted]) -> Counted | None:
+    """The row of a build among those of its key.
+
+    Where each attempt has a key of its own the number says nothing: what is listed later may
+    no longer tell that it was run again.
+    """
+    if _has_own_key(build):
+        return next(iter(rows.values()), None)
+    return rows.get(build.attempt)
+
+
+def _has_own_key(build: Build) -> bool:
+    return build.own_key or without_start(build.key) is not None
+
+
+class _Reading:
+    """One batch. What it finds is at once part of what was seen."""
+
+    def __init__(
+        self, seen: Seen, *, target: Target, floor: float, now: float, stamp: float
+    ) -> None:
+        self._attempts = {key: dict(rows) for key, rows in seen.attempts.items()}
+        self._active = {key: dict(rows) for key, rows in seen.active.items()}
+        self._jobs_seen = dict(seen.jobs)
+        self._target = target
+        self._floor = floor
+        self._now = now
+        self._stamp = stamp
+        self.findings = Findings()
+
+    def read(self, build: Build) -> None:
+        build = self._identified(build)
+        if build.only_jobs:
+            self._keep_active(build)
+        elif build.status is Status.COMPLETED:
+            self._completed(build)
+        else:
+            self._unfinished(build)
+        self._jobs(build)
+
+    # -- identity
+
+    def _identified(self, build: Build) -> Build:
+        """`build` under the key that the rows have; those take on a start that is news."""
+        known = known_key(build, self._attempts, self._active)
+        if known != build.key and start_of(build.key) is None:
+            build = replace(build, key=known)
+        elif known != build.key:
+            self.findings.renamed[known] = build.key
+            self._attempts[build.key] = self._attempts.pop(known)
+            for job in [job for job in self._jobs_seen if job.key == known]:
+                self._jobs_seen[replace(job, key=build.key)] = self._jobs_seen.pop(job)
+        rows = self._attempts.get(build.key)
+        if rows and _has_own_key(build) and build.attempt not in rows:
+            build = replace(build, attempt=next(iter(rows)))
+        return build
+
+    # -- builds
+
+    def _completed(self, build: Build) -> None:
+        row = self._row(build)
+        if row is not None:
+            self._again(build, row)
+            return
+        self._close(build)
+        if self._is_history(build):
+            return
+        build = self._without_waits(build)
+        missed = self._missed(build)
+        self._count(build, build.attempt, Counted(build.conclusion, self._listed(build)))
+        self.findings.verdict.completed.append(Completed(build, missed))
+
+    def _is_history(self, build: Build) -> bool:
+        """Whether it completed before the floor, or retention may have forgotten it.
+
+        One without any time of its own is also history if a walk has passed it before: else
+        it would have been counted then, or been unfinished.
+        """
+        if build.time is not None:
+            return build.time < self._floor
+        if build.started_before is None:
+            return False
+        cursor = self._target.cursor
+        passed = -inf if cursor.since is None or cursor.behind else cursor.since
+        return build.started_before < max(self._floor, passed)
+
+    def _again(self, build: Build, row: Counted) -> None:
+        """A counted attempt is listed as completed again."""
+        if _is_older(build, row):
+            return  # a page from before its last end
+        self._close(build)
+        if build.time is None and start_of(build.key) is not None:
+            build = replace(build, conclusion=None)  # it was lost with the times
+        is_open = bool(row.flags & _REOPENED)
+        changed = build.conclusion is not None and build.conclusion != row.conclusion
+        again = _ended_again(build, row)
+        if (changed or again) and not row.flags & _MISSED:
+            if changed:
+                self.findings.verdict.anomalies.append("conclusion_changed")
+            else:
+                self.findings.verdict.anomalies.append("ended_again")
+            self.findings.verdict.corrected.append(Corrected(build, row.ended))
+        moves = build.changed_at is not None
+        after = Counted(
+            conclusion=build.conclusion if build.conclusion is not None else row.conclusion,
+            listed=row.listed,
+            flags=row.flags & ~_REOPENED if moves else row.flags,
+            ended=build.completed_at if moves or row.ended is None else row.ended,
+            changed=build.changed_at if moves else row.changed,
+        )
+        if row.flags & _MISSED:
+            after = replace(after, conclusion=row.conclusion)
+        listed = self._listed(build)
+        stale = abs(listed - row.listed) > _TOUCH
+        if after != row or stale or (is_open and moves):
+            self._count(build, build.attempt, replace(after, listed=listed))
+
+    def _unfinished(self, build: Build) -> None:
+        row = self._row(build)
+        if row is not None:
+            self._reopened(build, row)
+            return
+        if (
+            max(self._attempts.get(build.key, ()), default=0) > build.attempt
+            and not build.is_withheld
+        ):
+            return  # a late page: a newer attempt is known already
+        if build.time is not None and build.time < self._now - _FOREVER:
+            return
+        self._close(build, below=True)
+        if self._keep_active(build):
+            words = (u for u in build.unmapped if u.field == "status")
+            self.findings.verdict.unmapped.extend(words)
+
+    def _reopened(self, build: Build, row: Counted) -> None:
+        """A counted attempt is listed as unfinished: it runs again, or the page is an old one."""
+        if build.unfilled is not None:
+            self._keep_active(build)  # it is asked for again until its details tell how it stands
+        if row.flags & _MISSED or build.partial or _is_older(build, row):
+            return
+        if not row.flags & _REOPENED:
+            self.findings.verdict.anomalies.append("reopened")
+            self._count(
+                build,
+                build.attempt,
+                replace(row, flags=row.flags | _REOPENED, listed=self._listed(build)),
+            )
+        # Where the provider tells no time of the change, lists may lag behind the single build.
+        if build.changed_at is not None or abs(self._stamp - row.listed) > _LAG:
+            known = self._active.get(build.key, {}).get(build.attempt)
+            since = build.changed_at or self._now if known is None else known.created_at
+            self._keep_active(replace(build, created_at=since))  # its age is that of this run
+
+    def _keep_active(self, build: Build) -> bool:
+        """Remember an unfinished build; whether it is new."""
+        rows = self._active.setdefault(build.key, {})
+        before = rows.get(build.attempt)
+        if before != build:
+            key = AttemptKey(build.key, build.attempt)
+            rows[build.attempt] = self.findings.active[key] = build
+            self.findings.closed.pop(key, None)
+            verdict = self.findings.verdict
+            verdict.active = [b for b in verdict.active if AttemptKey(b.key, b.attempt) != key]
+            verdict.active.append(build)
+            if key in verdict.settled:
+                verdict.settled.remove(key)
+        return before is None
+
+    def _close(self, build: Build, *, below: bool = False) -> None:
+        """Take this attempt (unless `below`) and all earlier ones off the unfinished."""
+        bare = without_start(build.key)
+        for key in {build.key} if bare is None else {bare, build.key}:
+            rows = self._active.get(key, {})
+            last = build.attempt - (below and key == build.key)
+            for attempt in [number for number in rows if number <= last]:
+                if attempt < build.attempt and rows[attempt].is_withheld:
+                    continue  # whatever follows it, it counts once its details are told
+                known = rows.pop(attempt)
+                waited = attempt < build.attempt and known.goes_on_as_next
+                if waited and attempt not in self._attempts.get(build.key, ()):
+                    never_ran = Counted(None, self._listed(build), _MISSED | _NEVER_RAN)
+                    self._count(build, attempt, never_ran)
+                self._forget(AttemptKey(key, attempt))
+
+    def _forget(self, key: AttemptKey) -> None:
+        self.findings.active.pop(key, None)
+        self.findings.closed[key] = None
+        verdict = self.findings.verdict
+        verdict.settled.append(key)
+        verdict.active = [b for b in verdict.active if AttemptKey(b.key, b.attempt) != key]
+
+    def _without_waits(self, build: Build) -> Build:
+        """`build` with all of its earlier attempts that are known never to have run."""
+        rows = self._attempts.get(build.key, {})
+        waits = {number for number, row in rows.items() if row.flags & _NEVER_RAN}
+        waits = {number for number in waits | {*build.never_ran} if number < build.attempt}
+        return replace(build, never_ran=tuple(sorted(waits)))
+
+    def _missed(self, build: Build) -> int:
+        """Count, once, the earlier attempts that nobody saw complete."""
+        if _has_own_key(build):
+            return 0  # the others have keys of their own
+        if build.created_at is not None and build.created_at < self._target.cursor.floor:
+            return 0  # they may have completed before our time
+        active = self._active.get(build.key, {}).values()
+        withheld = {known.attempt for known in active if known.is_withheld}
+        known = withheld.union(self._attempts.get(build.key, {}), build.never_ran)
+        lost = [n for n in range(1, min(build.attempt, _MOST_MISSED)) if n not in known]
+        for attempt in lost:
+            self._count(build, attempt, Counted(None, self._listed(build), _MISSED))
+        return len(lost)
+
+    # -- jobs
+
+    def _jobs(self, build: Build) -> None:
+        for job in build.jobs:
+            if job.status is not Status.COMPLETED:
+                continue
+            if job.time is not None and job.time < self._floor:
+                continue
+            key = JobKey(build.key, job.attempt, job.id)
+            listed = self._jobs_seen.get(key)
+            if listed is None:
+                self.findings.verdict.jobs.append(JobCompleted(build, job))
+            now = self._listed(job)
+            if listed is None or abs(now - listed) > _TOUCH:
+                self._jobs_seen[key] = self.findings.jobs[key] = now
+
+    # -- the rows of attempts
+
+    def _listed(self, run: Build | Job) -> float:
+        """What its row is marked with: never less than its end, so that it outlives being news."""
+        return self._stamp if run.time is None else max(self._stamp, run.time)
+
+    def _row(self, build: Build) -> Counted | None:
+        return self._attempts.get(build.key, {}).get(build.attempt)
+
+    def _count(self, build: Build, attempt: int, row: Counted) -> None:
+        if attempt == build.attempt and row.ended is None:
+            row = replace(row, ended=build.completed_at, changed=build.changed_at)
+        self._attempts.setdefault(build.key, {})[attempt] = row
+        self.findings.attempts[AttemptKey(build.key, attempt)] = row
+
+
+def _is_older(build: Build, row: Counted) -> bool:
+    """Whether a page shows a build as it was before what the row says of it."""
+    if build.changed_at is None:
+        return False
+    known = [at for at in (row.changed, row.ended) if at is not None]
+    is_over = build.status is Status.COMPLETED
+    # The change that ended it is the end itself, so an unfinished one must be newer than that.
+    return any(build.changed_at < at if is_over else build.changed_at <= at for at in known)
+
+
+def has_changed(build: Build, row: Counted) -> bool:
+    """Whether a list shows that a counted build has gone on since it was last seen."""
+    if build.changed_at is None or row.flags & _MISSED:
+        return False
+    return build.changed_at > (row.listed if row.changed is None else row.changed)
+
+
+def _ended_again(build: Build, row: Counted) -> bool:
+    """Whether a build that may go on after its end has ended once more."""
+    if build.changed_at is None or build.completed_at is None:
+        return False
+    # A row of an older format does not say when it ended, but when it was counted.
+    return build.completed_at > (row.listed if row.ended is None else row.ended + _SAME)
+
+
+def touched(builds: Iterable[Build]) -> Iterator[str]:
+    """The keys whose rows `reconcile` needs: a bare one stands for all lives of its number."""
+    for build in builds:
+        yield build.key if (bare := without_start(build.key)) is None else bare

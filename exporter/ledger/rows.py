@@ -1,0 +1,228 @@
+"""What passes between the ledger, the metrics and the sync: plain rows.
+
+The ledger judges builds and says what is news (`Verdict`); the metrics say what that
+does to which series (`Change`); the ledger commits both in one transaction.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.http.stored import StoredLimits
+from exporter.model import Build, Job, Unmapped
+
+Labels = tuple[str, ...]
+Vector = tuple[float, ...]
+"""A series' numbers: one for a counter; bucket counts (not cumulated, the last of them
++Inf) and the sum for a histogram. Adding an event is adding a vector."""
+
+
+def plus(one: Vector, other: Vector) -> Vector:
+    """The sum of two vectors of one series; the same sum in memory and in the ledger."""
+    return tuple(a + b for a, b in zip(one, other, strict=True))
+
+
+class SeriesKey(NamedTuple):
+    """Which series: its family's name and its label values, in the family's order."""
+
+    family: str
+    labels: Labels
+
+
+class AttemptKey(NamedTuple):
+    """Which build attempt of an account."""
+
+    key: str
+    attempt: int
+
+
+class Exemplar(NamedTuple):
+    """An observation that stands for all in its bucket of a histogram."""
+
+    bucket: int
+    """Which of the bounds it fell under; the last one is +Inf."""
+    build: str
+    """The number of the build that it is of, else its id."""
+    seconds: float
+    at: float
+    """When it was made, epoch seconds."""
+
+
+Cells = dict[int, int]
+"""How many observations of a histogram fell into each cell: a part of a classic bucket, by the
+number that `exporter.metrics.native` gives it."""
+
+
+class Delta(NamedTuple):
+    """Adds `vector` to a series, which starts at 0 if it is new.
+
+    A `held` delta waits until the series has been seen at 0; an `opened` series takes
+    increments at once from now on. The `exemplars` are of observations in it, and are kept
+    in memory only. `cells` are the cells of its observations, where those are counted.
+    """
+
+    series: SeriesKey
+    vector: Vector
+    held: bool
+    opened: bool
+    exemplars: tuple[Exemplar, ...] = ()
+    cells: tuple[int, ...] = ()
+
+
+class Spread(msgspec.Struct, array_like=True):
+    """How the observations of a histogram series spread over cells, in memory as in the ledger."""
+
+    shown: Cells = {}
+    held: Cells = {}
+    """Those of what is held back."""
+
+    def add(self, delta: Delta) -> None:
+        """Count what a change to the series brings."""
+        known = self.held if delta.held else self.shown
+        for cell in delta.cells:
+            known[cell] = known.get(cell, 0) + 1
+
+    def release(self) -> None:
+        """Let in what is held back."""
+        for cell, count in self.held.items():
+            self.shown[cell] = self.shown.get(cell, 0) + count
+        self.held.clear()
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """A build attempt seen completed for the first time: news, to be counted once."""
+
+    build: Build
+    missed: int = 0
+    """Earlier attempts of it that nobody saw complete."""
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """The row of a build attempt that was counted, or is taken for lost."""
+
+    conclusion: str | None
+    listed: float
+    """When it was last marked as still listed, epoch seconds, our clock."""
+    flags: int = 0
+    ended: float | None = None
+    """When it ended as last seen; None in rows of older formats."""
+    changed: float | None = None
+    """Its `Build.changed_at` as last seen."""
+
+
+class Corrected(msgspec.Struct, frozen=True):
+    """A counted attempt that ended once more, or otherwise than was known."""
+
+    build: Build
+    ended: float | None
+    """The end that was known before."""
+
+
+class JobCompleted(msgspec.Struct, frozen=True):
+    """A job attempt seen completed for the first time."""
+
+    build: Build
+    job: Job
+
+
+class Verdict(msgspec.Struct):
+    """What the ledger found in a batch of builds."""
+
+    completed: list[Completed] = []
+    jobs: list[JobCompleted] = []
+    active: list[Build] = []
+    """Unfinished, in the state last seen."""
+    settled: list[AttemptKey] = []
+    """Were unfinished and are no more: completed, superseded or gone."""
+    corrected: list[Corrected] = []
+    """Counted before; they have ended again or otherwise since."""
+    anomalies: list[str] = []
+    unmapped: list[Unmapped] = []
+    """Unknown words of unfinished builds, when first met."""
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a verdict does to the series and to what is remembered of the pipelines."""
+
+    deltas: tuple[Delta, ...] = ()
+    pipelines: tuple[tuple[Labels, bytes], ...] = ()
+    """Facts of each changed pipeline, as `metrics` encodes them."""
+    dropped: tuple[str, ...] = ()
+    """The family of each increment that the series limit folded or refused."""
+
+
+class Stuck(msgspec.Struct, frozen=True):
+    """How long the rest of a list could not be read."""
+
+    since: float
+    """Epoch seconds."""
+    reach: float
+    """The time of the oldest build that could be read, epoch seconds."""
+    polls: int = 1
+
+
+class Cursor(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where the reading of a repo stands."""
+
+    floor: float
+    """What completed before this is history: first poll minus lookback."""
+    since: float | None = None
+    """When the last whole clean walk began, by the provider's clock; None before it."""
+    high: int | None = None
+    """The highest build number met, where numbers have no holes."""
+    resume: str | None = None
+    """The page where an unfinished walk goes on."""
+    walk: float | None = None
+    """When that unfinished walk began."""
+    top: int | None = None
+    """The highest build number that it has met."""
+    behind: dict[str, float] = {}
+    """Parts of the list that could not be read, and since when."""
+    stuck: Stuck | None = None
+    """Where a page after the first cannot be read for now."""
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One polled repo as the ledger remembers it."""
+
+    id: int
+    account: str
+    repo: str
+    cursor: Cursor
+    quiet: bool = False
+    """Its first walk feeds the gauges only: an earlier state was lost or is not kept."""
+
+    @property
+    def exposed(self) -> bool:
+        """Whether its first walk has ended, so that its series may be shown."""
+        return self.cursor.since is not None
+
+
+class StoredSeries(NamedTuple):
+    """A series as the state has it."""
+
+    series: SeriesKey
+    vector: Vector
+    held: Vector | None
+    opened: bool
+    spread: Spread | None = None
+
+
+class Loaded(msgspec.Struct):
+    """Everything the process needs in memory at start."""
+
+    targets: list[Target] = []
+    active: list[tuple[int, Build]] = []
+    """Unfinished builds with their target's id."""
+    series: list[StoredSeries] = []
+    pipelines: list[tuple[int, Labels, bytes]] = []
+    """Target's id, labels and encoded facts."""
+    series_limit: int = 0
+    """The limit that they were last shown at; 0 if it is not known."""
+    swept_at: float | None = None
+    """When what was old was last forgotten, epoch seconds."""
+    limits: list[StoredLimits] = []
+    bounds: dict[str, Vector] = {}
+    """Of each histogram family, what its series were begun with."""

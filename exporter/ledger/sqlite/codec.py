@@ -1,0 +1,55 @@
+"""How values stand in the rows of a state file.
+
+A page may be sound and a value on it rotten all the same: what cannot be read is an error
+of the database, like any other damage.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from exporter.ledger.rows import Labels, Vector
+
+T = TypeVar("T")
+
+SEPARATOR = "\x1f"  # a control character, which no label value has
+
+
+class RottenError(sqlite3.DatabaseError):
+    """A value that nobody has written like that."""
+
+
+def decoder(kind: type[T]) -> Callable[[bytes], T]:
+    """What reads a value of this kind from its MessagePack. It raises RottenError."""
+    decode = msgspec.msgpack.Decoder(kind).decode
+
+    def read(blob: bytes) -> T:
+        try:
+            return decode(blob)
+        except (msgspec.DecodeError, UnicodeDecodeError, TypeError) as error:
+            raise RottenError(f"a {kind.__name__} cannot be read: {error}") from None
+
+    return read
+
+
+def split(labels: str) -> Labels:
+    """Label values from the text that they stand in."""
+    return tuple(labels.split(SEPARATOR)) if labels else ()
+
+
+def pack(vector: Vector) -> bytes:
+    """A series' numbers as bytes."""
+    return struct.pack(f"<{len(vector)}d", *vector)
+
+
+def unpack(blob: bytes) -> Vector:
+    """A series' numbers from their bytes. Raises RottenError."""
+    try:
+        return struct.unpack(f"<{len(blob) // 8}d", blob)
+    except (struct.error, TypeError) as error:
+        raise RottenError(f"the numbers of a series cannot be read: {error}") from None

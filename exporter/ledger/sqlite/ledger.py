@@ -1,0 +1,307 @@
+"""The ledger on SQLite: judges builds and commits what follows, or nothing."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from exporter.errors import StateRefused, StateUnavailable
+from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer, StoredLimits
+from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
+from exporter.ledger.rows import (
+    AttemptKey,
+    Change,
+    Counted,
+    Cursor,
+    Labels,
+    Loaded,
+    SeriesKey,
+    Target,
+    Verdict,
+)
+from exporter.ledger.sqlite import build_rows, bulk, limits, loading, retention, series, state_file
+from exporter.ledger.sqlite.build_rows import compact
+from exporter.ledger.sqlite.codec import SEPARATOR as _SEPARATOR
+from exporter.ledger.sqlite.codec import decoder
+from exporter.ledger.sqlite.codec import pack as _pack
+from exporter.ledger.sqlite.loading import BOUNDS
+from exporter.ledger.sqlite.presence import Fault, File
+from exporter.model import Build
+
+log = logging.getLogger(__name__)
+
+_encode = msgspec.msgpack.Encoder().encode
+_cursor = decoder(Cursor)
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """How long the ledger remembers, and what it takes for history. Spans in seconds."""
+
+    retention: float
+    lookback: float
+    quiet: bool = True
+    """Whether history is left uncounted where an earlier state was lost or is not kept."""
+    native: bool = False
+    """Whether anybody wants to know of the native buckets that were counted."""
+
+
+def open_ledger(
+    url: str,
+    terms: Terms,
+    *,
+    on_corrupt: Literal["fail", "quarantine"] = "fail",
+    damage: str | None = None,
+) -> SqliteLedger:
+    """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`.
+
+    `damage` is what was found to be wrong with its content. Raises StateRefused.
+    """
+    path = None if url == "memory:" else Path(url.removeprefix("sqlite:///"))
+    opened = state_file.connect(path, on_corrupt=on_corrupt, now=time.time(), damage=damage)
+    return SqliteLedger(opened, terms)
+
+
+class SqliteLedger:
+    """A ledger in one SQLite file that nobody else may use meanwhile."""
+
+    def __init__(self, opened: state_file.Opened, terms: Terms) -> None:
+        self.terms = terms
+        self.is_volatile = opened.file is None
+        self._opened = opened
+        self._fault: Fault | None = None
+        """What became of the file behind our back; nothing is written as long as that is so."""
+        sql = "SELECT name, id FROM account"
+        self._accounts: dict[str, int] = dict(opened.connection.execute(sql).fetchall())
+
+    @property
+    def _db(self) -> sqlite3.Connection:
+        return self._opened.connection
+
+    def load(self) -> Loaded:
+        return loading.load(self._db, self._accounts, native=self.terms.native)
+
+    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
+        account = self._accounts.get(target.account)
+        if account is None:
+            return [None] * len(builds)
+        with loading.reading():
+            attempts = build_rows.attempts(self._db, account, touched(builds))
+        return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
+
+    def answers(self, account: str) -> list[StoredAnswer]:
+        with loading.reading():
+            rows = self._db.execute(
+                "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
+                " AND typeof(etag) = 'text' AND typeof(packed) = 'blob'"
+                " AND typeof(reader) = 'blob' AND typeof(used) = 'real'",
+                (self._accounts.get(account),),
+            ).fetchall()
+        answers = [StoredAnswer(AnswerKey(*row[:2]), *row[2:]) for row in rows]
+        return sorted(answers, key=lambda answer: answer.used)
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqliteTransaction]:
+        if self._fault is not None:
+            raise StateUnavailable(self._fault.text)
+        db = self._db
+        accounts = dict(self._accounts)
+        try:
+            _roll_back(db)  # what a disk that failed has left
+            db.execute("BEGIN IMMEDIATE")
+            yield SqliteTransaction(self, db)
+            db.execute("COMMIT")
+        except BaseException as error:
+            self._accounts = accounts
+            with suppress(sqlite3.Error):
+                _roll_back(db)
+            if isinstance(error, sqlite3.Error):
+                raise StateUnavailable(
+                    f"the state cannot be written ({error}): free space or repair the disk;"
+                    " nothing is counted until then"
+                ) from error
+            raise
+
+    def look(self) -> bool:
+        file = self._opened.file
+        if file is None:
+            return False
+        before, self._fault = self._fault, self._find_fault(file)
+        if self._fault is None:
+            return before is not None
+        told = self._fault.text
+        if before != self._fault:  # a file that comes back soon was only being moved about
+            if self._fault.cure is None:
+                file.disown(self._db)
+            raise StateUnavailable(told)
+        if self._fault.cure is None:
+            raise StateUnavailable(told)
+        try:
+            self._opened = state_file.mended(self._opened, file, self._fault.cure)
+        except (sqlite3.Error, OSError, StateRefused) as error:
+            raise StateUnavailable(f"{told}; it cannot: {error}") from error
+        self._fault = None
+        log.warning("the state file has been written anew", extra={"file": str(file.path)})
+        return True
+
+    def _find_fault(self, file: File) -> Fault | None:
+        try:
+            found = file.fault()
+            if found is None:
+                file.mark(self._db)
+            return found
+        except OSError as error:  # nobody can look there, which says nothing of the file
+            log.debug("the state file cannot be looked at: %s", error)
+            return self._fault
+        except sqlite3.Error as error:
+            raise StateUnavailable(f"the state cannot be written ({error})") from error
+
+    def close(self) -> None:
+        with suppress(sqlite3.Error):  # all that was committed is on the disk
+            self._opened.close()
+
+    # -- for the transaction
+
+    def account_id(self, name: str) -> int:
+        """The number of an account, made if it is new."""
+        if name not in self._accounts:
+            made = self._db.execute("INSERT INTO account (name) VALUES (?) RETURNING id", (name,))
+            self._accounts[name] = made.fetchone()[0]
+        return self._accounts[name]
+
+    def is_quiet(self, first_poll: float) -> bool:
+        """Whether history read now may have been counted by a state that was lost."""
+        if not self.terms.quiet:
+            return False
+        lost_at = self.meta("quarantined_at")
+        return self.is_volatile or (
+            lost_at is not None and first_poll - self.terms.lookback < lost_at
+        )
+
+    def meta(self, key: str) -> float | None:
+        """A number kept under a name; None if there is none."""
+        return loading.number(self._db, key)
+
+
+class SqliteTransaction:
+    """One atomic step of a `SqliteLedger`."""
+
+    def __init__(self, ledger: SqliteLedger, db: sqlite3.Connection) -> None:
+        self._ledger = ledger
+        self._db = db
+
+    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
+        number = self._ledger.account_id(account)
+        row = self._db.execute(
+            "SELECT id, cursor, quiet FROM target WHERE account = ? AND repo = ?", (number, repo)
+        ).fetchone()
+        if row is None:
+            quiet = self._ledger.is_quiet(cursor.floor + self._ledger.terms.lookback)
+            row = self._db.execute(
+                "INSERT INTO target (account, repo, cursor, quiet) VALUES (?, ?, ?, ?)"
+                " RETURNING id, cursor, quiet",
+                (number, repo, _encode(cursor), quiet),
+            ).fetchone()
+        return Target(
+            id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), quiet=bool(row[2])
+        )
+
+    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+        # What is decided for good needs the consent of both clocks.
+        earliest, latest = sorted((now, time.time()))
+        pruned_to = retention.pruned_to(self._db, target.account, now=latest)
+        floor = max(target.cursor.floor, earliest - self._ledger.terms.retention, pruned_to)
+        account = self._ledger.account_id(target.account)
+        listed = list(builds)
+        seen = build_rows.seen(self._db, account, list(touched(listed)))
+        findings = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
+        build_rows.write(self._db, account, target, findings)
+        return findings.verdict
+
+    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+        account = self._ledger.account_id(target.account)
+        bulk.write(
+            self._db,
+            "DELETE FROM active WHERE account = ? AND key = ? AND attempt = ?",
+            [(account, compact(key), attempt) for key, attempt in keys],
+        )
+
+    def save(self, target: Target, change: Change) -> None:
+        series.add(self._db, change.deltas)
+        bulk.write(
+            self._db,
+            "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
+            " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
+            [(_SEPARATOR.join(labels), target.id, facts) for labels, facts in change.pipelines],
+        )
+
+    def move(self, target: Target, cursor: Cursor) -> None:
+        self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
+
+    def release(self, keys: Iterable[SeriesKey]) -> None:
+        series.release(self._db, list(keys))
+
+    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
+        for labels, keys in pipelines:
+            self._db.execute("DELETE FROM pipeline WHERE labels = ?", (_SEPARATOR.join(labels),))
+            self._drop(keys)
+
+    def _drop(self, keys: Iterable[SeriesKey]) -> None:
+        names = [(family, _SEPARATOR.join(labels)) for family, labels in keys]
+        bulk.write(self._db, "DELETE FROM series WHERE family = ? AND labels = ?", names)
+        bulk.write(self._db, "DELETE FROM native WHERE family = ? AND labels = ?", names)
+
+    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+        wanted = _pack(bounds)
+        row = self._db.execute(
+            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (BOUNDS + family,)
+        ).fetchone()
+        if row is not None and row[0] == wanted:
+            return True
+        self._db.execute(
+            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (BOUNDS + family, wanted)
+        )
+        self._db.execute("DELETE FROM series WHERE family = ?", (family,))
+        self._db.execute("DELETE FROM native WHERE family = ?", (family,))
+        return row is None
+
+    def limit(self, samples: int) -> None:
+        self._db.execute(
+            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('series_limit', ?)", (samples,)
+        )
+
+    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+        if self._ledger.is_volatile:
+            return  # they would be in memory twice, and end with it
+        number = self._ledger.account_id(account)
+        bulk.write(
+            self._db,
+            "DELETE FROM answer WHERE account = ? AND url = ? AND shape = ?",
+            [(number, *key) for key in changes.dropped],
+        )
+        bulk.write(
+            self._db,
+            "INSERT OR REPLACE INTO answer (account, url, shape, used, reader, etag, packed)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (number, *row.key, row.used, row.reader, row.etag, row.packed)
+                for row in changes.kept
+            ],
+        )
+
+    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+        limits.keep(self._db, changes, now=now)
+
+    def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
+        retention.prune(self._db, now - self._ledger.terms.retention, now=now, spared=spared)

@@ -1,0 +1,1 @@
+"""What the exporter writes for others: one package a format family."""

@@ -1,0 +1,206 @@
+"""The ready bytes of one format: written when samples change, joined when they are read."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from exporter.ledger.rows import Labels, Spread
+from exporter.metrics.families import Buckets, Family
+from exporter.metrics.gauges import Item, Items
+from exporter.outputs.prometheus import protobuf, text
+from exporter.outputs.prometheus.packing import Packer, Segment, joined
+from exporter.outputs.prometheus.text import Format
+from exporter.view.series import Own
+from exporter.view.slots import Journal, SlotTable
+
+_BATCH = 1 << 19
+"""Bytes, about, that are joined and sent at once."""
+_GROUPS = 32
+"""Groups that are written in one step."""
+_HISTOGRAMS, _SEVERAL, _SINGLES = 16, 64, 512
+"""Places in a segment, by what is at each: some histograms, some samples or one, so that it
+has around 100 kB. A changed sample costs the packing of a segment."""
+
+Read = Callable[[Any, Iterable[str]], Items]
+"""What there is to show of these families of a group."""
+
+
+Spreads = Callable[[Any], Mapping[Own, Spread] | None]
+"""Where the observations of a group's histograms are, if anybody counts that."""
+
+
+class Source(NamedTuple):
+    """Groups and how they are read."""
+
+    roster: SlotTable[Any]
+    read: Read
+    spreads: Spreads = lambda _: None
+
+
+class Writer(Protocol):
+    """Writes the samples of one family in one format."""
+
+    samples_each: int
+
+    def head(self, size: int) -> bytes:
+        """What is before the samples of the family, which are so many bytes."""
+
+    def rows(self, groups: Iterable[tuple[Any, Sequence[Item]]]) -> list[bytes]:
+        """The samples of each group: what its series share, as they are `told`, and these."""
+
+
+def writer(family: Family, form: Format, *, bounds: tuple[float, ...], shared: int) -> Writer:
+    """What writes a family; `shared` is how many labels a group of its series has in common."""
+    if form == "protobuf":
+        return protobuf.Writer(family, bounds=bounds, shared=shared)
+    return text.Writer(family, form, bounds=bounds, shared=shared)
+
+
+def told(
+    form: Format, names: Labels, values: Labels, spreads: Mapping[Own, Spread] | None = None
+) -> Any:
+    """What the series of a group share, as a writer wants it."""
+    if form == "protobuf":
+        return protobuf.Shared(protobuf.told(names, values), spreads)
+    return text.told(names, values)
+
+
+class Sheet:
+    """One family: the bytes of each place, and their packed segments."""
+
+    def __init__(self, writer: Writer, step: int) -> None:
+        self._head = writer.head
+        self._write = writer.rows
+        self._samples_each = writer.samples_each
+        self._step = step
+        self._rows: list[bytes] = []
+        self._counts: list[int] = []
+        """How many series are at each place."""
+        self._segments: list[Segment | None] = []
+        self._size: int | None = None
+        self._packed: Segment | None = None
+
+    def put(self, entries: list[tuple[int, Any, list[Item]]]) -> None:
+        """What is at some places from now on: the place, what its group shares, its series."""
+        rows, counts, segments = self._rows, self._counts, self._segments
+        written = self._write([(shared, items) for _, shared, items in entries])
+        for (place, _, items), row in zip(entries, written, strict=True):
+            if place >= len(rows):
+                self._grow(place + 1)
+            if row != rows[place]:
+                rows[place] = row
+                counts[place] = len(items)
+                segments[place // self._step] = self._packed = self._size = None
+
+    def _grow(self, size: int) -> None:
+        more = size - len(self._rows)
+        self._rows += [b""] * more
+        self._counts += [0] * more
+        self._segments += [None] * (-(-size // self._step) - len(self._segments))
+
+    @property
+    def samples(self) -> int:
+        """How many samples it has."""
+        return sum(self._counts) * self._samples_each
+
+    @property
+    def size(self) -> int:
+        """Bytes of the text."""
+        return len(self._head(self._body)) + self._body
+
+    @property
+    def _body(self) -> int:
+        """Bytes of the samples."""
+        if self._size is None:
+            self._size = sum(map(len, self._rows))
+        return self._size
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The text, in lists of about the same size."""
+        step = max(1, _BATCH * len(self._rows) // self.size)
+        yield [self._head(self._body)]
+        for start in range(0, len(self._rows), step):
+            yield self._rows[start : start + step]
+
+    def pack(self, packer: Packer) -> Iterator[None]:
+        """Pack what is not; one segment a step."""
+        for n, segment in enumerate(self._segments):
+            if segment is None:
+                self._segments[n] = packer.pack(self._text(n))
+                yield
+
+    def packed(self, packer: Packer) -> Segment:
+        """The text, packed."""
+        if self._packed is None:
+            rest = [
+                packer.pack(self._text(n)) if segment is None else segment
+                for n, segment in enumerate(self._segments)
+            ]
+            head = self._head(sum(segment.size for segment in rest))
+            self._packed = joined((packer.pack(head), *rest))
+        return self._packed
+
+    def _text(self, n: int) -> bytes:
+        return b"".join(self._rows[n * self._step : (n + 1) * self._step])
+
+
+class FormatCache:
+    """All families of the sources in one format."""
+
+    def __init__(self, form: Format, buckets: Buckets, sources: Iterable[Source]) -> None:
+        self.asked_at = 0.0
+        """When somebody wanted it; monotonic seconds."""
+        self._form = form
+        self._sources = [(source, source.roster.watch()) for source in sources]
+        self.sheets = {
+            family.name: Sheet(
+                writer(
+                    family,
+                    form,
+                    bounds=buckets.of(family),
+                    shared=len(source.roster.labels),
+                ),
+                _step(family, source.roster),
+            )
+            for source, _ in self._sources
+            for family in source.roster.families
+        }
+
+    def refresh(self) -> Iterator[None]:
+        """Write what has changed; some groups a step."""
+        for source, journal in self._sources:
+            places = sorted(journal)
+            for start in range(0, len(places), _GROUPS):
+                self._write(source, journal, places[start : start + _GROUPS])
+                yield
+
+    def _write(self, source: Source, journal: Journal, places: list[int]) -> None:
+        roster = source.roster
+        entries = defaultdict[str, list[tuple[int, Any, list[Item]]]](list)
+        for place in places:
+            bits = journal.pop(place, 0)  # another one may have been here between two steps
+            families, group = roster.chosen(bits), roster.groups[place]
+            if group is None:
+                shared = told(self._form, (), ())
+                for family in families:
+                    entries[family].append((place, shared, []))
+            else:
+                spreads = source.spreads(group)
+                shared = told(self._form, roster.labels, group.labels, spreads)
+                for family, items in source.read(group, families).items():
+                    entries[family].append((place, shared, items))
+        for family, known in entries.items():
+            self.sheets[family].put(known)
+
+    def close(self) -> None:
+        """Nobody wants it any more."""
+        for source, journal in self._sources:
+            source.roster.unwatch(journal)
+
+
+def _step(family: Family, roster: SlotTable[Any]) -> int:
+    if family.kind == "histogram":
+        return _HISTOGRAMS
+    return _SEVERAL if len(family.labels) > len(roster.labels) else _SINGLES

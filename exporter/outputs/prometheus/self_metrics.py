@@ -1,0 +1,130 @@
+"""What the exporter shows of itself: a page that is short and made anew for each scrape."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+import msgspec
+
+from exporter import __version__
+from exporter.http import ApiStats
+from exporter.ledger.rows import Labels, Vector
+from exporter.metrics import families as f
+from exporter.metrics.families import Family
+from exporter.metrics.labels import clean
+from exporter.view.series_view import SeriesView
+
+OF_REPO = (f.LAST_SUCCESS, f.POLL_INTERVAL)
+"""The families with a sample for each repo: there may be thousands, so they are not here."""
+
+
+class RepoView(Protocol):
+    """What the poller shows of one repo."""
+
+    @property
+    def last_success(self) -> float:
+        """Epoch seconds; 0 before the first."""
+
+    @property
+    def interval(self) -> float:
+        """Seconds between two polls."""
+
+
+class AccountView(msgspec.Struct):
+    """What the poller shows of one account."""
+
+    provider: str
+    account: str
+    stats: ApiStats
+    up: bool
+    budget_exhausted: bool
+    rejected: int
+    polls: Vector
+    """The poll duration histogram."""
+    repos: Mapping[str, RepoView]
+    """By entry."""
+
+    @property
+    def labels(self) -> Labels:
+        """Who it is."""
+        return (self.provider, clean(self.account))
+
+
+class Health(msgspec.Struct):
+    """What the process shows of itself."""
+
+    state_ok: bool = True
+    reload_ok: bool = True
+    reload_time: float = 0.0
+    revision: str = ""
+
+
+Values = dict[Family, dict[Labels, Vector]]
+
+
+def own_values(
+    book: SeriesView, views: Iterable[AccountView], health: Health, sizes: Mapping[str, int]
+) -> Values:
+    """All values but those of builds, jobs and repos.
+
+    `sizes` are how many samples each build and job family has.
+    """
+    values: Values = {
+        family: {} for family in f.FAMILIES if family.name not in sizes and family not in OF_REPO
+    }
+    for view in views:
+        _zeros(values, view)
+        _account(values, view)
+    for series in book.others.series():
+        name, labels = series.key
+        values[f.BY_NAME[name]][labels] = series.vector
+    for name, size in sizes.items():
+        values[f.SERIES][(name,)] = (float(size),)
+        values[f.SERIES_DROPPED][(name,)] = (float(book.dropped[name]),)
+    for family, value in (
+        (f.SERIES_LIMIT, float(book.rules.series_limit)),
+        (f.RELOAD_OK, float(health.reload_ok)),
+        (f.RELOAD_TIME, health.reload_time),
+        (f.STATE_OK, float(health.state_ok)),
+    ):
+        values[family][()] = (value,)
+    running = (__version__, clean(health.revision), platform.python_version())
+    values[f.BUILD_INFO][running] = (1.0,)
+    return values
+
+
+def _zeros(values: Values, view: AccountView) -> None:
+    """What is there before the first event, so that `increase()` sees it."""
+    values[f.GAPS][view.labels] = (0.0,)
+    for family in f.FAMILIES:
+        for word in family.zeros:
+            values[family][(*view.labels[: len(family.labels) - 1], word)] = (0.0,)
+
+
+def _account(values: Values, view: AccountView) -> None:
+    for family, labels, vector in _of_account(view):
+        values[family][(*view.labels, *labels)] = vector
+
+
+def _of_account(view: AccountView) -> Iterator[tuple[Family, Labels, Vector]]:
+    stats = view.stats
+    yield f.ACCOUNT_UP, (), (float(view.up),)
+    yield f.BUDGET_EXHAUSTED, (), (float(view.budget_exhausted),)
+    yield f.REJECTED, (), (float(view.rejected),)
+    yield f.POLL_DURATION, (), view.polls
+    if stats.clock_skew is not None:
+        yield f.CLOCK_SKEW, (), (stats.clock_skew,)
+    for code, sent in stats.requests.items():
+        yield f.API_REQUESTS, (clean(code),), (float(sent),)
+    for reason, failed in stats.errors.items():
+        yield f.API_ERRORS, (reason,), (float(failed),)
+    for resource, limit in stats.rate_limits.items():
+        for family, value in (
+            (f.RATE_LIMIT, limit.limit),
+            (f.RATE_REMAINING, limit.remaining),
+            (f.RATE_RESET, limit.reset_at),
+        ):
+            if value is not None:
+                yield family, (clean(resource),), (value,)

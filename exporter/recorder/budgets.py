@@ -1,0 +1,66 @@
+"""What APIs have forbidden, over restarts: a limit does not end because we do."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+
+from exporter.http import Budget
+from exporter.http.stored import StoredLimits
+
+log = logging.getLogger(__name__)
+
+_SALT = 16
+
+
+class Budgets:
+    """The budgets of a process, each with the name of whose it is, and what is new of them.
+
+    A name is a digest of the API, the credential and whatever else tells budgets apart; what
+    is stored is a digest of that with a salt, so that nothing leads from it to a token.
+    `closed` is called when a budget has something to remember.
+    """
+
+    def __init__(self, stored: Iterable[StoredLimits], closed: Callable[[], None]) -> None:
+        self._stored = list(stored)
+        self._closed = closed
+        self._known: dict[bytes, tuple[Budget, bytes]] = {}
+        """By name: the budget, and whose it is in the state."""
+        self._changed: set[bytes] = set()
+
+    def adopt(self, name: bytes, budget: Budget) -> None:
+        """Let a budget go by what is stored of it, and store what it is told from now on."""
+        if name in self._known and self._known[name][0] is budget:
+            return
+        found = [row for row in self._stored if row.credential == _salted(name, row.credential)]
+        for row in found:
+            budget.restore(row.limits)
+        if budget.is_closed:
+            log.info(
+                "the API's rate limit is not over yet", extra={"seconds": round(budget.delay())}
+            )
+        fresh = _salted(name, secrets.token_bytes(_SALT))
+        self._known[name] = budget, found[0].credential if found else fresh
+
+        def closed() -> None:
+            self._changed.add(name)
+            self._closed()
+
+        budget.closed = closed
+
+    def changes(self) -> list[StoredLimits]:
+        """What is to be stored since the last call."""
+        changed, self._changed = self._changed, set()
+        known = (self._known[name] for name in changed)
+        return [StoredLimits(credential, budget.limits()) for budget, credential in known]
+
+    def unsaved(self) -> None:
+        """Tell everything again at the next call: it could not be stored."""
+        self._changed.update(name for name, (budget, _) in self._known.items() if budget.is_closed)
+
+
+def _salted(name: bytes, salt: bytes) -> bytes:
+    salt = salt[:_SALT]
+    return salt + blake2b(name, key=salt, digest_size=16).digest()

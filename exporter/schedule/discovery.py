@@ -1,0 +1,129 @@
+"""Which repos an account has: the entries of its configuration and what wildcards find."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from msgspec.structs import replace
+
+from exporter.errors import Gone, Malformed, ProviderError
+from exporter.http import Api
+from exporter.providers import Matches, Provider, Repo
+from exporter.schedule.health import AccountHealth
+from exporter.sync.paginator import count
+
+_UNSAFE = re.compile(
+    r"(?:^|/)(?:\.|%2e){0,2}(?:/|$)|%2f|%5c|[<>?#\\\s\0-\x1f\x7f\ud800-\udfff]", re.IGNORECASE
+)
+"""What no repo is called, and what would make of its path another one."""
+_SHOWN = 100
+"""Characters of an odd name that are told."""
+
+
+class Discovery:
+    """Finds the repos of one account."""
+
+    def __init__(self, provider: Provider, trouble: AccountHealth) -> None:
+        self.unresolved: dict[str, str] = {}
+        """What is wrong with wildcards that could not be discovered, by wildcard."""
+        self.matches: dict[str, tuple[str, ...]] = {}
+        """What each wildcard found the last time."""
+        self.unmatched: dict[str, str] = {}
+        """What is to be said of wildcards that found nothing, by wildcard."""
+        self.rejected = 0
+        """Names that could not be taken."""
+        self._provider = provider
+        self._trouble = trouble
+
+    def named(self) -> dict[str, Repo]:
+        """The entries that need no discovery."""
+        entries = (e for e in self._provider.repos if not self._provider.is_wildcard(e))
+        return apart(self._provider, {entry: Repo(entry) for entry in entries})
+
+    async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
+        """All repos by entry; those found `before` stay if a wildcard is in trouble.
+
+        Raises ProviderError if the account as a whole fails, or all that it has to go by.
+        """
+        found = self.named()
+        self.unresolved, self.unmatched = {}, {}
+        failure: ProviderError | None = None
+        for pattern in filter(self._provider.is_wildcard, self._provider.repos):
+            try:
+                repos = await self._provider.discover(api, pattern)
+            except ProviderError as error:
+                count(error, api.stats)
+                if error.account_wide:
+                    raise
+                # One wildcard's trouble is not that of the other entries.
+                self._fails(pattern, error)
+                failure = failure or error
+            else:
+                if isinstance(repos, Matches) and repos.error is not None:
+                    count(repos.error, api.stats)
+                    self._fails(pattern, repos.error)
+                # Discovery knows more of a repo than an entry does.
+                kept = [repo for repo in repos if self._is_taken(repo, pattern)]
+                self.matches[pattern] = tuple(repo.entry for repo in kept)
+                found |= {repo.entry: repo for repo in kept}
+                if not repos and pattern not in self.unresolved:
+                    self._matches_nothing(pattern)
+        if self.unresolved:  # what it found before may still be there
+            found = before | found
+        if failure is not None and not found:
+            raise failure  # there is nothing else to be polled
+        return apart(self._provider, found)
+
+    def _fails(self, pattern: str, error: ProviderError) -> None:
+        """A wildcard, or a part of what it matches, cannot be discovered for now."""
+        self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
+        self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
+
+    def _is_taken(self, repo: Repo, pattern: str) -> bool:
+        """Whether a discovered repo is polled; one that is not is counted and logged."""
+        error = name_fault(self._provider, repo.entry)
+        if error is not None:
+            self.rejected += 1
+            self._trouble.tell("a wildcard found an odd name", error, pattern=pattern)
+        return error is None
+
+    def _matches_nothing(self, pattern: str) -> None:
+        """A wildcard without a match is told: its token may not see what it is meant to find."""
+        rights = f" ({self._provider.rights})" if self._provider.rights else ""
+        text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
+        self.unmatched[pattern] = text
+        self._trouble.tell("a wildcard matches nothing", Gone(text, reason="not_found"))
+
+
+def name_fault(provider: Provider, entry: str) -> Malformed | None:
+    """Why a discovered name is asked for nothing, as it would become part of a path.
+
+    None if it is one that the provider gives.
+    """
+    is_usual = provider.has_odd_names or not _UNSAFE.search(entry)
+    if is_usual and re.fullmatch(provider.name_pattern, entry):
+        return None
+    text = f"{entry[:_SHOWN]!r} is no name that {provider.label} gives: it is not polled"
+    return Malformed(text, reason="bad_shape")
+
+
+def apart(provider: Provider, found: Mapping[str, Repo]) -> dict[str, Repo]:
+    """Without the repos that polling another one reads too, of which there may be thousands.
+
+    One that several entries spell differently is called as the configuration does.
+    """
+    named = set(provider.repos)
+    chosen: dict[str, Repo] = {}
+    for entry in sorted(found, key=lambda entry: (entry not in named, entry)):
+        repo, name = found[entry], provider.identity(entry)
+        first = chosen.setdefault(name, repo)
+        if first.default_branch is None and repo.default_branch is not None:
+            chosen[name] = replace(first, default_branch=repo.default_branch)
+
+    def is_inside(name: str) -> bool:
+        ends = (end for end, letter in enumerate(name) if letter == "/")
+        return provider.reads_below and any(name[:end] in chosen for end in ends)
+
+    kept = {repo.entry: repo for name, repo in chosen.items() if not is_inside(name)}
+    return {entry: kept[entry] for entry in found if entry in kept}

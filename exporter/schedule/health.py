@@ -1,0 +1,106 @@
+"""An account in trouble: how long it is left alone, and what is said of it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from time import monotonic
+
+from exporter.errors import ProviderError, TryLater
+
+log = logging.getLogger(__name__)
+
+_FIRST_REST, _LAST_REST = 15.0, 300.0
+"""Seconds that an account in trouble is left alone, doubling."""
+_REPEAT = 300.0
+"""Seconds in which one kind of trouble of an account is logged once."""
+
+_MOST_KINDS = 1000
+"""Kinds of trouble that are remembered."""
+
+
+class AccountHealth:
+    """The health of one account as a whole."""
+
+    def __init__(self, account: str, *, interval: float) -> None:
+        self.up = False
+        self.error: str | None = None
+        self.reason: str | None = None
+        self.advice: str | None = None
+        """What a person can do, where that is not what the reason alone suggests."""
+        self.since: float | None = None
+        """Epoch seconds."""
+        self.rest_until = 0.0
+        """Until then the account is left alone; monotonic."""
+        self._account = account
+        self._first_rest = min(_FIRST_REST, interval)
+        self._rest = self._first_rest
+        self._down_is_logged = False
+        self._told: dict[str, float] = {}
+        self._untold: dict[str, int] = {}
+
+    def inherit(self, old: AccountHealth) -> None:
+        """Go on as the same account with other keys: it is tried again, but by one repo alone."""
+        self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
+        self.advice = old.advice
+
+    def over(self) -> None:
+        """A poll went well."""
+        if self.error is not None and self._down_is_logged:
+            log.info("the account is fine again", extra={"account": self._account})
+        self._down_is_logged = False
+        self.up, self.error, self.reason, self.since = True, None, None, None
+        self.advice = None
+        self._rest = self._first_rest
+        if self.rest_until < math.inf:
+            self.rest_until = 0.0
+
+    def met(self, error: ProviderError, *, now: float) -> None:
+        """The account as a whole fails: leave it alone for a while. `now` is epoch seconds."""
+        if self.up or self.since is None:
+            self.since = now
+        if self.error is None or self.reason != error.reason:
+            # An account that flaps is logged once in a while, and how often it did meanwhile.
+            self._down_is_logged = self._log(logging.ERROR, "the account is down", error) or (
+                self._down_is_logged
+            )
+        self.up, self.error, self.reason = False, str(error), error.reason
+        self.advice = error.advice
+        delay = error.delay if isinstance(error, TryLater) and error.delay else self._rest
+        self._rest = min(self._rest * 2, _LAST_REST)
+        self.rest_until = max(self.rest_until, monotonic() + delay)
+
+    def tried_at_once(self) -> None:
+        """What kept the account down has been mended: it is not left alone any longer."""
+        self._rest = self._first_rest
+        if self.rest_until < math.inf:
+            self.rest_until = 0.0
+
+    def tell(self, text: str, error: ProviderError, **where: str) -> None:
+        """Log a failure, but each kind of it once in a while, with how many were left out."""
+        self._log(logging.WARNING, text, error, **where)
+
+    def trace(self, text: str, error: Exception, **where: str) -> None:
+        """Log what nobody has foreseen, with its traceback, once in a while."""
+        self._log(logging.ERROR, text, error, **where)
+
+    def _log(self, level: int, text: str, error: Exception, **where: str) -> bool:
+        """Log an error unless one of its kind was logged lately; whether it was."""
+        now = monotonic()
+        reason = getattr(error, "reason", None)
+        kind = f"{text} {reason}"
+        if now - self._told.get(kind, -math.inf) < _REPEAT:
+            self._untold[kind] = self._untold.get(kind, 0) + 1
+            return False
+        if len(self._told) >= _MOST_KINDS:
+            self._told.clear()
+        self._told[kind] = now
+        extra: dict[str, object] = {"account": self._account, **where}
+        if reason is not None:
+            extra["reason"] = reason
+        more = self._untold.pop(kind, 0)
+        if more:
+            extra["not_logged"] = more
+        is_bug = not isinstance(error, ProviderError)
+        log.log(level, f"{text}: %s", error, extra=extra, exc_info=error if is_bug else None)  # noqa: G004 - a fixed text of ours
+        return True

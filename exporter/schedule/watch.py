@@ -1,0 +1,91 @@
+"""What no poll tells: an API that has fallen silent, and a repo that has got lost."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Collection, Iterable
+from time import monotonic
+
+from exporter.errors import TryLater
+from exporter.http import Api
+from exporter.schedule.due_queue import DueQueue
+from exporter.schedule.health import AccountHealth
+from exporter.schedule.plan import BudgetGroup
+from exporter.schedule.repo import RepoState
+
+log = logging.getLogger(__name__)
+
+_SILENCE, _SILENT_TIMES = 15.0, 2.5
+"""Seconds, and timeouts, without any answer after which an API has fallen silent."""
+_EVERY = 30.0
+"""Seconds between two looks at whether all repos are polled."""
+_CREDENTIAL = 5.0
+"""Seconds between two looks for a new credential while the one that is there is refused."""
+_REFUSED = frozenset({"unauthorized", "forbidden", "not_found"})
+"""What is said to whom may not read: some APIs deny what is there."""
+_OVERDUE = 3.0
+"""Intervals that a repo may wait for its next poll."""
+
+
+class Watch:
+    """Watches over the polls of one account."""
+
+    def __init__(
+        self, account: str, api: Api, trouble: AccountHealth, turns: DueQueue, share: BudgetGroup
+    ) -> None:
+        self._account = account
+        self._api = api
+        self._trouble = trouble
+        self._turns = turns
+        self._share = share
+        self._looked_at: float | None = None
+        self._credential_at = -math.inf
+
+    def look(self, now: float) -> None:
+        """Take the account for down, or a repo for lost, if that is what is seen at `now`."""
+        silence = self._api.silence.seconds
+        if self._trouble.up and silence > max(_SILENCE, _SILENT_TIMES * self._api.timeout):
+            text = f"no request has been answered for {silence:.0f} s"
+            self._trouble.met(TryLater(text, reason="timeout"), now=time.time())
+        if self._looked_at is None:
+            self._looked_at = now
+        if now - self._looked_at < _EVERY or now < self._trouble.rest_until:
+            return
+        self._looked_at = now
+        for state in self._turns.late(now, self._latest):
+            if state.ticket is None:
+                log.error(
+                    "a repo had dropped out of the schedule: this is a bug, please report it",
+                    extra={"account": self._account, "repo": state.repo.entry},
+                )
+            self._turns.wait(state, now)
+
+    def may_be_mended(self, now: float, repos: Iterable[RepoState]) -> bool:
+        """Whether a new credential may help, and it is time to look for one."""
+        if now - self._credential_at < _CREDENTIAL:
+            return False
+        refused = self._trouble.reason in _REFUSED or any(r.reason in _REFUSED for r in repos)
+        if refused:
+            self._credential_at = now
+        return refused
+
+    async def take_new_credential(self, repos: Collection[RepoState]) -> None:
+        """If the credential is a new one, try at once what the old one was refused."""
+        if not await self._api.has_new_credential():
+            return
+        is_down = self._trouble.reason in _REFUSED
+        if is_down:
+            self._trouble.tried_at_once()
+        now = monotonic()
+        for state in repos:
+            if state.ticket is not None and (is_down or state.reason in _REFUSED):
+                self._turns.wait(state, min(state.due, now))
+
+    def _latest(self, state: RepoState) -> float:
+        """When its next poll must have begun, monotonic.
+
+        It may wait longer than that since the budget was shorter than it is now.
+        """
+        return state.begun_at + _OVERDUE * self._share.plan.interval(state.wish)

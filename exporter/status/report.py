@@ -1,0 +1,202 @@
+"""What `/status.json` and the status page say. Times are ISO 8601, UTC; spans are seconds.
+
+It is made in steps, so that thousands of repos hold nobody up.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterable, Mapping
+from time import monotonic
+
+import msgspec
+
+from exporter import __version__
+from exporter.http import RateLimit
+from exporter.metrics import families as f
+from exporter.metrics import history
+from exporter.metrics.facts import Facts
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.schedule.repo import RepoState
+from exporter.status.advice import ADVICE, CATCHING_UP
+from exporter.status.document import (
+    AccountReport,
+    AccountState,
+    BudgetReport,
+    Ended,
+    LimitReport,
+    ReloadReport,
+    RepoHealth,
+    RepoReport,
+    SeriesReport,
+    StatusReport,
+)
+from exporter.view.series import Pipeline
+
+_STALE = 3.0
+"""Intervals without a successful poll after which what is shown of a repo is old."""
+
+
+class Known(msgspec.Struct):
+    """What the book has of a repo."""
+
+    builds: int = 0
+    facts: list[Facts] = []
+
+
+def of_schedule(schedule: Schedule) -> Generator[None, None, StatusReport]:
+    """The whole report; each step takes well under a millisecond."""
+    now, book = time.time(), schedule.recorder.book
+    known = yield from counted(list(book.pipelines.values()))
+    accounts = []
+    for account in list(schedule.accounts):
+        told = yield from of_account(account, known, now)
+        accounts.append(told)
+    reload = schedule.last_reload
+    return StatusReport(
+        version=__version__,
+        now=iso(now),
+        started_at=iso(schedule.started_at),
+        uptime_seconds=max(round(now - schedule.started_at), 0),
+        state_ok=schedule.recorder.state_ok,
+        reload=ReloadReport(
+            ok=reload.error is None, at=iso(reload.at), error=reload.error and _sound(reload.error)
+        ),
+        series=SeriesReport(
+            used=book.samples, limit=book.rules.series_limit, dropped=book.dropped.total()
+        ),
+        accounts=accounts,
+    )
+
+
+def counted(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, Known]]:
+    """What there is of each target."""
+    found: dict[int, Known] = {}
+    for pipeline in pipelines:
+        known = found.setdefault(pipeline.target, Known())
+        counted = pipeline.items((f.BUILDS.name,))[f.BUILDS.name]
+        known.builds += sum(int(vector[0]) for _, vector, _ in counted)
+        known.facts.append(pipeline.facts)
+        yield
+    return found
+
+
+def of_account(
+    account: AccountPoller, known: Mapping[int, Known], now: float
+) -> Generator[None, None, AccountReport]:
+    """One account; `known` is by target, `now` is epoch seconds."""
+    repos = []
+    for state in list(account.repos.values()):
+        found = None if state.target is None else known.get(state.target)
+        repos.append(_of_repo(account, state, found or Known(), now))
+        yield
+    provider, trouble, stats = account.provider, account.trouble, account.api.stats
+    discovery = account.discovery
+    told = "; ".join([*discovery.unresolved.values(), *discovery.unmatched.values()])
+    waiting = account.waiting if account.share.budget.is_closed else None
+    error = trouble.error or told or waiting
+    rest = trouble.rest_until - monotonic()
+    reason = trouble.reason or ("rate_limited" if waiting and not told else None)
+    return AccountReport(
+        name=provider.name,
+        provider=provider.label,
+        url=provider.root,
+        up=trouble.up,
+        state=_state(account),
+        error=error and _sound(error),
+        reason=trouble.reason,
+        advice=(trouble.error and trouble.advice) or ADVICE.get(reason or ""),
+        since=None if trouble.since is None else iso(trouble.since),
+        next_try_at=iso(now + rest) if 0 < rest < math.inf else None,
+        errors=dict(stats.errors.items()),
+        requests=stats.requests.total(),
+        budget=_budget(account),
+        repos=repos,
+    )
+
+
+def _state(account: AccountPoller) -> AccountState:
+    trouble = account.trouble
+    if trouble.reason == "rate_limited" or account.share.budget.is_closed:
+        return "limited"
+    if trouble.error is None:
+        return "up" if trouble.up else "starting"
+    return "unauthorized" if trouble.reason in {"unauthorized", "forbidden"} else "backing_off"
+
+
+def _budget(account: AccountPoller) -> BudgetReport:
+    share = account.share
+    limits = account.api.stats.rate_limits
+    return BudgetReport(
+        exhausted=share.is_exhausted,
+        next_request_in_seconds=round(share.budget.delay(), 1),
+        requests_per_hour_limit=share.limit(),
+        limits={_sound(resource): _limit(limit) for resource, limit in limits.items()},
+    )
+
+
+def _limit(limit: RateLimit) -> LimitReport:
+    at = None if limit.reset_at is None else iso(limit.reset_at)
+    return LimitReport(limit=limit.limit, remaining=limit.remaining, reset_at=at)
+
+
+def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float) -> RepoReport:
+    active = account.active(state)
+    statuses: dict[str, int] = {}
+    for build in active:
+        statuses[build.status] = statuses.get(build.status, 0) + 1
+    begun = (b.started_at if b.created_at is None else b.created_at for b in active)
+    oldest = min((at for at in begun if at is not None), default=None)
+    ended = (facts for facts in known.facts if facts.latest is not None)
+    last = max(ended, key=lambda facts: facts.latest or (), default=None)
+    due = max(state.due, account.trouble.rest_until)
+    age = now - state.last_success if state.last_success else None
+    stale = age is None or age > _STALE * state.interval
+    return RepoReport(
+        repo=_sound(state.repo.entry),
+        state=_health(state, stale=stale),
+        last_success_at=iso(state.last_success) if state.last_success else None,
+        age_seconds=None if age is None else round(age),
+        stale=stale,
+        interval_seconds=state.interval,
+        next_poll_at=iso(now + max(due - monotonic(), 0.0)),
+        error=state.error and _sound(state.error),
+        reason=state.reason,
+        advice=(
+            CATCHING_UP if state.is_unfinished else state.advice or ADVICE.get(state.reason or "")
+        ),
+        active=len(active),
+        active_by_status=statuses,
+        oldest_active_at=None if oldest is None else iso(oldest),
+        last_conclusion=None if last is None else last.conclusion,
+        last_completed_at=(
+            None if last is None or last.completed_at is None else iso(last.completed_at)
+        ),
+        history=[
+            Ended(at=None if build.at is None else iso(build.at), conclusion=build.conclusion)
+            for build in history.merged(facts.recent for facts in known.facts)
+        ],
+        builds=known.builds,
+    )
+
+
+def _health(state: RepoState, *, stale: bool) -> RepoHealth:
+    if state.is_unfinished:
+        return "catching_up"
+    if state.error is not None:
+        return "partial" if state.unread and not state.failures else "failing"
+    if not state.last_success:
+        return "pending"
+    return "stale" if stale else "ok"
+
+
+def _sound(text: str) -> str:
+    """`text` without lone surrogates, which no encoder takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def iso(at: float) -> str:
+    """Epoch seconds as ISO 8601; an absurd one as the last second of its year 9999."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(at, 0.0), 253402300799.0)))

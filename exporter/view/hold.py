@@ -1,0 +1,57 @@
+"""How long a new series shows 0 before its first increment, and which ones have done so.
+
+`increase()` cannot see an increment of a series whose first sample already has it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import islice, takewhile
+
+from exporter.ledger.rows import SeriesKey
+from exporter.view.series import Series
+
+_MOST_DUE = 1000
+"""Series that are opened at once, so that nobody waits long for this step of the ledger."""
+
+
+class Hold:
+    """The series that are shown and do not take increments at once yet."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.span = 0.0
+        """Seconds that each must have been shown; 0 holds nothing back."""
+        self.clock = clock
+        """Monotonic seconds."""
+        self._scraped = -math.inf
+        self._shown: dict[SeriesKey, float] = {}
+        """Since when, the first ones first."""
+
+    def watch(self, series: Series) -> None:
+        """A series is shown, or has changed."""
+        if series.held is not None or not (series.opened or self.span <= 0):
+            self._shown.setdefault(series.key, self.clock())
+        elif self._shown:
+            self._shown.pop(series.key, None)
+
+    def forget(self, key: SeriesKey) -> None:
+        """A series is no more."""
+        self._shown.pop(key, None)
+
+    def scraped(self, at: float) -> None:
+        """Somebody was shown what there was at this time."""
+        self._scraped = max(self._scraped, at)
+
+    def is_over(self, key: SeriesKey) -> bool:
+        """Whether a series that is not open was shown long enough, and to somebody."""
+        return key in self._shown and self._is_seen(self._shown[key])
+
+    def due(self) -> list[SeriesKey]:
+        """Some of the series whose hold is over; none if there are no more."""
+        shown = self._shown.items()
+        over = takewhile(lambda item: self._is_seen(item[1]), shown)
+        return [key for key, _ in islice(over, _MOST_DUE)]
+
+    def _is_seen(self, since: float) -> bool:
+        return self.span <= 0 or (self.clock() - since >= self.span and self._scraped > since)

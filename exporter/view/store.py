@@ -1,0 +1,120 @@
+"""Where the series are: those of a pipeline together, those of a job in it together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from exporter.ledger.rows import Labels, SeriesKey, StoredSeries, Target, Vector
+from exporter.metrics import families as f
+from exporter.metrics.facts import Facts
+from exporter.metrics.gauges import LATEST, UNFINISHED, room_for
+from exporter.view.series import (
+    OF_JOB,
+    OF_PIPELINE,
+    Group,
+    Jobs,
+    Pipeline,
+    Series,
+    depth,
+    interned,
+    own_key,
+    sample_count,
+)
+from exporter.view.slots import SlotTable
+
+
+class Store:
+    """Pipelines and series by their names."""
+
+    def __init__(self) -> None:
+        self.pipelines: dict[Labels, Pipeline] = {}
+        self.of_pipelines = SlotTable[Pipeline](f.PIPELINE, *OF_PIPELINE)
+        self.of_jobs = SlotTable[Jobs](f.JOB, *OF_JOB)
+        self.others = Group()
+        """The series that are not of a pipeline."""
+        self.samples = 0
+        """How many samples the pipelines have; of gauges, how many they can ever have."""
+        self._jobs: dict[Labels, Jobs] = {}
+
+    def begin(self, labels: Labels, facts: Facts, target: Target) -> Pipeline:
+        """A new pipeline."""
+        pipeline = Pipeline(
+            interned(labels), facts=facts, target=target.id, is_shown=target.exposed
+        )
+        pipeline.enter(self.of_pipelines)
+        self.pipelines[pipeline.labels] = pipeline
+        self.samples += room_for(facts)
+        return pipeline
+
+    def revise(self, pipeline: Pipeline, facts: Facts) -> None:
+        """More is known of a pipeline."""
+        self.samples += room_for(facts) - room_for(pipeline.facts)
+        pipeline.facts = facts
+        pipeline.mark(*LATEST, *UNFINISHED)
+
+    def end(self, labels: Labels) -> None:
+        """A pipeline is no more, nor are its series."""
+        pipeline = self.pipelines.pop(labels)
+        self.samples -= room_for(pipeline.facts)
+        for group in pipeline.groups:
+            group.leave()
+            self._jobs.pop(group.labels, None)
+            self.samples -= group.shape.samples
+
+    def find(self, key: SeriesKey) -> Series | None:
+        """The series of this name."""
+        group = self._group(key.labels[: depth(key.family)])
+        return None if group is None else group.find(own_key(key))
+
+    def insert(self, rows: Iterable[StoredSeries]) -> None:
+        """Take up new series, those of pipelines that are there."""
+        groups: dict[Labels, list[StoredSeries]] = {}
+        for row in rows:
+            labels = row.series.labels[: depth(row.series.family)]
+            groups.setdefault(labels, []).append(row)
+        for labels, own in groups.items():
+            group = self._group(labels) or self._begin_jobs(labels)
+            group.insert(own)
+            if group is not self.others:
+                self.samples += sum(sample_count(row.vector) for row in own)
+
+    def _group(self, labels: Labels) -> Group | None:
+        if not labels:
+            return self.others
+        return self.pipelines.get(labels) or self._jobs.get(labels)
+
+    def _begin_jobs(self, labels: Labels) -> Jobs:
+        pipeline = self.pipelines[labels[: len(f.PIPELINE)]]
+        jobs = Jobs(interned(labels), pipeline=pipeline)
+        jobs.enter(self.of_jobs)
+        pipeline.jobs.append(jobs)
+        self._jobs[jobs.labels] = jobs
+        return jobs
+
+    # -- reading
+
+    @property
+    def series(self) -> dict[SeriesKey, Series]:
+        """All series, also those that are not shown."""
+        groups: list[Group] = [self.others, *self.pipelines.values(), *self._jobs.values()]
+        return {series.key: series for group in groups for series in group.series()}
+
+    def stored(self) -> Iterator[tuple[SeriesKey, Vector]]:
+        """Counters and histograms to expose."""
+        for key, series in self.series.items():
+            if series.group.is_shown:
+                yield key, series.vector
+
+    def keys(self, labels: Labels) -> list[SeriesKey]:
+        """The series of a pipeline."""
+        return [series.key for group in self.pipelines[labels].groups for series in group.series()]
+
+
+def is_pipeline_family(name: str) -> bool:
+    """Whether this is one of the build and job families."""
+    return depth(name) > 0
+
+
+def pipeline_of(key: SeriesKey) -> Labels:
+    """The labels of the pipeline that a series of a build or job family belongs to."""
+    return key.labels[: len(f.PIPELINE)]
