@@ -27,9 +27,9 @@ from exporter.demo.serve import serving
 from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.providers import Repo, catalogue
-from tests.emulators import azure_devops, bitbucket, buddy, circleci, gitlab, jenkins, travis
-from tests.emulators.github import Hub, iso
-from tests.emulators.rig import TOKEN, Station
+from tests.tools.emulators import azure_devops, bitbucket, buddy, circleci, gitlab, jenkins, travis
+from tests.tools.emulators.github import Hub, iso
+from tests.tools.emulators.rig import TOKEN, Station
 
 REPOS = 100
 ENTRIES = tuple(f"acme/r{n}" for n in range(REPOS))

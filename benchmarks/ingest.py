@@ -31,7 +31,7 @@ from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.sync.window import Rules as Reading
 from exporter.view.series_view import Rules, SeriesView
-from tests.emulators.github import TOKEN, Hub
+from tests.tools.emulators.github import TOKEN, Hub
 
 SIZES = (1_000, 10_000, 100_000)
 REPOS = 100

@@ -136,7 +136,7 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def helm(shared: Path) -> Generator[Any]:
     """Real Helm, 3 and 4: `charts.Helm`."""
-    from tests import charts
+    from tests.tools import charts
 
     found = charts.start(shared)
     yield found

@@ -1,0 +1,1 @@
+"""What every provider and every store must hold to, over emulators on loopback and real files."""

@@ -1,0 +1,350 @@
+"""A restart asks only for what is new: what the APIs answered is kept in the state."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from exporter import schedule
+from exporter.demo.serve import serving
+from exporter.http import Api, Pace
+from exporter.http.conditional import Memory
+from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
+from exporter.metrics import families as f
+from exporter.outputs.prometheus import Health
+from exporter.providers import Provider
+from exporter.providers.github import client
+from exporter.providers.github.payload import Runs
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
+from tests.contract.providers.github import github, live
+from tests.tools.emulators import gitlab
+from tests.tools.emulators.github import TOKEN, Hub
+from tests.tools.emulators.rig import TOKEN as GITLAB_TOKEN
+from tests.tools.gitlab_station import gitlab as gitlab_account
+from tests.tools.scripted import DAY, Rig, build, done
+
+REPOS = 20
+ENTRIES = [f"acme/r{n}" for n in range(REPOS)]
+READING = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+
+
+class Life:
+    """One process from its start to its end."""
+
+    def __init__(self, path: Path | None, provider: Provider, root: str, token: str) -> None:
+        self.rig = Rig(path, hold=False)
+        self.api = Api(
+            root=root,
+            headers=lambda: provider.headers(token),
+            timeout=5.0,
+            pace=Pace(attempts=1),
+        )
+        self.account = self.joins(self.api, provider)
+        self.poller = Schedule([self.account], self.rig.recorder, Health())
+
+    def joins(self, api: Api, provider: Provider) -> AccountPoller:
+        reader = repo_sync.Reader(provider, api, self.rig.recorder, READING)
+        return AccountPoller(reader, interval=60.0)
+
+    async def polls(self) -> Counter[str]:
+        """Poll everything; how often what was answered."""
+        before = self.api.stats.requests.copy()
+        assert await self.poller.once()
+        return self.api.stats.requests - before
+
+    async def dies(self) -> None:
+        """What SIGKILL leaves: the file as it is."""
+        await self.api.aclose()
+        self.rig.crash()
+
+    @property
+    def builds(self) -> float:
+        return self.rig.value(f.BUILDS)
+
+
+@asynccontextmanager
+async def github_of(path: Path | None) -> AsyncIterator[tuple[Hub, Callable[..., Life]]]:
+    """A GitHub whose repos have three builds each, and processes over one state."""
+    hub = Hub()
+    hub.tokens.add("ghp_other")
+    for entry in ENTRIES:
+        hub.repo(entry)
+        for hours in (3, 2, 1):
+            hub.end(hub.begin(entry, ago=hours * 3600.0))
+    provider = github(repos=ENTRIES)
+    async with serving(hub.app) as url:
+        yield hub, lambda token=TOKEN: Life(path, provider, f"{url}/api/v3", token)
+
+
+@live
+async def test_a_restart_begins_with_304_and_sees_what_is_new(tmp_path: Path) -> None:
+    async with github_of(tmp_path / "s.db") as (hub, begin):
+        first = begin()
+        assert await first.polls() == {"200": 2 * REPOS}  # with the names of the workflows
+        assert first.builds == 3 * REPOS
+        read = [await client.Client(first.api).runs(entry, 1, 100) for entry in ENTRIES]
+        await first.poller.stop()
+
+        second = begin()
+        assert await second.polls() == {"304": REPOS}
+        assert second.builds == 3 * REPOS
+        assert [await client.Client(second.api).runs(entry, 1, 100) for entry in ENTRIES] == read
+        await second.poller.stop()
+
+        hub.end(hub.begin(ENTRIES[7]))
+        running = hub.begin(ENTRIES[8])
+        third = begin()
+        assert await third.polls() == {"304": REPOS - 2, "200": 2}
+        assert third.builds == 3 * REPOS + 1
+        assert third.rig.gauge(f.ACTIVE, repo=ENTRIES[8], status="in_progress") == 1
+        await third.poller.stop()
+
+        hub.end(running)
+        fourth = begin()
+        assert await fourth.polls() == {"304": REPOS - 1, "200": 1}
+        assert fourth.builds == 3 * REPOS + 2
+        await fourth.poller.stop()
+
+
+@live
+async def test_another_token_reuses_nothing_and_nothing_of_it_is_left(tmp_path: Path) -> None:
+    async with github_of(tmp_path / "s.db") as (_, begin):
+        first = begin()
+        await first.polls()
+        await first.poller.stop()
+
+        second = begin("ghp_other")
+        assert await second.polls() == {"200": REPOS}
+        await second.poller.stop()
+
+        third = begin()
+        assert len(third.rig.ledger.answers("acme")) == REPOS
+        assert await third.polls() == {"200": REPOS}
+        assert third.builds == 3 * REPOS
+        await third.poller.stop()
+
+
+@live
+async def test_a_version_that_reads_one_field_more_reuses_nothing(tmp_path: Path) -> None:
+    class MoreRuns(Runs):
+        more: Any = None
+
+    async with github_of(tmp_path / "s.db") as (_, begin):
+        first = begin()
+        await first.polls()
+        await first.poller.stop()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(client, "Runs", MoreRuns)
+            second = begin()
+            assert await second.polls() == {"200": REPOS}
+            await second.poller.stop()
+
+
+@live
+async def test_a_kill_costs_full_answers_for_what_was_not_written_yet(tmp_path: Path) -> None:
+    async with github_of(tmp_path / "s.db") as (hub, begin):
+        first = begin()
+        await first.polls()
+        await first.dies()
+
+        second = begin()
+        assert await second.polls() == {"200": REPOS}
+        assert second.builds == 3 * REPOS
+        await second.poller._remember()
+        hub.end(hub.begin(ENTRIES[3]))
+        second.account.repos[ENTRIES[3]].last_success = 0.0
+        assert await second.polls() == {"200": 1}
+        await second.dies()
+
+        third = begin()
+        assert await third.polls() == {"304": REPOS - 1, "200": 1}
+        assert third.builds == 3 * REPOS + 1
+        await third.dies()
+
+
+@live
+async def test_an_account_that_a_reload_makes_anew_knows_what_the_old_one_did(
+    tmp_path: Path,
+) -> None:
+    async with github_of(tmp_path / "s.db") as (_, begin):
+        life = begin()
+        await life.polls()
+        await life.account.stop()
+        api = Api(
+            root=life.api._root,
+            headers=lambda: life.account.provider.headers(TOKEN),
+            timeout=5.0,
+        )
+        anew = life.joins(api, life.account.provider)
+
+        assert await anew.once()
+        assert api.stats.requests == {"304": REPOS}
+        await anew.stop()
+        await life.poller.stop()
+
+
+@live
+async def test_what_is_answered_is_written_again_and_again_while_the_process_runs(
+    tmp_path: Path,
+) -> None:
+    async with github_of(tmp_path / "s.db") as (_, begin):
+        life, turn = begin(), asyncio.Event()
+        remember = life.rig.recorder.remember
+
+        async def remembered(account: str, answers: Memory) -> None:
+            await remember(account, answers)
+            turn.set()
+
+        async def waits() -> None:
+            """The polls are not what this is about."""
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(schedule, "_REMEMBER", 0.05)
+            patch.setattr(life.rig.recorder, "remember", remembered)
+            patch.setattr(life.account, "round", waits)
+            life.poller.start()
+            await turn.wait()
+            assert life.rig.ledger.answers("acme") == []
+            await life.polls()
+            async with asyncio.timeout(10):
+                for _ in range(2):  # the first may have begun before
+                    turn.clear()
+                    await turn.wait()
+        assert len(life.rig.ledger.answers("acme")) == 2 * REPOS
+        await life.poller.stop()
+
+
+@live
+async def test_a_state_in_memory_keeps_no_answers() -> None:
+    async with github_of(None) as (_, begin):
+        life = begin()
+        await life.polls()
+        await life.poller._remember()
+
+        assert life.rig.ledger.answers("acme") == []
+        await life.dies()
+
+
+@live
+async def test_gitlab_begins_with_304_too(tmp_path: Path) -> None:
+    world = gitlab.World()
+    for entry in ENTRIES:
+        world.ran(entry, time.time() - 3600, 60.0, "success")
+    provider = gitlab_account(repos=ENTRIES)
+    async with serving(world.app()) as url:
+
+        def begin() -> Life:
+            return Life(tmp_path / "s.db", provider, f"{url}/api/v4", GITLAB_TOKEN)
+
+        first = begin()
+        assert await first.polls() == {"200": 2 * REPOS}  # with the single pipelines
+        await first.poller.stop()
+        world.ran(ENTRIES[5], time.time() - 60, 5.0, "failed")
+        second = begin()
+
+        assert await second.polls() == {"304": REPOS - 1, "200": 2}
+        assert second.builds == REPOS + 1
+        await second.poller.stop()
+
+
+# --- the state ---
+
+
+def row(url: str, *, used: float = 0.0, etag: str = '"1"') -> StoredAnswer:
+    return StoredAnswer(AnswerKey(url, "shape"), etag, b"packed", b"reader", used or time.time())
+
+
+def written(rig: Rig, *kept: StoredAnswer, dropped: tuple[str, ...] = ()) -> None:
+    with rig.ledger.transaction() as tx:
+        keys = [AnswerKey(url, "shape") for url in dropped]
+        tx.keep_answers("acme", AnswerChanges(list(kept), keys))
+
+
+def test_answers_survive_kill_9_as_they_were_last_written(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    old, new = row("/a", used=time.time() - 60), row("/a", etag='"2"')
+    written(rig, old, row("/b"), row("/c", used=1.0))
+    written(rig, new, dropped=("/b", "/nowhere"))
+    rig.restart()
+
+    assert rig.ledger.answers("acme") == [row("/c", used=1.0), new]
+    assert rig.ledger.answers("other") == []
+    rig.crash()
+
+
+def test_answers_that_nobody_asked_for_in_a_week_are_forgotten(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    now = time.time()
+    written(rig, row("/a", used=now - 6.9 * DAY), row("/b", used=now - 7.1 * DAY))
+    rig.run(rig.recorder.sweep)
+
+    assert [a.key.url for a in rig.ledger.answers("acme")] == ["/a"]
+    rig.crash()
+
+
+def learnt(rig: Rig) -> Memory:
+    """What an account has been answered, not written yet."""
+    memory, nobody = Memory(), httpx.Headers()
+    rig.run(lambda: rig.recorder.recall("acme", memory))
+    memory.recall("/a", str, nobody)
+    memory.keep("/a", str, nobody, etag='"1"', body=os.urandom(50_000).hex())
+    return memory
+
+
+def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
+    tmp_path: Path,
+) -> None:
+    """The disk is full: SQLite's own limit on pages stands in for it."""
+    rig = Rig(tmp_path / "s.db")
+    memory, db = learnt(rig), rig.ledger._db
+    pages = db.execute("PRAGMA page_count").fetchone()[0]
+    db.execute(f"PRAGMA max_page_count = {pages}")
+    rig.run(lambda: rig.recorder.remember("acme", memory))
+
+    assert (rig.recorder.state_ok, rig.ledger.answers("acme")) == (False, [])
+    db.execute("PRAGMA max_page_count = 1000000")
+    rig.run(lambda: rig.recorder.remember("acme", memory))
+    assert rig.ledger.answers("acme") == []  # the counters first
+    rig.provider._builds = [done(build("1"))]
+    rig.poll()
+    rig.run(lambda: rig.recorder.remember("acme", memory))
+    assert (rig.recorder.state_ok, len(rig.ledger.answers("acme"))) == (True, 1)
+    rig.crash()
+
+
+def test_without_news_nothing_is_written(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    memory = learnt(rig)
+    rig.run(lambda: rig.recorder.remember("acme", memory))
+    before = rig.ledger._db.total_changes
+    rig.run(lambda: rig.recorder.remember("acme", memory))
+
+    assert rig.ledger._db.total_changes == before
+    rig.crash()
+
+
+def test_answers_that_cannot_be_read_are_asked_for_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path / "s.db")
+    written(rig, row("/a"))
+    rig.ledger._db.execute("ALTER TABLE answer RENAME TO elsewhere")
+    memory = Memory()
+    rig.run(lambda: rig.recorder.recall("acme", memory))
+
+    assert not memory.is_new
+    assert "everything is asked for anew" in caplog.text
+    rig.crash()

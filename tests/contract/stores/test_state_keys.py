@@ -1,0 +1,44 @@
+"""Ids that look alike are different builds and different jobs: none of them is a number."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from exporter.metrics import families as f
+from exporter.model import Job, Status
+from tests.tools.scripted import Rig, build, done
+
+ALIKE = (
+    *("0", "00", "7", "07", "007", "+7", "-7", "7.0", " 7", "7_0", "70", "1e1", "10", "0x7"),
+    *("\uff17", "\u0667", "9223372036854775807", "9223372036854775808", "7a", "7A"),
+)
+"""Spellings that a store or a language may take for one another."""
+
+
+def test_builds_whose_ids_look_alike_are_counted_each_and_each_once(tmp_path: Path) -> None:
+    at = time.time() - 60
+    jobs = tuple(
+        Job(
+            id=key,
+            name="test",
+            status=Status.COMPLETED,
+            conclusion="passed",
+            started_at=at,
+            completed_at=at + 10,
+        )
+        for key in ALIKE
+    )
+    rig = Rig(tmp_path / "s.db", size=100)
+    rig.provider._builds = [
+        *(build(f"{key}!") for key in ALIKE),
+        *(done(build(key, jobs=jobs if key == "7" else ())) for key in ALIKE),
+    ]
+
+    for _ in range(2):
+        rig.poll()
+        assert rig.value(f.BUILDS) == len(ALIKE)
+        assert rig.value(f.JOBS) == len(ALIKE)
+        assert rig.gauge(f.ACTIVE, status="in_progress") == len(ALIKE)
+        rig.restart()
+    rig.crash()

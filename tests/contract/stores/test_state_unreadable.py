@@ -1,0 +1,159 @@
+"""Whatever goes wrong with the database leaves the ledger as an error of ours, and is shown."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import StateUnavailable
+from exporter.http.conditional import Memory
+from exporter.http.stored import AnswerChanges, AnswerKey, Limits, StoredAnswer, StoredLimits
+from exporter.ledger import Ledger, Transaction
+from exporter.ledger.rows import AttemptKey, Change, Cursor, Delta, SeriesKey, Target
+from exporter.metrics import families as f
+from tests.tools.scripted import Rig, build, done
+
+KEY = SeriesKey("cicd_builds_total", ("a", "b", "c", "d", "e", "push", "passed"))
+ANSWER = StoredAnswer(AnswerKey("u", "s"), "etag", b"packed", b"reader", 1.0)
+DELTA = Delta(KEY, (1.0,), held=False, opened=True)
+Call = Callable[[Any, Target], object]
+READS: dict[str, Call] = {
+    "load": lambda ledger, target: ledger.load(),
+    "counted": lambda ledger, target: ledger.counted(target, [build("1")]),
+    "answers": lambda ledger, target: ledger.answers("acme"),
+}
+WRITES: dict[str, Call] = {
+    "target": lambda tx, target: tx.target("acme", "acme/other", Cursor(floor=0.0)),
+    "judge": lambda tx, target: tx.judge(target, [done(build("1"))], now=time.time()),
+    "settle": lambda tx, target: tx.settle(target, [AttemptKey("1", 1)]),
+    "save": lambda tx, target: tx.save(target, Change(deltas=(DELTA,))),
+    "move": lambda tx, target: tx.move(target, Cursor(floor=1.0)),
+    "release": lambda tx, target: tx.release([KEY]),
+    "forget": lambda tx, target: tx.forget([(KEY.labels[:5], [KEY])]),
+    "bounds": lambda tx, target: tx.bounds(f.BUILD_QUEUE.name, (1.0,)),
+    "limit": lambda tx, target: tx.limit(7),
+    "keep_answers": lambda tx, target: tx.keep_answers("acme", AnswerChanges([ANSWER], [])),
+    "keep_limits": lambda tx, target: tx.keep_limits(
+        [StoredLimits(b"whose", Limits(9e9))], now=time.time()
+    ),
+    "prune": lambda tx, target: tx.prune(now=time.time()),
+}
+"""How each method is called; `target` is one that there is."""
+Fault = Callable[[Rig], None]
+
+
+def broken_disk(rig: Rig) -> None:
+    """Every statement fails in its midst, as on a disk that cannot be read."""
+    rig.ledger._db.set_progress_handler(lambda: 1, 1)
+
+
+def closed(rig: Rig) -> None:
+    """SQLite has let go of the file."""
+    rig.ledger._db.close()
+
+
+FAULTS = pytest.mark.parametrize("fault", [broken_disk, closed])
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    rig = Rig(tmp_path / "s.db", zero_hold=60.0)
+    rig.provider._builds = [done(build("1")), build("2")]
+    rig.poll()
+    return rig
+
+
+def target_of(rig: Rig) -> Target:
+    (target,) = rig.book.targets.values()
+    return target
+
+
+def methods(contract: type) -> set[str]:
+    return {name for name, _ in inspect.getmembers(contract, inspect.isfunction) if name[0] != "_"}
+
+
+def test_every_method_is_tried() -> None:
+    assert methods(Ledger) == {*READS, "look", "transaction", "close"}
+    assert methods(Transaction) == {*WRITES}
+
+
+@FAULTS
+@pytest.mark.parametrize("name", READS)
+def test_what_cannot_be_read_is_unavailable(rig: Rig, fault: Fault, name: str) -> None:
+    target = target_of(rig)
+    fault(rig)
+
+    with pytest.raises(StateUnavailable, match="the state cannot be read"):
+        READS[name](rig.ledger, target)
+    rig.ledger.close()
+
+
+@FAULTS
+@pytest.mark.parametrize("name", WRITES)
+def test_what_cannot_be_written_is_unavailable_and_leaves_nothing(
+    rig: Rig, fault: Fault, name: str
+) -> None:
+    target = target_of(rig)
+    before = rig.ledger.load()
+
+    def transaction() -> None:
+        with rig.ledger.transaction() as tx:
+            fault(rig)
+            WRITES[name](tx, target)
+            tx.limit(8)  # whatever it needed the database for: this does
+
+    with pytest.raises(StateUnavailable, match="the state cannot be written"):
+        transaction()
+
+    rig.crash()
+    rig.start()
+    assert rig.ledger.load() == before
+    rig.crash()
+
+
+def look(rig: Rig) -> Any:
+    return rig.recorder.look()
+
+
+@FAULTS
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda rig: rig._poll(),
+        lambda rig: rig.recorder.counted(target_of(rig), [build("1")]),
+        lambda rig: rig.recorder.remembered(["acme"]),
+        lambda rig: rig.recorder.sweep(),
+        lambda rig: rig.recorder.look(),
+    ],
+    ids=["poll", "counted", "remembered", "sweep", "look"],
+)
+def test_who_asks_for_it_is_told_and_the_state_is_not_ok(
+    rig: Rig, fault: Fault, work: Callable[[Rig], Any]
+) -> None:
+    fault(rig)
+
+    with pytest.raises(StateUnavailable):
+        rig.run(lambda: work(rig))
+
+    assert not rig.recorder.state_ok
+    rig.ledger.close()
+
+
+def test_answers_that_cannot_be_read_are_asked_for_anew(rig: Rig) -> None:
+    broken_disk(rig)
+    answers = Memory()
+
+    rig.run(lambda: rig.recorder.recall("acme", answers))
+
+    assert not answers.is_new
+    assert not rig.recorder.state_ok
+    rig.ledger._db.set_progress_handler(None, 1)
+    rig.provider._builds.append(done(build("3")))
+    rig.poll()
+    assert rig.recorder.state_ok
+    rig.crash()

@@ -1,0 +1,115 @@
+"""A state file of an older version goes on as if it had always been one of today's."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import StateRefused
+from exporter.ledger.sqlite import schema
+from exporter.metrics import families as f
+from tests.tools.scripted import Rig, build, done
+
+SCHEMAS = {version: "".join(schema.STEPS[step] for step in range(version)) for version in (1, 2, 3)}
+"""What files of older versions were made with."""
+OLDER = pytest.mark.parametrize("version", SCHEMAS)
+
+
+def old(path: Path, version: int, builds: int) -> None:
+    """A file of that version in which so many builds are counted and one runs."""
+    new = path.with_name("new.db")
+    rig = Rig(new)
+    rig.provider._builds = [*(done(build(str(n))) for n in range(builds)), build("runs")]
+    rig.poll()
+    rig.crash()
+    copied(new, path, version)
+
+
+def copied(new: Path, path: Path, version: int) -> None:
+    """Put what a file of today's version holds into one of an older version."""
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(SCHEMAS[version])
+        db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+        db.execute(f"PRAGMA user_version = {version}")
+        db.execute("ATTACH ? AS new", (str(new),))
+        for table in re.findall(r"CREATE TABLE (\w+)", SCHEMAS[version]):
+            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
+            db.execute(f"INSERT INTO main.{table} SELECT {columns} FROM new.{table}")
+        db.commit()
+
+
+def described(path: Path) -> Any:
+    """The version and the tables of a file."""
+    with closing(sqlite3.connect(path)) as db:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        tables = db.execute("SELECT name, sql FROM sqlite_master WHERE sql NOTNULL ORDER BY name")
+        return version, tables.fetchall()
+
+
+def test_what_older_files_were_made_with_does_not_change() -> None:
+    assert hashlib.sha256(SCHEMAS[3].encode()).hexdigest() == (
+        "9c23571df26c23351a20764a7784c79edae57593b995794132f99356bd5e5429"
+    )
+
+
+@OLDER
+def test_an_older_file_goes_on_counting(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "s.db"
+    old(path, version, 3)
+    assert described(path)[0] == version
+    rig = Rig(path)
+
+    assert rig.value(f.BUILDS) == 3
+    assert rig.gauge(f.ACTIVE, status="in_progress") == 1
+    rig.provider._builds = [done(build(key)) for key in ("0", "1", "2", "runs", "new")]
+    rig.poll()
+    assert rig.value(f.BUILDS) == 5
+    rig.crash()
+
+
+@OLDER
+def test_an_upgraded_file_is_no_other_than_a_new_one(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "s.db"
+    old(path, version, 1)
+    Rig(path).crash()
+
+    assert described(path) == described(tmp_path / "new.db")
+    assert described(path)[0] == schema.VERSION
+    Rig(path).crash()
+
+
+@pytest.mark.parametrize(
+    ("version", "step"), [(v, step) for v in SCHEMAS for step in schema.STEPS if step >= v]
+)
+def test_an_upgrade_happens_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int, step: int
+) -> None:
+    path = tmp_path / "s.db"
+    old(path, version, 3)
+    before = described(path)
+    halfway = schema.STEPS[step] + "INSERT INTO nowhere VALUES (1);"
+    with monkeypatch.context() as patch:
+        patch.setitem(schema.STEPS, step, halfway)
+        with pytest.raises(StateRefused, match="cannot be opened"):
+            Rig(path)
+
+    assert described(path) == before
+    rig = Rig(path)
+    assert rig.value(f.BUILDS) == 3
+    rig.crash()
+
+
+def test_a_format_that_has_never_been_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    Rig(path).crash()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version = 0")
+
+    with pytest.raises(StateRefused, match="is corrupt"):
+        Rig(path)

@@ -1,0 +1,1 @@
+"""The exporter and its client among real servers, processes and tools."""

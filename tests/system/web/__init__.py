@@ -1,0 +1,177 @@
+"""A server of the exporter's pages in a thread, over the poller that a test names."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator
+from types import SimpleNamespace
+from typing import Any, Self, cast
+
+import httpx
+from starlette.applications import Starlette
+
+from exporter.config.schema import Settings
+from exporter.demo.serve import serving
+from exporter.outputs.prometheus import Exposition, Health
+from exporter.schedule import Schedule
+from exporter.status.document import (
+    AccountReport,
+    BudgetReport,
+    ReloadReport,
+    RepoReport,
+    SeriesReport,
+    StatusReport,
+)
+from exporter.web import application
+from tests.tools.books import a_book, completed, learn
+
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+CONFIG: Any = Settings().model_copy(update={"accounts": ()})
+NOW = "2026-02-03T04:05:30Z"
+
+
+def repo(name: str = "acme/shop", **values: Any) -> RepoReport:
+    """One that was polled well; a failing one if it has an error."""
+    failing = values.get("error") is not None
+    sound: dict[str, Any] = {
+        "repo": name,
+        "state": "failing" if failing else "ok",
+        "last_success_at": "2026-02-03T04:05:06Z",
+        "age_seconds": 24,
+        "stale": False,
+        "interval_seconds": 60.0,
+        "next_poll_at": "2026-02-03T04:06:06Z",
+        "error": None,
+        "reason": "server" if failing else None,
+        "advice": None,
+        "active": 0,
+        "active_by_status": {},
+        "oldest_active_at": None,
+        "last_conclusion": None,
+        "last_completed_at": None,
+        "history": [],
+        "builds": 7,
+    }
+    return RepoReport(**sound | values)
+
+
+def account(name: str = "acme", *repos: RepoReport, **values: Any) -> AccountReport:
+    """One that is up."""
+    budget = BudgetReport(
+        exhausted=False, next_request_in_seconds=0.0, requests_per_hour_limit=None, limits={}
+    )
+    sound: dict[str, Any] = {
+        "name": name,
+        "provider": "github",
+        "url": "https://api.github.com",
+        "up": True,
+        "state": "up",
+        "error": None,
+        "reason": None,
+        "advice": None,
+        "since": None,
+        "next_try_at": None,
+        "errors": {},
+        "requests": 12,
+        "budget": budget,
+        "repos": list(repos or (repo(),)),
+    }
+    return AccountReport(**sound | values)
+
+
+def status(*accounts: AccountReport, **values: Any) -> StatusReport:
+    """A report of an exporter that is well."""
+    sound: dict[str, Any] = {
+        "version": "0.1.0",
+        "now": NOW,
+        "started_at": "2026-02-03T02:00:00Z",
+        "uptime_seconds": 7530,
+        "state_ok": True,
+        "reload": ReloadReport(ok=True, at="2026-02-03T02:00:00Z", error=None),
+        "series": SeriesReport(used=1234, limit=500_000, dropped=0),
+        "accounts": list(accounts or (account(),)),
+    }
+    return StatusReport(**sound | values)
+
+
+class Stub:
+    """What the pages read of a poller."""
+
+    def __init__(self, *accounts: AccountReport, **values: Any) -> None:
+        self.book = a_book()
+        learn(self.book, completed())
+        self.recorder = SimpleNamespace(book=self.book)
+        self.exposition = Exposition(self.book, list, Health())
+        self.told = status(*accounts, **values)
+        self.last_reload = object()  # another one for each of these, so that none is shared
+
+    def report(self) -> Generator[None, None, StatusReport]:
+        yield
+        return self.told
+
+
+class Switch:
+    """Stands for the poller that a test puts here."""
+
+    poller: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.poller, name)
+
+
+class Web:
+    """A server in a thread, over the poller that a test names."""
+
+    def __init__(self) -> None:
+        self._switch = Switch()
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._started.wait(10)
+        self.client = httpx.Client(base_url=self.url, trust_env=False, timeout=10.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join()
+
+    async def _serve(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with serving(served(self._switch)) as self.url:
+            self._started.set()
+            await self._stop.wait()
+
+    def show(self, of: Stub) -> None:
+        """What is asked for from now on is of this poller."""
+        self._switch.poller = of
+
+    def ask(self, method: str, path: str, of: Stub, **options: Any) -> httpx.Response:
+        """One request to the exporter of a poller."""
+        self.show(of)
+        return self.client.request(method, f"{self.url}{path}", **options)
+
+
+def served(poller: Any, telemetry_path: str = "/metrics") -> Starlette:
+    def report() -> Generator[None, None, StatusReport]:
+        return cast("Generator[None, None, StatusReport]", poller.report())  # of the one put there
+
+    return application(
+        poller,
+        telemetry_path=telemetry_path,
+        config=lambda: CONFIG,
+        report=None if isinstance(poller, Schedule) else report,
+    )
+
+
+def client(url: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, trust_env=False, timeout=10.0)
+
+
+def ours(response: httpx.Response) -> list[str]:
+    return [line for line in response.text.splitlines() if line.startswith("cicd_")]

@@ -1,0 +1,169 @@
+"""The pages over a real poller, while it polls."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+import msgspec
+import pytest
+
+from exporter.demo.serve import serving
+from exporter.http import Api
+from exporter.ledger.rows import Cursor, Target
+from exporter.metrics import facts
+from exporter.metrics import families as f
+from exporter.outputs.prometheus import Health
+from exporter.providers import Page, Query, Repo
+from exporter.schedule import Schedule
+from exporter.schedule.account import AccountPoller
+from exporter.status.document import StatusReport
+from exporter.sync import repo_sync
+from exporter.sync.window import Rules
+from exporter.web import shared
+from tests.system.web import client, ours, served
+from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done
+
+T = TypeVar("T")
+
+
+@contextlib.asynccontextmanager
+async def polling(rig: Rig) -> AsyncIterator[Schedule]:
+    """A poller of the rig's one account; its loop is the running one."""
+    api: Any = Idle()
+    rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+    reader = repo_sync.Reader(rig.provider, api, rig.recorder, rules)
+    rig.recorder._turn = type(rig.recorder._turn)()
+    poller = Schedule([AccountPoller(reader, interval=60.0)], rig.recorder, Health())
+    try:
+        yield poller
+    finally:
+        await poller.stop()
+
+
+def live(rig: Rig, work: Callable[[Schedule, httpx.AsyncClient], Awaitable[T]]) -> T:
+    async def main() -> T:
+        async with polling(rig) as poller, serving(served(poller)) as url, client(url) as c:
+            return await work(poller, c)
+
+    return asyncio.run(main())
+
+
+def test_the_status_has_the_keys_of_the_contract(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build("1")), done(build("2")), build("3")]
+
+    monkeypatch.setattr(shared, "FRESH", -1.0)
+
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> tuple[Any, Any]:
+        before = json.loads((await c.get("/status.json")).text)
+        assert await poller.once()
+        return before, json.loads((await c.get("/status.json")).text)
+
+    before, after = live(rig, look)
+
+    for told in (before, after):
+        assert json.loads(msgspec.json.encode(msgspec.convert(told, StatusReport))) == told
+    (account,) = after["accounts"]
+    (repo,) = account["repos"]
+    assert {"name", "provider", "url", "up", "error", "repos"} <= account.keys()
+    assert {"repo", "last_success_at", "next_poll_at", "error", "active", "builds"} <= repo.keys()
+    assert account.keys() >= {"reason", "since", "errors", "requests", "budget"}
+    assert account["budget"]["exhausted"] is False
+    assert (repo["stale"], repo["interval_seconds"], repo["reason"]) == (False, 60.0, None)
+    assert (account["name"], account["up"], account["error"]) == ("acme", True, None)
+    assert (repo["repo"], repo["active"], repo["builds"], repo["error"]) == (
+        "acme/shop",
+        1,
+        2,
+        None,
+    )
+    for key in ("last_success_at", "next_poll_at"):
+        assert abs((datetime.now(UTC) - datetime.fromisoformat(repo[key])).total_seconds()) < 120
+    (young,) = before["accounts"]
+    assert [r["last_success_at"] for r in young["repos"]] == [None]
+    assert not young["up"]
+
+
+class Hanging(Scripted):
+    """Never answers."""
+
+    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    rig.provider._builds = [done(build("1"))]
+    rig.poll()
+    rig.provider = Hanging(name="acme", provider="scripted", token_env="T", repos=["acme/shop"])
+
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> list[str]:
+        poll = asyncio.create_task(poller.once())
+        await asyncio.sleep(0)
+        lines = ours(await c.get("/metrics"))
+        assert not poll.done()
+        poll.cancel()
+        return lines
+
+    lines = live(rig, look)
+
+    up = f'{f.ACCOUNT_UP.name}{{provider="scripted",account="acme"}} 0.0'
+    assert up in lines
+    assert [line for line in lines if line.startswith(f.BUILDS.name) and 'passed"} 1.0' in line]
+
+
+def pretend_polled(rig: Rig, poller: Schedule) -> None:
+    """All repos look as after a poll that brought twenty builds."""
+    known = facts.Facts(touched=0.0)
+    for n in range(20):
+        known = facts.completed(known, done(build(str(n))), conclusion="passed", now=0.0)
+    for number, (entry, state) in enumerate(poller.accounts[0].repos.items()):
+        target = Target(number, "acme", entry, Cursor(0.0, since=1.0))
+        rig.book.begin(("scripted", "acme", entry, "CI", "main"), known, target)
+        state.target, state.last_success = number, time.time()
+
+
+def test_the_pages_of_two_thousand_repos_hold_nobody_up(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    repos = [f"acme/{n}" for n in range(2000)]
+    rig.provider = Scripted(name="acme", provider="scripted", token_env="T", repos=repos)
+
+    async def look(poller: Schedule, c: httpx.AsyncClient) -> dict[str, float]:
+        pretend_polled(rig, poller)
+        longest = 0.0
+
+        async def others() -> None:
+            nonlocal longest
+            while True:
+                before = time.thread_time()
+                await asyncio.sleep(0)
+                longest = max(longest, time.thread_time() - before)
+
+        found = {}
+        assert (await c.get("/")).status_code == 200  # what is done once is done
+        task = asyncio.create_task(others())
+        gc.disable()  # a collection looks through all that the tests have made
+        for path in ("/", "/?page=19", "/?q=acme%2F1999", "/?show=unhealthy", "/status.json"):
+            longest = 0.0
+            answer = await c.get(path)
+            assert (answer.status_code, "acme" in answer.text) == (200, True)
+            found[path] = longest
+        gc.enable()
+        task.cancel()
+        return found
+
+    found = live(rig, look)
+
+    assert {path: seconds for path, seconds in found.items() if seconds > 0.02} == {}

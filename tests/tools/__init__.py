@@ -1,0 +1,1 @@
+"""What tests are made with: emulators, rigs, servers that misbehave, and tools of others."""

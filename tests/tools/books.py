@@ -1,0 +1,109 @@
+"""Books without a ledger: what the metrics make of a verdict, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+from hypothesis import strategies as st
+
+from exporter.ledger.rows import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
+from exporter.metrics.families import Family
+from exporter.model import ACTIVE, Build, Job, Status
+from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
+from exporter.view.changes import digest
+from exporter.view.series_view import Rules, SeriesView
+from tests.tools.scripted import BUCKETS, DAY, build
+
+PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
+"""The labels of `build()`."""
+SHOWN = Target(1, "acme", "acme/shop", Cursor(0.0, since=1.0))
+"""A repo whose first walk has ended."""
+
+
+WORDS = st.none() | st.sampled_from(["passed", "failed", "odd"])
+
+
+@st.composite
+def verdicts(
+    draw: st.DrawFn, names: str = "abc", times: st.SearchStrategy[float] | None = None
+) -> Verdict:
+    """What a ledger might find."""
+    called = st.sampled_from(names)
+    at = st.none() | (st.floats(0, 1e6) if times is None else times)
+    spans = {"created_at": at, "started_at": at, "completed_at": at, "conclusion": WORDS}
+    jobs = st.builds(Job, id=called, name=called, status=st.sampled_from(Status), **spans)
+    builds = st.builds(
+        Build,
+        key=st.uuids().map(str),
+        number=st.none() | st.integers(0, 9),
+        repo=called,
+        workflow=called,
+        branch=st.sampled_from(["main", "release/1", "release/2", "x"]),
+        status=st.sampled_from(ACTIVE),
+        attempt=st.integers(1, 3),
+        trigger=st.sampled_from(["push", "cron"]),
+        jobs=st.lists(jobs, max_size=3).map(tuple),
+        partial=st.booleans(),
+        only_jobs=st.booleans(),
+        **spans,
+    )
+    verdict = Verdict()
+    for each in draw(st.lists(builds, max_size=6)):
+        done = [job for job in each.jobs if job.status is Status.COMPLETED]
+        verdict.jobs += [JobCompleted(each, job) for job in done]
+        if each.only_jobs or draw(st.booleans()):
+            verdict.active.append(each)
+        else:
+            ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
+            verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
+    verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
+    verdict.corrected = [Corrected(news.build, None) for news in verdict.completed[:1]]
+    return verdict
+
+
+def a_book(
+    limit: int = 100_000, zero_hold: float = 0.0, *, native: bool = False, **options: Any
+) -> SeriesView:
+    """An empty one."""
+    rules = Rules(
+        branches=("main", "release/*"),
+        buckets=BUCKETS,
+        zero_hold=zero_hold,
+        series_limit=limit,
+        max_open_age=7 * DAY,
+        native=native,
+    )
+    return SeriesView(rules, {"acme": "scripted"}, **options)
+
+
+def learn(book: SeriesView, verdict: Verdict) -> None:
+    """What the recorder does with a verdict."""
+    change = digest(book, SHOWN, verdict, now=time.time())
+    book.apply(SHOWN, verdict, change)
+
+
+def completed(missed: int = 0, **values: Any) -> Verdict:
+    """News of a build that waited for 3 seconds and passed after 20, unless `values` differ."""
+    known: dict[str, Any] = {"created_at": 100.0, "started_at": 103.0, "completed_at": 123.0}
+    known |= {"status": Status.COMPLETED, "conclusion": "passed", **values}
+    return Verdict(completed=[Completed(build("1", **known), missed)])
+
+
+def job_done(of: Build | None = None, **values: Any) -> Verdict:
+    """News of such a job."""
+    known: dict[str, Any] = {"id": "7", "name": "test", "status": Status.COMPLETED}
+    known |= {"created_at": 100.0, "started_at": 103.0, "completed_at": 123.0}
+    known |= {"conclusion": "passed", **values}
+    return Verdict(jobs=[JobCompleted(of or build("1"), Job(**known))])
+
+
+def shown_gauges(book: SeriesView, family: Family) -> dict[Labels, float]:
+    now = time.time()
+    return {labels: value for name, labels, value in book.gauges(now) if name == family.name}
+
+
+def scraped(book: SeriesView, *views: AccountView, form: Format = "text") -> str:
+    """What an exposition that is made now shows."""
+    return Exposition(book, lambda: views, Health()).text(form).decode()

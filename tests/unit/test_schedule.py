@@ -1,0 +1,163 @@
+"""The schedule keeps its pace whatever the wall clock does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import apscheduler.schedulers.base
+import pytest
+
+from exporter import schedule as poller_module
+from exporter.outputs.prometheus import Health
+from exporter.schedule import Schedule
+from tests.tools.books import a_book
+
+HOUR = timedelta(hours=1)
+YEARS = timedelta(days=50 * 365)
+TICK = 0.02
+"""Seconds between two runs of the job; the clock jumps by much more."""
+
+
+class Wall:
+    """A wall clock that can be set, for the scheduler alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ahead = timedelta(0)
+        clock = SimpleNamespace(now=lambda zone=UTC: datetime.now(zone) + self.ahead)
+        for module in (apscheduler.schedulers.base, poller_module):
+            monkeypatch.setattr(module, "datetime", clock)
+
+
+class Ticks:
+    """A job that runs every `TICK`, and who waits for it."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._news = asyncio.Condition()
+
+    async def run(self) -> None:
+        async with self._news:
+            self.count += 1
+            self._news.notify_all()
+
+    async def go_on(self, times: int = 3) -> float:
+        """Wait for so many more; the seconds that took."""
+        wanted, begun = self.count + times, time.monotonic()
+        async with asyncio.timeout(5), self._news:
+            await self._news.wait_for(lambda: self.count >= wanted)
+        return time.monotonic() - begun
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
+    monkeypatch.setattr(poller_module, "_BEAT", 5 * TICK)
+    return Wall(monkeypatch)
+
+
+def run(work: Callable[[Ticks, Schedule], Awaitable[None]]) -> None:
+    async def nothing() -> None:
+        return
+
+    async def main() -> None:
+        recorder: Any = SimpleNamespace(
+            book=a_book(),
+            release=nothing,
+            sweep=nothing,
+            look=nothing,
+            remember_limits=nothing,
+            close=nothing,
+        )
+        poller = Schedule([], recorder, Health())
+        ticks = Ticks()
+        poller.start()
+        poller.every(TICK, ticks.run, "tick")
+        await ticks.go_on()
+        await work(ticks, poller)
+        await poller.stop()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR, YEARS, -YEARS], ids=str)
+def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        wall.ahead = jump
+        assert await ticks.go_on() < 1
+        wall.ahead = timedelta(0)
+        assert await ticks.go_on() < 1
+
+    run(work)
+
+
+def test_a_job_that_comes_after_a_jump_runs_at_once(wall: Wall) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        wall.ahead = HOUR
+        late = Ticks()
+        poller.every(TICK, late.run, "late")
+        assert await late.go_on() < 1
+
+    run(work)
+
+
+def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        wall.ahead = HOUR
+        await ticks.go_on(1)
+        before = ticks.count
+        await asyncio.sleep(10 * TICK)
+        assert ticks.count - before <= 12
+
+    run(work)
+
+
+def test_a_timer_set_by_a_clock_that_jumped_meanwhile_holds_up_no_job(wall: Wall) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        scheduler = poller._scheduler
+        process = scheduler._process_jobs
+
+        def too_late() -> float:
+            process()
+            return 3600.0
+
+        scheduler._process_jobs = too_late
+        assert await ticks.go_on() < 2
+
+    run(work)
+
+
+def test_a_stop_in_the_middle_of_jobs_is_quiet(caplog: pytest.LogCaptureFixture) -> None:
+    begun = asyncio.Event()
+
+    async def long() -> None:
+        begun.set()
+        await asyncio.sleep(3600)
+
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        poller.every(TICK, long, "long")
+        await begun.wait()
+        for n in range(50):
+            poller.every(TICK, ticks.run, f"due at the same time {n}")
+
+    run(work)
+
+    assert caplog.records == []
+
+
+def test_a_job_that_breaks_down_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(ticks: Ticks, poller: Schedule) -> None:
+        async def broken() -> None:
+            await ticks.run()
+            raise ValueError("a bug")
+
+        poller.every(TICK, broken, "broken")
+        await ticks.go_on(20)
+
+    run(work)
+
+    told = [record for record in caplog.records if 'Job "broken' in record.getMessage()]
+    assert len(told) > 1
