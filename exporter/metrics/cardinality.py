@@ -1,19 +1,19 @@
-"""What becomes `other` when there are as many series as `metrics.series_limit` lets in.
+"""Where increments go that find no room within `metrics.series_limit`.
 
-First the job's name, then the branch, then the workflow, and where even that has no room the
-repo and what is counted. The coarser a place is, the more of the limit it may use, so that
-there is one left for everything that comes later.
+What finds no room is counted under the branch `other` of its workflow, and where that has none
+either, in the catch-all of its account, whose labels are all `other`. A part of the limit is
+reserved for those two, so that every sum over an account stays right.
 
-What was folded once stays folded. The pipelines remember it (`Facts`): one that had no room
-for a series of its own takes no new ones, and one that took what a pipeline that was not let
-in would have had keeps all others out that it stands for. So there is no more to remember
-than there are pipelines, however many label sets are folded, and it is all in the state. A
-mark has the limit it was made at, and ends when the limit is raised.
+What was folded once stays folded until the limit is raised. The pipelines remember it as marks
+in their facts: one that had no room for a series is full, and one that counts for a pipeline
+which was not let in is closed to all others that it may count for. So there is no more to
+remember than there are pipelines, however many label sets are folded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import IntFlag
 from functools import cache
 from typing import NamedTuple
 
@@ -24,19 +24,20 @@ from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.model import OTHER
 
-_LADDER: tuple[tuple[frozenset[str], float], ...] = tuple(
+_PLACES: tuple[tuple[frozenset[str], float], ...] = tuple(
     (frozenset(folded.split()), kept)
     for folded, kept in (
         ("", 1.0),
-        ("job_name", 7 / 8),
-        ("job_name branch", 6 / 8),
-        ("job_name branch workflow", 5 / 8),
-        ("job_name branch workflow repo", 1 / 8),
+        ("job_name branch", 5 / 8),
         ("job_name branch workflow repo trigger", 1 / 16),
         ("job_name branch workflow repo trigger conclusion", 0.0),
     )
 )
-"""What is folded, and the share of the reserve that must be left for what is coarser."""
+"""The labels that become `other`, and the share of the reserve that a new series leaves free.
+
+The last place is in the catch-all as well: it is for counters only, when there is no room for
+another conclusion.
+"""
 
 OWN = 1.0
 """The share of the reserve that series with their own labels leave free: all of it."""
@@ -44,13 +45,21 @@ OWN = 1.0
 _FOR_COUNTERS = 1 / 8
 """The share that histograms and gauges leave free, as they would take all of it."""
 
-BUILDS, JOBS, _OTHER_JOBS, _FOLDED = 1, 2, 4, 8
-"""Marks of a pipeline that takes no new series of its builds, of its jobs, of jobs named
-`other`, nor of what others fold into it."""
-CLOSED = 1 << 10
-"""The mark of one that keeps out the pipelines that it stands for."""
-HIDDEN = 1 << 11
-"""The mark of one that a lowered limit had no room for."""
+
+class Mark(IntFlag):
+    """What a pipeline takes and lets in no more. These numbers are in the state."""
+
+    NONE = 0
+    FULL = 1
+    """It had no room for a series, and takes no new ones."""
+    CLOSED = 1 << 10
+    """It counts for pipelines that were not let in, and keeps out all that it may count for."""
+    EVICTED = 1 << 11
+    """A lowered limit has no room for it: it is not shown."""
+
+
+_OLD_FULL = Mark.CLOSED - 1
+"""Each of these bits says of some series in a state of format 4 that there is no room for it."""
 
 _SMALL = 1000
 _IN_SMALL = 4
@@ -68,85 +77,76 @@ class Place(NamedTuple):
 
     series: SeriesKey
     kept: float
-    """The share of the reserve that it must leave free if it is new."""
-    marks: int
-    """What its pipeline is marked with if there is no room for it, as then there is none for
-    what must leave more free. If the first of them is there already, it takes no new one."""
-
-    @property
-    def mark(self) -> int:
-        """The one of the marks that is for series like this."""
-        return 1 << (self.marks.bit_length() - 1) if self.marks else 0
+    """The share of the reserve that it leaves free if it is new."""
+    is_last: bool = False
+    """Nothing else is left: it is taken even if its pipeline is full, as long as there is room."""
 
 
 def places(key: SeriesKey) -> Iterator[Place]:
     """The series that may take an increment of `key`, the finest first.
 
-    What a place may use of the limit depends on its own labels only, not on `key`: a branch
-    that is shown as `other` stands for those that fold into it, so that all agree on it.
+    How much of the limit a place may use depends on its own labels only, not on `key`: what is
+    counted in a branch that is called `other` anyway has the same place as what folds into it.
     """
     place: Place | None = None
-    for folded, kept, crowded in _steps(key.family):
+    for folded, kept in _steps(key.family):
         series = SeriesKey(key.family, _fold(key.labels, folded))
         if place is not None and series != place.series:
             yield place
-        place = Place(series, kept, crowded)
+        place = Place(series, kept)
     if place is not None:
-        yield place
+        yield place._replace(is_last=True)
 
 
 def pipelines(labels: Labels) -> dict[Labels, float]:
-    """A pipeline and those that may stand for it, the finest first.
+    """A pipeline and those that may count for it, the finest first.
 
-    Each with the share of the reserve that its gauges must leave free.
+    Each with the share of the reserve that its gauges leave free.
     """
     found: dict[Labels, float] = {}
-    for folded, kept, _ in _steps(f.RETRIES.name):
+    for folded, kept in _steps(f.RETRIES.name):
         found.setdefault(_fold(labels, folded), max(kept, _FOR_COUNTERS))
     return found
 
 
-def marks(facts: Facts | None, limit: int) -> int:
+def marks(facts: Facts | None, limit: int) -> Mark:
     """The marks of a pipeline that hold at this limit."""
-    return facts.marks if facts is not None and facts.marked_at >= limit else 0
+    if facts is None or facts.marked_at < limit:
+        return Mark.NONE
+    full = Mark.FULL if facts.marks & _OLD_FULL else Mark.NONE
+    return full | Mark(facts.marks & (Mark.CLOSED | Mark.EVICTED))
 
 
-def marked(facts: Facts, more: int, limit: int) -> Facts:
+def marked(facts: Facts, more: Mark, limit: int) -> Facts:
     """`facts` with more marks."""
-    return msgspec.structs.replace(facts, marks=marks(facts, limit) | more, marked_at=limit)
+    known = marks(facts, limit) | more
+    return msgspec.structs.replace(facts, marks=int(known), marked_at=limit)
 
 
 def is_catch_all(labels: Labels) -> bool:
-    """Whether these are the labels of the pipeline that stands for all of an account."""
+    """Whether these are the labels of an account's catch-all."""
     return set(labels[2:]) == {OTHER}
 
 
 def catch_all(provider: str, account: str) -> Labels:
-    """The labels of that pipeline."""
+    """The labels of an account's catch-all."""
     return (provider, account, OTHER, OTHER, OTHER)
 
 
 @cache
-def _steps(family: str) -> tuple[tuple[tuple[bool, ...], float, int], ...]:
-    """Which of a family's labels become `other`; the last step may use all that is left."""
+def _steps(family: str) -> tuple[tuple[tuple[bool, ...], float], ...]:
+    """Which of a family's labels become `other`, and the share of the reserve left free.
+
+    The last step may use all that is left, but for what histograms leave to counters.
+    """
     names = f.BY_NAME[family].labels
-    steps: dict[tuple[bool, ...], tuple[float, int]] = {}
-    for n, (folded, kept) in enumerate(_LADDER):
-        steps.setdefault(tuple(name in folded for name in names), (kept, _marks(family, n)))
-    last = tuple(steps)[-1]
-    least = _FOR_COUNTERS if f.BY_NAME[family].kind == "histogram" else 0.0
-    return tuple(
-        (step, least, 0) if step == last else (step, max(least, kept), crowded)
-        for step, (kept, crowded) in steps.items()
-    )
-
-
-def _marks(family: str, step: int) -> int:
-    if step == 0:
-        return JOBS if "job_name" in f.BY_NAME[family].labels else BUILDS
-    if step == 1:
-        return JOBS | _OTHER_JOBS
-    return (_FOLDED << (step - 1)) - 1
+    is_histogram = f.BY_NAME[family].kind == "histogram"
+    least = _FOR_COUNTERS if is_histogram else 0.0
+    steps: dict[tuple[bool, ...], float] = {}
+    for folded, kept in _PLACES[:-1] if is_histogram else _PLACES:
+        steps.setdefault(tuple(name in folded for name in names), max(least, kept))
+    steps[[*steps][-1]] = least
+    return tuple(steps.items())
 
 
 def _fold(labels: Labels, folded: tuple[bool, ...]) -> Labels:

@@ -83,21 +83,22 @@ _TOO_MANY = f"""\
 ## When there are too many series
 
 The build and job families never have more than `metrics.series_limit` samples. A tenth of it (of
-a small limit up to a quarter, but not more than 1000) is kept for what is folded: beyond the rest,
-whatever needs a new series goes to one with `{OTHER}` for `job_name`, then for `branch` too, then
-for `workflow`, and at last for `repo`, `trigger` and `conclusion`, as finely as there is room. So
-sums stay right; what not even that has room for is refused. `{f.SERIES_DROPPED.name}`
-counts both, `{f.SERIES.name}` says which families are large.
+a small limit up to a quarter, but not more than 1000) is reserved. When the rest is used up, what
+needs a new series is counted with `branch="{OTHER}"` (and `job_name="{OTHER}"`) of its workflow;
+when that has no room either, in the catch-all of its account, where every label but `conclusion`
+is `{OTHER}`. So sums stay right; a histogram that finds no room even there is refused.
+`{f.SERIES_DROPPED.name}` counts both, `{f.SERIES.name}` says which families are large.
 
 - Unfinished builds and jobs are counted where their kind folds. `cicd_build_last_*` and
   `{f.STREAK.name}` are not shown of builds that were folded: the latest of several
   pipelines would say nothing.
 - What was folded stays folded, and what has series of its own keeps them, over restarts and
-  reloads too. This is kept by scope: once a branch was folded, all new branches of the workflow
-  fold; once that went to `workflow="{OTHER}"`, all that is new in the repo; and so on.
+  reloads too. A pipeline that found no room for a series takes no new ones. Once a branch went to
+  `branch="{OTHER}"`, all new branches of the workflow do; once a pipeline went to the catch-all,
+  all new pipelines of the account do, unless their workflow has a branch `{OTHER}`.
 - A pipeline without a build for `state.retention` goes, and when it comes back it is a new one.
-  The room is for what is new where nothing was folded; a scope where something was opens again
-  when its `{OTHER}` series go in the same way, or when the limit is raised.
+  Its room is for what is new where nothing was folded; the rest opens again when its `{OTHER}`
+  series go in the same way, or when the limit is raised.
 - A raised limit lets in what was folded, each from its next build on. Its series start at 0, and
   those of `{OTHER}` keep what they have counted.
 - A lowered limit leaves what is stored as it is, but hides the pipelines idle for longest, until

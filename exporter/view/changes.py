@@ -20,6 +20,7 @@ from exporter.ledger.rows import (
 )
 from exporter.metrics import cardinality, exemplars, facts, gauges, increments, native
 from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
 from exporter.metrics.labels import clean
@@ -123,8 +124,8 @@ class _Draft:
             for name, status in jobs:
                 if not is_own or not self._see(home, build, ((name, status),)):
                     self._see(home, build, ((OTHER, status),), kept=_FOLDED_JOBS)
-                    self._mark(home, cardinality.JOBS if is_own else 0)
-            self._mark(home, 0 if is_own else cardinality.CLOSED)
+                    self._mark(home, Mark.FULL if is_own else Mark.NONE)
+            self._mark(home, Mark.NONE if is_own else Mark.CLOSED)
             return
 
     def completed(self, build: Build, labels: Labels, how: Callable[..., Facts]) -> None:
@@ -166,8 +167,7 @@ class _Draft:
         jobs = after.job_statuses[len(known.job_statuses) :]
         of_jobs = any(name != OTHER for name, _ in jobs)
         of_builds = after.own and samples > len(jobs)
-        marks = self._marks(known)
-        if (of_jobs and marks & cardinality.JOBS) or (of_builds and marks & cardinality.BUILDS):
+        if (of_jobs or of_builds) and self._marks(known) & Mark.FULL:
             return False
         return self._take(samples, kept=cardinality.OWN if of_jobs or of_builds else kept)
 
@@ -187,11 +187,10 @@ class _Draft:
         known = self._known_facts(pipeline)
         if known is None:
             return  # what it counts goes to another one
-        marks = self._marks(known)
+        if self._marks(known) & Mark.FULL:
+            return
         for key in of(pipeline, word):
-            if self._known(key) or (marks and marks & next(cardinality.places(key)).mark):
-                continue
-            if self._take(1):
+            if not self._known(key) and self._take(1):
                 self._deltas[key] = Delta(key, (0.0,), held=False, opened=False)
 
     def add(
@@ -235,7 +234,7 @@ class _Draft:
         if self._known(key) or not is_pipeline_family(key.family):
             return key
         own, samples = pipeline_of(key), sample_count(vector)
-        full: list[tuple[Labels, int]] = []
+        full: list[Labels] = []
         is_shut = False
         for place in cardinality.places(key):
             labels = pipeline_of(place.series)
@@ -243,23 +242,23 @@ class _Draft:
             if known is None:
                 fits = labels != own and self._opens(labels)
             else:
-                fits = not self._marks(known) & place.mark
+                fits = place.is_last or not self._marks(known) & Mark.FULL
             if self._known(place.series) or (fits and self._take(samples, kept=place.kept)):
-                self._folded(labels, full, cardinality.CLOSED if is_shut else 0)
+                self._folded(labels, full, Mark.CLOSED if is_shut else Mark.NONE)
                 return place.series
             if known is None:
                 is_shut = True
             else:
-                full.append((labels, place.marks))
+                full.append(labels)
         return None
 
-    def _folded(self, home: Labels, full: list[tuple[Labels, int]], marks: int) -> None:
+    def _folded(self, home: Labels, full: list[Labels], mark: Mark) -> None:
         """Remember which pipelines had no room for what this one takes."""
-        for labels, crowded in full:
-            self._mark(labels, crowded)
+        for labels in full:
+            self._mark(labels, Mark.FULL)
         known = self._known_facts(home) or Facts(touched=self._now, own=False)
         self._facts[home] = msgspec.structs.replace(known, touched=self._now)
-        self._mark(home, marks)
+        self._mark(home, mark)
 
     # -- the limit
 
@@ -273,7 +272,7 @@ class _Draft:
     def _opens(self, labels: Labels) -> bool:
         """Whether a new pipeline may be let in, if there is room."""
         return labels not in self._book.hidden and not any(
-            self._marks(self._known_facts(coarser)) & cardinality.CLOSED
+            self._marks(self._known_facts(coarser)) & Mark.CLOSED
             for coarser in cardinality.pipelines(labels)
             if coarser != labels
         )
@@ -282,10 +281,10 @@ class _Draft:
     def _limit(self) -> int:
         return self._book.rules.series_limit
 
-    def _marks(self, facts: Facts | None) -> int:
+    def _marks(self, facts: Facts | None) -> Mark:
         return cardinality.marks(facts, self._limit)
 
-    def _mark(self, labels: Labels, marks: int) -> None:
+    def _mark(self, labels: Labels, mark: Mark) -> None:
         known = self._known_facts(labels)
-        if known is not None and marks & ~self._marks(known):
-            self._facts[labels] = cardinality.marked(known, marks, self._limit)
+        if known is not None and mark & ~self._marks(known):
+            self._facts[labels] = cardinality.marked(known, mark, self._limit)

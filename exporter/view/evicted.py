@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.ledger.rows import Change, Labels, SeriesKey, StoredSeries
 from exporter.metrics import cardinality, gauges
+from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 from exporter.view.series import Pipeline, sample_count
 
@@ -43,7 +44,7 @@ class Hidden(msgspec.Struct):
 
 def rank(labels: Labels, facts: Facts) -> tuple[bool, float]:
     """What is shown first where there is no room for all: what others fold into, then news."""
-    return cardinality.is_catch_all(labels) or facts.marks >= cardinality.CLOSED, facts.touched
+    return cardinality.is_catch_all(labels) or facts.marks >= Mark.CLOSED, facts.touched
 
 
 def split(
@@ -59,13 +60,13 @@ def split(
     shown: list[Remembered] = []
     out: list[Remembered] = []
     for one in sorted(known, key=lambda one: rank(one.labels, one.facts), reverse=True):
-        is_out = cardinality.marks(one.facts, limit) & cardinality.HIDDEN
+        is_out = cardinality.marks(one.facts, limit) & Mark.EVICTED
         (out if is_out else shown).append(one)
     free = limit - used - sum(one.samples for one in shown)
-    shown.sort(key=lambda one: one.facts.marks & cardinality.HIDDEN)
+    shown.sort(key=lambda one: one.facts.marks & Mark.EVICTED)
     is_lower = is_lower or free < 0
     while shown and free < cardinality.reserve(limit):
-        if not is_lower and not shown[-1].facts.marks & cardinality.HIDDEN:
+        if not is_lower and not shown[-1].facts.marks & Mark.EVICTED:
             break
         out.append(shown.pop())
         free += out[-1].samples
@@ -77,12 +78,12 @@ def choice(
 ) -> Iterator[tuple[int, Change]]:
     """Mark what is hidden, and what is no longer; yields what the state shall know, by target."""
     for labels, one in hidden.items():
-        if not cardinality.marks(one.facts, limit) & cardinality.HIDDEN:
-            one.facts = cardinality.marked(one.facts, cardinality.HIDDEN, limit)
+        if not cardinality.marks(one.facts, limit) & Mark.EVICTED:
+            one.facts = cardinality.marked(one.facts, Mark.EVICTED, limit)
             yield one.target, Change(pipelines=((labels, _encode(one.facts)),))
     for known in shown:
-        if known.facts.marks & cardinality.HIDDEN:  # of a lower limit that is obeyed no more
-            marks = known.facts.marks & ~cardinality.HIDDEN
+        if known.facts.marks & Mark.EVICTED:  # of a lower limit that is obeyed no more
+            marks = known.facts.marks & ~Mark.EVICTED
             known.facts = msgspec.structs.replace(known.facts, marks=marks)
             yield known.target, Change(pipelines=((known.labels, _encode(known.facts)),))
 

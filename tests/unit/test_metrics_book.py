@@ -140,7 +140,7 @@ def test_at_the_limit_increments_fold_into_what_is_there() -> None:
     assert book.dropped == {f.BUILDS.name: 1, f.BUILD_DURATION.name: 1, f.BUILD_QUEUE.name: 1}
 
 
-def test_a_new_branch_and_a_new_repo_fold_as_finely_as_there_is_room() -> None:
+def test_what_has_no_room_goes_to_its_branch_other_and_then_to_the_catch_all() -> None:
     book = a_book(limit=120)
     learn(book, completed(branch="main"))
 
@@ -157,7 +157,7 @@ def test_a_new_branch_and_a_new_repo_fold_as_finely_as_there_is_room() -> None:
         ("acme/shop", "CI", "release/0"): 1,
         ("acme/shop", "CI", OTHER): 19,
         ("acme/0", "w0", OTHER): 1,
-        ("acme/1", OTHER, OTHER): 1,
+        ("acme/1", "w1", OTHER): 1,
         (OTHER, OTHER, OTHER): 18,
     }
 

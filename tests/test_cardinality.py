@@ -1,0 +1,106 @@
+"""The two steps in which increments go elsewhere when there is no room, and what is remembered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from exporter.ledger.rows import SeriesKey, Verdict
+from exporter.metrics import cardinality
+from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
+from exporter.metrics.facts import Facts
+from exporter.model import OTHER
+from exporter.view.series_view import SeriesView
+from tests.books import PIPELINE, a_book, learn, verdicts
+from tests.scripted import Rig, build, done
+
+NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
+BRANCH_OTHER = (*PIPELINE[:4], OTHER)
+
+
+@pytest.mark.parametrize(
+    ("family", "own", "folded"),
+    [
+        (f.BUILDS, ("push", "failed"), [("push", "failed"), (OTHER, "failed"), (OTHER, OTHER)]),
+        (f.RETRIES, (), [(), ()]),
+        (f.BUILD_DURATION, ("failed",), [("failed",), ("failed",)]),
+        (f.JOBS, ("lint", "failed"), [(OTHER, "failed"), (OTHER, "failed"), (OTHER, OTHER)]),
+        (f.JOB_QUEUE, ("lint",), [(OTHER,), (OTHER,)]),
+    ],
+)
+def test_an_increment_goes_to_the_branch_other_and_then_to_the_catch_all(
+    family: f.Family, own: tuple[str, ...], folded: list[tuple[str, ...]]
+) -> None:
+    found = [place.series for place in cardinality.places(SeriesKey(family.name, PIPELINE + own))]
+
+    at = [PIPELINE, BRANCH_OTHER, NOWHERE, NOWHERE]
+    labels = [home + rest for home, rest in zip(at, [own, *folded], strict=False)]
+    assert found == [SeriesKey(family.name, each) for each in labels]
+
+
+def conclusions(book: SeriesView) -> Counter[tuple[str, str]]:
+    """How many builds and jobs were counted, by their conclusions."""
+    found = Counter[tuple[str, str]]()
+    for key, series in book.series.items():
+        if key.family in (f.BUILDS.name, f.JOBS.name):
+            found[key.family, key.labels[-1]] += int(series.vector[0])
+    return +found
+
+
+@given(st.lists(verdicts(), max_size=8), st.integers(200, 600))
+def test_conclusions_stay_right_at_the_limit(history: list[Verdict], limit: int) -> None:
+    book, free = a_book(limit), a_book()
+    for verdict in history:
+        learn(book, verdict)
+        learn(free, verdict)
+
+    assert conclusions(book) == conclusions(free)
+
+
+# --- marks of older versions ---
+
+
+@pytest.mark.parametrize("bit", range(10))
+def test_a_pipeline_that_took_no_more_of_some_series_is_full(bit: int) -> None:
+    known = Facts(touched=1.0, marks=1 << bit | Mark.EVICTED, marked_at=100)
+
+    assert cardinality.marks(known, 100) == Mark.FULL | Mark.EVICTED
+    assert cardinality.marks(known, 101) == Mark.NONE
+
+
+@pytest.mark.parametrize("marks", [1, 3, 7, 15, 63, 63 | Mark.CLOSED])
+def test_a_state_that_was_folded_before_is_read_and_goes_on(tmp_path: Path, marks: int) -> None:
+    rig = Rig(tmp_path / "s.db", series_limit=500)
+    rig.provider._builds = [done(build("1")), done(build("2", branch="x"))]
+    rig.poll()
+    encode = msgspec.msgpack.Encoder().encode
+    for labels in (PIPELINE, BRANCH_OTHER):
+        known = msgspec.structs.replace(
+            rig.book.pipelines[labels].facts, marks=marks, marked_at=500
+        )
+        sql = "UPDATE pipeline SET facts = ? WHERE labels = ?"
+        rig.ledger._db.execute(sql, (encode(known), "\x1f".join(labels)))
+    rig.restart()
+
+    rig.provider._builds += [
+        done(build("3")),
+        done(build("4"), "neutral"),
+        done(build("5", branch="x"), "neutral"),
+    ]
+    rig.poll()
+
+    assert rig.value(f.BUILDS) == 5
+    assert rig.value(f.BUILDS, branch="main", conclusion="passed") == 2
+    assert rig.value(f.BUILDS, workflow=OTHER, conclusion="neutral") == 2
+    rig.rules = msgspec.structs.replace(rig.rules, series_limit=501)
+    rig.restart()
+    rig.provider._builds.append(done(build("6"), "neutral"))
+    rig.poll()
+    assert rig.value(f.BUILDS, branch="main", conclusion="neutral") == 1
+    rig.crash()
