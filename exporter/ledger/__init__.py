@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from exporter.http.stored import AnswerChanges, StoredAnswer, StoredLimits
+from exporter.ledger.polling import PollingChanges
 from exporter.ledger.rows import (
     AttemptKey,
     Change,
@@ -61,6 +62,9 @@ class Transaction(Protocol):
 
     def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
+
+    def write_polling(self, account: str, changes: PollingChanges) -> None:
+        """Write what has changed of the schedule of an account."""
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
         """Forget finished builds that retention no longer keeps, and answers out of use.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.http.stored import StoredLimits
+from exporter.ledger.polling import StoredPolling
 from exporter.model import Build, Job, Unmapped
 
 Labels = tuple[str, ...]
@@ -224,5 +225,7 @@ class Loaded(msgspec.Struct):
     swept_at: float | None = None
     """When what was old was last forgotten, epoch seconds."""
     limits: list[StoredLimits] = []
+    polling: dict[str, StoredPolling] = {}
+    """What the schedule knew, by account."""
     bounds: dict[str, Vector] = {}
     """Of each histogram family, what its series were begun with."""

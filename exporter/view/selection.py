@@ -29,4 +29,5 @@ def of_accounts(loaded: Loaded, accounts: Collection[str]) -> Loaded:
         series=[row for row in loaded.series if belongs(row.series)],
         pipelines=pipelines,
         series_limit=loaded.series_limit,
+        polling={name: rows for name, rows in loaded.polling.items() if name in accounts},
     )

@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer, StoredLimits
+from exporter.ledger.polling import PollingChanges
 from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
 from exporter.ledger.rows import (
     AttemptKey,
@@ -26,7 +27,16 @@ from exporter.ledger.rows import (
     Target,
     Verdict,
 )
-from exporter.ledger.sqlite import build_rows, bulk, limits, loading, retention, series, state_file
+from exporter.ledger.sqlite import (
+    build_rows,
+    bulk,
+    limits,
+    loading,
+    polling,
+    retention,
+    series,
+    state_file,
+)
 from exporter.ledger.sqlite.build_rows import compact
 from exporter.ledger.sqlite.codec import SEPARATOR as _SEPARATOR
 from exporter.ledger.sqlite.codec import decoder
@@ -302,6 +312,9 @@ class SqliteTransaction:
 
     def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         limits.keep(self._db, changes, now=now)
+
+    def write_polling(self, account: str, changes: PollingChanges) -> None:
+        polling.write(self._db, self._ledger.account_id(account), changes)
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
         retention.prune(self._db, now - self._ledger.terms.retention, now=now, spared=spared)

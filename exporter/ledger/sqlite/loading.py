@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 
 from exporter.errors import StateDamaged, StateUnavailable
 from exporter.ledger.rows import Cursor, Loaded, SeriesKey, Spread, StoredSeries, Target
-from exporter.ledger.sqlite import limits, state_file
+from exporter.ledger.sqlite import limits, polling, state_file
 from exporter.ledger.sqlite.codec import RottenError, decoder, split, unpack
 from exporter.model import Build
 
@@ -56,6 +56,7 @@ def load(db: sqlite3.Connection, accounts: Mapping[str, int], *, native: bool) -
             ],
             swept_at=number(db, "swept_at"),
             limits=limits.load(rows),
+            polling=polling.load(rows, {number: name for name, number in accounts.items()}),
             series_limit=int(number(db, "series_limit") or 0),
             bounds={
                 key.removeprefix(BOUNDS): unpack(blob)

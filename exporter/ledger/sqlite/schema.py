@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator
 
 APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 4
+VERSION = 5
 
 _FIRST = """
 CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -64,7 +64,15 @@ CREATE TABLE budget (
 CREATE TABLE opening (mark BLOB NOT NULL);
 """
 
-STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS}
+_POLLING = """
+-- what the schedule knows of accounts and of their repos, so that a restart goes on with it
+CREATE TABLE account_polling (account INTEGER PRIMARY KEY, polling BLOB NOT NULL);
+CREATE TABLE repo_polling (
+    account INTEGER NOT NULL, repo TEXT NOT NULL, polling BLOB NOT NULL,
+    PRIMARY KEY (account, repo)) WITHOUT ROWID;
+"""
+
+STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _POLLING}
 """What makes of a state file of one format one of the next; a new file takes all of them."""
 
 
@@ -86,6 +94,8 @@ _COLUMNS = {
     "pipeline": "labels:text target:integer facts:blob",
     "native": "family:text labels:text spread:blob",
     "budget": "credential:blob until:real limits:blob",
+    "account_polling": "account:integer polling:blob",
+    "repo_polling": "account:integer repo:text polling:blob",
 }
 """What each column holds: SQLite itself takes anything anywhere."""
 

@@ -16,7 +16,9 @@ from exporter.ledger.sqlite import schema
 from exporter.metrics import families as f
 from tests.tools.scripted import Rig, build, done
 
-SCHEMAS = {version: "".join(schema.STEPS[step] for step in range(version)) for version in (1, 2, 3)}
+SCHEMAS = {
+    version: "".join(schema.STEPS[step] for step in range(version)) for version in (1, 2, 3, 4)
+}
 """What files of older versions were made with."""
 OLDER = pytest.mark.parametrize("version", SCHEMAS)
 
