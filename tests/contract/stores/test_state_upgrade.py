@@ -55,8 +55,8 @@ def described(path: Path) -> Any:
 
 
 def test_what_older_files_were_made_with_does_not_change() -> None:
-    assert hashlib.sha256(SCHEMAS[3].encode()).hexdigest() == (
-        "9c23571df26c23351a20764a7784c79edae57593b995794132f99356bd5e5429"
+    assert hashlib.sha256(SCHEMAS[4].encode()).hexdigest() == (
+        "928f676bd40e89b86663139244715f81b71dc0811fae31ed9c353102ea30a98f"
     )
 
 
