@@ -32,8 +32,9 @@ from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
 from exporter.providers import catalogue
 from exporter.recorder import Recorder
+from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
-from exporter.schedule.plan import BudgetGroups
+from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync import repo_sync
 from exporter.sync.window import Rules
 from exporter.view.series_view import Rules as Shown
@@ -302,10 +303,10 @@ async def _play(scene: Scene, clock: virtual.Clock) -> Told:
     account = provider.model_validate(keys)
     seen: dict[tuple[str, int], float] = {}
     poller, recorder = _poller(account, server, clock, seen)
-    while clock.time() < end:
-        await poller.round()
-        await asyncio.sleep(1.0)
-    await poller.stop()
+    schedule = Schedule([poller])
+    schedule.start()
+    await asyncio.sleep(end - clock.time())
+    await schedule.stop()
     await recorder.close()
     return _told(fleet, server, seen, begin + scene.warm, end)
 
@@ -313,12 +314,12 @@ async def _play(scene: Scene, clock: virtual.Clock) -> Told:
 def _poller(
     account: Any, server: Server, clock: virtual.Clock, seen: dict[tuple[str, int], float]
 ) -> tuple[AccountPoller, Recorder]:
-    share = BudgetGroups(RESERVE).of(account, b"")
+    group = BudgetGroups(RESERVE).of(account, b"")
     api = Api(
         root=account.root,
         headers=lambda: account.headers("token"),
         timeout=30.0,
-        budget=share.budget,
+        budget=group.budget,
     )
     api._connections.transport = httpx.MockTransport(server.answer)  # noqa: SLF001
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
@@ -345,7 +346,7 @@ def _poller(
         lookback=24 * HOUR, retention=30 * 24 * HOUR, rerun_window=24 * HOUR, max_interval=900.0
     )
     reader = repo_sync.Reader(account, api, recorder, rules)
-    return AccountPoller(reader, interval=60.0, share=share), recorder
+    return AccountPoller(reader, interval=60.0, group=group), recorder
 
 
 def _told(

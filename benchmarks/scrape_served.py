@@ -87,7 +87,7 @@ async def serve_ours(samples: int) -> None:
     book = book_of(samples)
     changer, heart = Changer(book), Heart()
     poller: Any = SimpleNamespace(
-        exposition=Exposition(book, list, Health()), recorder=SimpleNamespace(book=book)
+        exposition=Exposition(book, list, Health()), view=book, report=None, last_reload=None
     )
 
     async def answer(request: Request) -> Response:

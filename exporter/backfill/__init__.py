@@ -25,7 +25,7 @@ from exporter.config import Config
 from exporter.daemon.application import account_reader, labels_of, showing
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.recorder import Recorder
-from exporter.schedule.plan import BudgetGroups
+from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync.window import Rules
 from exporter.view.series_view import SeriesView
 
@@ -75,11 +75,11 @@ async def read(
     heard.news = chronicle.note
     recorder = Recorder(open_ledger("memory:", terms), heard, retention=reach)
     recorder.start(labels_of(config))
-    shares, progress = BudgetGroups(config.polling.reserve), Progress()
+    groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
     rules = Rules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
     readers = [
-        msgspec.structs.replace(account_reader(account, config, recorder, shares)[0], rules=rules)
+        msgspec.structs.replace(account_reader(account, config, recorder, groups)[0], rules=rules)
         for account in config.accounts
         if account.name in accounts
     ]

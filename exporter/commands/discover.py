@@ -23,9 +23,10 @@ from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.providers import Provider, Repo
 from exporter.recorder import Recorder
+from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.plan import BudgetGroup, BudgetGroups, Demand, planned
+from exporter.schedule.plan import Demand, planned
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.threads import to_the_end
@@ -48,7 +49,7 @@ class _Prospect(msgspec.Struct, kw_only=True):
     provider: str
     interval: float
     longest: float
-    share: BudgetGroup
+    group: BudgetGroup
     errors: list[str] = []
     wildcards: dict[str, tuple[str, ...]] = {}
     repos: list[str] = []
@@ -77,14 +78,14 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _prospects(config: Config, sample: int) -> list[_Prospect]:
-    shares = BudgetGroups(config.polling.reserve)
+    groups = BudgetGroups(config.polling.reserve)
     gate = asyncio.Semaphore(_AT_ONCE)
     progress = Progress(len(config.accounts))
 
     async def one(account: Provider) -> _Prospect:
         async with gate:
             progress.tell(f"{account.name}: discovering")
-            found = await _prospect(account, config, shares, sample)
+            found = await _prospect(account, config, groups, sample)
             progress.done()
             return found
 
@@ -94,17 +95,17 @@ async def _prospects(config: Config, sample: int) -> list[_Prospect]:
 
 
 async def _prospect(
-    account: Provider, config: Config, shares: BudgetGroups, sample: int
+    account: Provider, config: Config, groups: BudgetGroups, sample: int
 ) -> _Prospect:
     recorder = _recorder(config)
-    reader, share = daemon.account_reader(account, config, recorder, shares)
+    reader, group = daemon.account_reader(account, config, recorder, groups)
     interval = account.interval or config.polling.interval
     prospect = _Prospect(
         account=account.name,
         provider=account.label,
         interval=interval,
         longest=max(interval, config.polling.max_interval),
-        share=share,
+        group=group,
     )
     discovery = Discovery(account, AccountHealth(account.name, interval=interval))
     try:
@@ -209,7 +210,7 @@ def _account(prospect: _Prospect, interval: float) -> dict[str, Any]:
         "requests_per_hour": {
             "planned": math.ceil(per_round * _HOUR / interval),
             "if_idle": math.ceil(per_round * _HOUR / max(interval, prospect.longest)),
-            "limit": prospect.share.limit(),
+            "limit": prospect.group.limit(),
         },
         "series": prospect.series,
     }
@@ -222,16 +223,16 @@ def _intervals(found: list[_Prospect]) -> dict[str, float]:
     """
     groups: defaultdict[int, list[_Prospect]] = defaultdict(list)
     for prospect in found:
-        groups[id(prospect.share)].append(prospect)
+        groups[id(prospect.group)].append(prospect)
     intervals: dict[str, float] = {}
     for group in groups.values():
-        wishes = {p.account: Demand(p.interval, p.interval, p.longest) for p in group}
+        demands = {p.account: Demand(p.interval, p.interval, p.longest) for p in group}
         count = sum(len(p.repos) for p in group)
         plan = planned(
-            (wishes[p.account] for p in group for _ in p.repos),
-            _polls(group, group[0].share.budget.means(), max(count, 1)),
+            (demands[p.account] for p in group for _ in p.repos),
+            _polls(group, group[0].group.budget.means(), max(count, 1)),
         )
-        intervals |= {name: plan.interval(wish) for name, wish in wishes.items()}
+        intervals |= {name: plan.interval(demand) for name, demand in demands.items()}
     return intervals
 
 

@@ -16,10 +16,9 @@ def _run(options: argparse.Namespace) -> int:
 
 
 async def _poll_once(config: Config) -> int:
-    async with daemon.assembled(config, hold=False) as assembly:
-        poller = assembly.poller
-        well = await poller.once()
-        text = poller.exposition.text().decode()
+    async with daemon.assembled(config, hold=False) as app:
+        well = await app.once()
+        text = app.exposition.text().decode()
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0 if well else 1

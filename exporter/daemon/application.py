@@ -7,22 +7,27 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 from importlib import resources
 
 from exporter.config import Config
 from exporter.config.differences import Step, step
+from exporter.daemon.housekeeping import Housekeeping
+from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged
 from exporter.http import Api, Pace, Token
 from exporter.ledger.rows import Loaded
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
-from exporter.outputs.prometheus import Health
+from exporter.outputs.prometheus import AccountView, Exposition, Health
 from exporter.providers import Provider
 from exporter.recorder import Recorder
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
-from exporter.schedule.plan import BudgetGroup, BudgetGroups
+from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
+from exporter.status import report
+from exporter.status.document import StatusReport
+from exporter.status.report import Reload
 from exporter.sync import repo_sync
 from exporter.sync.window import Rules
 from exporter.view import series_view
@@ -36,7 +41,7 @@ DRAIN = 2.0
 
 
 class Application:
-    """A poller over the configured state.
+    """The parts of a running process: ledger, view, schedule and timers.
 
     `hold=False` lets every increment in at once. Raises StateError.
     """
@@ -45,59 +50,105 @@ class Application:
         self.config = config
         """What is in force."""
         self._hold = hold
-        self._shares = BudgetGroups(config.polling.reserve)
+        self._groups = BudgetGroups(config.polling.reserve)
         try:
-            self._recorder = self._begin()
+            self.recorder = self._begin()
         except StateDamaged as damage:
-            self._recorder = self._begin(damage=str(damage))
-        self.poller = Schedule(
-            [
-                account_poller(account, config, self._recorder, self._shares)
-                for account in config.accounts
-            ],
-            self._recorder,
-            Health(reload_time=time.time(), revision=revision()),
+            self.recorder = self._begin(damage=str(damage))
+        self.schedule = Schedule(
+            account_poller(account, config, self.recorder, self._groups)
+            for account in config.accounts
         )
+        self.timers = Timers()
+        self.housekeeping = Housekeeping(self.recorder, self.schedule)
+        self.started_at = time.time()
+        self.health = Health(reload_time=self.started_at, revision=revision())
+        self.last_reload = Reload(self.started_at)
+        self.exposition = Exposition(self.view, self._views, self.health)
+
+    @property
+    def view(self) -> series_view.SeriesView:
+        """The series in memory."""
+        return self.recorder.book
+
+    def start(self) -> None:
+        """Begin to poll and to keep the state, in the running event loop."""
+        self.schedule.start()
+        self.housekeeping.start(self.timers)
+        self.timers.start()
+
+    async def once(self) -> bool:
+        """Poll every repo once; whether all went well."""
+        well = await self.schedule.once()
+        await self.housekeeping.release()
+        return well
+
+    async def stop(self) -> None:
+        """End all polls and let go of the state; the step under way in it is finished first."""
+        await self.timers.stop()
+        await self.schedule.stop()
+        await self.recorder.close()
+
+    def _views(self) -> list[AccountView]:
+        self.health.state_ok = self.recorder.state_ok
+        return [account.view() for account in self.schedule.accounts]
+
+    def report(self) -> Generator[None, None, StatusReport]:
+        """What the status page says, made in short steps."""
+        return report.of_process(
+            self.schedule,
+            self.view,
+            started_at=self.started_at,
+            reload=self.last_reload,
+            state_ok=self.recorder.state_ok,
+        )
+
+    def reloaded(self, error: str | None = None) -> None:
+        """Show that a reload has ended, well or with a line for each fault."""
+        self.last_reload = Reload(time.time(), error)
+        self.health.reload_ok = error is None
+        if error is None:
+            self.health.reload_time = self.last_reload.at
 
     def _begin(self, *, damage: str | None = None) -> Recorder:
         """What the state remembers; `damage` is what was found to be wrong with it."""
         config, labels = self.config, labels_of(self.config)
-        self._ledger = open_ledger(
+        self.ledger = open_ledger(
             config.state.url,
             _terms(config, hold=self._hold),
             on_corrupt=config.state.on_corrupt,
             damage=damage,
         )
         shown = series_view.SeriesView(showing(config), labels, hold=self._hold)
-        recorder = Recorder(self._ledger, shown, retention=config.state.retention)
+        recorder = Recorder(self.ledger, shown, retention=config.state.retention)
         try:
             recorder.start(labels)
         except BaseException:
-            self._ledger.close()
+            self.ledger.close()
             raise
         return recorder
 
-    async def adopt(self, wanted: Config) -> Step:
-        """Go by another configuration as far as a running process can; tells what that is.
+    async def apply(self, wanted: Config) -> Step:
+        """Apply another configuration as far as a running process can; returns how far.
 
-        Accounts that stay as they are notice nothing. Raises StateUnavailable, nothing done.
+        Accounts that stay as they are go on undisturbed. Raises StateUnavailable, nothing done.
         """
         change = step(self.config, wanted)
         config = change.config
         known = await self._unknown(config)
         kept = self._kept(config)
-        await self.poller.pause(
-            account for account in self.poller.accounts if account.provider.name not in kept
+        await self.schedule.pause(
+            account for account in self.schedule.accounts if account.provider.name not in kept
         )
-        await self._recorder.change(
+        await self.recorder.change(
             showing(config), labels_of(config), known, retention=config.state.retention
         )
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config = config
-        self._ledger.terms = _terms(config, hold=self._hold)
-        self._shares.keep(config.polling.reserve)
-        self.poller.resume(
-            kept.get(account.name) or account_poller(account, config, self._recorder, self._shares)
+        self.ledger.terms = _terms(config, hold=self._hold)
+        self._groups.keep(config.polling.reserve)
+        self.schedule.resume(
+            kept.get(account.name) or account_poller(account, config, self.recorder, self._groups)
             for account in config.accounts
         )
         return change
@@ -107,9 +158,9 @@ class Application:
         running = {account.name for account in self.config.accounts}
         has_room = config.metrics.series_limit > self.config.metrics.series_limit
         more = {account.name for account in config.accounts}
-        if not has_room or not self._recorder.book.hidden:
+        if not has_room or not self.recorder.book.hidden:
             more -= running
-        return await self._recorder.remembered(more) if more else Loaded()
+        return await self.recorder.remembered(more) if more else Loaded()
 
     def _kept(self, config: Config) -> dict[str, AccountPoller]:
         """The accounts, by name, whose polls can go on as they are."""
@@ -118,22 +169,22 @@ class Application:
         wanted = {account.name: account for account in config.accounts}
         return {
             account.provider.name: account
-            for account in self.poller.accounts
+            for account in self.schedule.accounts
             if wanted.get(account.provider.name) == account.provider
-            and self.poller.is_polled(account)  # else an earlier reload broke down half-way
+            and self.schedule.is_polled(account)  # else an earlier reload broke down half-way
         }
 
 
 @contextlib.asynccontextmanager
 async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Application]:
-    """An assembly whose poller is not yet started; stopped at the end."""
-    assembly = Application(config, hold=hold)
+    """An application that is not yet started; stopped at the end."""
+    made = Application(config, hold=hold)
     try:
-        yield assembly
+        yield made
     finally:
         try:
             async with asyncio.timeout(GRACE - DRAIN):
-                await assembly.poller.stop()
+                await made.stop()
         except TimeoutError:
             log.warning("some polls did not stop in time and are abandoned")
 
@@ -147,31 +198,31 @@ def revision() -> str:
 
 
 def account_poller(
-    account: Provider, config: Config, recorder: Recorder, shares: BudgetGroups
+    account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
 ) -> AccountPoller:
     """What polls one configured account."""
-    reader, share = account_reader(account, config, recorder, shares)
-    return AccountPoller(reader, interval=config.polling.interval, share=share)
+    reader, group = account_reader(account, config, recorder, groups)
+    return AccountPoller(reader, interval=config.polling.interval, group=group)
 
 
 def account_reader(
-    account: Provider, config: Config, recorder: Recorder, shares: BudgetGroups
+    account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
 ) -> tuple[repo_sync.Reader, BudgetGroup]:
     """What reads one configured account, and whom it shares a budget with."""
-    api, share = account_api(account, config, shares)
-    recorder.budgets.adopt(share.name, share.budget)
-    return repo_sync.Reader(account, api, recorder, _reading(config)), share
+    api, group = account_api(account, config, groups)
+    recorder.budgets.adopt(group.name, group.budget)
+    return repo_sync.Reader(account, api, recorder, _reading(config)), group
 
 
 def account_api(
-    account: Provider, config: Config, shares: BudgetGroups, *, pace: Pace | None = None
+    account: Provider, config: Config, groups: BudgetGroups, *, pace: Pace | None = None
 ) -> tuple[Api, BudgetGroup]:
     """The way to one configured account's API: the only place that makes one.
 
     `pace` is the usual one if it is not given.
     """
     token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
-    share = shares.of(account, _credential(account, token))
+    group = groups.of(account, _credential(account, token))
     api = Api(
         root=account.root,
         headers=lambda: account.headers(token.known()),
@@ -180,11 +231,11 @@ def account_api(
         ca_file=account.ca_file,
         proxy=account.proxy,
         pace=Pace() if pace is None else pace,
-        budget=share.budget,
+        budget=group.budget,
         likely_root=account.likely_root,
         explained=account.explained,
     )
-    return api, share
+    return api, group
 
 
 def _credential(account: Provider, token: Token) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from exporter.schedule import Schedule
+from exporter.daemon.application import Application
 from exporter.systemd import Manager
 
 _EVERY = 30.0
@@ -13,14 +13,14 @@ _EVERY = 30.0
 
 
 class Oversight:
-    """Tells `manager` how `poller` is.
+    """Tells `manager` how the application is.
 
     The beats for its watchdog come from the event loop, so they end when that is stuck.
     """
 
-    def __init__(self, manager: Manager, poller: Schedule) -> None:
+    def __init__(self, manager: Manager, app: Application) -> None:
         self._manager = manager
-        self._poller = poller
+        self._app = app
 
     def ready(self) -> None:
         """Requests are answered from now on."""
@@ -28,7 +28,7 @@ class Oversight:
             return
         self._manager.tell("READY=1", status=self._status())
         often = _EVERY if self._manager.watchdog is None else self._manager.watchdog / 2
-        self._poller.every(min(often, _EVERY), self._beat, "tell the service manager")
+        self._app.timers.every(min(often, _EVERY), self._beat, "tell the service manager")
 
     async def _beat(self) -> None:
         self._manager.tell("WATCHDOG=1", status=self._status())
@@ -47,13 +47,13 @@ class Oversight:
         self._manager.tell("STOPPING=1", status="stopping")
 
     def _status(self) -> str:
-        accounts = self._poller.accounts
-        troubles = [a for a in accounts if a.trouble.error is not None]
+        accounts = self._app.schedule.accounts
+        failing = [a for a in accounts if a.health.error is not None]
         repos = sum(len(account.repos) for account in accounts)
         text = f"polling, accounts: {len(accounts)}, repos: {repos}"
-        if not self._poller.health.reload_ok:
+        if not self._app.health.reload_ok:
             text += "; the last reload failed"
-        for account in troubles[:1]:
-            more = f" (and {len(troubles) - 1} more)" if len(troubles) > 1 else ""
-            text += f"; {account.provider.name} is down{more}: {account.trouble.error}"
+        for account in failing[:1]:
+            more = f" (and {len(failing) - 1} more)" if len(failing) > 1 else ""
+            text += f"; {account.provider.name} is down{more}: {account.health.error}"
         return text

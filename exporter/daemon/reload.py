@@ -45,17 +45,16 @@ class Reloads:
 
     def __init__(
         self,
-        assembly: Application,
+        app: Application,
         file: str,
         access: Access | None = None,
         *,
         around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> None:
-        self._assembly = assembly
+        self._app = app
         self._access = Access(WebConfig()) if access is None else access
         self._around = around
         self._is_unasked = False
-        self._poller = assembly.poller
         self._file = file
         self._turn = asyncio.Lock()
         self._next: asyncio.Task[_Outcome] | None = None
@@ -157,7 +156,7 @@ class Reloads:
         versions, config, web = await self._loaded()
         for warning in (*config.warnings, *web.warnings):
             log.warning("%s", warning)
-        step = await self._assembly.adopt(config)
+        step = await self._app.apply(config)
         adoption = self._access.adopt(web)
         self._read = versions
         self._show(None)
@@ -183,7 +182,7 @@ class Reloads:
     def _show(self, error: str | None) -> None:
         """Show how the last reload ended, and what is wrong with the certificates since."""
         self._error = error
-        self._poller.reloaded("\n".join(filter(None, (error, self._access.fault))) or None)
+        self._app.reloaded("\n".join(filter(None, (error, self._access.fault))) or None)
 
     def _done(self, task: asyncio.Task[_Outcome]) -> None:
         self._tasks.discard(task)

@@ -59,34 +59,33 @@ async def serve(config: Config, service: Service) -> int:
     stop = _stopping()
     with listening(service.address) as listener, contextlib.ExitStack() as hang_ups:
         gc.disable()  # loading the state makes many objects and no garbage
-        async with assembled(config) as assembly:
+        async with assembled(config) as app:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
             gc.enable()
-            poller = assembly.poller
-            oversight = Oversight(Manager(), poller)
+            oversight = Oversight(Manager(), app)
 
             @contextlib.contextmanager
             def reloading() -> Iterator[None]:
                 with oversight.reloading():
                     yield
-                    _log_as_told(assembly.config, service)
+                    _log_as_told(app.config, service)
 
             _log_as_told(config, service)
             access = Access(service.web)
-            reloads = Reloads(assembly, service.file, access, around=reloading)
+            reloads = Reloads(app, service.file, access, around=reloading)
             hang_ups.enter_context(_each_hang_up(reloads.signalled))
-            poller.start()
+            app.start()
             if service.watch is not None:
-                poller.every(service.watch, reloads.look, "look at the configuration")
+                app.timers.every(service.watch, reloads.look, "look at the configuration")
             if access.context is not None:
-                poller.every(_GLANCE, reloads.look_at_certificates, "look at the certificates")
-            app = application(
-                poller,
+                app.timers.every(_GLANCE, reloads.look_at_certificates, "look at the certificates")
+            routes = application(
+                app,
                 telemetry_path=config.web.telemetry_path,
-                config=lambda: assembly.config,
+                config=lambda: app.config,
                 reload=reloads.reload if service.lifecycle else None,
             )
-            server = Server(Guard(app, access), access, drain=DRAIN, ready=oversight.ready)
+            server = Server(Guard(routes, access), access, drain=DRAIN, ready=oversight.ready)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             facts = {"tls": access.context is not None, "auth": bool(access.users)}

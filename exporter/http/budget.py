@@ -206,12 +206,22 @@ class Budget:
         """Seconds for which nothing may be sent by what was told or met, and why."""
         if self.blocked_until > now:
             return self.blocked_until - now, "rate limited"
+        reserved = self.reserved_until - now
+        if reserved > 0:
+            return reserved, "what is left of the rate limit is kept for people"
+        return 0.0, ""
+
+    @property
+    def reserved_until(self) -> float:
+        """When the last rate limit is full again whose rest is kept for people; else 0."""
+        now = time.monotonic()
+        until = 0.0
         for resource, window in list(self._windows.items()):
             if window.reset <= now:
                 del self._windows[resource]  # it is full again
             elif window.remaining - self._under_way <= self._kept(window):
-                return window.reset - now, "what is left of the rate limit is kept for people"
-        return 0.0, ""
+                until = max(until, window.reset)
+        return until
 
     def _kept(self, window: _Window) -> float:
         """What must remain of a limit: the reserve, and what may be under way."""

@@ -24,7 +24,7 @@ _SHOWN = 100
 class Discovery:
     """Finds the repos of one account."""
 
-    def __init__(self, provider: Provider, trouble: AccountHealth) -> None:
+    def __init__(self, provider: Provider, health: AccountHealth) -> None:
         self.unresolved: dict[str, str] = {}
         """What is wrong with wildcards that could not be discovered, by wildcard."""
         self.matches: dict[str, tuple[str, ...]] = {}
@@ -34,7 +34,7 @@ class Discovery:
         self.rejected = 0
         """Names that could not be taken."""
         self._provider = provider
-        self._trouble = trouble
+        self._health = health
 
     def named(self) -> dict[str, Repo]:
         """The entries that need no discovery."""
@@ -78,14 +78,14 @@ class Discovery:
     def _fails(self, pattern: str, error: ProviderError) -> None:
         """A wildcard, or a part of what it matches, cannot be discovered for now."""
         self.unresolved[pattern] = f"{pattern} cannot be discovered: {error}"
-        self._trouble.tell("a wildcard cannot be discovered", error, pattern=pattern)
+        self._health.log("a wildcard cannot be discovered", error, pattern=pattern)
 
     def _is_taken(self, repo: Repo, pattern: str) -> bool:
         """Whether a discovered repo is polled; one that is not is counted and logged."""
         error = name_fault(self._provider, repo.entry)
         if error is not None:
             self.rejected += 1
-            self._trouble.tell("a wildcard found an odd name", error, pattern=pattern)
+            self._health.log("a wildcard found an odd name", error, pattern=pattern)
         return error is None
 
     def _matches_nothing(self, pattern: str) -> None:
@@ -93,7 +93,7 @@ class Discovery:
         rights = f" ({self._provider.rights})" if self._provider.rights else ""
         text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
         self.unmatched[pattern] = text
-        self._trouble.tell("a wildcard matches nothing", Gone(text, reason="not_found"))
+        self._health.log("a wildcard matches nothing", Gone(text, reason="not_found"))
 
 
 def name_fault(provider: Provider, entry: str) -> Malformed | None:

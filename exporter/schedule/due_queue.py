@@ -32,7 +32,7 @@ class DueQueue:
         state.due = due
         heapq.heappush(self._waiting, self._entry(due, state))
 
-    def go_on(self, state: RepoState) -> None:
+    def wait_for_room(self, state: RepoState) -> None:
         """A repo waits for room to read more of its history."""
         self._unfinished.append(self._entry(0.0, state))
 

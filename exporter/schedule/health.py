@@ -10,7 +10,7 @@ from exporter.errors import ProviderError, TryLater
 
 log = logging.getLogger(__name__)
 
-_FIRST_REST, _LAST_REST = 15.0, 300.0
+_FIRST_BACKOFF, _LAST_BACKOFF = 15.0, 300.0
 """Seconds that an account in trouble is left alone, doubling."""
 _REPEAT = 300.0
 """Seconds in which one kind of trouble of an account is logged once."""
@@ -30,75 +30,73 @@ class AccountHealth:
         """What a person can do, where that is not what the reason alone suggests."""
         self.since: float | None = None
         """Epoch seconds."""
-        self.rest_until = 0.0
+        self.backoff_until = 0.0
         """Until then the account is left alone; monotonic."""
         self._account = account
-        self._first_rest = min(_FIRST_REST, interval)
-        self._rest = self._first_rest
+        self._first_backoff = min(_FIRST_BACKOFF, interval)
+        self._backoff = self._first_backoff
         self._down_is_logged = False
-        self._told: dict[str, float] = {}
-        self._untold: dict[str, int] = {}
+        self._logged_at: dict[str, float] = {}
+        self._not_logged: dict[str, int] = {}
 
     def inherit(self, old: AccountHealth) -> None:
         """Go on as the same account with other keys: it is tried again, but by one repo alone."""
         self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
         self.advice = old.advice
 
-    def over(self) -> None:
+    def recovered(self) -> None:
         """A poll went well."""
         if self.error is not None and self._down_is_logged:
             log.info("the account is fine again", extra={"account": self._account})
         self._down_is_logged = False
         self.up, self.error, self.reason, self.since = True, None, None, None
         self.advice = None
-        self._rest = self._first_rest
-        if self.rest_until < math.inf:
-            self.rest_until = 0.0
+        self._backoff = self._first_backoff
+        self.backoff_until = 0.0
 
-    def met(self, error: ProviderError, *, now: float) -> None:
+    def failed(self, error: ProviderError, *, now: float) -> None:
         """The account as a whole fails: leave it alone for a while. `now` is epoch seconds."""
         if self.up or self.since is None:
             self.since = now
         if self.error is None or self.reason != error.reason:
             # An account that flaps is logged once in a while, and how often it did meanwhile.
-            self._down_is_logged = self._log(logging.ERROR, "the account is down", error) or (
-                self._down_is_logged
-            )
+            self._down_is_logged = self._log_once_in_a_while(
+                logging.ERROR, "the account is down", error
+            ) or (self._down_is_logged)
         self.up, self.error, self.reason = False, str(error), error.reason
         self.advice = error.advice
-        delay = error.delay if isinstance(error, TryLater) and error.delay else self._rest
-        self._rest = min(self._rest * 2, _LAST_REST)
-        self.rest_until = max(self.rest_until, monotonic() + delay)
+        delay = error.delay if isinstance(error, TryLater) and error.delay else self._backoff
+        self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
+        self.backoff_until = max(self.backoff_until, monotonic() + delay)
 
-    def tried_at_once(self) -> None:
+    def retry_at_once(self) -> None:
         """What kept the account down has been mended: it is not left alone any longer."""
-        self._rest = self._first_rest
-        if self.rest_until < math.inf:
-            self.rest_until = 0.0
+        self._backoff = self._first_backoff
+        self.backoff_until = 0.0
 
-    def tell(self, text: str, error: ProviderError, **where: str) -> None:
+    def log(self, text: str, error: ProviderError, **where: str) -> None:
         """Log a failure, but each kind of it once in a while, with how many were left out."""
-        self._log(logging.WARNING, text, error, **where)
+        self._log_once_in_a_while(logging.WARNING, text, error, **where)
 
-    def trace(self, text: str, error: Exception, **where: str) -> None:
+    def log_bug(self, text: str, error: Exception, **where: str) -> None:
         """Log what nobody has foreseen, with its traceback, once in a while."""
-        self._log(logging.ERROR, text, error, **where)
+        self._log_once_in_a_while(logging.ERROR, text, error, **where)
 
-    def _log(self, level: int, text: str, error: Exception, **where: str) -> bool:
+    def _log_once_in_a_while(self, level: int, text: str, error: Exception, **where: str) -> bool:
         """Log an error unless one of its kind was logged lately; whether it was."""
         now = monotonic()
         reason = getattr(error, "reason", None)
         kind = f"{text} {reason}"
-        if now - self._told.get(kind, -math.inf) < _REPEAT:
-            self._untold[kind] = self._untold.get(kind, 0) + 1
+        if now - self._logged_at.get(kind, -math.inf) < _REPEAT:
+            self._not_logged[kind] = self._not_logged.get(kind, 0) + 1
             return False
-        if len(self._told) >= _MOST_KINDS:
-            self._told.clear()
-        self._told[kind] = now
+        if len(self._logged_at) >= _MOST_KINDS:
+            self._logged_at.clear()
+        self._logged_at[kind] = now
         extra: dict[str, object] = {"account": self._account, **where}
         if reason is not None:
             extra["reason"] = reason
-        more = self._untold.pop(kind, 0)
+        more = self._not_logged.pop(kind, 0)
         if more:
             extra["not_logged"] = more
         is_bug = not isinstance(error, ProviderError)

@@ -9,7 +9,7 @@ from time import monotonic
 from exporter.errors import Malformed, ProviderError, TryLater
 from exporter.model import Build
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.repo import RepoState, wish_for, wish_in_trouble
+from exporter.schedule.repo import RepoState, demand_for, demand_in_trouble
 from exporter.sync.activity import Span
 from exporter.sync.repo_sync import RepoSync
 
@@ -20,8 +20,8 @@ _MANY, _LONG = 10, 20.0
 class Outcome:
     """Judges the polls of one account."""
 
-    def __init__(self, trouble: AccountHealth, span: Span, repos: Mapping[str, RepoState]) -> None:
-        self._trouble = trouble
+    def __init__(self, health: AccountHealth, span: Span, repos: Mapping[str, RepoState]) -> None:
+        self._health = health
         self._span = span
         self._repos = repos
         self._failing: set[str] = set()
@@ -33,36 +33,36 @@ class Outcome:
     ) -> None:
         """A poll went well, be it that parts could not be read. `now` is the provider's clock."""
         at = monotonic()
-        if poll.moved or not state.last_success:
+        if poll.moved or not state.was_polled:
             state.moved_at = at
         state.succeeded(time.time())
         state.is_unfinished = poll.is_unfinished
         if poll.is_unfinished:
             state.error, state.reason = "there is more to read than one poll can", "timeout"
         self._show_unread(state, poll.unread)
-        state.wish = wish_for(self._span, state, active, at=at, now=now)
+        state.demand = demand_for(self._span, state, active, at=at, now=now)
         self._failing.discard(state.repo.entry)
         self._in_a_row.clear()
-        self._trouble.over()
+        self._health.recovered()
 
     def failed(self, state: RepoState, error: ProviderError) -> None:
         """A poll failed, and with it the account if it is not for the repo's own sake."""
         if not error.account_wide:  # else it is told as the account's, once
-            self._trouble.tell("a poll failed", error, repo=state.repo.entry)
-        state.failed(error)
-        state.wish = wish_in_trouble(self._span, error, state.failures)
+            self._health.log("a poll failed", error, repo=state.repo.entry)
+        state.failed(error, monotonic())
+        state.demand = demand_in_trouble(self._span, error, state.failures)
         self._failing.add(state.repo.entry)
         if (
             error.account_wide
             or self._failing >= self._repos.keys()
             or self._is_one_of_many(state, error)
         ):
-            self._trouble.met(error, now=time.time())
+            self._health.failed(error, now=time.time())
 
     def broke_down(self, state: RepoState, error: Exception) -> None:
         """A poll met what nobody has foreseen: the repo is tried again like a failing one."""
         kind = type(error).__name__
-        self._trouble.trace(f"a poll broke down with {kind}", error, repo=state.repo.entry)
+        self._health.log_bug(f"a poll broke down with {kind}", error, repo=state.repo.entry)
         text = f"the poll broke down ({kind}): this is a bug, please report it with the log"
         self.failed(state, Malformed(text, reason="bad_shape"))
 
@@ -83,6 +83,6 @@ class Outcome:
         part, error = next(iter(unread.items()))
         more = f" (and {len(unread) - 1} more)" if len(unread) > 1 else ""
         state.error, state.reason = f"{part} cannot be read: {error}{more}", error.reason
-        self._trouble.tell(
+        self._health.log(
             "a part of a repo cannot be read", error, repo=state.repo.entry, part=f"{part}{more}"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from exporter.errors import Gone, ProviderError, Refused
+from exporter.errors import Gone, ProviderError, Refused, TryLater
 from exporter.http import Tally
 from exporter.model import Build, Status
 from exporter.providers import Repo
@@ -31,7 +31,7 @@ class RepoState(msgspec.Struct):
 
     repo: Repo
     due: float
-    wish: Demand
+    demand: Demand
     interval: float
     """The one in force."""
     moved_at: float
@@ -52,13 +52,22 @@ class RepoState(msgspec.Struct):
     ticket: int | None = None
     """Its place in the line for the next poll; None while it is polled."""
     is_polled: bool = False
+    """Whether a poll of it is under way."""
+    is_hastened: bool = False
+    """Whether a poll was asked for that has not begun."""
+    was_polled: bool = False
+    """Whether this process has polled it to the end."""
     begun_at: float = 0.0
-    """Monotonic seconds when its last poll began, or it was met."""
+    """Monotonic seconds when its last poll began, or when it was added."""
+    backs_off: bool = False
+    """Whether its last poll failed for its own sake, and not for the account's."""
+    backoff_until: float = 0.0
+    """No poll before then, as the last one failed; monotonic seconds."""
 
     @property
     def deadline(self) -> float:
         """By when its next poll should have begun: what usually brings more news comes first."""
-        return self.due + min(_SLACK * self.wish.short, _MOST_SLACK)
+        return self.due + min(_SLACK * self.demand.short, _MOST_SLACK)
 
     @property
     def is_gone(self) -> bool:
@@ -67,19 +76,23 @@ class RepoState(msgspec.Struct):
 
     def succeeded(self, now: float) -> None:
         """Note a poll to the end at `now`."""
-        self.last_success = now
+        self.last_success, self.was_polled = now, True
+        self.backs_off, self.backoff_until = False, 0.0
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
         self.advice, self.unread = None, 0
 
-    def failed(self, error: ProviderError) -> None:
-        """Note a poll that failed."""
+    def failed(self, error: ProviderError, at: float) -> None:
+        """Note a poll that failed at the monotonic second `at`."""
+        self.backs_off = not error.account_wide
+        if self.backs_off and isinstance(error, TryLater) and error.delay is not None:
+            self.backoff_until = at + error.delay
         self.error, self.reason, self.advice = str(error), error.reason, error.advice
         self.is_unfinished = False
         self.failures += 1
         self.gone = self.gone + 1 if isinstance(error, Gone) else 0
 
 
-def told(account: str, state: RepoState, tally: Tally, seconds: float) -> dict[str, object]:
+def log_facts(account: str, state: RepoState, tally: Tally, seconds: float) -> dict[str, object]:
     """The facts of a log line about a poll of it that took so many seconds."""
     return {
         "account": account,
@@ -90,7 +103,7 @@ def told(account: str, state: RepoState, tally: Tally, seconds: float) -> dict[s
     }
 
 
-def wish_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand:
+def demand_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand:
     """What a failing repo gets: more with each failure, the longest if only a person can help."""
     if error.account_wide:
         wanted = span.interval  # the whole account rests instead
@@ -101,7 +114,7 @@ def wish_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand:
     return Demand(wanted, wanted, span.longest)
 
 
-def wish_for(
+def demand_for(
     span: Span, state: RepoState, active: Iterable[Build], *, at: float, now: float
 ) -> Demand:
     """What a sound repo with these unfinished builds is worth.

@@ -10,9 +10,9 @@ from time import monotonic
 
 from exporter.errors import TryLater
 from exporter.http import Api
+from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.due_queue import DueQueue
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.plan import BudgetGroup
 from exporter.schedule.repo import RepoState
 
 log = logging.getLogger(__name__)
@@ -33,40 +33,40 @@ class Watch:
     """Watches over the polls of one account."""
 
     def __init__(
-        self, account: str, api: Api, trouble: AccountHealth, turns: DueQueue, share: BudgetGroup
+        self, account: str, api: Api, health: AccountHealth, queue: DueQueue, group: BudgetGroup
     ) -> None:
         self._account = account
         self._api = api
-        self._trouble = trouble
-        self._turns = turns
-        self._share = share
+        self._health = health
+        self._queue = queue
+        self._group = group
         self._looked_at: float | None = None
         self._credential_at = -math.inf
 
     def look(self, now: float) -> None:
         """Take the account for down, or a repo for lost, if that is what is seen at `now`."""
         silence = self._api.silence.seconds
-        if self._trouble.up and silence > max(_SILENCE, _SILENT_TIMES * self._api.timeout):
+        if self._health.up and silence > max(_SILENCE, _SILENT_TIMES * self._api.timeout):
             text = f"no request has been answered for {silence:.0f} s"
-            self._trouble.met(TryLater(text, reason="timeout"), now=time.time())
+            self._health.failed(TryLater(text, reason="timeout"), now=time.time())
         if self._looked_at is None:
             self._looked_at = now
-        if now - self._looked_at < _EVERY or now < self._trouble.rest_until:
+        if now - self._looked_at < _EVERY or now < self._health.backoff_until:
             return
         self._looked_at = now
-        for state in self._turns.late(now, self._latest):
+        for state in self._queue.late(now, self._latest):
             if state.ticket is None:
                 log.error(
                     "a repo had dropped out of the schedule: this is a bug, please report it",
                     extra={"account": self._account, "repo": state.repo.entry},
                 )
-            self._turns.wait(state, now)
+            self._queue.wait(state, now)
 
     def may_be_mended(self, now: float, repos: Iterable[RepoState]) -> bool:
         """Whether a new credential may help, and it is time to look for one."""
         if now - self._credential_at < _CREDENTIAL:
             return False
-        refused = self._trouble.reason in _REFUSED or any(r.reason in _REFUSED for r in repos)
+        refused = self._health.reason in _REFUSED or any(r.reason in _REFUSED for r in repos)
         if refused:
             self._credential_at = now
         return refused
@@ -75,17 +75,19 @@ class Watch:
         """If the credential is a new one, try at once what the old one was refused."""
         if not await self._api.has_new_credential():
             return
-        is_down = self._trouble.reason in _REFUSED
+        is_down = self._health.reason in _REFUSED
         if is_down:
-            self._trouble.tried_at_once()
+            self._health.retry_at_once()
         now = monotonic()
         for state in repos:
             if state.ticket is not None and (is_down or state.reason in _REFUSED):
-                self._turns.wait(state, min(state.due, now))
+                state.backoff_until = 0.0
+                self._queue.wait(state, min(state.due, now))
 
     def _latest(self, state: RepoState) -> float:
         """When its next poll must have begun, monotonic.
 
         It may wait longer than that since the budget was shorter than it is now.
         """
-        return state.begun_at + _OVERDUE * self._share.plan.interval(state.wish)
+        latest = state.begun_at + _OVERDUE * self._group.plan.interval(state.demand)
+        return max(latest, state.backoff_until)

@@ -34,6 +34,7 @@ from exporter.status.document import (
     StatusReport,
 )
 from exporter.view.series import Pipeline
+from exporter.view.series_view import SeriesView
 
 _STALE = 3.0
 """Intervals without a successful poll after which what is shown of a repo is old."""
@@ -46,26 +47,39 @@ class Known(msgspec.Struct):
     facts: list[Facts] = []
 
 
-def of_schedule(schedule: Schedule) -> Generator[None, None, StatusReport]:
-    """The whole report; each step takes well under a millisecond."""
-    now, book = time.time(), schedule.recorder.book
-    known = yield from counted(list(book.pipelines.values()))
+class Reload(msgspec.Struct, frozen=True):
+    """How the last attempt to load the configuration ended."""
+
+    at: float
+    """Epoch seconds."""
+    error: str | None = None
+    """Every fault on a line of its own; None if there was none."""
+
+
+def of_process(
+    schedule: Schedule, view: SeriesView, *, started_at: float, reload: Reload, state_ok: bool
+) -> Generator[None, None, StatusReport]:
+    """The whole report; each step takes well under a millisecond.
+
+    `started_at` is epoch seconds, `state_ok` whether the state can be written.
+    """
+    now = time.time()
+    known = yield from counted(list(view.pipelines.values()))
     accounts = []
     for account in list(schedule.accounts):
-        told = yield from of_account(account, known, now)
-        accounts.append(told)
-    reload = schedule.last_reload
+        made = yield from of_account(schedule, account, known, now)
+        accounts.append(made)
     return StatusReport(
         version=__version__,
         now=iso(now),
-        started_at=iso(schedule.started_at),
-        uptime_seconds=max(round(now - schedule.started_at), 0),
-        state_ok=schedule.recorder.state_ok,
+        started_at=iso(started_at),
+        uptime_seconds=max(round(now - started_at), 0),
+        state_ok=state_ok,
         reload=ReloadReport(
             ok=reload.error is None, at=iso(reload.at), error=reload.error and _sound(reload.error)
         ),
         series=SeriesReport(
-            used=book.samples, limit=book.rules.series_limit, dropped=book.dropped.total()
+            used=view.samples, limit=view.rules.series_limit, dropped=view.dropped.total()
         ),
         accounts=accounts,
     )
@@ -84,31 +98,31 @@ def counted(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, Kn
 
 
 def of_account(
-    account: AccountPoller, known: Mapping[int, Known], now: float
+    schedule: Schedule, account: AccountPoller, known: Mapping[int, Known], now: float
 ) -> Generator[None, None, AccountReport]:
     """One account; `known` is by target, `now` is epoch seconds."""
     repos = []
     for state in list(account.repos.values()):
         found = None if state.target is None else known.get(state.target)
-        repos.append(_of_repo(account, state, found or Known(), now))
+        repos.append(_of_repo(schedule, account, state, found or Known(), now))
         yield
-    provider, trouble, stats = account.provider, account.trouble, account.api.stats
+    provider, health, stats = account.provider, account.health, account.api.stats
     discovery = account.discovery
-    told = "; ".join([*discovery.unresolved.values(), *discovery.unmatched.values()])
-    waiting = account.waiting if account.share.budget.is_closed else None
-    error = trouble.error or told or waiting
-    rest = trouble.rest_until - monotonic()
-    reason = trouble.reason or ("rate_limited" if waiting and not told else None)
+    discovered = "; ".join([*discovery.unresolved.values(), *discovery.unmatched.values()])
+    waiting = account.waiting if account.group.budget.is_closed else None
+    error = health.error or discovered or waiting
+    rest = health.backoff_until - monotonic()
+    reason = health.reason or ("rate_limited" if waiting and not discovered else None)
     return AccountReport(
         name=provider.name,
         provider=provider.label,
         url=provider.root,
-        up=trouble.up,
+        up=health.up,
         state=_state(account),
         error=error and _sound(error),
-        reason=trouble.reason,
-        advice=(trouble.error and trouble.advice) or ADVICE.get(reason or ""),
-        since=None if trouble.since is None else iso(trouble.since),
+        reason=health.reason,
+        advice=(health.error and health.advice) or ADVICE.get(reason or ""),
+        since=None if health.since is None else iso(health.since),
         next_try_at=iso(now + rest) if 0 < rest < math.inf else None,
         errors=dict(stats.errors.items()),
         requests=stats.requests.total(),
@@ -118,21 +132,21 @@ def of_account(
 
 
 def _state(account: AccountPoller) -> AccountState:
-    trouble = account.trouble
-    if trouble.reason == "rate_limited" or account.share.budget.is_closed:
+    health = account.health
+    if health.reason == "rate_limited" or account.group.budget.is_closed:
         return "limited"
-    if trouble.error is None:
-        return "up" if trouble.up else "starting"
-    return "unauthorized" if trouble.reason in {"unauthorized", "forbidden"} else "backing_off"
+    if health.error is None:
+        return "up" if health.up else "starting"
+    return "unauthorized" if health.reason in {"unauthorized", "forbidden"} else "backing_off"
 
 
 def _budget(account: AccountPoller) -> BudgetReport:
-    share = account.share
+    group = account.group
     limits = account.api.stats.rate_limits
     return BudgetReport(
-        exhausted=share.is_exhausted,
-        next_request_in_seconds=round(share.budget.delay(), 1),
-        requests_per_hour_limit=share.limit(),
+        exhausted=group.is_exhausted,
+        next_request_in_seconds=round(group.budget.delay(), 1),
+        requests_per_hour_limit=group.limit(),
         limits={_sound(resource): _limit(limit) for resource, limit in limits.items()},
     )
 
@@ -142,7 +156,9 @@ def _limit(limit: RateLimit) -> LimitReport:
     return LimitReport(limit=limit.limit, remaining=limit.remaining, reset_at=at)
 
 
-def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float) -> RepoReport:
+def _of_repo(
+    schedule: Schedule, account: AccountPoller, state: RepoState, known: Known, now: float
+) -> RepoReport:
     active = account.active(state)
     statuses: dict[str, int] = {}
     for build in active:
@@ -151,7 +167,7 @@ def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float)
     oldest = min((at for at in begun if at is not None), default=None)
     ended = (facts for facts in known.facts if facts.latest is not None)
     last = max(ended, key=lambda facts: facts.latest or (), default=None)
-    due = max(state.due, account.trouble.rest_until)
+    gate = schedule.not_now(account, state)
     age = now - state.last_success if state.last_success else None
     stale = age is None or age > _STALE * state.interval
     return RepoReport(
@@ -161,7 +177,7 @@ def _of_repo(account: AccountPoller, state: RepoState, known: Known, now: float)
         age_seconds=None if age is None else round(age),
         stale=stale,
         interval_seconds=state.interval,
-        next_poll_at=iso(now + max(due - monotonic(), 0.0)),
+        next_poll_at=iso(now if gate is None else now + gate.until - monotonic()),
         error=state.error and _sound(state.error),
         reason=state.reason,
         advice=(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -14,34 +14,52 @@ from starlette.types import Receive, Scope, Send
 
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
-from exporter.outputs.prometheus import CONTENT_TYPES, Answer, negotiate, wants_gzip
-from exporter.schedule import Schedule
-from exporter.status.report import of_schedule
+from exporter.outputs.prometheus import CONTENT_TYPES, Answer, Exposition, negotiate, wants_gzip
+from exporter.status.document import StatusReport
+from exporter.view.series_view import SeriesView
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.origin import foreign
-from exporter.web.pages import Report, pages
+from exporter.web.pages import pages
+from exporter.web.shared import Shared
 from exporter.web.slices import in_slices
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
 
+class Served(Protocol):
+    """What the routes show of the running process."""
+
+    @property
+    def exposition(self) -> Exposition:
+        """The metrics as text."""
+
+    @property
+    def view(self) -> SeriesView:
+        """The series, for which a delivered scrape counts."""
+
+    @property
+    def last_reload(self) -> object:
+        """Another object after each reload."""
+
+    def report(self) -> Generator[None, None, StatusReport]:
+        """What the status page says, made in short steps."""
+
+
 def application(
-    poller: Schedule,
+    served: Served,
     *,
     telemetry_path: str,
     config: Callable[[], Config] | None = None,
-    report: Report | None = None,
     reload: Reload | None = None,
 ) -> Starlette:
-    """The routes over a running poller. Nothing here waits for a provider.
+    """The routes over a running process. Nothing here waits for a provider.
 
-    `config` tells the configuration in force, if that is to be shown. `report` makes what the
-    status page says; by default that of `poller`. `reload` loads it anew
-    and says what has changed, line by line, or raises ExporterError; None forbids it.
+    `config` returns the configuration in force, if that is to be shown. `reload` loads it anew
+    and returns what has changed, line by line, or raises ExporterError; None forbids it.
     """
 
     async def metrics(request: Request) -> Response:
-        exposition, book = poller.exposition, poller.recorder.book
+        exposition, book = served.exposition, served.view
         form = negotiate(_header(request, "accept"), offers=exposition.offers)
         packed = wants_gzip(_header(request, "accept-encoding"))
         begun = book.clock()
@@ -63,8 +81,7 @@ def application(
         routes=[
             Route(telemetry_path, metrics),
             *pages(
-                poller,
-                report or partial(of_schedule, poller),
+                Shared(served.report, lambda: served.last_reload),
                 config,
                 telemetry_path=telemetry_path,
             ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -19,8 +19,6 @@ from exporter.config import Config
 from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
-from exporter.schedule import Schedule
-from exporter.status.document import StatusReport
 from exporter.threads import apart
 from exporter.web import view
 from exporter.web.headers import HEADERS, NO_SNIFFING
@@ -39,22 +37,17 @@ _DOCS: dict[str, Callable[[], str]] = {
 _HIDDEN = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\ufffd")
 """What turns the direction of text: a name could pretend to be another one."""
 
-Report = Callable[[], Generator[None, None, StatusReport]]
-"""Makes the report, in short steps."""
-
 _PART = 64 * 1024
 """Bytes that are sent at once; no more of an answer waits for a client."""
 
 
 def pages(
-    poller: Schedule,
-    report: Report,
+    latest: Shared,
     config: Callable[[], Config] | None,
     *,
     telemetry_path: str,
 ) -> list[Route]:
-    """The routes; `config` tells the configuration in force, if that is to be shown."""
-    latest = Shared(report, lambda: poller.last_reload)
+    """The routes over the `latest` report; `config` returns the configuration, if it is shown."""
     rendering = asyncio.Lock()
     files = {name: _read("static", name) for name in _FILES}
     links = {name: f"/static/{name}?{_digest(data)}" for name, data in files.items()}

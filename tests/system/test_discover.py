@@ -75,8 +75,8 @@ def test_what_wildcards_match_is_told(tmp_path) -> None:
 def test_the_series_are_those_that_polling_makes(tmp_path) -> None:
     async def polled(config: Config) -> int:
         async with daemon.assembled(config, hold=False) as assembly:
-            assert await assembly.poller.once()
-            return assembly.poller.recorder.book.samples
+            assert await assembly.once()
+            return assembly.view.samples
 
     data = discovered(hub(), tmp_path)
 

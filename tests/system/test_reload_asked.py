@@ -15,6 +15,7 @@ from exporter.daemon import Reloads, reload
 from exporter.demo import serving
 from exporter.errors import ConfigError, ExporterError, StateUnavailable
 from exporter.web import application
+from tests.system.web import Stub
 from tests.tools import reloading
 from tests.tools.reloading import Inside, Stage, assert_counted, eventually, run
 
@@ -38,7 +39,7 @@ def test_a_file_that_changes_is_loaded_by_itself(
     async def work(inside: Inside) -> None:
         loads: list[list[str] | ConfigError] = []
         monkeypatch.setattr(inside.reloads, "reload", noted(inside.reloads.reload, loads))
-        inside.poller.every(0.02, inside.reloads.look, "look")
+        inside.assembly.timers.every(0.02, inside.reloads.look, "look")
 
         def assert_loaded(number: int) -> None:
             assert len(loads) == number
@@ -89,13 +90,15 @@ class Slow:
     """Takes a configuration over when told to."""
 
     def __init__(self) -> None:
-        self.poller = SimpleNamespace(reloaded=lambda error=None: None)
         self.gate = asyncio.Semaphore(0)
         self.begun = asyncio.Semaphore(0)
         self.count = 0
         self.at_once = 0
 
-    async def adopt(self, wanted: Any) -> Any:
+    def reloaded(self, error: str | None = None) -> None:
+        """Nobody looks."""
+
+    async def apply(self, wanted: Any) -> Any:
         self.count += 1
         self.at_once += 1
         assert self.at_once == 1, "two reloads at once"
@@ -166,8 +169,7 @@ def ask(reload: Callable[[], Awaitable[list[str]]] | None) -> list[tuple[int, st
     """Status and text of a POST and of a PUT to `/-/reload`; nothing else is allowed."""
 
     async def main() -> list[tuple[int, str]]:
-        poller: Any = None
-        app = application(poller, telemetry_path="/metrics", reload=reload)
+        app = application(Stub(), telemetry_path="/metrics", reload=reload)
         async with serving(app) as url, httpx.AsyncClient(trust_env=False) as client:
             path = f"{url}/-/reload"
             answers = [await client.request(method, path) for method in ("POST", "PUT")]

@@ -36,7 +36,7 @@ def test_a_changed_account_goes_on_and_the_others_notice_nothing(stage: Stage) -
 
     async def work(inside: Inside) -> None:
         await eventually(lambda: assert_counted(inside, one=2, two=1))
-        one, two = inside.poller.accounts
+        one, two = inside.schedule.accounts
         sent, polls = two.api.stats.requests["200"], stage.polls("one")
         stage.build("two")
         stage.write(stage.account("two", interval="1s"), "one", **rare)
@@ -44,8 +44,8 @@ def test_a_changed_account_goes_on_and_the_others_notice_nothing(stage: Stage) -
         changes = await inside.reloads.reload()
 
         assert changes == ["~account two: interval nothing -> 1s, repos +acme/shop"]
-        assert inside.poller.accounts[1] is one  # another order is no change
-        assert inside.poller.accounts[0] is not two
+        assert inside.schedule.accounts[1] is one  # another order is no change
+        assert inside.schedule.accounts[0] is not two
         scrape = inside.scrape()
         ages = scrape.select("cicd_exporter_poll_last_success_timestamp_seconds", account="two")
         assert [value > 0 for value in ages.values()] == [True, False]
@@ -64,7 +64,7 @@ def test_another_exclude_of_a_wildcard_applies_at_once(stage: Stage) -> None:
         await eventually(lambda: assert_counted(inside, one=2))
         stage.write(stage.account("one", repos=["acme/*"], exclude=[REPOS[1]]))
         await inside.reloads.reload()
-        assert list(inside.poller.accounts[0].repos) == [REPOS[0]]
+        assert list(inside.schedule.accounts[0].repos) == [REPOS[0]]
         stage.build("one", REPOS[1])
         stage.build("one", REPOS[0])
         await eventually(lambda: assert_counted(inside, one=3))
@@ -81,10 +81,10 @@ def test_a_reload_that_breaks_down_half_way_is_healed_by_the_next(
         await eventually(lambda: assert_counted(inside, one=2, two=2))
         stage.write("one", polling={"interval": "0.3s"})
         with monkeypatch.context() as patch:
-            patch.setattr(inside.poller, "resume", lambda accounts: 1 / 0)
+            patch.setattr(inside.schedule, "resume", lambda accounts: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 await inside.reloads.reload()
-        assert not inside.poller.health.reload_ok
+        assert not inside.assembly.health.reload_ok
         stage.build("two")
         stage.write("one", "two", polling={"interval": "0.3s"})
         await inside.reloads.reload()
@@ -126,7 +126,7 @@ def test_what_needs_a_restart_waits_for_it_and_the_rest_applies(
         scrape = inside.scrape()
         assert scrape.total(BUILDS, account="one", branch="other") == 1
         assert scrape.value("cicd_exporter_series_limit") == 1000
-        assert inside.assembly._ledger.terms.retention == 40 * 86400
+        assert inside.assembly.ledger.terms.retention == 40 * 86400
 
     run(stage, work)
 
@@ -155,7 +155,7 @@ def test_what_is_held_back_outlives_the_leave_of_its_account(stage: Stage) -> No
         scrape = inside.scrape()
         assert scrape.select(BUILDS, account="one", workflow="new")
         assert scrape.total(BUILDS, account="one", workflow="new") == 0
-        held = [s.held for s in inside.poller.recorder.book.series.values() if s.held]
+        held = [s.held for s in inside.assembly.view.series.values() if s.held]
         assert len([vector for vector in held if len(vector) == 1]) == number
 
     run(stage, work)
@@ -201,7 +201,7 @@ def test_a_raised_limit_has_room_for_what_a_restart_had_left_out(stage: Stage) -
 
 def assert_sizes(inside: Inside) -> None:
     """The book has counted its samples right."""
-    book = inside.poller.recorder.book
+    book = inside.assembly.view
     of_series = sum(
         sample_count(series.vector)
         for known in book.pipelines.values()
@@ -223,17 +223,17 @@ def test_a_state_that_does_not_answer_fails_the_reload(
         raise sqlite3.OperationalError("disk I/O error")
 
     async def work(inside: Inside) -> None:
-        (one,) = inside.poller.accounts
+        (one,) = inside.schedule.accounts
         stage.write("one", "two", polling={"interval": "9s"})
         with monkeypatch.context() as patch:
-            patch.setattr(inside.assembly._ledger, "load", broken)
+            patch.setattr(inside.assembly.ledger, "load", broken)
             with pytest.raises(StateUnavailable, match="disk I/O error"):
                 await inside.reloads.reload()
-        assert inside.poller.accounts == [one]
+        assert inside.schedule.accounts == [one]
         assert inside.assembly.config.polling.interval == 0.5
-        assert not inside.poller.health.reload_ok
+        assert not inside.assembly.health.reload_ok
         await inside.reloads.reload()
-        assert len(inside.poller.accounts) == 2
+        assert len(inside.schedule.accounts) == 2
 
     run(stage, work)
 
@@ -244,7 +244,7 @@ def open_files() -> int:
 
 async def at_rest(inside: Inside) -> None:
     """Poll nothing any more; then no task but this one is left."""
-    await inside.poller.pause(inside.poller.accounts)
+    await inside.schedule.pause(inside.schedule.accounts)
 
     def assert_alone() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -61,8 +61,8 @@ def test_nothing_is_forgotten_or_lost_while_our_clock_is_off_by_years(
         await eventually(lambda: assert_counted(inside, one=builds))
         for ahead in (400 * DAY, -400 * DAY, 0.0):
             jump(ahead)
-            inside.poller._sweep_at = 0.0
-            await inside.poller._sweep()
+            inside.assembly.housekeeping._sweep_at = 0.0
+            await inside.assembly.housekeeping.sweep()
             assert_counted(inside, one=builds)
             now, builds = real(), builds + 1
             stage.build("one", created_at=now - 30, started_at=now - 20, completed_at=now - 1)
@@ -100,7 +100,7 @@ def test_a_clock_that_is_put_back_during_a_poll_costs_no_duration(stage: Stage, 
     faults.hang(where=jobs_of_the_second)
 
     async def work(inside: Inside) -> None:
-        requests = inside.poller.accounts[0].api.stats.requests
+        requests = inside.schedule.accounts[0].api.stats.requests
 
         def assert_half_read() -> None:
             assert requests["200"] == 4  # for the account's health, builds, the first one's jobs

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from exporter import schedule
 from exporter.config import load
-from exporter.daemon import Application, Reloads, assembled
+from exporter.daemon import Application, Reloads, assembled, housekeeping
 from exporter.demo import EmulatorThread, Run, World
+from exporter.schedule import runner
 from tests.tools.system import TOKEN_ENV, Exposition, account, configure
 
 NAMES = ("one", "two", "three")
@@ -72,11 +72,11 @@ class Inside:
 
     def __init__(self, stage: Stage, assembly: Application) -> None:
         self.assembly = assembly
-        self.poller = assembly.poller
+        self.schedule = assembly.schedule
         self.reloads = Reloads(assembly, str(stage.file))
 
     def scrape(self) -> Exposition:
-        return Exposition(self.poller.exposition.text().decode())
+        return Exposition(self.assembly.exposition.text().decode())
 
 
 @contextlib.asynccontextmanager
@@ -84,7 +84,7 @@ async def running(stage: Stage) -> AsyncIterator[Inside]:
     """Poll by the stage's file until the end of the block."""
     async with assembled(load(stage.file)) as assembly:
         inside = Inside(stage, assembly)
-        inside.poller.start()
+        inside.assembly.start()
         try:
             yield inside
         finally:
@@ -108,8 +108,8 @@ async def eventually(check: Callable[[], None], *, within: float = 20.0) -> None
 @pytest.fixture
 def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv(TOKEN_ENV, "demo")
-    for name in ("_ROUND", "_RELEASE"):  # nobody wants to wait a second
-        monkeypatch.setattr(schedule, name, 0.05)
+    for module, name in ((runner, "_ROUND"), (housekeeping, "_RELEASE")):  # rather than a second
+        monkeypatch.setattr(module, name, 0.05)
     with EmulatorThread(World()) as emulator:
         yield Stage(emulator, tmp_path)
 

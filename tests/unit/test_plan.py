@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 from exporter.http import Allowance, Bucket, Budget, Means, Tally
 from exporter.schedule import plan
-from exporter.schedule.plan import BudgetGroup, Costs, Demand, Plan, planned
+from exporter.schedule.budget_group import BudgetGroup
+from exporter.schedule.plan import Costs, Demand, Plan, planned
 from exporter.sync.activity import Activity, Span, busy_interval, idle_interval
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
@@ -130,7 +132,7 @@ def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest
     assert intervals[0] < 5 * MINUTE
 
 
-def test_what_is_short_beyond_that_is_shared_by_all():
+def test_what_is_short_beyond_that_is_groupd_by_all():
     made = planned([Demand(60, 60, 900)] * 1000, 0.1)
     assert made.interval(Demand(60, 60, 900)) == pytest.approx(10_000)
 
@@ -165,19 +167,21 @@ def test_news_never_takes_all(monkeypatch):
     assert costs.polls(Means(sent=1.0)) == pytest.approx(0.2)
 
 
-def test_accounts_that_share_a_budget_have_one_plan():
+def test_accounts_that_group_a_budget_have_one_plan():
     budget = Budget([Bucket(Allowance(60, HOUR), reserve=0.0)])
-    share = BudgetGroup(budget)
-    assert not share.is_exhausted
+    group = BudgetGroup(budget)
+    assert not group.is_exhausted
     one, other = ([Demand(60, 60, 900)] * 30 for _ in range(2))
-    share.members = {"one": lambda: one, "other": lambda: other}
-    assert share.plan.is_short
-    assert share.is_exhausted
-    assert sum(2 / share.plan.interval(wish) for wish in one) <= budget.means().sent
-    share.leave("one", share.members["other"])
-    assert "one" in share.members
-    share.leave("one", share.members["one"])
-    assert list(share.members) == ["other"]
+    members: dict[str, Callable[[], list[Demand]]] = {"one": lambda: one, "other": lambda: other}
+    for name, demands in members.items():
+        group.join(name, demands)
+    assert group.plan.is_short
+    assert group.is_exhausted
+    assert sum(2 / group.plan.interval(wish) for wish in one) <= budget.means().sent
+    group.leave("one", members["other"])
+    assert list(group._members) == ["one", "other"]
+    group.leave("one", members["one"])
+    assert list(group._members) == ["other"]
 
 
 def test_no_plan_is_a_plan():

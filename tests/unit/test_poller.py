@@ -15,9 +15,17 @@ from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Api
 from exporter.ledger.rows import Target
 from exporter.metrics import families as f
-from exporter.outputs.prometheus import Health
 from exporter.providers import Page, Query, Repo
-from exporter.schedule import Schedule, account, health, outcome, plan
+from exporter.schedule import (
+    Schedule,
+    account,
+    budget_group,
+    dispatch,
+    health,
+    outcome,
+    plan,
+    runner,
+)
 from exporter.schedule.account import AccountPoller
 from exporter.status import report
 from exporter.status.advice import ADVICE
@@ -27,6 +35,20 @@ from exporter.sync.window import Rules
 from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done, finished
 
 HOUR = 3600.0
+MODULES = (
+    account,
+    budget_group,
+    details,
+    dispatch,
+    health,
+    outcome,
+    paginator,
+    plan,
+    repo_sync,
+    report,
+    runner,
+)
+"""What reads the monotonic clock."""
 
 
 class Many(Scripted):
@@ -73,7 +95,7 @@ class Stage:
 
     def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
         self.now = 1000.0
-        for module in (account, details, outcome, paginator, plan, report, health, repo_sync):
+        for module in MODULES:
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
         self.rig = Rig(tmp_path / "s.db")
         longest = kw.pop("max_interval", 900.0)
@@ -85,12 +107,15 @@ class Stage:
         self.account = AccountPoller(
             repo_sync.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
         )
+        self.schedule = Schedule([self.account])
+        self.runner = self.schedule._runners[self.account.group]
+        self.lane = self.runner._lanes[self.account]
 
     async def settle(self) -> None:
         """Let everything run that can."""
-        while tasks := [t for t in self.account._tasks if not t.done()]:
+        while tasks := [t for t in self.lane.tasks if not t.done()]:
             hanging = sum(not event.is_set() for event in self.provider._hangs.values())
-            if len(tasks) == hanging == self.account._busy:
+            if len(tasks) == hanging == self.lane.busy:
                 return
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
 
@@ -98,19 +123,19 @@ class Stage:
         """Rounds every second for so long; which repos were polled."""
         self.provider._polled.clear()
         for _ in range(int(seconds)):
-            await self.account.round()
+            self.runner.visit(self.account)
             await self.settle()
             self.now += 1
         return list(self.provider._polled)
 
     def told(self) -> AccountReport:
         """What the status page says of it."""
-        return finished(report.of_account(self.account, {}, time.time()))
+        return finished(report.of_account(self.schedule, self.account, {}, time.time()))
 
     def run(self, work: Callable[[], Awaitable[None]]) -> None:
         async def main() -> None:
             await work()
-            await self.account.stop()
+            await self.schedule.stop()
 
         self.rig.run(main)
         self.rig.crash()
@@ -127,7 +152,7 @@ def test_each_repo_is_polled_once_an_interval(stage: Callable[..., Stage]) -> No
     async def main() -> None:
         assert sorted(await on.rounds(60)) == ["a/1", "a/2", "a/3"]
         assert sorted(await on.rounds(120)) == sorted(["a/1", "a/2", "a/3"] * 2)
-        assert on.account.trouble.up
+        assert on.account.health.up
 
     on.run(main)
 
@@ -164,7 +189,7 @@ def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
     async def main() -> None:
         polled = await on.rounds(900)
         assert polled.count("a/bad") < 6 < polled.count("a/fine")
-        assert on.account.trouble.up
+        assert on.account.health.up
         repos = {told.repo: told for told in on.told().repos}
         bad, fine = repos["a/bad"], repos["a/fine"]
         assert (bad.state, bad.error, bad.last_success_at) == ("failing", "answered 502", None)
@@ -232,18 +257,18 @@ def test_polls_that_wait_for_the_budget_are_nobodys_failure_and_lose_no_turn(
 
     async def main() -> None:
         await on.rounds(60)
-        on.account.share.budget.stop(3600.0)
+        on.account.group.budget.stop(3600.0)
         assert await on.rounds(600) == []
-        assert on.account.trouble.up
+        assert on.account.health.up
         assert on.account.view().budget_exhausted
-        on.account.share.budget.blocked_until = 0.0
+        on.account.group.budget.blocked_until = 0.0
         assert sorted(await on.rounds(2)) == ["a/1", "a/2"]
         assert not on.account.view().budget_exhausted
 
         on.provider._faults["a/1"] = Waiting("used up", reason="rate_limited", delay=9.0)
         assert "a/1" in await on.rounds(200)
         assert on.account.repos["a/1"].failures == 0
-        assert on.account.trouble.up
+        assert on.account.health.up
         on.provider._faults.clear()
         assert "a/1" in await on.rounds(2)
 
@@ -319,13 +344,13 @@ def test_a_refused_token_stops_the_whole_account_but_for_a_probe(
         on.provider._faults = {f"a/{n}": fault for n in range(20)}
         polled = await on.rounds(600)
         assert len(polled) <= 4 + 8
-        assert not on.account.trouble.up
-        assert on.account.trouble.error == "answered 401"
+        assert not on.account.health.up
+        assert on.account.health.error == "answered 401"
 
         on.provider._faults.clear()
         assert len(set(await on.rounds(400))) == 20
-        assert on.account.trouble.up
-        assert on.account.trouble.error is None
+        assert on.account.health.up
+        assert on.account.health.error is None
 
     on.run(main)
 
@@ -337,10 +362,10 @@ def test_an_account_that_needs_a_person_is_not_polled(stage: Callable[..., Stage
     async def main() -> None:
         assert await on.rounds(120) == []
         assert [repo.last_success for repo in on.account.view().repos.values()] == [0.0]
-        assert on.account.trouble.error == "needs_reauth: connect it again"
+        assert on.account.health.error == "needs_reauth: connect it again"
         on.provider._sick = None
         assert await on.rounds(301)
-        assert on.account.trouble.up
+        assert on.account.health.up
 
     on.run(main)
 
@@ -350,11 +375,11 @@ def test_an_account_is_down_when_every_repo_fails(stage: Callable[..., Stage]) -
 
     async def main() -> None:
         await on.rounds(60)
-        assert on.account.trouble.up
+        assert on.account.health.up
         gone = Gone("answered 404", reason="not_found")
         on.provider._faults = {"a/1": gone, "a/2": gone}
         await on.rounds(120)
-        assert not on.account.trouble.up
+        assert not on.account.health.up
 
     on.run(main)
 
@@ -387,7 +412,7 @@ def test_an_account_of_wildcards_alone_that_cannot_be_discovered_is_down_for_a_w
         assert on.told().error == "answered 502"
         on.provider._faults.clear()
         await on.rounds(90)
-        assert on.account.trouble.up
+        assert on.account.health.up
         assert sorted(on.account.repos) == ["a/1"]
 
     on.run(main)
@@ -401,7 +426,7 @@ def test_a_wildcard_in_trouble_is_told_and_holds_up_no_other_entry(
 
     async def main() -> None:
         assert sorted(set(await on.rounds(61))) == ["a/1", "b/1"]
-        assert on.account.trouble.up
+        assert on.account.health.up
         assert on.told().error == "gone/* cannot be discovered: answered 404"
         on.provider._faults = {"b/*": TryLater("answered 502", reason="server")}
         await on.rounds(700)
@@ -454,7 +479,7 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     rig.book.expose = exposed  # type: ignore[method-assign]
 
     async def main() -> None:
-        poller = Schedule([polling], rig.recorder, Health())
+        poller = Schedule([polling])
         poller.start()
         async with asyncio.timeout(10):
             await committed.wait()
@@ -472,9 +497,9 @@ def test_a_poll_has_a_deadline(
     on.provider._hangs["a/hangs"] = asyncio.Event()
 
     async def main() -> None:
-        await on.account.round()
-        while on.account._tasks:
-            await asyncio.wait(on.account._tasks)
+        on.runner.visit(on.account)
+        while on.lane.tasks:
+            await asyncio.wait(on.lane.tasks)
         state = on.account.repos["a/hangs"]
         assert state.error is not None
         assert state.error.startswith("the poll took longer than")

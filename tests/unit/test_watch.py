@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.errors import TryLater
 from exporter.http import silence
 from exporter.recorder import Recorder
-from exporter.schedule import plan
+from exporter.schedule import budget_group
 from exporter.schedule.plan import Demand, planned
 from exporter.sync.repo_sync import RepoSync
 from tests.unit.test_poller import HOUR, Stage
@@ -33,7 +33,7 @@ UNFORESEEN = (
 PLACES: dict[str, tuple[Any, str]] = {
     "the walk": (RepoSync, "run"),
     "the ledger": (Recorder, "target"),
-    "the plan": (plan, "planned"),
+    "the plan": (budget_group, "planned"),
 }
 
 
@@ -67,7 +67,7 @@ def test_whatever_goes_wrong_in_a_poll_the_repo_is_polled_again(
             await on.rounds(300)
         await on.rounds(900)
         assert {*await on.rounds(900)} == {"a/1", "a/2"}
-        assert on.account.trouble.up
+        assert on.account.health.up
         assert not any(state.error for state in on.account.repos.values())
 
     on.run(main)
@@ -82,7 +82,7 @@ def test_a_poll_that_breaks_down_is_shown_at_its_repo(stage: Callable[..., Stage
         told = {repo.repo: repo for repo in on.told().repos}
         assert "this is a bug" in (told["a/bad"].error or "")
         assert told["a/fine"].error is None
-        assert on.account.trouble.up
+        assert on.account.health.up
 
     on.run(main)
 
@@ -109,7 +109,7 @@ def test_a_repo_due_in_years_is_polled_when_the_budget_is_there_again(
     async def main() -> None:
         await on.rounds(61)
         state = on.account.repos["a/1"]
-        on.account._turns.wait(state, on.now + 1000 * HOUR)
+        on.account.queue.wait(state, on.now + 1000 * HOUR)
         assert await on.rounds(300) == ["a/1"] * 4 or "a/1" in on.provider._polled
 
     on.run(main)
@@ -135,18 +135,18 @@ def test_an_api_that_answers_nothing_is_down_within_three_timeouts(
 
     async def main() -> None:
         await on.rounds(200)
-        assert on.account.trouble.up
+        assert on.account.health.up
         on.account.api.silence.asked()
         await on.rounds(70)
-        assert on.account.trouble.up
+        assert on.account.health.up
         await on.rounds(10)
-        assert not on.account.trouble.up
-        assert "no request has been answered" in (on.account.trouble.error or "")
+        assert not on.account.health.up
+        assert "no request has been answered" in (on.account.health.error or "")
 
         on.account.api.silence.broken()
         on.account.api.silence.ended(answered=True)
         await on.rounds(60)
-        assert on.account.trouble.up
+        assert on.account.health.up
 
     on.run(main)
 
@@ -161,7 +161,7 @@ def test_a_slow_answer_is_no_silence(stage: Callable[..., Stage]) -> None:
             on.account.api.silence.broken()
             on.account.api.silence.ended(answered=True)
             await on.rounds(300)
-        assert on.account.trouble.up
+        assert on.account.health.up
 
     on.run(main)
 
@@ -174,7 +174,7 @@ def test_an_api_that_fails_for_repo_after_repo_is_down(stage: Callable[..., Stag
         await on.rounds(200)
         on.provider._faults = {f"a/{n}": TryLater("503", reason="server") for n in range(1000)}
         await on.rounds(60)
-        assert not on.account.trouble.up
+        assert not on.account.health.up
 
     on.run(main)
 

@@ -24,7 +24,7 @@ from exporter.commands.doctor import place
 from exporter.commands.doctor.account import checked
 from exporter.commands.doctor.checks import Check
 from exporter.config import Config, host_port
-from exporter.schedule.plan import BudgetGroups
+from exporter.schedule.budget_group import BudgetGroups
 from exporter.threads import to_the_end
 
 _AT_ONCE = 8
@@ -56,14 +56,14 @@ def _run(options: argparse.Namespace) -> int:
 
 async def examined(config: Config, *, sample: int = _SAMPLE) -> list[Check]:
     """The checks of all accounts, in the order of the configuration."""
-    shares = BudgetGroups(config.polling.reserve)
+    groups = BudgetGroups(config.polling.reserve)
     gate = asyncio.Semaphore(_AT_ONCE)
     progress = Progress(len(config.accounts))
 
     async def one(number: int) -> list[Check]:
         async with gate:
             account = config.accounts[number]
-            found = await checked(account, config, shares, sample=sample, tell=progress.tell)
+            found = await checked(account, config, groups, sample=sample, tell=progress.tell)
             progress.done()
             return found
 

@@ -17,8 +17,8 @@ from exporter.config.words import duration
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
 from exporter.providers import Matches, Page, Provider, Query, Repo, TokenPage
+from exporter.schedule.budget_group import BudgetGroups
 from exporter.schedule.discovery import name_fault
-from exporter.schedule.plan import BudgetGroups
 
 T = TypeVar("T")
 
@@ -40,14 +40,14 @@ Tell = Callable[[str], None]
 
 
 async def checked(
-    account: Provider, config: Config, shares: BudgetGroups, *, sample: int, tell: Tell
+    account: Provider, config: Config, groups: BudgetGroups, *, sample: int, tell: Tell
 ) -> list[Check]:
     """All checks of one account; at most `sample` of its repos are asked for builds."""
     about = About(account.name)
     tell(f"{account.name}: looking for its host")
     checks = await reached(account, about)
     if checks[-1].status != "failed":
-        examination = _Examination(account, config, shares, about, tell)
+        examination = _Examination(account, config, groups, about, tell)
         checks += await examination.made(sample)
     made = {check.check for check in checks}
     cause = next((check.check for check in checks if check.status == "failed"), None)
@@ -60,14 +60,14 @@ class _Examination:
     """The requests to one account, and what they tell."""
 
     def __init__(
-        self, account: Provider, config: Config, shares: BudgetGroups, about: About, tell: Tell
+        self, account: Provider, config: Config, groups: BudgetGroups, about: About, tell: Tell
     ) -> None:
         self._account = account
         self._lookback = config.polling.lookback
         self._reserve = config.polling.reserve
         self._about = about
         self._tell = tell
-        self._api, self._share = daemon.account_api(account, config, shares, pace=_PACE)
+        self._api, self._group = daemon.account_api(account, config, groups, pace=_PACE)
         self._host = urlsplit(account.root).netloc
         self._answered = False
         self._refusal: ProviderError | None = None

@@ -14,13 +14,14 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter import schedule
+from exporter.daemon import housekeeping
+from exporter.daemon.housekeeping import Housekeeping
+from exporter.daemon.timers import Timers
 from exporter.demo.serve import serving
 from exporter.http import Api, Pace
 from exporter.http.conditional import Memory
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 from exporter.metrics import families as f
-from exporter.outputs.prometheus import Health
 from exporter.providers import Provider
 from exporter.providers.github import client
 from exporter.providers.github.payload import Runs
@@ -52,7 +53,8 @@ class Life:
             pace=Pace(attempts=1),
         )
         self.account = self.joins(self.api, provider)
-        self.poller = Schedule([self.account], self.rig.recorder, Health())
+        self.schedule = Schedule([self.account])
+        self.housekeeping = Housekeeping(self.rig.recorder, self.schedule)
 
     def joins(self, api: Api, provider: Provider) -> AccountPoller:
         reader = repo_sync.Reader(provider, api, self.rig.recorder, READING)
@@ -61,8 +63,13 @@ class Life:
     async def polls(self) -> Counter[str]:
         """Poll everything; how often what was answered."""
         before = self.api.stats.requests.copy()
-        assert await self.poller.once()
+        assert await self.schedule.once()
         return self.api.stats.requests - before
+
+    async def ends(self) -> None:
+        """A clean stop."""
+        await self.schedule.stop()
+        await self.rig.recorder.close()
 
     async def dies(self) -> None:
         """What SIGKILL leaves: the file as it is."""
@@ -95,13 +102,13 @@ async def test_a_restart_begins_with_304_and_sees_what_is_new(tmp_path: Path) ->
         assert await first.polls() == {"200": 2 * REPOS}  # with the names of the workflows
         assert first.builds == 3 * REPOS
         read = [await client.Client(first.api).runs(entry, 1, 100) for entry in ENTRIES]
-        await first.poller.stop()
+        await first.ends()
 
         second = begin()
         assert await second.polls() == {"304": REPOS}
         assert second.builds == 3 * REPOS
         assert [await client.Client(second.api).runs(entry, 1, 100) for entry in ENTRIES] == read
-        await second.poller.stop()
+        await second.ends()
 
         hub.end(hub.begin(ENTRIES[7]))
         running = hub.begin(ENTRIES[8])
@@ -109,13 +116,13 @@ async def test_a_restart_begins_with_304_and_sees_what_is_new(tmp_path: Path) ->
         assert await third.polls() == {"304": REPOS - 2, "200": 2}
         assert third.builds == 3 * REPOS + 1
         assert third.rig.gauge(f.ACTIVE, repo=ENTRIES[8], status="in_progress") == 1
-        await third.poller.stop()
+        await third.ends()
 
         hub.end(running)
         fourth = begin()
         assert await fourth.polls() == {"304": REPOS - 1, "200": 1}
         assert fourth.builds == 3 * REPOS + 2
-        await fourth.poller.stop()
+        await fourth.ends()
 
 
 @live
@@ -123,17 +130,17 @@ async def test_another_token_reuses_nothing_and_nothing_of_it_is_left(tmp_path: 
     async with github_of(tmp_path / "s.db") as (_, begin):
         first = begin()
         await first.polls()
-        await first.poller.stop()
+        await first.ends()
 
         second = begin("ghp_other")
         assert await second.polls() == {"200": REPOS}
-        await second.poller.stop()
+        await second.ends()
 
         third = begin()
         assert len(third.rig.ledger.answers("acme")) == REPOS
         assert await third.polls() == {"200": REPOS}
         assert third.builds == 3 * REPOS
-        await third.poller.stop()
+        await third.ends()
 
 
 @live
@@ -144,13 +151,13 @@ async def test_a_version_that_reads_one_field_more_reuses_nothing(tmp_path: Path
     async with github_of(tmp_path / "s.db") as (_, begin):
         first = begin()
         await first.polls()
-        await first.poller.stop()
+        await first.ends()
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(client, "Runs", MoreRuns)
             second = begin()
             assert await second.polls() == {"200": REPOS}
-            await second.poller.stop()
+            await second.ends()
 
 
 @live
@@ -163,9 +170,9 @@ async def test_a_kill_costs_full_answers_for_what_was_not_written_yet(tmp_path: 
         second = begin()
         assert await second.polls() == {"200": REPOS}
         assert second.builds == 3 * REPOS
-        await second.poller._remember()
+        await second.housekeeping.remember()
         hub.end(hub.begin(ENTRIES[3]))
-        second.account.repos[ENTRIES[3]].last_success = 0.0
+        second.account.repos[ENTRIES[3]].was_polled = False
         assert await second.polls() == {"200": 1}
         await second.dies()
 
@@ -182,18 +189,18 @@ async def test_an_account_that_a_reload_makes_anew_knows_what_the_old_one_did(
     async with github_of(tmp_path / "s.db") as (_, begin):
         life = begin()
         await life.polls()
-        await life.account.stop()
+        await life.schedule.stop()
         api = Api(
             root=life.api._root,
             headers=lambda: life.account.provider.headers(TOKEN),
             timeout=5.0,
         )
-        anew = life.joins(api, life.account.provider)
+        anew = Schedule([life.joins(api, life.account.provider)])
 
         assert await anew.once()
         assert api.stats.requests == {"304": REPOS}
         await anew.stop()
-        await life.poller.stop()
+        await life.ends()
 
 
 @live
@@ -208,14 +215,12 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
             await remember(account, answers)
             turn.set()
 
-        async def waits() -> None:
-            """The polls are not what this is about."""
-
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(schedule, "_REMEMBER", 0.05)
+            patch.setattr(housekeeping, "_REMEMBER", 0.05)
             patch.setattr(life.rig.recorder, "remember", remembered)
-            patch.setattr(life.account, "round", waits)
-            life.poller.start()
+            timers = Timers()
+            life.housekeeping.start(timers)
+            timers.start()  # and no polls
             await turn.wait()
             assert life.rig.ledger.answers("acme") == []
             await life.polls()
@@ -224,7 +229,8 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
                     turn.clear()
                     await turn.wait()
         assert len(life.rig.ledger.answers("acme")) == 2 * REPOS
-        await life.poller.stop()
+        await timers.stop()
+        await life.ends()
 
 
 @live
@@ -232,7 +238,7 @@ async def test_a_state_in_memory_keeps_no_answers() -> None:
     async with github_of(None) as (_, begin):
         life = begin()
         await life.polls()
-        await life.poller._remember()
+        await life.housekeeping.remember()
 
         assert life.rig.ledger.answers("acme") == []
         await life.dies()
@@ -251,13 +257,13 @@ async def test_gitlab_begins_with_304_too(tmp_path: Path) -> None:
 
         first = begin()
         assert await first.polls() == {"200": 2 * REPOS}  # with the single pipelines
-        await first.poller.stop()
+        await first.ends()
         world.ran(ENTRIES[5], time.time() - 60, 5.0, "failed")
         second = begin()
 
         assert await second.polls() == {"304": REPOS - 1, "200": 2}
         assert second.builds == REPOS + 1
-        await second.poller.stop()
+        await second.ends()
 
 
 # --- the state ---

@@ -88,11 +88,11 @@ def test_a_wrong_date_deletes_no_counter_and_ends_no_counting(
     stage.write("one", "two")
 
     async def sweep(inside: Inside) -> None:
-        inside.poller._sweep_at = 0.0
-        await inside.poller._sweep()
+        inside.assembly.housekeeping._sweep_at = 0.0
+        await inside.assembly.housekeeping.sweep()
 
     async def work(inside: Inside) -> None:
-        (one,) = (a for a in inside.poller.accounts if a.provider.name == "one")
+        (one,) = (a for a in inside.schedule.accounts if a.provider.name == "one")
         await eventually(lambda: assert_counted(inside, one=2, two=2))
         right = one.api._note
 

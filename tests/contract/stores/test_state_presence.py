@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter import schedule
+from exporter.daemon import housekeeping
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.metrics import families as f
 from tests.tools import reloading
@@ -324,7 +324,7 @@ stage = reloading.stage
 def test_a_running_process_looks_at_its_file_and_shows_what_became_of_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(schedule, "_LOOK", 0.05)
+    monkeypatch.setattr(housekeeping, "_LOOK", 0.05)
     stage.write("one")
 
     async def work(inside: Inside) -> None:

@@ -124,8 +124,8 @@ def test_rot_is_set_aside_where_that_is_wanted(
     file = configured(path, on_corrupt="quarantine")
 
     assembly = Application(load(file))
-    shown = scraped(assembly._recorder.book)
-    assembly._ledger.close()
+    shown = scraped(assembly.recorder.book)
+    assembly.ledger.close()
 
     assert 'conclusion="passed"' not in shown
     assert len(list(path.parent.glob("state.db.corrupt-*"))) == 1

@@ -14,6 +14,7 @@ from exporter.errors import StateUnavailable
 from exporter.http.conditional import Memory
 from exporter.http.stored import AnswerChanges, AnswerKey, Limits, StoredAnswer, StoredLimits
 from exporter.ledger import Ledger, Transaction
+from exporter.ledger.polling import AccountPolling, PollingChanges, RepoPolling
 from exporter.ledger.rows import AttemptKey, Change, Cursor, Delta, SeriesKey, Target
 from exporter.metrics import families as f
 from tests.tools.scripted import Rig, build, done
@@ -21,6 +22,8 @@ from tests.tools.scripted import Rig, build, done
 KEY = SeriesKey("cicd_builds_total", ("a", "b", "c", "d", "e", "push", "passed"))
 ANSWER = StoredAnswer(AnswerKey("u", "s"), "etag", b"packed", b"reader", 1.0)
 DELTA = Delta(KEY, (1.0,), held=False, opened=True)
+ACCOUNT = AccountPolling(1.0, b"whose", (60.0, 900.0))
+REPO = RepoPolling(1.0, 2.0, 1.0, 1.0, 60.0, (60.0, 60.0, 900.0))
 Call = Callable[[Any, Target], object]
 READS: dict[str, Call] = {
     "load": lambda ledger, target: ledger.load(),
@@ -40,6 +43,9 @@ WRITES: dict[str, Call] = {
     "keep_answers": lambda tx, target: tx.keep_answers("acme", AnswerChanges([ANSWER], [])),
     "keep_limits": lambda tx, target: tx.keep_limits(
         [StoredLimits(b"whose", Limits(9e9))], now=time.time()
+    ),
+    "write_polling": lambda tx, target: tx.write_polling(
+        "acme", PollingChanges(ACCOUNT, {"acme/shop": REPO})
     ),
     "prune": lambda tx, target: tx.prune(now=time.time()),
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
-from types import SimpleNamespace
 from typing import Any, Self, cast
 
 import httpx
@@ -14,7 +13,6 @@ from starlette.applications import Starlette
 from exporter.config.schema import Settings
 from exporter.demo.serve import serving
 from exporter.outputs.prometheus import Exposition, Health
-from exporter.schedule import Schedule
 from exporter.status.document import (
     AccountReport,
     BudgetReport,
@@ -103,7 +101,7 @@ class Stub:
     def __init__(self, *accounts: AccountReport, **values: Any) -> None:
         self.book = a_book()
         learn(self.book, completed())
-        self.recorder = SimpleNamespace(book=self.book)
+        self.view = self.book
         self.exposition = Exposition(self.book, list, Health())
         self.told = status(*accounts, **values)
         self.last_reload = object()  # another one for each of these, so that none is shared
@@ -114,12 +112,15 @@ class Stub:
 
 
 class Switch:
-    """Stands for the poller that a test puts here."""
+    """Stands for the process that a test puts here."""
 
-    poller: Any
+    of: Any
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.poller, name)
+        return getattr(self.of, name)
+
+    def report(self) -> Generator[None, None, StatusReport]:
+        return cast("Generator[None, None, StatusReport]", self.of.report())
 
 
 class Web:
@@ -149,7 +150,7 @@ class Web:
 
     def show(self, of: Stub) -> None:
         """What is asked for from now on is of this poller."""
-        self._switch.poller = of
+        self._switch.of = of
 
     def ask(self, method: str, path: str, of: Stub, **options: Any) -> httpx.Response:
         """One request to the exporter of a poller."""
@@ -157,16 +158,8 @@ class Web:
         return self.client.request(method, f"{self.url}{path}", **options)
 
 
-def served(poller: Any, telemetry_path: str = "/metrics") -> Starlette:
-    def report() -> Generator[None, None, StatusReport]:
-        return cast("Generator[None, None, StatusReport]", poller.report())  # of the one put there
-
-    return application(
-        poller,
-        telemetry_path=telemetry_path,
-        config=lambda: CONFIG,
-        report=None if isinstance(poller, Schedule) else report,
-    )
+def served(of: Any, telemetry_path: str = "/metrics") -> Starlette:
+    return application(of, telemetry_path=telemetry_path, config=lambda: CONFIG)
 
 
 def client(url: str) -> httpx.AsyncClient:

@@ -7,7 +7,7 @@ import contextlib
 import gc
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +21,12 @@ from exporter.http import Api
 from exporter.ledger.rows import Cursor, Target
 from exporter.metrics import facts
 from exporter.metrics import families as f
-from exporter.outputs.prometheus import Health
+from exporter.outputs.prometheus import Exposition, Health
 from exporter.providers import Page, Query, Repo
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.status.document import StatusReport
+from exporter.status.report import Reload, of_process
 from exporter.sync import repo_sync
 from exporter.sync.window import Rules
 from exporter.web import shared
@@ -35,21 +36,46 @@ from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done
 T = TypeVar("T")
 
 
+class Running:
+    """What a process is made of, over the one account of a rig."""
+
+    def __init__(self, rig: Rig) -> None:
+        api: Any = Idle()
+        rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+        reader = repo_sync.Reader(rig.provider, api, rig.recorder, rules)
+        self.recorder, self.view = rig.recorder, rig.book
+        self.account = AccountPoller(reader, interval=60.0)
+        self.schedule = Schedule([self.account])
+        self.exposition = Exposition(rig.book, lambda: [self.account.view()], Health())
+        self.started_at = time.time()
+        self.last_reload = Reload(self.started_at)
+
+    def report(self) -> Generator[None, None, StatusReport]:
+        return of_process(
+            self.schedule,
+            self.view,
+            started_at=self.started_at,
+            reload=self.last_reload,
+            state_ok=self.recorder.state_ok,
+        )
+
+    async def once(self) -> bool:
+        return await self.schedule.once()
+
+
 @contextlib.asynccontextmanager
-async def polling(rig: Rig) -> AsyncIterator[Schedule]:
-    """A poller of the rig's one account; its loop is the running one."""
-    api: Any = Idle()
-    rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    reader = repo_sync.Reader(rig.provider, api, rig.recorder, rules)
+async def polling(rig: Rig) -> AsyncIterator[Running]:
+    """The rig's one account is polled; its loop is the running one."""
     rig.recorder._turn = type(rig.recorder._turn)()
-    poller = Schedule([AccountPoller(reader, interval=60.0)], rig.recorder, Health())
+    running = Running(rig)
     try:
-        yield poller
+        yield running
     finally:
-        await poller.stop()
+        await running.schedule.stop()
+        await rig.recorder.close()
 
 
-def live(rig: Rig, work: Callable[[Schedule, httpx.AsyncClient], Awaitable[T]]) -> T:
+def live(rig: Rig, work: Callable[[Running, httpx.AsyncClient], Awaitable[T]]) -> T:
     async def main() -> T:
         async with polling(rig) as poller, serving(served(poller)) as url, client(url) as c:
             return await work(poller, c)
@@ -65,7 +91,7 @@ def test_the_status_has_the_keys_of_the_contract(
 
     monkeypatch.setattr(shared, "FRESH", -1.0)
 
-    async def look(poller: Schedule, c: httpx.AsyncClient) -> tuple[Any, Any]:
+    async def look(poller: Running, c: httpx.AsyncClient) -> tuple[Any, Any]:
         before = json.loads((await c.get("/status.json")).text)
         assert await poller.once()
         return before, json.loads((await c.get("/status.json")).text)
@@ -109,7 +135,7 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
     rig.poll()
     rig.provider = Hanging(name="acme", provider="scripted", token_env="T", repos=["acme/shop"])
 
-    async def look(poller: Schedule, c: httpx.AsyncClient) -> list[str]:
+    async def look(poller: Running, c: httpx.AsyncClient) -> list[str]:
         poll = asyncio.create_task(poller.once())
         await asyncio.sleep(0)
         lines = ours(await c.get("/metrics"))
@@ -124,12 +150,12 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith(f.BUILDS.name) and 'passed"} 1.0' in line]
 
 
-def pretend_polled(rig: Rig, poller: Schedule) -> None:
+def pretend_polled(rig: Rig, poller: Running) -> None:
     """All repos look as after a poll that brought twenty builds."""
     known = facts.Facts(touched=0.0)
     for n in range(20):
         known = facts.completed(known, done(build(str(n))), conclusion="passed", now=0.0)
-    for number, (entry, state) in enumerate(poller.accounts[0].repos.items()):
+    for number, (entry, state) in enumerate(poller.account.repos.items()):
         target = Target(number, "acme", entry, Cursor(0.0, since=1.0))
         rig.book.begin(("scripted", "acme", entry, "CI", "main"), known, target)
         state.target, state.last_success = number, time.time()
@@ -140,7 +166,7 @@ def test_the_pages_of_two_thousand_repos_hold_nobody_up(tmp_path: Path) -> None:
     repos = [f"acme/{n}" for n in range(2000)]
     rig.provider = Scripted(name="acme", provider="scripted", token_env="T", repos=repos)
 
-    async def look(poller: Schedule, c: httpx.AsyncClient) -> dict[str, float]:
+    async def look(poller: Running, c: httpx.AsyncClient) -> dict[str, float]:
         pretend_polled(rig, poller)
         longest = 0.0
 

@@ -6,7 +6,6 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -147,7 +146,7 @@ def test_what_comes_while_a_scrape_is_written_was_not_seen_by_it() -> None:
     now = 0.0
     stub = Stub()
     stub.book = a_book(zero_hold=60.0, clock=lambda: now)
-    stub.recorder = SimpleNamespace(book=stub.book)
+    stub.view = stub.book
     stub.exposition = slow = Slow(stub.book, list, Health())
     learned: list[bool] = []
 

@@ -10,13 +10,12 @@ from typing import get_args
 import pytest
 
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.schedule import Schedule
 from exporter.status.advice import ADVICE, CATCHING_UP
 from exporter.status.document import AccountState, RepoHealth, StatusReport
-from exporter.status.report import of_schedule
+from exporter.status.report import Reload
 from exporter.web.view import WORDS
 from tests.conftest import ROOT
-from tests.system.web.test_live import polling
+from tests.system.web.test_live import Running, polling
 from tests.tools.scripted import Rig, build, done, finished
 
 
@@ -25,14 +24,14 @@ def rig(tmp_path: Path) -> Rig:
     return Rig(tmp_path / "s.db")
 
 
-def told(rig: Rig, change: Callable[[Schedule], None] = lambda _: None) -> StatusReport:
+def told(rig: Rig, change: Callable[[Running], None] = lambda _: None) -> StatusReport:
     """The report after one poll of the rig's account and what `change` does."""
 
     async def main() -> StatusReport:
         async with polling(rig) as poller:
             await poller.once()
             change(poller)
-            return finished(of_schedule(poller))
+            return finished(poller.report())
 
     return asyncio.run(main())
 
@@ -42,8 +41,8 @@ def test_every_reason_has_its_advice() -> None:
     assert all(text.endswith(".") for text in ADVICE.values())
 
 
-def met(error: ProviderError) -> Callable[[Schedule], None]:
-    return lambda poller: poller.accounts[0].trouble.met(error, now=1000.0)
+def met(error: ProviderError) -> Callable[[Running], None]:
+    return lambda poller: poller.account.health.failed(error, now=1000.0)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +67,7 @@ def test_an_account_in_trouble_says_which_and_what_to_do(
 
 
 def test_an_account_that_waits_for_its_budget_is_limited_and_still_up(rig: Rig) -> None:
-    (account,) = told(rig, lambda poller: poller.accounts[0].share.budget.stop(60.0)).accounts
+    (account,) = told(rig, lambda poller: poller.account.group.budget.stop(60.0)).accounts
 
     assert (account.state, account.up) == ("limited", True)
     assert account.budget.next_request_in_seconds == pytest.approx(60.0, abs=5.0)
@@ -77,7 +76,7 @@ def test_an_account_that_waits_for_its_budget_is_limited_and_still_up(rig: Rig) 
 def test_an_account_that_was_never_polled_is_starting(rig: Rig) -> None:
     async def main() -> StatusReport:
         async with polling(rig) as poller:
-            return finished(of_schedule(poller))
+            return finished(poller.report())
 
     (account,) = asyncio.run(main()).accounts
     (repo,) = account.repos
@@ -105,8 +104,8 @@ def test_a_repo_is_told_with_its_builds_and_its_history_over_a_restart(rig: Rig)
 
 
 def test_a_repo_without_a_poll_for_three_intervals_is_stale(rig: Rig) -> None:
-    def long_ago(poller: Schedule) -> None:
-        (state,) = poller.accounts[0].repos.values()
+    def long_ago(poller: Running) -> None:
+        (state,) = poller.account.repos.values()
         state.last_success -= 3 * state.interval + 5
 
     (repo,) = told(rig, long_ago).accounts[0].repos
@@ -115,8 +114,8 @@ def test_a_repo_without_a_poll_for_three_intervals_is_stale(rig: Rig) -> None:
 
 
 def test_a_long_first_walk_is_no_failure(rig: Rig) -> None:
-    def more(poller: Schedule) -> None:
-        (state,) = poller.accounts[0].repos.values()
+    def more(poller: Running) -> None:
+        (state,) = poller.account.repos.values()
         state.is_unfinished, state.error, state.reason = True, "there is more", "timeout"
 
     (repo,) = told(rig, more).accounts[0].repos
@@ -133,9 +132,9 @@ def test_every_state_has_words_and_a_look() -> None:
 
 
 def test_the_report_says_how_the_process_does(rig: Rig) -> None:
-    def failed(poller: Schedule) -> None:
+    def failed(poller: Running) -> None:
         poller.started_at -= 100.0
-        poller.reloaded("config.yml:1:1: all wrong")
+        poller.last_reload = Reload(1000.0, "config.yml:1:1: all wrong")
         poller.recorder.state_ok = False
 
     said = told(rig, failed)
@@ -147,8 +146,8 @@ def test_the_report_says_how_the_process_does(rig: Rig) -> None:
 
 
 def test_names_that_are_no_text_can_be_told(rig: Rig) -> None:
-    def odd(poller: Schedule) -> None:
-        (state,) = poller.accounts[0].repos.values()
+    def odd(poller: Running) -> None:
+        (state,) = poller.account.repos.values()
         state.error, state.reason = "answered \ud800", "server"
 
     (repo,) = told(rig, odd).accounts[0].repos

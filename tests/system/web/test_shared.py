@@ -95,9 +95,7 @@ def test_126_requests_at_once_make_one_report_and_are_all_answered(path: str) ->
     poller: Any = Large()
 
     async def main() -> None:
-        app = application(
-            poller, telemetry_path="/metrics", config=lambda: CONFIG, report=poller.report
-        )
+        app = application(poller, telemetry_path="/metrics", config=lambda: CONFIG)
         limits = httpx.Limits(max_connections=None)
         async with (
             serving(app) as url,

@@ -1,4 +1,4 @@
-"""The schedule keeps its pace whatever the wall clock does."""
+"""Jobs keep their pace whatever the wall clock does."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import apscheduler.schedulers.base
 import pytest
 
-from exporter import schedule as poller_module
-from exporter.outputs.prometheus import Health
-from exporter.schedule import Schedule
-from tests.tools.books import a_book
+from exporter.daemon import timers as module
+from exporter.daemon.timers import Timers
 
 HOUR = timedelta(hours=1)
 YEARS = timedelta(days=50 * 365)
@@ -29,8 +26,8 @@ class Wall:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.ahead = timedelta(0)
         clock = SimpleNamespace(now=lambda zone=UTC: datetime.now(zone) + self.ahead)
-        for module in (apscheduler.schedulers.base, poller_module):
-            monkeypatch.setattr(module, "datetime", clock)
+        for reader in (apscheduler.schedulers.base, module):
+            monkeypatch.setattr(reader, "datetime", clock)
 
 
 class Ticks:
@@ -55,37 +52,26 @@ class Ticks:
 
 @pytest.fixture
 def wall(monkeypatch: pytest.MonkeyPatch) -> Wall:
-    monkeypatch.setattr(poller_module, "_BEAT", 5 * TICK)
+    monkeypatch.setattr(module, "_BEAT", 5 * TICK)
     return Wall(monkeypatch)
 
 
-def run(work: Callable[[Ticks, Schedule], Awaitable[None]]) -> None:
-    async def nothing() -> None:
-        return
-
+def run(work: Callable[[Ticks, Timers], Awaitable[None]]) -> None:
     async def main() -> None:
-        recorder: Any = SimpleNamespace(
-            book=a_book(),
-            release=nothing,
-            sweep=nothing,
-            look=nothing,
-            remember_limits=nothing,
-            close=nothing,
-        )
-        poller = Schedule([], recorder, Health())
+        timers = Timers()
         ticks = Ticks()
-        poller.start()
-        poller.every(TICK, ticks.run, "tick")
+        timers.start()
+        timers.every(TICK, ticks.run, "tick")
         await ticks.go_on()
-        await work(ticks, poller)
-        await poller.stop()
+        await work(ticks, timers)
+        await timers.stop()
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, YEARS, -YEARS], ids=str)
 def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> None:
-    async def work(ticks: Ticks, poller: Schedule) -> None:
+    async def work(ticks: Ticks, timers: Timers) -> None:
         wall.ahead = jump
         assert await ticks.go_on() < 1
         wall.ahead = timedelta(0)
@@ -95,17 +81,17 @@ def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> Non
 
 
 def test_a_job_that_comes_after_a_jump_runs_at_once(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Schedule) -> None:
+    async def work(ticks: Ticks, timers: Timers) -> None:
         wall.ahead = HOUR
         late = Ticks()
-        poller.every(TICK, late.run, "late")
+        timers.every(TICK, late.run, "late")
         assert await late.go_on() < 1
 
     run(work)
 
 
 def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Schedule) -> None:
+    async def work(ticks: Ticks, timers: Timers) -> None:
         wall.ahead = HOUR
         await ticks.go_on(1)
         before = ticks.count
@@ -116,8 +102,8 @@ def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
 
 
 def test_a_timer_set_by_a_clock_that_jumped_meanwhile_holds_up_no_job(wall: Wall) -> None:
-    async def work(ticks: Ticks, poller: Schedule) -> None:
-        scheduler = poller._scheduler
+    async def work(ticks: Ticks, timers: Timers) -> None:
+        scheduler = timers._scheduler
         process = scheduler._process_jobs
 
         def too_late() -> float:
@@ -137,11 +123,11 @@ def test_a_stop_in_the_middle_of_jobs_is_quiet(caplog: pytest.LogCaptureFixture)
         begun.set()
         await asyncio.sleep(3600)
 
-    async def work(ticks: Ticks, poller: Schedule) -> None:
-        poller.every(TICK, long, "long")
+    async def work(ticks: Ticks, timers: Timers) -> None:
+        timers.every(TICK, long, "long")
         await begun.wait()
         for n in range(50):
-            poller.every(TICK, ticks.run, f"due at the same time {n}")
+            timers.every(TICK, ticks.run, f"due at the same time {n}")
 
     run(work)
 
@@ -149,12 +135,12 @@ def test_a_stop_in_the_middle_of_jobs_is_quiet(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_job_that_breaks_down_is_told_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
-    async def work(ticks: Ticks, poller: Schedule) -> None:
+    async def work(ticks: Ticks, timers: Timers) -> None:
         async def broken() -> None:
             await ticks.run()
             raise ValueError("a bug")
 
-        poller.every(TICK, broken, "broken")
+        timers.every(TICK, broken, "broken")
         await ticks.go_on(20)
 
     run(work)

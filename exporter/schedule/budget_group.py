@@ -1,0 +1,130 @@
+"""Accounts with one credential: the budget they share and the plan for it."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Iterable
+from hashlib import blake2b
+from time import monotonic
+
+from exporter.http import Allowance, Bucket, Budget, Means
+from exporter.providers import Provider
+from exporter.schedule.plan import Costs, Demand, Plan, planned
+from exporter.sync.repo_sync import Bounds
+
+log = logging.getLogger(__name__)
+
+_EVERY = 10.0
+"""Seconds between two plans."""
+_DEEP_TIMES = 8.0
+"""How much less often, when the budget is short, old builds are read again."""
+_AT_ONCE = 2
+"""Builds of one repo that are filled side by side when the budget is short."""
+
+
+class BudgetGroup:
+    """The budget of one credential, and the plan for all repos that are polled with it.
+
+    `name` is a digest of the API and the credential.
+    """
+
+    def __init__(self, budget: Budget, name: bytes = b"") -> None:
+        self.budget = budget
+        self.name = name
+        self.costs = Costs()
+        self._members: dict[str, Callable[[], Iterable[Demand]]] = {}
+        """The demands of each account's repos, by its name."""
+        self._plan = Plan()
+        self._planned_at = -math.inf
+        self._is_broken = False
+        self._planned_for = math.inf
+        """Requests per second that rate limits allowed when the plan was made."""
+
+    def join(self, name: str, demands: Callable[[], Iterable[Demand]]) -> None:
+        """Plan for an account too."""
+        self._members[name] = demands
+
+    def leave(self, name: str, demands: Callable[[], Iterable[Demand]]) -> None:
+        """Plan for an account no longer, unless another of its name has joined meanwhile."""
+        if self._members.get(name) == demands:
+            del self._members[name]
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the plan in force stretches intervals."""
+        return self._plan.is_short
+
+    @property
+    def is_exhausted(self) -> bool:
+        """Whether polls wait for the budget."""
+        return self.is_short or self.budget.is_closed
+
+    def bounds(self, until: float, longest: float) -> Bounds:
+        """How far a poll may go that must end at `until`; less far when the budget is short."""
+        if not self.is_short:
+            return Bounds(until, longest)
+        return Bounds(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
+
+    def limit(self) -> int | None:
+        """Requests per hour that there are means for; None if no limit is known."""
+        means = self.budget.means()
+        least = min(means.sent, means.counted)
+        return None if math.isinf(least) else round(3600 * least)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan in force."""
+        now = monotonic()
+        means = self.budget.means()
+        has_shrunk = means.counted < self._planned_for / 2
+        if now - self._planned_at >= _EVERY or has_shrunk:
+            self._planned_at, self._planned_for = now, means.counted
+            self._plan = self._planned(means)
+        return self._plan
+
+    def _planned(self, means: Means) -> Plan:
+        """A plan with these means; the one in force where none can be made."""
+        try:
+            demands = (demand for member in self._members.values() for demand in member())
+            return planned(demands, self.costs.polls(means))
+        except Exception:  # it must cost no repo its turn
+            if not self._is_broken:
+                log.exception("the polls cannot be planned: this is a bug, please report it")
+            self._is_broken = True
+            return self._plan
+
+
+class BudgetGroups:
+    """All budget groups of one process: one for each credential at one API."""
+
+    def __init__(self, reserve: float) -> None:
+        self._reserve = reserve
+        self._groups: dict[object, BudgetGroup] = {}
+        self._by_token: dict[object, Bucket] = {}
+
+    def keep(self, reserve: float) -> None:
+        """Leave another share of every limit to people from now on."""
+        self._reserve = reserve
+        for group in self._groups.values():
+            group.budget.keep(reserve)
+
+    def of(self, provider: Provider, credential: bytes) -> BudgetGroup:
+        """The group of an account whose requests carry what `credential` is a digest of."""
+        key = (provider.root, provider.quota, credential)
+        if key not in self._groups:
+            buckets = [self._bucket(provider, credential, one) for one in provider.published]
+            budget = Budget(
+                buckets, reserve=self._reserve, unchanged_is_free=provider.unchanged_is_free
+            )
+            name = blake2b(repr(key).encode(), digest_size=16).digest()
+            self._groups[key] = BudgetGroup(budget, name)
+        return self._groups[key]
+
+    def _bucket(self, provider: Provider, credential: bytes, allowance: Allowance) -> Bucket:
+        if not allowance.by_token:
+            return Bucket(allowance, reserve=self._reserve)
+        key = (provider.root, credential, allowance)
+        if key not in self._by_token:
+            self._by_token[key] = Bucket(allowance, reserve=self._reserve)
+        return self._by_token[key]

@@ -1,0 +1,190 @@
+"""A repo can be polled now rather than in its turn, within limits and backoff."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import Refused, TryLater
+from exporter.schedule.dispatch import Lease
+from tests.tools import reloading
+from tests.unit.test_poller import Stage
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    return lambda *repos, **kw: Stage(tmp_path, monkeypatch, *repos, **kw)
+
+
+def hasten(on: Stage, repo: str, times: int = 1) -> bool:
+    return all(on.schedule.hasten("acme", repo) for _ in range(times))
+
+
+async def eventually(check: Callable[[], bool]) -> None:
+    """Let the loop go on until `check` holds."""
+
+    def assert_it() -> None:
+        assert check()
+
+    await reloading.eventually(assert_it)
+
+
+def test_a_hastened_repo_is_polled_at_once_and_once(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/2")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.provider._polled.clear()
+        assert hasten(on, "a/1", times=100)
+        await on.settle()
+        assert on.provider._polled == ["a/1"]
+        assert await on.rounds(30) == []
+        assert sorted(await on.rounds(60)) == ["a/1", "a/2"]
+
+    on.run(main)
+
+
+def test_a_repo_hastened_while_it_is_polled_is_polled_once_more_afterwards(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.provider._polled.clear()
+        gate = on.provider._hangs["a/1"] = asyncio.Event()
+        hasten(on, "a/1")
+        await eventually(lambda: bool(on.provider._now))
+        hasten(on, "a/1", times=100)
+        gate.set()
+        await on.settle()
+        assert on.provider._polled == ["a/1", "a/1"]
+        assert await on.rounds(30) == []
+
+    on.run(main)
+
+
+def test_what_is_not_polled_cannot_be_hastened(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        await on.rounds(10)
+        assert not on.schedule.hasten("acme", "a/unknown")
+        assert not on.schedule.hasten("unknown", "a/1")
+        await on.schedule.pause([on.account])
+        assert not hasten(on, "a/1")
+
+    on.run(main)
+
+
+def test_an_account_that_backs_off_is_hastened_when_it_is_tried_again(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1", "a/2", "a/3")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.account.health.failed(Refused("answered 401", reason="unauthorized"), now=0.0)
+        until = on.account.health.backoff_until
+        hasten(on, "a/3", times=10)
+        assert await on.rounds(until - on.now) == []
+        assert (await on.rounds(2))[0] == "a/3"
+
+    on.run(main)
+
+
+def test_a_repo_that_backs_off_is_not_hastened(stage: Callable[..., Stage]) -> None:
+    on = stage("a/bad", "a/fine")
+    on.provider._faults["a/bad"] = TryLater("answered 503", reason="server", delay=600.0)
+
+    async def main() -> None:
+        await on.rounds(10)
+        hasten(on, "a/bad")
+        assert "a/bad" not in await on.rounds(580)
+        assert "a/bad" in await on.rounds(30)
+
+    on.run(main)
+
+
+def test_a_budget_that_is_used_up_is_not_passed(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.account.group.budget.stop(3600.0)
+        hasten(on, "a/1")
+        assert await on.rounds(30) == []
+        on.account.group.budget.blocked_until = 0.0
+        assert await on.rounds(2) == ["a/1"]
+
+    on.run(main)
+
+
+def test_a_repo_that_catches_up_is_hastened_past_the_others(stage: Callable[..., Stage]) -> None:
+    on = stage("a/1", "a/2")
+
+    async def main() -> None:
+        await on.rounds(10)
+        state = on.account.repos["a/1"]
+        state.is_unfinished = True
+        on.account.queue.wait_for_room(state)
+        on.lane.catching_up = 100  # there is no room for one more
+        assert await on.rounds(5) == []
+        hasten(on, "a/1")
+        await on.settle()
+        assert on.provider._polled == ["a/1"]
+
+    on.run(main)
+
+
+class TestRounds:
+    def test_a_round_ends_with_its_lease_and_the_next_one_goes_on(
+        self, stage: Callable[..., Stage], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("exporter.schedule.runner._ROUND", 0.01)
+        on = stage("a/hangs", "a/fine")
+        on.provider._hangs["a/hangs"] = asyncio.Event()
+
+        async def main() -> None:
+            async with asyncio.timeout(30):
+                lease = asyncio.create_task(on.runner.round(Lease(until=on.now + 5.0)))
+                on.now += 1.0
+                await eventually(lambda: on.account.repos["a/fine"].was_polled)
+                assert not lease.done()
+                on.now += 5.0
+                await lease
+                assert not on.lane.tasks, "what was under way has let go"
+                assert on.provider._now == set()
+                on.provider._polled.clear()
+                assert await on.rounds(120) == []
+
+                on.provider._hangs.clear()
+                lease = asyncio.create_task(on.runner.round(Lease(until=on.now + 5.0)))
+                await eventually(lambda: set(on.provider._polled) == {"a/hangs", "a/fine"})
+                lease.cancel()
+                await asyncio.gather(lease, return_exceptions=True)
+                assert not on.lane.tasks
+
+        on.run(main)
+
+    def test_an_account_that_breaks_a_round_leaves_the_others_their_turn(
+        self,
+        stage: Callable[..., Stage],
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        on = stage("a/1")
+
+        def fails() -> None:
+            raise RuntimeError("a bug")
+
+        async def main() -> None:
+            monkeypatch.setattr(on.account, "look", fails)
+            assert await on.rounds(5) == []
+            monkeypatch.undo()
+
+        on.run(main)
+        assert "an account cannot be polled: this is a bug" in caplog.text
