@@ -31,7 +31,7 @@ so that the block of the second is short."""
 FULL, AT_FIRST, RESERVE = 100, 30, 10
 """What the sparse token may send in an hour, what is left of it at first, and for people."""
 RESET = 4
-"""Seconds after which it is full again."""
+"""Seconds from its first request after which it is full again."""
 AFAR = 0.3
 """Seconds that an answer takes: many requests are under way at once."""
 MANY = 50
@@ -66,7 +66,7 @@ class Guard:
         """By token; monotonic."""
         self.remaining = {SPARSE: AT_FIRST}
         """By token, of those that are told a limit."""
-        self.reset_at = time.time() + RESET
+        self.reset_at = math.inf
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -76,6 +76,8 @@ class Guard:
         token = headers.get(b"authorization", b"").decode().removeprefix("Bearer ")
         told = {"date": formatdate(usegmt=True)}
         if token in self.remaining:
+            if math.isinf(self.reset_at):  # the first request, however late
+                self.reset_at = time.time() + RESET
             if time.time() >= self.reset_at:
                 self.remaining[token], self.reset_at = FULL, self.reset_at + 3600
             self.remaining[token] -= 1
