@@ -58,7 +58,19 @@ async def serving(
             faults = getattr(starlette.state, "faults", None)
             if isinstance(faults, Faults):
                 faults.clear()
-            await server.shutdown([listener])
+            await _stop(server, listener)
+
+
+async def _stop(server: uvicorn.Server, listener: socket.socket) -> None:
+    """Close the socket and its connections; requests under way have `GRACE` seconds."""
+    for listening in server.servers:
+        listening.close()
+    state = server.server_state
+    for connection in list(state.connections):
+        connection.shutdown()
+    await asyncio.sleep(0)  # idle connections end here; `shutdown` alone would wait for 100 ms
+    if state.connections or state.tasks:
+        await server.shutdown([listener])
 
 
 class ServerThread:
