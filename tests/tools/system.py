@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import http.client
+import itertools
 import json
 import os
 import re
@@ -79,31 +81,47 @@ def series(name: str, labels: Mapping[str, str]) -> str:
     return f"{name}{{{told}}}"
 
 
+class _Family(NamedTuple):
+    name: str
+    type: str
+    samples: list[tuple[str, Sample]]
+
+
+@functools.lru_cache(maxsize=512)
+def _families(text: str, openmetrics: bool) -> list[_Family]:
+    """What Prometheus' own parser reads; from one scrape to the next most blocks are the same."""
+    read = read_openmetrics if openmetrics else read_text
+    return [
+        _Family(family.name, family.type, [(series(s.name, s.labels), s) for s in family.samples])
+        for family in read(text)
+    ]
+
+
 class Exposition:
     """A parsed scrape: its values by series, each series once."""
 
     def __init__(self, text: str, *, openmetrics: bool = False) -> None:
-        read = read_openmetrics if openmetrics else read_text
         self.text = text
         self.types: dict[str, str] = {}
         self.values: dict[str, float] = {}
-        self._samples: list[Sample] = []
-        for family in read(text):
+        self._samples: dict[str, Sample] = {}
+        blocks = [text] if openmetrics else re.split(r"^(?=# HELP )", text, flags=re.MULTILINE)
+        for family in itertools.chain.from_iterable(_families(b, openmetrics) for b in blocks):
             assert family.name not in self.types, f"{family.name} has two blocks"
             self.types[family.name] = family.type
-            for sample in family.samples:
-                key = series(sample.name, sample.labels)
+            for key, sample in family.samples:
                 assert key not in self.values, f"{key} is exposed twice"
                 assert sample.timestamp is None, f"{key} has a timestamp"
                 self.values[key] = sample.value
-                self._samples.append(sample)
+                self._samples[key] = sample
 
     def select(self, pattern: str, **labels: str) -> dict[str, float]:
         """The series whose name matches the whole pattern and that have these labels."""
+        names = re.compile(pattern)
         return {
-            series(s.name, s.labels): s.value
-            for s in self._samples
-            if re.fullmatch(pattern, s.name) and labels.items() <= s.labels.items()
+            key: s.value
+            for key, s in self._samples.items()
+            if names.fullmatch(s.name) and labels.items() <= s.labels.items()
         }
 
     def total(self, name: str, **labels: str) -> float:
