@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 runtime failure, 2 usage or configuration.
 from __future__ import annotations
 
 import argparse
+import functools
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -76,6 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
+@functools.cache
 def parser() -> Parser:
     """What understands the arguments.
 

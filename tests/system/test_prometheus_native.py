@@ -147,7 +147,7 @@ def in_text(process: Exporter) -> dict[str, float]:
     """The samples of a text scrape: a label without a value is none."""
     known = Exposition(process.get("/metrics").body.decode())
     return {
-        spelled(s.name, {k: v for k, v in s.labels.items() if v}): s.value for s in known._samples
+        spelled(s.name, {k: v for k, v in s.labels.items() if v}): s.value for s in known.samples
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Any
 
@@ -25,11 +26,9 @@ SHOWN = Target(1, "acme", "acme/shop", Cursor(0.0, since=1.0))
 WORDS = st.none() | st.sampled_from(["passed", "failed", "odd"])
 
 
-@st.composite
-def verdicts(
-    draw: st.DrawFn, names: str = "abc", times: st.SearchStrategy[float] | None = None
-) -> Verdict:
-    """What a ledger might find."""
+@functools.cache
+def _builds(names: str, times: st.SearchStrategy[float] | None) -> st.SearchStrategy[list[Build]]:
+    """Made once: that takes longer than to draw from it."""
     called = st.sampled_from(names)
     at = st.none() | (st.floats(0, 1e6) if times is None else times)
     spans = {"created_at": at, "started_at": at, "completed_at": at, "conclusion": WORDS}
@@ -49,8 +48,16 @@ def verdicts(
         only_jobs=st.booleans(),
         **spans,
     )
+    return st.lists(builds, max_size=6)
+
+
+@st.composite
+def verdicts(
+    draw: st.DrawFn, names: str = "abc", times: st.SearchStrategy[float] | None = None
+) -> Verdict:
+    """What a ledger might find."""
     verdict = Verdict()
-    for each in draw(st.lists(builds, max_size=6)):
+    for each in draw(_builds(names, times)):
         done = [job for job in each.jobs if job.status is Status.COMPLETED]
         verdict.jobs += [JobCompleted(each, job) for job in done]
         if each.only_jobs or draw(st.booleans()):

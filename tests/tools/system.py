@@ -104,7 +104,7 @@ class Exposition:
         self.text = text
         self.types: dict[str, str] = {}
         self.values: dict[str, float] = {}
-        self._samples: dict[str, Sample] = {}
+        self.samples: list[Sample] = []
         blocks = [text] if openmetrics else re.split(r"^(?=# HELP )", text, flags=re.MULTILINE)
         for family in itertools.chain.from_iterable(_families(b, openmetrics) for b in blocks):
             assert family.name not in self.types, f"{family.name} has two blocks"
@@ -113,14 +113,14 @@ class Exposition:
                 assert key not in self.values, f"{key} is exposed twice"
                 assert sample.timestamp is None, f"{key} has a timestamp"
                 self.values[key] = sample.value
-                self._samples[key] = sample
+                self.samples.append(sample)
 
     def select(self, pattern: str, **labels: str) -> dict[str, float]:
         """The series whose name matches the whole pattern and that have these labels."""
         names = re.compile(pattern)
         return {
             key: s.value
-            for key, s in self._samples.items()
+            for key, s in zip(self.values, self.samples, strict=True)
             if names.fullmatch(s.name) and labels.items() <= s.labels.items()
         }
 

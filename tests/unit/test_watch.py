@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,12 +37,12 @@ PLACES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
     monkeypatch.setattr(silence, "monotonic", lambda: on[0].now)
     on: list[Stage] = []
 
     def made(*repos: str, **kw: Any) -> Stage:
-        on.append(Stage(tmp_path, monkeypatch, *repos, **kw))
+        on.append(Stage(monkeypatch, *repos, **kw))
         return on[-1]
 
     return made

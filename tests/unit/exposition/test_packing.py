@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import subprocess
 import zlib
-from pathlib import Path
 from random import Random
 
 from hypothesis import given
@@ -46,14 +44,3 @@ def test_joined_segments_are_a_segment(texts: list[bytes]) -> None:
 
     assert (whole.size, whole.crc) == (len(b"".join(texts)), zlib.crc32(b"".join(texts)))
     assert gzipped([joined(segments[:2]), joined(segments[2:])]) == gzipped(segments)
-
-
-def test_the_command_line_tool_can_read_it(tmp_path: Path) -> None:
-    text = b"".join(b'cicd_builds_total{n="%d"} 1.0\n' % n for n in range(5000))
-    packer = Packer()
-
-    file = gzipped(packer.pack(text[at : at + 1000]) for at in range(0, len(text), 1000))
-
-    done = subprocess.run(["gzip", "-dc"], input=file, capture_output=True, check=True)
-    assert done.stdout == text
-    assert len(file) < len(text) / 5

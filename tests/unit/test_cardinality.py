@@ -17,8 +17,8 @@ from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 from exporter.model import OTHER
 from exporter.view.series_view import SeriesView
-from tests.books import PIPELINE, a_book, learn, verdicts
-from tests.scripted import Rig, build, done
+from tests.tools.books import PIPELINE, a_book, learn, verdicts
+from tests.tools.scripted import Rig, build, done
 
 NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
 BRANCH_OTHER = (*PIPELINE[:4], OTHER)

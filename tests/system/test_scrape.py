@@ -20,6 +20,7 @@ from exporter.http import ApiStats, RateLimit
 from exporter.metrics import families as f
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import Exposition, Format, Health
+from exporter.outputs.prometheus.packing import Packer, gzipped
 from tests.tools.books import a_book, completed, learn
 from tests.unit.exposition import (
     FORMATS,
@@ -239,3 +240,14 @@ def test_the_repos_are_those_that_are_polled_now() -> None:
         ("github", "acme", "new"): 0.0,
     }
     assert values(shown, f.POLL_INTERVAL)["github", "acme", "new"] == 30.0
+
+
+def test_the_command_line_tool_can_read_what_is_packed(tmp_path: Path) -> None:
+    text = b"".join(b'cicd_builds_total{n="%d"} 1.0\n' % n for n in range(5000))
+    packer = Packer()
+
+    file = gzipped(packer.pack(text[at : at + 1000]) for at in range(0, len(text), 1000))
+
+    done = subprocess.run(["gzip", "-dc"], input=file, capture_output=True, check=True)
+    assert done.stdout == text
+    assert len(file) < len(text) / 5
