@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import get_args
 
@@ -22,9 +21,9 @@ GATES = st.builds(Gate, st.floats(0, 100), st.sampled_from(get_args(Why)))
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
     def made(*repos: str) -> Stage:
-        on = Stage(tmp_path, monkeypatch, *repos)
+        on = Stage(monkeypatch, *repos)
         clock = SimpleNamespace(monotonic=lambda: on.now, time=time.time)
         monkeypatch.setattr("exporter.http.budget.time", clock)
         return on

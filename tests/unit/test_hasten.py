@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -15,8 +14,8 @@ from tests.unit.test_poller import Stage
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
-    return lambda *repos, **kw: Stage(tmp_path, monkeypatch, *repos, **kw)
+def stage(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    return lambda *repos, **kw: Stage(monkeypatch, *repos, **kw)
 
 
 def hasten(on: Stage, repo: str, times: int = 1) -> bool:
