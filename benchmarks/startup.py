@@ -28,7 +28,7 @@ from benchmarks.scrape_world import BUCKETS, facts_of, labels_of, series_of, tar
 from exporter.ledger.rows import Change, Cursor, Delta, Target
 from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
 from exporter.metrics import families as f
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 
 SIZES = (1_000, 10_000, 100_000)
 _SERIES = 12
@@ -64,7 +64,7 @@ def _target(made: Target, now: float) -> Target:
 def _build(key: int, now: float) -> Build:
     times = {"created_at": now - 700, "started_at": now - 600, "completed_at": now - 60}
     told = {"repo": "acme/shop", "status": Status.COMPLETED, "conclusion": "passed"}
-    return Build(key=str(9_000_000_000 + key), **told, **times)  # type: ignore[arg-type]
+    return Build(key=BuildKey(str(9_000_000_000 + key)), **told, **times)  # type: ignore[arg-type]
 
 
 def configured(folder: Path) -> Path:

@@ -6,7 +6,7 @@ touches and returns what is news together with the rows to write.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from math import inf
 
 import msgspec
@@ -21,7 +21,7 @@ from exporter.ledger.rows import (
     Target,
     Verdict,
 )
-from exporter.model import Build, Job, Status, start_of, without_start
+from exporter.model import Build, BuildKey, Job, Status
 
 _TOUCH = 86400.0
 """Seconds after which a row that is listed again is marked as still listed."""
@@ -39,16 +39,17 @@ _REOPENED, _MISSED, _NEVER_RAN = 1, 2, 4
 class JobKey(msgspec.Struct, frozen=True):
     """Which job attempt of an account."""
 
-    key: str
+    key: BuildKey
     attempt: int
     job: str
+    run: int | None
 
 
 class Seen(msgspec.Struct):
     """The rows of all builds of a batch: by key, then by attempt."""
 
-    attempts: dict[str, dict[int, Counted]] = {}
-    active: dict[str, dict[int, Build]] = {}
+    attempts: dict[BuildKey, dict[int, Counted]] = {}
+    active: dict[BuildKey, dict[int, Build]] = {}
     jobs: dict[JobKey, float] = {}
     """When each counted job was last marked as listed, epoch seconds."""
 
@@ -57,7 +58,7 @@ class Findings(msgspec.Struct):
     """What is news, and the rows that remember it."""
 
     verdict: Verdict = msgspec.field(default_factory=Verdict)
-    renamed: dict[str, str] = {}
+    renamed: dict[BuildKey, BuildKey] = {}
     """Keys of counted builds whose start was not known, and what they are called from now on."""
     attempts: dict[AttemptKey, Counted] = {}
     jobs: dict[JobKey, float] = {}
@@ -90,9 +91,9 @@ def reconcile(  # noqa: PLR0913 - two clocks
 
 def known_key(
     build: Build,
-    attempts: Mapping[str, Mapping[int, object]],
-    active: Mapping[str, Mapping[int, object]],
-) -> str:
+    attempts: Mapping[BuildKey, Mapping[int, object]],
+    active: Mapping[BuildKey, Mapping[int, object]],
+) -> BuildKey:
     """The key under which the rows know a build, else its own.
 
     A start tells apart the lives of a number that begins again, but a provider may stop
@@ -100,15 +101,15 @@ def known_key(
     known belongs to the build that was known without it, unless it is of a later attempt. But
     an unfinished build is none that was counted: it is run again, and its start is yet to come.
     """
-    key, bare = build.key, without_start(build.key)
-    if bare is None or key in attempts or key in active:
+    key = build.key
+    if not build.key_per_attempt or key in attempts or key in active:
         return key
-    if key == bare:
+    if key.started is None:
         runs_again = build.status is not Status.COMPLETED and not build.partial
         places = (active,) if runs_again else (active, attempts)
-        lives = [other for rows in places for other in rows if without_start(other) == bare]
-        return max(lives, key=lambda life: start_of(life) or 0, default=key)
-    return bare if build.attempt in attempts.get(bare, ()) else key
+        return max((k for rows in places for k in rows if key.is_beginning_of(k)), default=key)
+    unknown = key.without_start
+    return unknown if build.attempt in attempts.get(unknown, ()) else key
 
 
 def row_of(build: Build, rows: Mapping[int, Counted]) -> Counted | None:
@@ -117,13 +118,9 @@ def row_of(build: Build, rows: Mapping[int, Counted]) -> Counted | None:
     Where each attempt has a key of its own the number says nothing: what is listed later may
     no longer tell that it was run again.
     """
-    if _has_own_key(build):
+    if build.key_per_attempt:
         return next(iter(rows.values()), None)
     return rows.get(build.attempt)
-
-
-def _has_own_key(build: Build) -> bool:
-    return build.own_key or without_start(build.key) is not None
 
 
 class _Reading:
@@ -156,7 +153,7 @@ class _Reading:
     def _identified(self, build: Build) -> Build:
         """`build` under the key that the rows have; those take on a start that is news."""
         known = known_key(build, self._attempts, self._active)
-        if known != build.key and start_of(build.key) is None:
+        if known != build.key and build.key.started is None:
             build = replace(build, key=known)
         elif known != build.key:
             self.findings.renamed[known] = build.key
@@ -164,7 +161,7 @@ class _Reading:
             for job in [job for job in self._jobs_seen if job.key == known]:
                 self._jobs_seen[replace(job, key=build.key)] = self._jobs_seen.pop(job)
         rows = self._attempts.get(build.key)
-        if rows and _has_own_key(build) and build.attempt not in rows:
+        if rows and build.key_per_attempt and build.attempt not in rows:
             build = replace(build, attempt=next(iter(rows)))
         return build
 
@@ -202,7 +199,7 @@ class _Reading:
         if _is_older(build, row):
             return  # a page from before its last end
         self._close(build)
-        if build.time is None and start_of(build.key) is not None:
+        if build.time is None and build.key.started is not None:
             build = replace(build, conclusion=None)  # it was lost with the times
         is_open = bool(row.flags & _REOPENED)
         changed = build.conclusion is not None and build.conclusion != row.conclusion
@@ -281,8 +278,7 @@ class _Reading:
 
     def _close(self, build: Build, *, below: bool = False) -> None:
         """Take this attempt (unless `below`) and all earlier ones off the unfinished."""
-        bare = without_start(build.key)
-        for key in {build.key} if bare is None else {bare, build.key}:
+        for key in {build.key.without_start, build.key}:
             rows = self._active.get(key, {})
             last = build.attempt - (below and key == build.key)
             for attempt in [number for number in rows if number <= last]:
@@ -311,7 +307,7 @@ class _Reading:
 
     def _missed(self, build: Build) -> int:
         """Count, once, the earlier attempts that nobody saw complete."""
-        if _has_own_key(build):
+        if build.key_per_attempt:
             return 0  # the others have keys of their own
         if build.created_at is not None and build.created_at < self._target.cursor.floor:
             return 0  # they may have completed before our time
@@ -331,7 +327,7 @@ class _Reading:
                 continue
             if job.time is not None and job.time < self._floor:
                 continue
-            key = JobKey(build.key, job.attempt, job.id)
+            key = JobKey(build.key, job.attempt, job.id, job.run)
             listed = self._jobs_seen.get(key)
             if listed is None:
                 self.findings.verdict.jobs.append(JobCompleted(build, job))
@@ -380,7 +376,6 @@ def _ended_again(build: Build, row: Counted) -> bool:
     return build.completed_at > (row.listed if row.ended is None else row.ended + _SAME)
 
 
-def touched(builds: Iterable[Build]) -> Iterator[str]:
-    """The keys whose rows `reconcile` needs: a bare one stands for all lives of its number."""
-    for build in builds:
-        yield build.key if (bare := without_start(build.key)) is None else bare
+def touched(builds: Iterable[Build]) -> set[str]:
+    """The ids whose rows `reconcile` needs, whatever their starts."""
+    return {build.key.id for build in builds}

@@ -12,7 +12,7 @@ import msgspec
 
 from exporter.http.stored import StoredLimits
 from exporter.ledger.polling import StoredPolling
-from exporter.model import Build, Job, Unmapped
+from exporter.model import Build, BuildKey, Job, Unmapped
 
 Labels = tuple[str, ...]
 Vector = tuple[float, ...]
@@ -35,7 +35,7 @@ class SeriesKey(NamedTuple):
 class AttemptKey(NamedTuple):
     """Which build attempt of an account."""
 
-    key: str
+    key: BuildKey
     attempt: int
 
 

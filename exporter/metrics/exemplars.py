@@ -21,7 +21,7 @@ def of(run: Build | Job, build: Build, key: SeriesKey, vector: Vector) -> tuple[
     """
     if key.family not in _FAMILIES or run.completed_at is None:
         return ()
-    known = build.native_id or build.key if build.number is None else str(build.number)
+    known = build.native_id or build.key.id if build.number is None else str(build.number)
     name = clean(known)
     if not name or len(LABEL) + len(name) > _MOST_CHARACTERS:
         return ()

@@ -185,7 +185,7 @@ def _key_of(item: Build | Wanted) -> AttemptKey:
 
 def _id_of(item: Build | Wanted) -> str:
     build = item if isinstance(item, Build) else item[0]
-    return build.native_id or build.key
+    return build.native_id or str(build.key)
 
 
 def _as_listed(known: Build) -> Build:

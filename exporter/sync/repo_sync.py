@@ -24,7 +24,7 @@ from exporter.ledger.rows import AttemptKey, Counted, Cursor, Target
 from exporter.metrics import families as f
 from exporter.metrics import increments
 from exporter.metrics.increments import Increment
-from exporter.model import Build, Status, same_build, without_start
+from exporter.model import Build, Status
 from exporter.providers import Page, Provider, Repo
 from exporter.recorder import Recorder
 from exporter.sync.details import Details, Wanted
@@ -238,7 +238,7 @@ class RepoSync:
         ground = self._ground
         ground.meet(page.builds)
         self._memory.pulse.note(
-            (b.key, begun) for b in page.builds if (begun := b.created_at or b.started_at)
+            (str(b.key), begun) for b in page.builds if (begun := b.created_at or b.started_at)
         )
         builds = [self._contained(build, last=page.next is None) for build in page.builds]
         told = set() if ground.renumbered else self._memory.told(builds, floor=ground.floor)
@@ -297,7 +297,8 @@ class RepoSync:
         return bool(listed) and all(map(is_old, listed))
 
     def _row(self, build: Build, rows: Mapping[Build, Counted | None]) -> Counted | None:
-        if build.key.endswith("@") and self._ground.renumbered:
+        is_unknown = build.key_per_attempt and build.key.started is None
+        if is_unknown and self._ground.renumbered:
             return None  # the number was counted in the job's earlier life
         return rows.get(build)
 
@@ -305,7 +306,7 @@ class RepoSync:
         """What a page showed needs no request of its own, but for attempts before that."""
         for key, known in self._active.items():
             is_shown = known.attempt == build.attempt or not known.is_withheld
-            if same_build(key.key, build.key) and is_shown:
+            if key.key.is_same_build(build.key) and is_shown:
                 self._met.add(key)
 
     def _contained(self, build: Build, *, last: bool) -> Build:
@@ -345,9 +346,9 @@ class RepoSync:
     def _known(self, build: Build) -> Build | None:
         """The unfinished build that this is, as an earlier poll knew it."""
         found = self._active.get(AttemptKey(build.key, build.attempt))
-        if found is not None or without_start(build.key) is None:
+        if found is not None or not build.key_per_attempt:
             return found
-        alike = (b for b in self._active.values() if same_build(b.key, build.key))
+        alike = (b for b in self._active.values() if b.key.is_same_build(build.key))
         return next((b for b in alike if b.attempt == build.attempt), None)
 
     # -- unfinished builds

@@ -19,7 +19,7 @@ from exporter.ledger.rows import Cursor, Target
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
@@ -95,7 +95,7 @@ class Idle(Clock):
         return
 
 
-def build(key: str, **values: Any) -> Build:
+def build(key: str | BuildKey, **values: Any) -> Build:
     """A build of `acme/shop` that began a minute ago and runs, unless `values` differ."""
     at = time.time() - 60
     known = {
@@ -107,7 +107,7 @@ def build(key: str, **values: Any) -> Build:
         "created_at": at,
         "started_at": at + 1,
     }
-    return Build(key=key, **{**known, **values})
+    return Build(key=key if isinstance(key, BuildKey) else BuildKey(key), **{**known, **values})
 
 
 def done(begun: Build, conclusion: str | None = "passed", *, after: float = 30.0) -> Build:

@@ -10,7 +10,7 @@ import pytest
 from exporter.ledger.rows import AttemptKey, Vector, Verdict
 from exporter.metrics import families as f
 from exporter.metrics import increments
-from exporter.model import CONCLUSIONS, Job, Status, Unmapped
+from exporter.model import CONCLUSIONS, BuildKey, Job, Status, Unmapped
 from exporter.view.changes import digest
 from tests.conftest import ROOT
 from tests.tools.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
@@ -238,7 +238,7 @@ def test_a_status_once_seen_goes_to_0_and_the_oldest_of_none_is_absent() -> None
     book = a_book()
     learn(book, Verdict(active=[build("1", status=Status.WAITING)]))
 
-    learn(book, Verdict(settled=[AttemptKey("1", 1)]))
+    learn(book, Verdict(settled=[AttemptKey(BuildKey("1"), 1)]))
 
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "waiting"): 0.0}
     assert shown_gauges(book, f.OLDEST_ACTIVE) == {}

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.globs import matches
-from exporter.model import Build, Job, Ref, Status, carried_over
+from exporter.model import Build, BuildKey, Job, Ref, Status, carried_over
 from exporter.times import instant, span
 
 AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp()
@@ -237,7 +237,7 @@ def test_two_stars_match_whatever_one_does(glob: str, text: str) -> None:
 
 
 def run(**times: Any) -> Build:
-    return Build(key="1", repo="acme/shop", status=Status.COMPLETED, **times)
+    return Build(key=BuildKey("1"), repo="acme/shop", status=Status.COMPLETED, **times)
 
 
 @pytest.mark.parametrize(

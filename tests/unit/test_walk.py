@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.errors import Refused, TryLater
 from exporter.http import Api
 from exporter.metrics import families as f
-from exporter.model import Build, Job, Status
+from exporter.model import Build, BuildKey, Job, Status
 from exporter.providers import Page, Query, Repo
 from tests.tools.scripted import Rig, Scripted, build, done
 
@@ -220,9 +220,9 @@ class TestFilling:
         broken = True
 
         def answer(asked: Build) -> Build:
-            if broken and asked.key == "2":
+            if broken and asked.key.id == "2":
                 raise TryLater("down", reason="server")
-            return replace(_aged(asked.key, 60.0), partial=False)
+            return replace(_aged(asked.key.id, 60.0), partial=False)
 
         self._detail(monkeypatch, answer)
         rig.provider._builds = [self._partial(str(n)) for n in (1, 2, 3)]
@@ -289,11 +289,13 @@ class TestNumbers:
             self: Scripted, api: Api, repo: Repo, build: Build, known: Build | None
         ) -> Build:
             full = next(b for b in fulls if b.number == build.number)
-            return replace(full, key=f"{build.key}{int(full.started_at or 0)}")
+            key = BuildKey.begun(build.key.id, full.started_at)
+            return replace(full, key=key, key_per_attempt=True)
 
         def bare(number: int) -> Build:
             return Build(
-                key=f"shop#{number}@",
+                key=BuildKey(f"shop#{number}"),
+                key_per_attempt=True,
                 repo="acme/shop",
                 status=Status.IN_PROGRESS,
                 number=number,

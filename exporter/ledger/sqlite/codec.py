@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 
 from exporter.ledger.rows import Labels, Vector
+from exporter.model import BuildKey
 
 T = TypeVar("T")
 
@@ -35,6 +36,26 @@ def decoder(kind: type[T]) -> Callable[[bytes], T]:
             raise RottenError(f"a {kind.__name__} cannot be read: {error}") from None
 
     return read
+
+
+def columns(key: BuildKey) -> tuple[str | int, int]:
+    """What the columns `key` and `started` hold of a build's key."""
+    return compact(key.id), key.started or 0
+
+
+def key_of(key: str | int, started: int) -> BuildKey:
+    """The key of a build from its columns. Raises RottenError."""
+    try:
+        return BuildKey(str(key), started or None)
+    except ValueError as error:
+        raise RottenError(str(error)) from None
+
+
+def compact(text: str) -> str | int:
+    """A decimal id as a number, which the store keeps in fewer bytes; else the text."""
+    if text.isascii() and text.isdigit() and len(text) < 19 and (text[0] != "0" or text == "0"):
+        return int(text)
+    return text
 
 
 def split(labels: str) -> Labels:

@@ -37,7 +37,6 @@ from exporter.ledger.sqlite import (
     series,
     state_file,
 )
-from exporter.ledger.sqlite.build_rows import compact
 from exporter.ledger.sqlite.codec import SEPARATOR as _SEPARATOR
 from exporter.ledger.sqlite.codec import decoder
 from exporter.ledger.sqlite.codec import pack as _pack
@@ -234,18 +233,14 @@ class SqliteTransaction:
         floor = max(target.cursor.floor, earliest - self._ledger.terms.retention, pruned_to)
         account = self._ledger.account_id(target.account)
         listed = list(builds)
-        seen = build_rows.seen(self._db, account, list(touched(listed)))
+        seen = build_rows.seen(self._db, account, touched(listed))
         findings = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
         build_rows.write(self._db, account, target, findings)
         return findings.verdict
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
-        bulk.write(
-            self._db,
-            "DELETE FROM active WHERE account = ? AND key = ? AND attempt = ?",
-            [(account, compact(key), attempt) for key, attempt in keys],
-        )
+        build_rows.forget(self._db, account, keys)
 
     def save(self, target: Target, change: Change) -> None:
         series.add(self._db, change.deltas)

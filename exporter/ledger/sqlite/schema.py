@@ -5,6 +5,8 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 
+from exporter.ledger.sqlite import older_keys
+
 APPLICATION_ID = 0x63696364  # "cicd"
 VERSION = 5
 
@@ -72,12 +74,45 @@ CREATE TABLE repo_polling (
     PRIMARY KEY (account, repo)) WITHOUT ROWID;
 """
 
-STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _POLLING}
+_BUILD_KEYS = """
+-- the start of a build, where its id may come again, is a column: 0 where there is none
+ALTER TABLE attempt RENAME TO attempt_4;
+CREATE TABLE attempt (
+    account INTEGER NOT NULL, key NOT NULL, started INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    conclusion TEXT, listed REAL NOT NULL, flags INTEGER NOT NULL, ended REAL, changed REAL,
+    PRIMARY KEY (account, key, started, attempt)) WITHOUT ROWID;
+INSERT OR IGNORE INTO attempt
+    SELECT account, build_key(key), build_started(key), attempt,
+        conclusion, listed, flags, ended, changed FROM attempt_4;
+DROP TABLE attempt_4;
+ALTER TABLE job RENAME TO job_4;
+-- run: of a job that runs again under its id when it began, else 0
+CREATE TABLE job (
+    account INTEGER NOT NULL, key NOT NULL, started INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    job NOT NULL, run INTEGER NOT NULL, listed REAL NOT NULL,
+    PRIMARY KEY (account, key, started, attempt, job, run)) WITHOUT ROWID;
+INSERT OR IGNORE INTO job
+    SELECT account, build_key(key), build_started(key), attempt, job_id(job), job_run(job), listed
+    FROM job_4;
+DROP TABLE job_4;
+ALTER TABLE active RENAME TO active_4;
+CREATE TABLE active (
+    account INTEGER NOT NULL, key NOT NULL, started INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    target INTEGER NOT NULL, build BLOB NOT NULL,
+    PRIMARY KEY (account, key, started, attempt)) WITHOUT ROWID;
+INSERT OR IGNORE INTO active
+    SELECT account, build_key(key), build_started(key), attempt, target, rekeyed(build)
+    FROM active_4;
+DROP TABLE active_4;
+"""
+
+STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _POLLING + _BUILD_KEYS}
 """What makes of a state file of one format one of the next; a new file takes all of them."""
 
 
 def upgrade(connection: sqlite3.Connection, version: int) -> None:
     """Make today's format of an older one; 0 is an empty file."""
+    older_keys.install(connection)
     for step in range(version, VERSION):
         _execute(connection, STEPS[step])
         connection.execute(f"PRAGMA user_version = {step + 1}")
@@ -86,10 +121,12 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
 _COLUMNS = {
     "account": "id:integer name:text pruned_to:real|null",
     "target": "account:integer repo:text cursor:blob quiet:integer",
-    "attempt": "account:integer key:integer|text attempt:integer conclusion:text|null listed:real"
-    " flags:integer ended:real|null changed:real|null",
-    "job": "account:integer key:integer|text attempt:integer job:integer|text listed:real",
-    "active": "account:integer key:integer|text attempt:integer target:integer build:blob",
+    "attempt": "account:integer key:integer|text started:integer attempt:integer"
+    " conclusion:text|null listed:real flags:integer ended:real|null changed:real|null",
+    "job": "account:integer key:integer|text started:integer attempt:integer job:integer|text"
+    " run:integer listed:real",
+    "active": "account:integer key:integer|text started:integer attempt:integer target:integer"
+    " build:blob",
     "series": "family:text labels:text vector:blob held:blob|null opened:integer",
     "pipeline": "labels:text target:integer facts:blob",
     "native": "family:text labels:text spread:blob",

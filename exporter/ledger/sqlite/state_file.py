@@ -98,6 +98,8 @@ def mended(opened: Opened, file: File, cure: Literal["rewrite", "reopen"]) -> Op
 
     The new one is there before the old one is let go of, and takes nobody's place.
     """
+    # What stands in the write-ahead log would be put over the pages of the new file.
+    opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if cure == "rewrite":
         fresh = file.path.with_name(f"{file.path.name}.new")
         fresh.unlink(missing_ok=True)
@@ -112,8 +114,6 @@ def mended(opened: Opened, file: File, cure: Literal["rewrite", "reopen"]) -> Op
             _settle(file.path.parent)
         finally:
             fresh.unlink(missing_ok=True)
-    else:
-        opened.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     opened.close()
     return _opened(file.path, functools.partial(_verified, file.path))
 

@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from exporter.errors import ProviderError, TryLater
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from exporter.providers import Incidental, Unread
 from exporter.providers.azure_devops.client import Versions
 from exporter.providers.azure_devops.names import Definition, Names
@@ -58,8 +58,8 @@ class Memo(Incidental):
 
     def __init__(self) -> None:
         self.versions = Versions()
-        self._readings: dict[str, Reading] = {}
-        self._failures: dict[str, _Failure] = {}
+        self._readings: dict[BuildKey, Reading] = {}
+        self._failures: dict[BuildKey, _Failure] = {}
         self._names: dict[str, Names] = {}
         self._held: dict[tuple[str, str | None], _Held] = {}
         self._locks: WeakValueDictionary[tuple[str, str | None], asyncio.Lock] = (

@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from exporter.model import MERGE_QUEUES, Build, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import at, moment, text, whole, word
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.words import WORDS
-from exporter.words import standing, trigger
 
 _QUEUE = f"refs/heads/{MERGE_QUEUES}"
 """What the branches begin with that GitHub's merge queue makes for its groups."""
@@ -76,7 +76,7 @@ def to_build(run: Run, place: Place, names: Names) -> Build:
     repository = place.repository or next(map(names.repository, repositories(run)), "")
     default = text(at(run.repository, "defaultBranch"))
     return Build(
-        key=f"{place.organization.casefold()}/{run.id}",
+        key=BuildKey(f"{place.organization.casefold()}/{run.id}"),
         native_id=str(run.id),
         number=whole(run.id),
         repo="/".join(filter(None, (place.organization, place.project, repository))),

@@ -16,9 +16,9 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import FAILING, Build, Job, Status
+from exporter.model.vocabulary import standing
 from exporter.payload import at, each, listed, moment, text, whole, word
 from exporter.providers.azure_devops.words import RAN_OUT, WORDS
-from exporter.words import standing
 
 _RAN_TOO_LONG = "ran longer than the maximum time"
 """Part of the issue that tells a timeout; the result is `canceled` then."""

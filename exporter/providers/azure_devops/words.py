@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.words import Words, own, rows
+from exporter.model.vocabulary import Words, own, rows
 
 _LATER = "manuallyQueued dependentOnManualQueue"
 """Results of stages that wait for a person to start them, and of those behind them: the build

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Job, Ref, Status
+from exporter.model import Build, BuildKey, Job, Ref, Status
+from exporter.model.vocabulary import Standing, Words, own, rows, standing, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import summary
-from exporter.words import Standing, Words, own, rows, standing, trigger
 
 WORDS = Words(
     status=rows(
@@ -101,7 +101,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
     branch, ref = _ref(item.target)
     key = item.uuid.strip("{}")
     return Build(
-        key=key,
+        key=BuildKey(key),
         native_id=key,
         repo=repo.entry,
         workflow=selected(item.target),

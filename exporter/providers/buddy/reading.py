@@ -8,11 +8,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from exporter.model import Build, Job, Ref, Status
+from exporter.model import Build, BuildKey, Job, Ref, Status
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.buddy.words import WORDS
-from exporter.words import standing, trigger
 
 NEVER_RAN = "initial"
 """The state of a pipeline or an action whose turn has not come yet."""
@@ -106,7 +106,7 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
     if branch is None and tag is not None:
         branch, ref = tag, Ref.TAG
     return Build(
-        key=f"{key_of(place, pipeline.id)}/{item.id}",
+        key=BuildKey(f"{key_of(place, pipeline.id)}/{item.id}"),
         native_id=f"{pipeline.id}/{item.id}",
         repo=f"{place.workspace}/{place.project}",
         workflow=pipeline.label or text(pipeline.name) or "",
@@ -137,7 +137,8 @@ def to_job(item: Action, build: Build) -> Job | None:
     found = standing(WORDS, status, None, started=begun, ended=ended)
     return Job(
         # In an execution that is run again an action keeps its id, and runs once more.
-        id=own if begun is None else f"{own}@{int(begun)}",
+        id=own,
+        run=None if begun is None else int(begun),
         name=name,
         status=found.status,
         conclusion=found.conclusion,

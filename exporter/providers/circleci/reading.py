@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.circleci.words import APPS, WORDS
 from exporter.providers.summary import earliest, summary
-from exporter.words import standing, trigger
 
 _INTEGRATIONS = frozenset({*APPS.split(), "decoupled ingestion system"})
 _PULL = re.compile(r"pull/\d+(?:/.*)?")
@@ -121,7 +121,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         ref = Ref.MERGE_QUEUE
     why, unknown = trigger(WORDS, _cause(item))
     return Build(
-        key=item.id,
+        key=BuildKey(item.id),
         repo=repo.entry,
         default_branch=repo.default_branch,
         number=whole(item.number),
@@ -155,7 +155,7 @@ def with_workflow(base: Build, item: Workflow) -> Build:
     completed = found.status is Status.COMPLETED or stopped
     return replace(
         base,
-        key=item.id,
+        key=BuildKey(item.id),
         native_id=item.id,
         workflow=text(item.name) or "",
         status=Status.COMPLETED if completed else found.status,
@@ -166,7 +166,7 @@ def with_workflow(base: Build, item: Workflow) -> Build:
         unmapped=(*base.unmapped, *found.unmapped),
         partial=completed and found.conclusion != "skipped",
         attempt=item.attempt,
-        own_key=True,
+        key_per_attempt=True,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.words import Words, own, rows
+from exporter.model.vocabulary import Words, own, rows
 
 APPS = "github_app github_oauth github gitlab bitbucket bitbucket_dc bitbucket_data_center"
 

@@ -13,12 +13,12 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.errors import ProviderError
-from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status, carried_over
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status, carried_over
+from exporter.model.vocabulary import Standing, standing, trigger
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.github.words import WORDS
 from exporter.providers.github.workflows import Names
-from exporter.words import Standing, standing, trigger
 
 _LONGEST = 36 * 86400.0
 """Seconds. GitHub ends a run after 35 days ("Limits"), waiting included."""
@@ -161,7 +161,7 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
     if run.attempt > 1 and run.attempt - len(never_ran) == 1:
         created = started
     return Build(
-        key=str(run.id),
+        key=BuildKey(str(run.id)),
         native_id=str(run.id),
         repo=repo.entry,
         default_branch=repo.default_branch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.words import Words, own, rows
+from exporter.model.vocabulary import Words, own, rows
 
 WORDS = Words(
     status=rows(

@@ -51,7 +51,7 @@ from pydantic import PrivateAttr
 
 from exporter.globs import matches
 from exporter.http import Answer, Api
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from exporter.payload import moment, reached, text, word
 from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, TokenPage, optional
 from exporter.providers.gitlab.lists import Place, by_keyset, everything
@@ -104,16 +104,16 @@ class Memo(Incidental):
 
     def __init__(self) -> None:
         self.sizes = Sizes()
-        self._asked: dict[str, float] = {}
+        self._asked: dict[BuildKey, float] = {}
 
-    def asked(self, key: str, now: float) -> None:
+    def asked(self, key: BuildKey, now: float) -> None:
         """Note that a pipeline was read by itself."""
         self._asked.pop(key, None)
         self._asked[key] = now
         if len(self._asked) > _MOST_NOTES:
             del self._asked[next(iter(self._asked))]
 
-    def is_due(self, key: str, now: float) -> bool:
+    def is_due(self, key: BuildKey, now: float) -> bool:
         """Whether a pipeline has not been read by itself for long."""
         return now - self._asked.get(key, 0.0) >= _RECHECK
 

@@ -10,10 +10,10 @@ from typing import Any, cast
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Job, Ref, Status, Unmapped
+from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
+from exporter.model.vocabulary import Standing, Words, own, rows, standing, trigger
 from exporter.payload import Id, at, each, moment, span, text, whole, word
 from exporter.providers import Repo
-from exporter.words import Standing, Words, own, rows, standing, trigger
 
 WORDS = Words(
     status=rows(
@@ -137,7 +137,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
     why, unknown = trigger(WORDS, source)
     branch, ref = _ref(text(item.ref), source, is_tag=item.tag is True)
     return Build(
-        key=str(item.id),
+        key=BuildKey(str(item.id)),
         native_id=str(item.id),
         repo=repo.entry,
         branch=branch,

@@ -38,7 +38,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, ProviderError, TryLater
 from exporter.http import Api
-from exporter.model import Build, Status, same_build
+from exporter.model import Build, Status
 from exporter.payload import each
 from exporter.providers import (
     Matches,
@@ -59,6 +59,7 @@ from exporter.providers.jenkins.reading import (
     Where,
     lacks,
     resumed,
+    split_id,
     to_build,
     to_job,
     with_stages,
@@ -206,14 +207,14 @@ class Jenkins(Provider):
 
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         """A build by itself; the snapshot will do if it says that it still runs."""
-        path, _, tail = known.key.rpartition("#")
+        path, number = split_id(known)
         where = Where(known.repo, path)
-        if tail.startswith("queue-"):
+        if known.status is Status.QUEUED:
             return await self._left_queue(api, where, known)
         if self._still_runs(path, known, api.now()):
             return await self._with_stages(api, known)
-        build = resumed(await builds.single(api, self._memo, where, known.native_id), known)
-        if not same_build(build.key, known.key):
+        build = resumed(await builds.single(api, self._memo, where, number), known)
+        if not build.key.is_same_build(known.key):
             raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
         return await self._with_stages(api, build)
 
@@ -320,12 +321,12 @@ class Jenkins(Provider):
 
         What only says whether a running build waits may fail without a word.
         """
-        path, now = build.key.rpartition("#")[0], api.now()
+        (path, number), now = split_id(build), api.now()
         needed = self.jobs or lacks(build)
         wanted = needed or build.status is not Status.COMPLETED
         if not wanted or not self._memo.may_have_stages(path, now):
             return replace(build, partial=False)
-        url = f"{job_url(path)}/{build.native_id}/wfapi/describe"
+        url = f"{job_url(path)}/{number}/wfapi/describe"
         try:
             answer = await api.get(url, into=_Stages)
         except ProviderError as error:

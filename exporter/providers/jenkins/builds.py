@@ -114,7 +114,7 @@ def _noted(memo: Memo, run: Run, where: Where) -> Build:
     build = to_build(run, where)
     memo.note_kind(where.path, is_pipeline=run.is_pipeline)
     if (queue_id := whole(run.queue_id)) is not None:
-        memo.started(f"{where.path}#queue-{queue_id}", build)
+        memo.started(where.queue_key(queue_id), build)
     is_over = build.status is Status.COMPLETED
     may_tell_more = run.is_pipeline and (not is_over or lacks(build))
     return replace(build, partial=may_tell_more or (is_over and build.started_at is None))

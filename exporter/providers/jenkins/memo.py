@@ -6,12 +6,13 @@ import asyncio
 from typing import NamedTuple, TypeVar
 from weakref import WeakValueDictionary
 
-from exporter.model import Build
+from exporter.model import Build, BuildKey
 from exporter.providers import Incidental, Query
 from exporter.providers.jenkins.snapshot import Snapshot, Thrift
 from exporter.providers.jenkins.tree import Node, Pulse
 from exporter.providers.marks import Marks
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 FRESH = 15.0
@@ -47,7 +48,7 @@ class Memo(Incidental):
         """The last builds of jobs."""
         self._plain: dict[str, None] = {}
         self._high: dict[str, int] = {}
-        self._begun: dict[str, _Begun] = {}
+        self._begun: dict[BuildKey, _Begun] = {}
         self._stages_seen = False
         self._strikes = 0
         self._no_stages_until = 0.0
@@ -96,7 +97,7 @@ class Memo(Incidental):
 
     # -- what left the queue
 
-    def started(self, key: str, build: Build) -> None:
+    def started(self, key: BuildKey, build: Build) -> None:
         """Note which build a queued one has become."""
         if build.number is not None and build.started_at is not None:
             self._begun.pop(key, None)
@@ -134,7 +135,7 @@ class Memo(Incidental):
             self._no_stages_until = now + _NO_STAGES_FOR
 
 
-def _keep(notes: dict[str, T], key: str, value: T, most: int = _MOST) -> None:
+def _keep(notes: dict[K, T], key: K, value: T, most: int = _MOST) -> None:
     """Remember a value; the oldest ones are forgotten when there are too many."""
     notes[key] = value
     while len(notes) > most:

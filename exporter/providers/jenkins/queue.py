@@ -17,6 +17,7 @@ from exporter.providers.jenkins.reading import (
     LeftItem,
     QueueItem,
     Where,
+    split_id,
     to_queued,
 )
 from exporter.providers.jenkins.snapshot import Snapshot
@@ -71,7 +72,7 @@ async def number_of(api: Api, memo: Memo, path: str, known: Build) -> int | None
     number = memo.became(known)
     if number is not None:
         return number
-    url = f"/queue/item/{known.native_id}/api/json"
+    url = f"/queue/item/{split_id(known)[1]}/api/json"
     item = (await api.get(url, {"tree": LEFT_FIELDS}, into=LeftItem)).body
     if item.cancelled is True or not item.is_of(path, known):
         raise Gone(f"{known.key} has left the queue", reason="not_found")

@@ -11,12 +11,12 @@ from urllib.parse import unquote
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, Job, Ref, Status, Unmapped
+from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import at, listed, moment, span, text, whole, word
 from exporter.providers.jenkins import refs
 from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
 from exporter.providers.summary import summary
-from exporter.words import standing, trigger
 
 RUN_FIELDS = (
     "_class,number,queueId,building,result,timestamp,duration,"
@@ -110,6 +110,14 @@ class Where(NamedTuple):
         inner = self.path.removeprefix(f"{self.label}/")
         return unquote(inner) if inner != self.path else None
 
+    def native_id(self, number: int) -> str:
+        """What asks for a build of the job, or for a queue item that will be one."""
+        return f"{self.path}/{number}"
+
+    def queue_key(self, item: int) -> BuildKey:
+        """The key of a build that is queued."""
+        return BuildKey(f"{self.path}#queue-{item}")
+
 
 def to_build(run: Run, where: Where) -> Build:
     """A listed build. Its numbers may start again, so the start is part of the key."""
@@ -127,10 +135,10 @@ def to_build(run: Run, where: Where) -> Build:
         branch, ref = refs.of_branch_job(where.branch, checkouts)
     if ref is Ref.PULL_REQUEST and why == "push":
         why = "merge_request"
-    second = "" if started is None else int(started)
     return Build(
-        key=f"{where.path}#{run.number}@{second}",
-        native_id=str(run.number),
+        key=BuildKey.begun(f"{where.path}#{run.number}", started),
+        key_per_attempt=True,
+        native_id=where.native_id(run.number),
         number=whole(run.number),
         repo=where.label,
         workflow=where.label.rpartition("/")[2],
@@ -174,6 +182,15 @@ def in_order(
             news.append(build)
     ages = [build.started_before if build.time is None else build.time for build in found]
     return news[::-1], newer, all(at is not None and at < since for at in ages)
+
+
+def split_id(known: Build) -> tuple[str, str]:
+    """The job's path and the number of a build, or of the queue item that it is.
+
+    States up to format 4 kept no path here, so the build's own job is the next best.
+    """
+    path, _, number = known.native_id.rpartition("/")
+    return path or known.repo, number
 
 
 def resumed(build: Build, known: Build | None) -> Build:
@@ -255,8 +272,8 @@ def to_queued(item: QueueItem, where: Where) -> Build:
         (None, Ref.BRANCH) if where.branch is None else refs.of_branch_job(where.branch, ())
     )
     return Build(
-        key=f"{where.path}#queue-{item.id}",
-        native_id=str(item.id),
+        key=where.queue_key(item.id),
+        native_id=where.native_id(item.id),
         repo=where.label,
         workflow=where.label.rpartition("/")[2],
         branch=branch,

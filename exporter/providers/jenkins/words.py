@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import OTHER, Status
-from exporter.words import Words, rows
+from exporter.model.vocabulary import Words, rows
 
 _GERRIT = "com.sonyericsson.hudson.plugins.gerrit.trigger.hudsontrigger"
 _PPR = "io.jenkins.plugins.bitbucketpushandpullrequest.cause"

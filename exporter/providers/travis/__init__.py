@@ -19,14 +19,14 @@ queued from the end of the stage before, as all jobs are created with the build.
 Unknown: the names that people gave jobs, which only the configuration has; whether the button or
 the API started a build; how many restarts there were.
 
-A restart uses the same id again, wipes start and end and is numbered nowhere. So a run is known
-by its id and its start: `1234@1600000000` is a key that each restart has of its own and that
-every later reading finds again, also in another process. A first run that has not started, or
-never did, is `1234@`, which stands for the run that is known of this id, if there is one. A
-restart that has not started has the time when it was ordered (`restarted_at` of a job) in place of
-the start. That a run is a restart (attempt 2, no queue time) is told by that time or, where an
-older API has none, by an earlier start that this process has seen; which restart it is nobody
-tells. Of a restart that came and went between two polls only the last run is left to see.
+A restart uses the same id again, wipes start and end and is numbered nowhere. So a run is known by
+its id and its start: each restart has a key of its own, which every later reading finds again, also
+in another process. A first run that has not started, or never did, has a key without a start, which
+stands for the run that is known of this id, if there is one. A restart that has not started has the
+time when it was ordered (`restarted_at` of a job) in place of the start. That a run is a restart
+(attempt 2, no queue time) is told by that time or, where an older API has none, by an earlier start
+that this process has seen; which restart it is nobody tells. Of a restart that came and went
+between two polls only the last run is left to see.
 """
 
 from __future__ import annotations

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import earliest, latest
 from exporter.providers.travis.stages import queued_by_stage
 from exporter.providers.travis.words import WORDS
-from exporter.words import standing, trigger
 
 
 class BuildItem(msgspec.Struct, frozen=True):
@@ -75,7 +75,8 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
     elif not completed and begun is None and created is None:
         created = updated  # a build that has no jobs yet, and may never have any
     build = Build(
-        key=f"{item.id}@{_mark(item, jobs, restarted, completed=completed)}",
+        key=BuildKey.begun(str(item.id), _mark(item, jobs, restarted, completed=completed)),
+        key_per_attempt=True,
         native_id=str(item.id),
         repo=repo.entry,
         branch=branch or tag,
@@ -107,7 +108,7 @@ def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
 
 def _mark(
     item: BuildItem, jobs: Sequence[Job], restarted: float | None, *, completed: bool
-) -> int | str:
+) -> float | None:
     """What tells a run from the others of its build: its start, as long as that is told.
 
     Of a restart without one it is what is next to it; of a first run it is nothing, so that
@@ -117,7 +118,7 @@ def _mark(
     if begun is None and restarted is not None:
         known = (earliest(job.started_at for job in jobs), moment(item.finished_at))
         begun = next((time for time in known if completed and time is not None), restarted)
-    return "" if begun is None else int(begun)
+    return begun
 
 
 def _ended(item: BuildItem, items: Sequence[JobItem]) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.words import Words, rows
+from exporter.model.vocabulary import Words, rows
 
 WORDS = Words(
     status=rows(

@@ -35,7 +35,7 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Allowance, Api
-from exporter.model import Build, Job, Status
+from exporter.model import Build, BuildKey, Job, Status
 from exporter.payload import at, reached, text
 from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, optional, paging
 from exporter.providers.truto import (
@@ -56,7 +56,6 @@ from exporter.providers.truto.payload import Place
 from exporter.providers.truto.reading import (
     PATIENCE,
     Jobs,
-    begins,
     filled_by_jobs,
     inherited,
     joined,
@@ -198,7 +197,7 @@ class Truto(Provider):
         if how.builds is None:
             listing = await client.loose_jobs(repo.entry, query)
             container = Build(
-                key=repo.entry,
+                key=BuildKey(repo.entry),
                 repo=repo.entry,
                 workflow=repo.entry.rpartition("/")[2],
                 status=Status.IN_PROGRESS,
@@ -373,11 +372,9 @@ def _same(single: Build, known: Build) -> Build:
     Only Jenkins can tell: its keys hold the start, and a job made anew starts its
     numbers again. A key without a start is the beginning of the one with it.
     """
-    if single.key == known.key or begins(known.key, single.key):
-        return single
-    if begins(single.key, known.key):
-        return replace(single, key=known.key)
-    raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
+    if not single.key.is_same_build(known.key):
+        raise Gone(f"another build has taken the place of {known.key}", reason="not_found")
+    return replace(single, key=max(single.key, known.key))
 
 
 def _is_active(place: Place) -> bool:

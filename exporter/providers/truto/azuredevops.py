@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, Ref, Status
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
 from exporter.payload import at, moment, text
 from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
@@ -34,7 +34,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
         build,
         ref=Ref.MERGE_QUEUE if is_queued else build.ref,
         changed_at=build.completed_at if is_over else touched,
-        key=f"{workspace}/{item.native_id}",
+        key=BuildKey(f"{workspace}/{item.native_id}"),
         repo=f"{workspace}/{repo}" if repo else workspace,
         workflow=text(at(item.remote_data, "definition.name")) or "",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from exporter.model import Build, Ref
+from exporter.model import Build, BuildKey, Ref
 from exporter.payload import at, text, word
 from exporter.providers import bitbucket as native
 from exporter.providers.truto.integration import (
@@ -24,7 +24,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     """Read the raw `target`: which part of the file ran, and for what kind of ref."""
     del entry
     target = at(item.remote_data, "target")
-    build = replace(build, key=_braced(build.key), workflow=native.selected(target))
+    build = replace(build, key=_key(item.native_id), workflow=native.selected(target))
     if look(item, "attempts", INTEGRATION.remote) is None:
         # Where its runs are not numbered, a pipeline that runs again ends once more.
         build = replace(build, changed_at=build.completed_at)
@@ -36,9 +36,9 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     return build
 
 
-def _braced(uuid: str) -> str:
+def _key(uuid: str) -> BuildKey:
     """The key of a pipeline, the same whether its id is told with braces or without them."""
-    return f"{{{uuid.strip('{}')}}}"
+    return BuildKey(f"{{{uuid.strip('{}')}}}")
 
 
 INTEGRATION = Integration(

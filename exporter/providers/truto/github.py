@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Status
+from exporter.model.vocabulary import own
 from exporter.payload import at, text, word
 from exporter.providers import github as native
 from exporter.providers.truto.integration import (
@@ -18,7 +19,6 @@ from exporter.providers.truto.integration import (
 )
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.words import unified
-from exporter.words import own
 
 _OF_CONTENT = own(
     "push pull_request pull_request_target pull_request_review pull_request_review_comment"

@@ -9,10 +9,10 @@ from functools import partial
 import msgspec
 
 from exporter.model import Build, Job
+from exporter.model.vocabulary import Words
 from exporter.payload import at, text
 from exporter.providers.truto.payload import Place, Run
 from exporter.redaction import shown
-from exporter.words import Words
 
 Scope = Callable[[str, str], dict[str, str]]
 """Query parameters of a call, from a `repos` entry and a build's id."""

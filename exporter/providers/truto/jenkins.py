@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from exporter.model import Build, Ref, Status
+from exporter.model import Build, BuildKey, Ref, Status
 from exporter.payload import at, listed, moment, span, text
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
@@ -31,8 +31,8 @@ _REMOTE = {
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """Make the key, and read the raw `duration` and `actions`.
 
-    Numbers start again when a job is made anew, so the start in whole seconds is part
-    of the key; a listed build without one has only the beginning of its key.
+    Numbers start again when a job is made anew, so the start is part of the key; a listed
+    build without one has a key that is the beginning of the final one.
     """
     if build.status is Status.COMPLETED and build.completed_at is None:
         build = replace(build, completed_at=_end(item))
@@ -41,11 +41,11 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     # As it is spelled: the numbers 007 and 7 are two builds.
     spelled = text(look(item, "number", _REMOTE)) or build.number
     number = item.native_id if build.number is None else spelled
-    start = "" if build.started_at is None else int(build.started_at)
     said = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
     return replace(
         _with_branch(build, item),
-        key=f"{entry}#{number}@{start}",
+        key=BuildKey.begun(f"{entry}#{number}", build.started_at),
+        key_per_attempt=True,
         workflow=entry,
         partial=build.started_at is None or all(value is None for value in said),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from exporter.model import Build, Job, Status
+from exporter.model import Build, BuildKey, Job, Status
 from exporter.providers import Incidental
 
 _FRUITLESS = 3
@@ -16,8 +16,8 @@ class Memo(Incidental):
     def __init__(self) -> None:
         self._fruitless = 0
         self._left_out = 0
-        self._pages: dict[str, int] = {}
-        self._empty: dict[str, None] = {}
+        self._pages: dict[BuildKey, int] = {}
+        self._empty: dict[BuildKey, None] = {}
 
     def is_worthwhile(self) -> bool:
         """Whether to ask for a single build to fill the gaps of a completed one.
@@ -33,13 +33,13 @@ class Memo(Incidental):
         """Note whether a single build has brought anything."""
         self._fruitless = self._fruitless + 1 if nothing else 0
 
-    def came_to_nothing(self, key: str) -> None:
+    def came_to_nothing(self, key: BuildKey) -> None:
         """Note that no job will ever tell how a build went: it is none."""
         self._empty[key] = None
         if len(self._empty) > _MOST_BUILDS:
             del self._empty[next(iter(self._empty))]
 
-    def is_nothing(self, key: str) -> bool:
+    def is_nothing(self, key: BuildKey) -> bool:
         """Whether that was noted of a build."""
         return key in self._empty
 

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, OTHER, Build, Job, Ref, Status, Unmapped
+from exporter.model import MERGE_QUEUES, OTHER, Build, BuildKey, Job, Ref, Status, Unmapped
+from exporter.model.vocabulary import standing, trigger
 from exporter.payload import at, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import Summary, summary
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.payload import Run, look, when
-from exporter.words import standing, trigger
 
 PATIENCE = 600.0
 """Seconds in which a pipeline may get its first job, or its next ones after it was set up."""
@@ -39,7 +39,7 @@ def to_build(how: Integration, item: Run, repo: Repo) -> Build:
     why, unknown = trigger(how.words, word(look(item, "trigger", how.remote)))
     branch, ref = _ref(text(look(item, "branch", how.remote)))
     build = Build(
-        key=item.native_id,
+        key=BuildKey(item.native_id),
         native_id=item.native_id,
         repo=repo.entry,
         default_branch=repo.default_branch,
@@ -105,14 +105,9 @@ def joined(build: Build, single: Build) -> Build:
     unknown = () if build.conclusion is not None else single.unmapped
     return replace(
         filled,
-        key=single.key if begins(build.key, single.key) else build.key,
+        key=single.key if build.key.is_beginning_of(single.key) else build.key,
         unmapped=tuple(dict.fromkeys(build.unmapped + unknown)),
     )
-
-
-def begins(key: str, other: str) -> bool:
-    """Whether `key` is the beginning of `other`: a Jenkins key that lacks its start."""
-    return key.endswith("@") and other != key and other.startswith(key)
 
 
 def with_words_of(build: Build, jobs: Jobs) -> Build:

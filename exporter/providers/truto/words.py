@@ -7,7 +7,7 @@ Its pages promise a few words "or the raw response from the API" (`status`,
 from __future__ import annotations
 
 from exporter.model import CONCLUSIONS, TRIGGERS, Status
-from exporter.words import Words, own, rows
+from exporter.model.vocabulary import Words, own, rows
 
 UNIFIED = Words(
     status=rows(

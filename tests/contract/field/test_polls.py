@@ -15,7 +15,7 @@ from pydantic import PrivateAttr
 from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.metrics import families as f
-from exporter.model import Build, Job, Status
+from exporter.model import Build, BuildKey, Job, Status
 from exporter.providers import Page, Query, Repo, Unread
 from exporter.sync import repo_sync
 from tests.tools.scripted import DAY, Rig, Scripted, build, done
@@ -61,8 +61,8 @@ class Parts(Scripted):
 
     async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
         self._requests.append(f"detail {build.key}")
-        if build.key in self._details:
-            raise self._details[build.key]
+        if build.key.id in self._details:
+            raise self._details[build.key.id]
         if build.attempt == self._fails_at:
             raise _down()
         return replace(build, partial=False)
@@ -70,8 +70,8 @@ class Parts(Scripted):
     async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
         if known.attempt == self._fails_at:
             raise _down()
-        if known.key in self._details:
-            raise self._details[known.key]
+        if known.key.id in self._details:
+            raise self._details[known.key.id]
         return replace(await super().refresh(api, repo, known), partial=False)
 
 
@@ -447,7 +447,8 @@ class TestStarts:
     def _run(self, world: World, number: int, start: int | str, **values: Any) -> Build:
         if start == "":
             return Build(
-                key=f"shop#{number}@",
+                key=BuildKey(f"shop#{number}"),
+                key_per_attempt=True,
                 repo="acme/shop",
                 workflow="CI",
                 branch="main",
@@ -457,7 +458,7 @@ class TestStarts:
                 **values,
             )
         known = world.ended("x", ago=world.now() - float(start))
-        return replace(known, key=f"shop#{number}@{start}")
+        return replace(known, key=BuildKey(f"shop#{number}", int(start)), key_per_attempt=True)
 
     def test_a_build_that_loses_its_start_and_gets_it_back_counts_once(self, world: World) -> None:
         start = int(world.now()) - 500

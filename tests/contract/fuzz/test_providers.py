@@ -159,8 +159,8 @@ def test_a_provider_that_nobody_has_met_before_is_tried(tenth: Keys) -> None:
     [
         (("moment(item.begun)", "float(item.begun)"), ValueError),
         (("repo=repo.entry", "repo=repo.entry[99]"), IndexError),
-        (("key=item.id", "key=item.id, number=2**64"), OverflowError),
-        (("key=item.id", "key=item.id, attempt=len(SEEN.append(0) or SEEN)"), AssertionError),
+        (("Key(item.id)", "Key(item.id), number=2**64"), OverflowError),
+        (("Key(item.id)", "Key(item.id), attempt=len(SEEN.append(0) or SEEN)"), AssertionError),
     ],
     indirect=["tenth"],
     ids=["no number", "no such place", "too large a number", "an attempt for each answer"],

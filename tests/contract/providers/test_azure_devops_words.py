@@ -119,4 +119,4 @@ def test_times_with_seven_digits_are_read_and_the_key_ignores_the_spelling_of_th
     build = built(queueTime="2020-09-07T02:00:40.1049268Z", startTime="2020-09-07T02:00:41.335128Z")
 
     assert 1.23 == pytest.approx(build.queue, abs=0.001)
-    assert ("acme/7", 7, "7") == (build.key, build.number, build.native_id)
+    assert ("acme/7", 7, "7") == (build.key.id, build.number, build.native_id)

@@ -21,11 +21,11 @@ from exporter.errors import Refused
 from exporter.http import Api, Pace
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
+from exporter.model.vocabulary import rows
 from exporter.providers import Query, Repo
 from exporter.providers.bitbucket import Bitbucket, Envelope
 from exporter.providers.bitbucket.reading import WORDS, Pipeline, Step, filled, to_build, to_job
 from exporter.times import instant
-from exporter.words import rows
 from tests.tools import golden
 from tests.tools.bitbucket_station import provider, station
 from tests.tools.emulators import bitbucket

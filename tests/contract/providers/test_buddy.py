@@ -135,12 +135,12 @@ def test_branch_tag_and_pull_request_are_told_apart() -> None:
 
 def test_the_key_names_workspace_project_and_pipeline_as_ids_do_not() -> None:
     assert ("acme/shop/7/5", "acme/shop", "deploy") == (
-        built().key,
+        built().key.id,
         built().repo,
         built().workflow,
     )
     narrow = to_build(Execution(5), DEPLOY, Repo("acme/shop/deploy"))
-    assert ("acme/shop/7/5", "acme/shop") == (narrow.key, narrow.repo)
+    assert ("acme/shop/7/5", "acme/shop") == (narrow.key.id, narrow.repo)
 
 
 def test_an_action_whose_turn_never_came_is_no_job() -> None:

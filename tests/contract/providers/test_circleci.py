@@ -195,7 +195,7 @@ def test_a_configuration_error_surfaces_as_an_error() -> None:
     errored = Pipeline("p", state="errored", created_at="2026-11-20T09:00:00Z")
     setup, main = Workflow("s", tag="setup", status="success"), Workflow("m", status="failed")
 
-    assert [("p", "error")] == [(b.key, b.conclusion) for b in to_builds(errored, [], REPO)]
+    assert [("p", "error")] == [(b.key.id, b.conclusion) for b in to_builds(errored, [], REPO)]
     assert ["passed", "error"] == [b.conclusion for b in to_builds(errored, [setup], REPO)]
     assert ["failed"] == [b.conclusion for b in to_builds(errored, [main], REPO)]
     assert () == to_builds(Pipeline("p", state="created"), [], REPO)

@@ -13,12 +13,12 @@ import pytest
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
 from exporter.http import Api, Pace
-from exporter.model import Build, Ref, Status
+from exporter.model import Build, BuildKey, Ref, Status
+from exporter.model.vocabulary import rows
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.jenkins import WORDS, Jenkins, Run, Stage, Where, to_build, to_job
 from exporter.providers.jenkins.reading import QueueItem
 from exporter.providers.jenkins.words import PRIORITY
-from exporter.words import rows
 from tests.tools import golden
 from tests.tools.emulators import jenkins
 from tests.tools.emulators.jenkins import cause
@@ -155,7 +155,7 @@ def test_the_branch_is_the_branch_jobs_or_the_last_checkouts(
 
     assert (branch, ref) == (build.branch, build.ref)
     assert ("team/shop", "shop") == (build.repo, build.workflow)
-    assert f"{path}#7@1700000000" == build.key
+    assert BuildKey(f"{path}#7", 1700000000) == build.key
 
 
 @pytest.mark.parametrize(

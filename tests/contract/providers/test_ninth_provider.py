@@ -45,10 +45,10 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from exporter.http import Api
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
+from exporter.model.vocabulary import Words, rows, standing
 from exporter.payload import each, moment
 from exporter.providers import Page, Provider, Query, Repo
-from exporter.words import Words, rows, standing
 
 WORDS = Words(status=rows({Status.IN_PROGRESS: "busy"}), conclusion=rows({"passed": "fine"}))
 
@@ -85,7 +85,7 @@ def to_build(item: Item, repo: Repo) -> Build:
     begun, ended = moment(item.begun), moment(item.ended)
     status, conclusion, unmapped = standing(WORDS, item.state, None, started=begun, ended=ended)
     return Build(
-        key=item.id,
+        key=BuildKey(item.id),
         repo=repo.entry,
         branch="main",
         status=status,

@@ -16,7 +16,7 @@ from exporter.demo.serve import serving
 from exporter.errors import Malformed, Refused, TryLater
 from exporter.http import Api
 from exporter.metrics import families as f
-from exporter.model import Ref, Status
+from exporter.model import BuildKey, Ref, Status
 from exporter.payload import each
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.travis import WORDS, Travis
@@ -435,7 +435,10 @@ def test_one_odd_build_spoils_no_page_and_one_odd_job_no_build():
     timeless = {"id": 6, "state": "passed"}
     page = first_page({"builds": [{"id": None}, timeless, ended]})
 
-    assert (page.rejected, [build.key for build in page.builds]) == (1, ["6@", "5@"])
+    assert (page.rejected, [build.key for build in page.builds]) == (
+        1,
+        [BuildKey("6"), BuildKey("5")],
+    )
     assert page.next is None
 
 

@@ -23,7 +23,7 @@ from exporter.ledger import Transaction
 from exporter.ledger.rows import Cursor, Loaded, SeriesKey, Vector
 from exporter.metrics import cardinality
 from exporter.metrics import families as f
-from exporter.model import ACTIVE, Build, Job, Status
+from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.view.store import is_pipeline_family
 from tests.tools.books import scraped
 from tests.tools.scripted import DAY, Rig, build, done
@@ -72,7 +72,7 @@ class Life(RuleBasedStateMachine):
         """What retention has forgotten."""
         self.placed: dict[SeriesKey, SeriesKey] = {}
         """Where the increments of a label set go."""
-        self.running: dict[str, Build] = {}
+        self.running: dict[BuildKey, Build] = {}
         self.shown: dict[SeriesKey, Vector] = {}
         self._serial = 0
 

@@ -22,7 +22,7 @@ from exporter.ledger.sqlite import inspection
 from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
 from exporter.ledger.sqlite.schema import VERSION
 from exporter.metrics import soundness
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from tests.conftest import ROOT
 from tests.tools.commands import command
 from tests.tools.system import configure
@@ -50,7 +50,7 @@ for number in itertools.count(100):
 def build(number: int, status: Status = Status.COMPLETED) -> Build:
     now = time.time()
     return Build(
-        key=str(number),
+        key=BuildKey(str(number)),
         attempt=1,
         number=number,
         repo="acme/shop",

@@ -1,4 +1,4 @@
-"""No build of a state of format 3 counts twice under today's keys.
+"""No build of a state of format 3 or 4 counts twice under today's keys.
 
 What stood in such a state was found by polling these worlds with the last version that wrote
 format 3: the rows of builds and jobs were those that `older` makes, under the same keys.
@@ -120,13 +120,14 @@ def begun(provider: str, path: Path) -> Station:
     return station
 
 
-def older(path: Path) -> None:
-    """Make of today's file one of format 3, with what stood in one."""
+def older(path: Path, version: int) -> None:
+    """Make of today's file one of an older format, with what stood in one."""
     new = path.rename(path.with_name("new.db"))
-    copied(new, path, 3)
+    copied(new, path, version)
     with closing(sqlite3.connect(path)) as db:
         db.execute(  # a build that was run again under a key of its own had its first run, too
-            "INSERT OR IGNORE INTO attempt SELECT account, key, attempt - 1, NULL, listed, 2"
+            "INSERT OR IGNORE INTO attempt (account, key, attempt, listed, flags)"
+            " SELECT account, key, attempt - 1, listed, 2"
             " FROM attempt WHERE attempt > 1 AND key LIKE '%@%'"
         )
         db.commit()
@@ -145,13 +146,16 @@ def rows(path: Path) -> list[Any]:
         return [*attempts, *jobs, *active]
 
 
+@pytest.mark.parametrize("version", [3, 4])
 @pytest.mark.parametrize("provider", WORLDS)
-def test_what_an_older_version_counted_is_not_counted_again(tmp_path: Path, provider: str) -> None:
+def test_what_an_older_version_counted_is_not_counted_again(
+    tmp_path: Path, provider: str, version: int
+) -> None:
     path = tmp_path / "s.db"
     station = begun(provider, path)
     counted = counters(station)
     station.crash()
-    older(path)
+    older(path, version)
     assert all(re.fullmatch(KEYS[provider], str(key)) for key, *_ in rows(path))
     assert len(rows(path)) > len(AGES)
 

@@ -17,6 +17,7 @@ from exporter.ledger import Ledger, Transaction
 from exporter.ledger.polling import AccountPolling, PollingChanges, RepoPolling
 from exporter.ledger.rows import AttemptKey, Change, Cursor, Delta, SeriesKey, Target
 from exporter.metrics import families as f
+from exporter.model import BuildKey
 from tests.tools.scripted import Rig, build, done
 
 KEY = SeriesKey("cicd_builds_total", ("a", "b", "c", "d", "e", "push", "passed"))
@@ -33,7 +34,7 @@ READS: dict[str, Call] = {
 WRITES: dict[str, Call] = {
     "target": lambda tx, target: tx.target("acme", "acme/other", Cursor(floor=0.0)),
     "judge": lambda tx, target: tx.judge(target, [done(build("1"))], now=time.time()),
-    "settle": lambda tx, target: tx.settle(target, [AttemptKey("1", 1)]),
+    "settle": lambda tx, target: tx.settle(target, [AttemptKey(BuildKey("1"), 1)]),
     "save": lambda tx, target: tx.save(target, Change(deltas=(DELTA,))),
     "move": lambda tx, target: tx.move(target, Cursor(floor=1.0)),
     "release": lambda tx, target: tx.release([KEY]),

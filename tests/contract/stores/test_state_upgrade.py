@@ -5,15 +5,20 @@ from __future__ import annotations
 import hashlib
 import re
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
 from exporter.errors import StateRefused
+from exporter.ledger.rows import AttemptKey
 from exporter.ledger.sqlite import schema
 from exporter.metrics import families as f
+from exporter.model import BuildKey, Job, Status
 from tests.tools.scripted import Rig, build, done
 
 SCHEMAS = {
@@ -40,10 +45,38 @@ def copied(new: Path, path: Path, version: int) -> None:
         db.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
         db.execute(f"PRAGMA user_version = {version}")
         db.execute("ATTACH ? AS new", (str(new),))
+        db.create_function("key_of_4", 2, key_of_4)
+        db.create_function("build_of_4", 1, build_of_4)
         for table in re.findall(r"CREATE TABLE (\w+)", SCHEMAS[version]):
-            columns = ", ".join(row[1] for row in db.execute(f"PRAGMA main.table_info({table})"))
-            db.execute(f"INSERT INTO main.{table} SELECT {columns} FROM new.{table}")
+            columns = [row[1] for row in db.execute(f"PRAGMA main.table_info({table})")]
+            held = ", ".join(AS_IN_FORMAT_4.get((table, column), column) for column in columns)
+            names = ", ".join(columns)
+            db.execute(f"INSERT INTO main.{table} ({names}) SELECT {held} FROM new.{table}")
         db.commit()
+
+
+AS_IN_FORMAT_4 = {
+    ("attempt", "key"): "key_of_4(key, started)",
+    ("job", "key"): "key_of_4(key, started)",
+    ("job", "job"): "key_of_4(job, run)",
+    ("active", "key"): "key_of_4(key, started)",
+    ("active", "build"): "build_of_4(build)",
+}
+"""What held a start in its text up to format 4, from the columns of today."""
+
+
+def key_of_4(key: str | int, started: int) -> str | int:
+    return f"{key}@{started}" if started else key
+
+
+def build_of_4(encoded: bytes) -> bytes:
+    values = msgspec.msgpack.decode(encoded)
+    key, started = values["key"]
+    per_attempt = values.pop("key_per_attempt", False)
+    values["key"] = f"{key}@{started or ''}" if per_attempt else key
+    for job in values.get("jobs", ()):
+        job["id"] = key_of_4(job["id"], job.pop("run", None) or 0)
+    return msgspec.msgpack.encode(values)
 
 
 def described(path: Path) -> Any:
@@ -72,6 +105,41 @@ def test_an_older_file_goes_on_counting(tmp_path: Path, version: int) -> None:
     rig.provider._builds = [done(build(key)) for key in ("0", "1", "2", "runs", "new")]
     rig.poll()
     assert rig.value(f.BUILDS) == 5
+    rig.crash()
+
+
+@OLDER
+def test_a_build_whose_start_an_older_file_lacks_counts_once_it_is_known(
+    tmp_path: Path, version: int
+) -> None:
+    path, new = tmp_path / "s.db", tmp_path / "new.db"
+    start = int(time.time()) - 500
+    key = BuildKey("shop#7")
+    begun = build(key, number=7, key_per_attempt=True, partial=True)
+    job = Job(id="1", name="test", status=Status.IN_PROGRESS, run=start)
+    counted = replace(
+        done(build(BuildKey("shop#6", start), number=6)), key_per_attempt=True, jobs=()
+    )
+    rig = Rig(new)
+    rig.provider._builds = [replace(begun, partial=False, jobs=(job,)), counted]
+    rig.poll()
+    rig.crash()
+    copied(new, path, version)
+
+    rig = Rig(path)
+    assert rig.gauge(f.ACTIVE, status="in_progress") == 1
+    assert rig.recorder.book.active[1][AttemptKey(key, 1)].jobs == (job,)
+    ended = replace(job, status=Status.COMPLETED, completed_at=start + 5.0)
+    rig.provider._builds = [
+        replace(done(begun), key=BuildKey("shop#7", start), partial=False, jobs=(ended,)),
+        counted,
+    ]
+    for _ in range(2):
+        rig.poll()
+        assert rig.value(f.BUILDS) == 2
+        assert rig.value(f.JOBS) == 1
+        assert not rig.gauge(f.ACTIVE, status="in_progress")
+        rig.restart()
     rig.crash()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from exporter.model import Build, Ref, Status
+from exporter.model import Build, BuildKey, Ref, Status
 from exporter.providers.github import WORDS
 from exporter.providers.github.payload import Run, Runs, Task, to_build, to_job, without_jobs
 from tests.contract.providers.github import BEGUN, CREATED, ENDED, FORK, NAMES, SHOP, at, build
@@ -92,7 +92,7 @@ def test_every_documented_event_is_known(event: str) -> None:
 
 def test_a_run_becomes_a_build() -> None:
     assert build(run_started_at=BEGUN) == Build(
-        key="9001234567",
+        key=BuildKey("9001234567"),
         native_id="9001234567",
         repo="acme/shop",
         default_branch="main",

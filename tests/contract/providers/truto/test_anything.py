@@ -48,4 +48,4 @@ def test_no_payload_breaks_the_reading(integration, builds, jobs):
         full = detail(provider, api, build)
         assert full.status in Status
         assert (full.status is COMPLETED) or full.conclusion is None
-        assert full.key
+        assert full.key.id

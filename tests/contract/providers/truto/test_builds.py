@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.model import OTHER, Ref, Status, Unmapped
+from exporter.model import OTHER, BuildKey, Ref, Status, Unmapped
 from exporter.providers import Repo
 from exporter.providers.truto import INTEGRATIONS
 from exporter.providers.truto.payload import Run
@@ -32,7 +32,8 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
         "github", "has everything", GITHUB,
         {
-            "key": "9001234567", "native_id": "9001234567", "repo": "acme/shop", "workflow": "CI",
+            "key": BuildKey("9001234567"), "native_id": "9001234567",
+            "repo": "acme/shop", "workflow": "CI",
             "branch": "main", "ref": Ref.BRANCH, "default_branch": "main", "number": 412,
             "attempt": 1, "trigger": "push", "status": COMPLETED, "conclusion": "passed",
             "created_at": at("09:00:00"), "started_at": at("09:00:12"),
@@ -116,7 +117,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
         "github", "numbers as text and ids as numbers are understood",
         GITHUB | {"id": 9_001_234_567, "number": "412", "attempts": "2", "name": 7},
-        {"key": "9001234567", "number": 412, "attempt": 2, "workflow": "7"},
+        {"key": BuildKey("9001234567"), "number": 412, "attempt": 2, "workflow": "7"},
     ),
     (
         "github", "missing keys and nulls are no values",
@@ -130,7 +131,8 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         "azuredevops", "creation and workflow come from the raw build, the repo from the build",
         AZURE,
         {
-            "key": "ws/5521", "native_id": "5521", "repo": "ws/shop", "workflow": "shop-ci",
+            "key": BuildKey("ws/5521"), "native_id": "5521",
+            "repo": "ws/shop", "workflow": "shop-ci",
             "branch": "main", "conclusion": "partial", "created_at": at("08:59:50.1"),
             "started_at": at("09:00:12.41"), "partial": False, "trigger": "push",
         },
@@ -256,14 +258,15 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
         "jenkins", "the start is part of the key", JENKINS,
         {
-            "key": f"folder/shop#127@{START}", "native_id": "127", "workflow": "folder/shop",
+            "key": BuildKey("folder/shop#127", START), "native_id": "127",
+            "workflow": "folder/shop",
             "repo": "folder/shop", "branch": None, "trigger": "cron", "conclusion": "failed",
             "created_at": None, "partial": False,
         },
     ),
     (
         "jenkins", "a partial item has only the beginning of its key", JENKINS_PARTIAL,
-        {"key": "folder/shop#128@", "partial": True, "number": 128},
+        {"key": BuildKey("folder/shop#128"), "partial": True, "number": 128},
     ),
     (
         "jenkins", "an item with a start but no state is partial too",
@@ -379,7 +382,7 @@ def test_a_listed_build(integration, item, expected):
 def test_numbers_that_look_alike_are_different_builds_at_jenkins() -> None:
     how = INTEGRATIONS["jenkins"]
 
-    def key(number: str | int | float) -> str:
+    def key(number: str | int | float) -> BuildKey:
         item = Run(id="1", number=number, status="completed", conclusion="passed")
         return to_build(how, item, Repo("shop")).key
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import Refused
-from exporter.model import OTHER, Unmapped
+from exporter.model import OTHER, BuildKey, Unmapped
 from tests.contract.providers.truto import (
     ACCOUNT,
     BITBUCKET,
@@ -153,7 +153,7 @@ def test_jenkins_partial_builds_are_read_one_by_one():
     assert [("builds/128", {"integrated_account_id": ACCOUNT, "workflow_id": "folder/shop"})] == (
         api.calls
     )
-    assert f"folder/shop#128@{START}" == full.key
+    assert BuildKey("folder/shop#128", START) == full.key
     assert ("failed", 667.0, False, ()) == (full.conclusion, full.duration, full.partial, full.jobs)
 
 
@@ -163,7 +163,7 @@ def test_a_jenkins_build_that_cannot_be_read_stays_partial(fault):
         truto("jenkins"), FakeApi(**{"builds/128": fault}), one("jenkins", JENKINS_PARTIAL)
     )
 
-    assert (True, "folder/shop#128@") == (full.partial, full.key)
+    assert (True, BuildKey("folder/shop#128")) == (full.partial, full.key)
 
 
 def test_a_completed_jenkins_build_gets_its_key_with_its_start():
@@ -171,7 +171,8 @@ def test_a_completed_jenkins_build_gets_its_key_with_its_start():
     build = one("jenkins", JENKINS | {"started_at": None, "remote_data": None})
     full = detail(truto("jenkins"), api, build)
 
-    assert ("folder/shop#127@", f"folder/shop#127@{START}") == (build.key, full.key)
+    assert BuildKey("folder/shop#127") == build.key
+    assert BuildKey("folder/shop#127", START) == full.key
 
 
 def test_a_skipped_build_needs_no_start():

@@ -181,7 +181,7 @@ def test_buddy_has_jobs_and_no_builds():
 
     assert ("2", 1, True) == (found.next, found.rejected, container.only_jobs)
     assert ("acme/shop/deploy", "acme/shop/deploy", "deploy", Status.IN_PROGRESS) == (
-        container.key,
+        container.key.id,
         container.repo,
         container.workflow,
         container.status,

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from exporter.errors import Gone, Malformed
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from exporter.providers.truto import payload
 from exporter.providers.truto.payload import Envelope, listing
 from tests.contract.providers.truto import (
@@ -40,7 +40,7 @@ from tests.contract.providers.truto import (
 def test_a_list_ends_without_a_cursor(body, following):
     found = page(truto("github"), FakeApi(builds=body))
 
-    assert ("9001234567", following) == (found.builds[0].key, found.next)
+    assert ("9001234567", following) == (found.builds[0].key.id, found.next)
 
 
 def test_an_empty_page_may_have_a_successor():
@@ -164,7 +164,7 @@ def test_jobs_are_listed_for_a_build_under_both_its_names(integration, scope, si
         jobs=[listed(job(1, status="in_progress"), next_cursor="2"), listed(job(2))], jobs__1=job(1)
     )
     provider = truto(integration, jobs=True)
-    build = Build(key="k", native_id="{b 1}", repo="r", status=Status.IN_PROGRESS)
+    build = Build(key=BuildKey("k"), native_id="{b 1}", repo="r", status=Status.IN_PROGRESS)
 
     known = detail(provider, api, build)
     detail(provider, api, build, known)
@@ -183,7 +183,7 @@ def test_jobs_are_listed_for_a_build_under_both_its_names(integration, scope, si
 
 def test_ids_are_quoted_in_paths():
     api = FakeApi()
-    known = Build(key="k", native_id="{b/1}", repo="acme/shop", status=Status.QUEUED)
+    known = Build(key=BuildKey("k"), native_id="{b/1}", repo="acme/shop", status=Status.QUEUED)
     with pytest.raises(Gone):
         refresh(truto("bitbucket"), api, known)
 
@@ -200,7 +200,7 @@ def test_only_the_entrys_own_repo_counts_whatever_the_api_filters():
     )
 
     assert [("ws/1", "ws/Shop"), ("ws/2", "ws/shop"), ("ws/4", "ws/shop")] == [
-        (build.key, build.repo) for build in found.builds
+        (build.key.id, build.repo) for build in found.builds
     ]
     assert 0 == found.rejected
 

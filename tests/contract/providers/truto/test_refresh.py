@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from exporter.errors import Gone
-from exporter.model import Build, Status
+from exporter.model import Build, BuildKey, Status
 from tests.contract.providers.truto import (
     AZURE,
     BITBUCKET,
@@ -70,10 +70,14 @@ def test_a_refresh_brings_the_jobs_where_they_are_wanted():
 @pytest.mark.parametrize(
     ("known", "answer", "key"),
     [
-        ("folder/shop#127@", JENKINS, f"folder/shop#127@{START}"),
-        ("folder/shop#127@17", JENKINS, Gone),
-        ("folder/shop#127@17", JENKINS_PARTIAL | {"id": 127, "number": 127}, "folder/shop#127@17"),
-        ("folder/shop#12", JENKINS, Gone),
+        (BuildKey("folder/shop#127"), JENKINS, BuildKey("folder/shop#127", START)),
+        (BuildKey("folder/shop#127", 17), JENKINS, Gone),
+        (
+            BuildKey("folder/shop#127", 17),
+            JENKINS_PARTIAL | {"id": 127, "number": 127},
+            BuildKey("folder/shop#127", 17),
+        ),
+        (BuildKey("folder/shop#12"), JENKINS, Gone),
     ],
 )
 def test_a_jenkins_build_of_another_start_is_another_build(known, answer, key):

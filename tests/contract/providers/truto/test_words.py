@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from exporter import words as w
 from exporter.model import Status
+from exporter.model import vocabulary as w
 from exporter.providers.truto import INTEGRATIONS
 from tests.contract.providers.truto import COMPLETED, GITHUB, one
 

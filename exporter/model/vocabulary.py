@@ -1,19 +1,76 @@
-"""Native words: what they mean, in one table a CI system and field, and the reading of them.
+"""The vocabulary: what builds and jobs are said to be, and what native words say of it.
 
-Words are compared in lower case. A documented word without a named meaning maps to
-itself; a word of no table is told as such, so that it can be counted.
+Words follow the unified CI/CD API; two of its gaps are closed here. `waiting` is a status of
+its own, because a build held for a person is not late. `error` is a conclusion of its own,
+because a broken CI system is not broken code.
+
+Each CI system has one table a field. Words are compared in lower case. A documented word
+without a named meaning maps to itself; a word of no table is reported as such, so that it can be
+counted.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import NamedTuple, TypeVar
 
 import msgspec
 
-from exporter.model import OTHER, Status, Unmapped
-
 T = TypeVar("T")
+
+OTHER = "other"
+"""The label of a native word that nobody documented, and of a missing one."""
+
+
+class Status(StrEnum):
+    """Where a build or job stands. Only `COMPLETED` has a conclusion."""
+
+    QUEUED = "queued"
+    WAITING = "waiting"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+
+
+ACTIVE = (Status.QUEUED, Status.WAITING, Status.IN_PROGRESS)
+
+CONCLUSIONS = (
+    "passed",
+    "failed",
+    "cancelled",
+    "timeout",
+    "skipped",
+    "retried",
+    "partial",
+    "error",
+)
+"""The named conclusions. A documented native word without such a meaning keeps its name."""
+
+FAILING = frozenset({"failed", "timeout", "error"})
+
+TRIGGERS = ("push", "merge_request", "api", "cron", "web")
+
+
+class Ref(StrEnum):
+    """What the branch name of a build is the name of."""
+
+    BRANCH = "branch"
+    TAG = "tag"
+    PULL_REQUEST = "pull_request"
+    MERGE_QUEUE = "merge_queue"
+    """A merge train at GitLab: what waits there is built on top of what is before it."""
+
+
+MERGE_QUEUES = "gh-readonly-queue/"
+"""How the branches begin that a merge queue of GitHub makes, whichever CI system builds them."""
+
+
+class Unmapped(msgspec.Struct, frozen=True, array_like=True):
+    """A native word that no table maps: counted, so that somebody adds it."""
+
+    field: str
+    word: str
+
 
 _QUEUED, _RUNNING, _COMPLETED = Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED
 _WAITING = Status.WAITING

@@ -1,71 +1,15 @@
-"""The vocabulary: what a build and a job are, whichever CI system ran them.
+"""What a build and a job are, whichever CI system ran them.
 
-Words follow the unified CI/CD API; three of its gaps are closed here. `waiting` is
-a status of its own, because a build held for a person is not late. `error` is a
-conclusion of its own, because a broken CI system is not broken code. And what a
-provider did not say is None, never 0 and never a guess.
-
-All instants are seconds since the epoch, UTC.
+What a provider did not say is None, never 0 and never a guess. All instants are seconds since
+the epoch, UTC.
 """
 
 from __future__ import annotations
 
-import re
-from enum import StrEnum
-
 import msgspec
 
-OTHER = "other"
-"""The label of a native word that nobody documented, and of a missing one."""
-
-
-class Status(StrEnum):
-    """Where a build or job stands. Only `COMPLETED` has a conclusion."""
-
-    QUEUED = "queued"
-    WAITING = "waiting"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-
-
-ACTIVE = (Status.QUEUED, Status.WAITING, Status.IN_PROGRESS)
-
-CONCLUSIONS = (
-    "passed",
-    "failed",
-    "cancelled",
-    "timeout",
-    "skipped",
-    "retried",
-    "partial",
-    "error",
-)
-"""The named conclusions. A documented native word without such a meaning keeps its name."""
-
-FAILING = frozenset({"failed", "timeout", "error"})
-
-TRIGGERS = ("push", "merge_request", "api", "cron", "web")
-
-
-class Ref(StrEnum):
-    """What the branch name of a build is the name of."""
-
-    BRANCH = "branch"
-    TAG = "tag"
-    PULL_REQUEST = "pull_request"
-    MERGE_QUEUE = "merge_queue"
-    """A merge train at GitLab: what waits there is built on top of what is before it."""
-
-
-MERGE_QUEUES = "gh-readonly-queue/"
-"""How the branches begin that a merge queue of GitHub makes, whichever CI system builds them."""
-
-
-class Unmapped(msgspec.Struct, frozen=True, array_like=True):
-    """A native word that no table maps: counted, so that somebody adds it."""
-
-    field: str
-    word: str
+from exporter.model.keys import BuildKey
+from exporter.model.vocabulary import OTHER, Ref, Status, Unmapped
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -75,6 +19,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     status: Status
     attempt: int = 1
+    run: int | None = None
+    """Where a job that runs again in the same attempt keeps its id (Buddy's actions): when this
+    run began, seconds since the epoch; else None."""
     conclusion: str | None = None
     created_at: float | None = None
     started_at: float | None = None
@@ -117,7 +64,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     (Buddy behind the unified API): it never completes and is no build itself.
     """
 
-    key: str
+    key: BuildKey
     repo: str
     status: Status
     attempt: int = 1
@@ -148,8 +95,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is wrong with it and was left out."""
     partial: bool = False
     only_jobs: bool = False
-    own_key: bool = False
-    """Whether each attempt has a key of its own, so that no number of it hides lost ones."""
+    key_per_attempt: bool = False
+    """Whether each attempt has a key of its own, so that its number hides no lost ones."""
     unfilled: Unfilled | None = None
     """Where its details fail for now: since when, and how often they did."""
 
@@ -190,29 +137,6 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             (t for t in (self.completed_at, self.started_at, self.created_at) if t is not None), 0.0
         )
         return (at, -1 if self.number is None else self.number, self.attempt)
-
-
-_START = re.compile(r"@(\d*)\Z")
-
-
-def without_start(key: str) -> str | None:
-    """`shop#7@` of the key `shop#7@1600000000`; None if a key has no place for a start."""
-    found = _START.search(key)
-    return None if found is None else key[: found.start() + 1]
-
-
-def start_of(key: str) -> int | None:
-    """The start in the key of a build, epoch seconds; None if it is not known."""
-    found = _START.search(key)
-    return int(found[1]) if found is not None and found[1] else None
-
-
-def same_build(key: str, other: str) -> bool:
-    """Whether two keys are of one build, be it that one of them lacks its start."""
-    if key == other:
-        return True
-    bare = without_start(key)
-    return bare is not None and bare == without_start(other) and bare in {key, other}
 
 
 def carried_over(job: Job, build: Build) -> bool:
