@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from exporter.ledger.rows import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
 from exporter.metrics.families import Family
-from exporter.model import ACTIVE, Build, Job, Status
+from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
 from exporter.view.changes import digest
 from exporter.view.series_view import Rules, SeriesView
@@ -35,7 +35,7 @@ def _builds(names: str, times: st.SearchStrategy[float] | None) -> st.SearchStra
     jobs = st.builds(Job, id=called, name=called, status=st.sampled_from(Status), **spans)
     builds = st.builds(
         Build,
-        key=st.uuids().map(str),
+        key=st.uuids().map(str).map(BuildKey),
         number=st.none() | st.integers(0, 9),
         repo=called,
         workflow=called,

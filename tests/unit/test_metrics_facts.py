@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.metrics import facts
-from exporter.model import CONCLUSIONS, FAILING, OTHER, Build, Status
+from exporter.model import CONCLUSIONS, FAILING, OTHER, Build, BuildKey, Status
 from tests.tools.scripted import build, done
 
 MOMENTS = st.none() | st.sampled_from([1.0, 2.0, 3.0, 4.0])
 ENDED = st.builds(
     Build,
-    key=st.just("k"),
+    key=st.just(BuildKey("k")),
     repo=st.just("r"),
     status=st.just(Status.COMPLETED),
     attempt=st.integers(1, 2),

@@ -123,7 +123,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         "github", "missing keys and nulls are no values",
         {"id": 7, "status": "completed", "branch": None, "name": None, "number": {}, "trigger": []},
         {
-            "key": "7", "branch": None, "workflow": "", "number": None, "trigger": OTHER,
+            "key": BuildKey("7"), "branch": None, "workflow": "", "number": None, "trigger": OTHER,
             "created_at": None, "started_at": None, "completed_at": None, "partial": True,
         },
     ),
@@ -162,7 +162,8 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         "bitbucket", "end and conclusion come from the raw pipeline, the start is still missing",
         BITBUCKET,
         {
-            "key": "{1f0e2d3c}", "repo": "acme/shop", "conclusion": "failed", "workflow": "",
+            "key": BuildKey("{1f0e2d3c}"), "repo": "acme/shop",
+            "conclusion": "failed", "workflow": "",
             "created_at": at("09:00:00.123"), "started_at": None, "completed_at": at("09:03:20.5"),
             "partial": True,
         },
@@ -210,7 +211,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         "bitbucket", "an id without its braces is the same pipeline's",
-        BITBUCKET | {"id": "1f0e2d3c"}, {"key": "{1f0e2d3c}"},
+        BITBUCKET | {"id": "1f0e2d3c"}, {"key": BuildKey("{1f0e2d3c}")},
     ),
     (
         "bitbucket", "a tag is told by its target",
@@ -233,7 +234,8 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     (
         "circleci", "a pipeline's own state means nothing", CIRCLECI,
         {
-            "key": "5034460f", "repo": "gh/acme/shop", "workflow": "", "status": Status.QUEUED,
+            "key": BuildKey("5034460f"), "repo": "gh/acme/shop", "workflow": "",
+            "status": Status.QUEUED,
             "conclusion": None, "completed_at": None, "partial": True, "trigger": "web",
             "created_at": at("09:00:00"), "unmapped": (),
         },
@@ -282,7 +284,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
             },
         },
         {
-            "key": f"folder/shop#128@{START}", "status": COMPLETED, "conclusion": "partial",
+            "key": BuildKey("folder/shop#128", START), "status": COMPLETED, "conclusion": "partial",
             "partial": False, "duration": 667.0,
         },
     ),
@@ -335,7 +337,7 @@ BUILDS: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
         "travisci", "status and start come from the raw build, the sum of the jobs is no duration",
         TRAVIS,
         {
-            "key": "86601346", "repo": "15022857", "workflow": "", "status": COMPLETED,
+            "key": BuildKey("86601346"), "repo": "15022857", "workflow": "", "status": COMPLETED,
             "conclusion": "passed", "started_at": at("09:00:48"), "completed_at": at("09:06:00"),
             "duration": 312.0, "partial": False,
         },
