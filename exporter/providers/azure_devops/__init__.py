@@ -59,9 +59,7 @@ from exporter.payload import each, word
 from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, Unread, basic
 from exporter.providers.azure_devops.client import MOST, Client, project
 from exporter.providers.azure_devops.entra import Entra
-from exporter.providers.azure_devops.memo import Listing, Memo, is_of
-from exporter.providers.azure_devops.names import Definition, Names
-from exporter.providers.azure_devops.reading import (
+from exporter.providers.azure_devops.mapping import (
     PROJECT,
     Place,
     Run,
@@ -69,6 +67,8 @@ from exporter.providers.azure_devops.reading import (
     repositories,
     to_build,
 )
+from exporter.providers.azure_devops.memo import Listing, Memo, is_of
+from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.timeline import (
     Reading,
     Record,
@@ -77,7 +77,7 @@ from exporter.providers.azure_devops.timeline import (
     read_timeline,
     with_reading,
 )
-from exporter.providers.azure_devops.words import WORDS
+from exporter.providers.azure_devops.vocabulary import WORDS
 from exporter.providers.grants import Granted
 
 __all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Entra", "Place", "Run", "read_timeline", "to_build"]

@@ -14,7 +14,7 @@ from exporter.errors import ProviderError, Refused
 from exporter.http import Answer, Api
 from exporter.payload import text
 from exporter.providers import Incidental
-from exporter.providers.azure_devops.reading import Place, Run
+from exporter.providers.azure_devops.mapping import Place, Run
 from exporter.providers.azure_devops.timeline import Record, Timeline
 from exporter.providers.paging import readable
 

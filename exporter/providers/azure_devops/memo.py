@@ -13,8 +13,8 @@ from exporter.errors import ProviderError, TryLater
 from exporter.model import Build, BuildKey, Status
 from exporter.providers import Incidental, Unread
 from exporter.providers.azure_devops.client import Versions
+from exporter.providers.azure_devops.mapping import Run
 from exporter.providers.azure_devops.names import Definition, Names
-from exporter.providers.azure_devops.reading import Run
 from exporter.providers.azure_devops.timeline import Reading
 
 FRESH = 15.0

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from exporter.model import FAILING, Build, Job, Status
 from exporter.model.vocabulary import standing
 from exporter.payload import at, each, listed, moment, text, whole, word
-from exporter.providers.azure_devops.words import RAN_OUT, WORDS
+from exporter.providers.azure_devops.vocabulary import RAN_OUT, WORDS
 
 _RAN_TOO_LONG = "ran longer than the maximum time"
 """Part of the issue that tells a timeout; the result is `canceled` then."""

@@ -57,7 +57,7 @@ from exporter.providers import (
     optional,
     paging,
 )
-from exporter.providers.bitbucket.reading import (
+from exporter.providers.bitbucket.mapping import (
     WORDS,
     Pipeline,
     Step,

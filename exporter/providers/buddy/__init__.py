@@ -41,7 +41,7 @@ from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, reached, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo, by_part
-from exporter.providers.buddy.reading import (
+from exporter.providers.buddy.mapping import (
     NEVER_RAN,
     Action,
     Envelope,
@@ -56,7 +56,7 @@ from exporter.providers.buddy.reading import (
     to_build,
     to_job,
 )
-from exporter.providers.buddy.words import WORDS
+from exporter.providers.buddy.vocabulary import WORDS
 from exporter.providers.marks import Marks
 from exporter.providers.paging import bearable
 from exporter.providers.paging import whole as whole_list

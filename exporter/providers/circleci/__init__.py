@@ -51,8 +51,7 @@ from exporter.providers import (
     optional,
     paging,
 )
-from exporter.providers.circleci.memo import Memo
-from exporter.providers.circleci.reading import (
+from exporter.providers.circleci.mapping import (
     PATIENCE,
     Listed,
     Pipeline,
@@ -64,7 +63,8 @@ from exporter.providers.circleci.reading import (
     with_workflow,
     working,
 )
-from exporter.providers.circleci.words import WORDS
+from exporter.providers.circleci.memo import Memo
+from exporter.providers.circleci.vocabulary import WORDS
 
 __all__ = ["PROVIDER", "WORDS", "CircleCI", "spelled_short"]
 

@@ -77,7 +77,7 @@ from exporter.providers.github.payload import (
     with_jobs,
     without_jobs,
 )
-from exporter.providers.github.words import WORDS
+from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import Shelf, file_of
 from exporter.providers.grants import Granted
 

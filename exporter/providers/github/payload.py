@@ -17,7 +17,7 @@ from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status, carr
 from exporter.model.vocabulary import Standing, standing, trigger
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.github.words import WORDS
+from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import Names
 
 _LONGEST = 36 * 86400.0

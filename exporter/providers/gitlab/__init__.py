@@ -55,7 +55,7 @@ from exporter.model import Build, BuildKey, Status
 from exporter.payload import moment, reached, text, word
 from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, TokenPage, optional
 from exporter.providers.gitlab.lists import Place, by_keyset, everything
-from exporter.providers.gitlab.reading import (
+from exporter.providers.gitlab.mapping import (
     LISTED,
     REASONS,
     WORDS,

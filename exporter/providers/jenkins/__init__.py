@@ -52,8 +52,7 @@ from exporter.providers import (
 )
 from exporter.providers.jenkins import builds, queue
 from exporter.providers.jenkins.builds import Mark
-from exporter.providers.jenkins.memo import USABLE, Memo
-from exporter.providers.jenkins.reading import (
+from exporter.providers.jenkins.mapping import (
     Run,
     Stage,
     Where,
@@ -64,10 +63,11 @@ from exporter.providers.jenkins.reading import (
     to_job,
     with_stages,
 )
+from exporter.providers.jenkins.memo import USABLE, Memo
 from exporter.providers.jenkins.refs import of_checkout
 from exporter.providers.jenkins.snapshot import Snapshot, with_builds
 from exporter.providers.jenkins.tree import NAME, Node, job_url
-from exporter.providers.jenkins.words import WORDS
+from exporter.providers.jenkins.vocabulary import WORDS
 
 __all__ = [
     "PROVIDER",

@@ -13,8 +13,7 @@ from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, whole
 from exporter.providers import Query
-from exporter.providers.jenkins.memo import Memo
-from exporter.providers.jenkins.reading import (
+from exporter.providers.jenkins.mapping import (
     RUN_FIELDS,
     Run,
     Where,
@@ -22,6 +21,7 @@ from exporter.providers.jenkins.reading import (
     lacks,
     to_build,
 )
+from exporter.providers.jenkins.memo import Memo
 from exporter.providers.jenkins.tree import job_url
 from exporter.providers.paging import whole as whole_list
 

@@ -10,8 +10,7 @@ from exporter.errors import Gone, ProviderError
 from exporter.http import Api
 from exporter.model import Build
 from exporter.payload import at, each, whole
-from exporter.providers.jenkins.memo import Memo
-from exporter.providers.jenkins.reading import (
+from exporter.providers.jenkins.mapping import (
     LEFT_FIELDS,
     QUEUE_FIELDS,
     LeftItem,
@@ -20,6 +19,7 @@ from exporter.providers.jenkins.reading import (
     split_id,
     to_queued,
 )
+from exporter.providers.jenkins.memo import Memo
 from exporter.providers.jenkins.snapshot import Snapshot
 from exporter.providers.jenkins.tree import Node
 

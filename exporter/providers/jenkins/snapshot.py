@@ -12,7 +12,7 @@ import msgspec
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.payload import text
-from exporter.providers.jenkins.reading import QueueItem
+from exporter.providers.jenkins.mapping import QueueItem
 from exporter.providers.jenkins.tree import (
     DEEPEST,
     MOST,

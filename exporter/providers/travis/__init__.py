@@ -43,9 +43,9 @@ from exporter.http import Allowance, Api
 from exporter.model import Build, Status
 from exporter.payload import at, each, text, whole
 from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, paging
-from exporter.providers.travis.reading import BuildItem, to_build
+from exporter.providers.travis.mapping import BuildItem, to_build
 from exporter.providers.travis.stages import queued_by_stage
-from exporter.providers.travis.words import NAME, WORDS
+from exporter.providers.travis.vocabulary import NAME, WORDS
 
 __all__ = ["NAME", "PROVIDER", "WORDS", "Travis", "queued_by_stage"]
 

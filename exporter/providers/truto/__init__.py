@@ -51,9 +51,7 @@ from exporter.providers.truto import (
 )
 from exporter.providers.truto.client import Client
 from exporter.providers.truto.integration import Integration
-from exporter.providers.truto.memo import Memo
-from exporter.providers.truto.payload import Place
-from exporter.providers.truto.reading import (
+from exporter.providers.truto.mapping import (
     PATIENCE,
     Jobs,
     filled_by_jobs,
@@ -66,6 +64,8 @@ from exporter.providers.truto.reading import (
     to_loose_jobs,
     with_words_of,
 )
+from exporter.providers.truto.memo import Memo
+from exporter.providers.truto.payload import Place
 
 INTEGRATIONS: dict[str, Integration] = {
     "github": github.INTEGRATION,

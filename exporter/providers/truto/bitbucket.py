@@ -17,7 +17,7 @@ from exporter.providers.truto.integration import (
     owner_of,
 )
 from exporter.providers.truto.payload import Run, look
-from exporter.providers.truto.words import unified
+from exporter.providers.truto.vocabulary import unified
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:

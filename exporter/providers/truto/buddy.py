@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from exporter.providers import buddy as native
 from exporter.providers.truto.integration import Entry, Integration, named
-from exporter.providers.truto.words import unified
+from exporter.providers.truto.vocabulary import unified
 
 INTEGRATION = Integration(
     label="buddy",

@@ -11,7 +11,7 @@ from exporter.payload import at, text, word
 from exporter.providers import circleci as native
 from exporter.providers.truto.integration import BUILD, Entry, Integration, named
 from exporter.providers.truto.payload import Run
-from exporter.providers.truto.words import unified
+from exporter.providers.truto.vocabulary import unified
 
 _ERRORED = "errored"
 _SETTING_UP = frozenset({"pending", "setup", "setup-pending"})

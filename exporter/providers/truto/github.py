@@ -18,7 +18,7 @@ from exporter.providers.truto.integration import (
     owner_of,
 )
 from exporter.providers.truto.payload import Run
-from exporter.providers.truto.words import unified
+from exporter.providers.truto.vocabulary import unified
 
 _OF_CONTENT = own(
     "push pull_request pull_request_target pull_request_review pull_request_review_comment"

@@ -18,7 +18,7 @@ from exporter.providers.truto.integration import (
     named,
 )
 from exporter.providers.truto.payload import Run, look
-from exporter.providers.truto.words import unified
+from exporter.providers.truto.vocabulary import unified
 
 _REMOTE = {
     "number": "number",

@@ -13,7 +13,7 @@ from exporter.demo.serve import serving
 from exporter.errors import ProviderError
 from exporter.metrics import families as f
 from exporter.providers import Repo
-from exporter.providers.travis.reading import BuildItem, to_build
+from exporter.providers.travis.mapping import BuildItem, to_build
 from tests.contract.providers.test_travis import SHOP, seconds, station, travis
 from tests.tools.emulators.rig import Station, iso
 from tests.tools.emulators.travis import World

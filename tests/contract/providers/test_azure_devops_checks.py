@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from exporter.model import Build, Status
+from exporter.providers.azure_devops.mapping import Run, to_build
 from exporter.providers.azure_devops.names import Names
-from exporter.providers.azure_devops.reading import Run, to_build
 from exporter.providers.azure_devops.timeline import Timeline, read_timeline, with_reading
 from tests.tools.azure_devops_station import PLACE
 from tests.tools.emulators.azure_devops import stamp

@@ -24,7 +24,7 @@ from exporter.model import Build, Ref, Status
 from exporter.model.vocabulary import rows
 from exporter.providers import Query, Repo
 from exporter.providers.bitbucket import Bitbucket, Envelope
-from exporter.providers.bitbucket.reading import WORDS, Pipeline, Step, filled, to_build, to_job
+from exporter.providers.bitbucket.mapping import WORDS, Pipeline, Step, filled, to_build, to_job
 from exporter.times import instant
 from tests.tools import golden
 from tests.tools.bitbucket_station import provider, station

@@ -17,8 +17,7 @@ from exporter.metrics import families as f
 from exporter.model import Ref, Status
 from exporter.providers import Query, Repo
 from exporter.providers.circleci import WORDS, CircleCI
-from exporter.providers.circleci.memo import Memo
-from exporter.providers.circleci.reading import (
+from exporter.providers.circleci.mapping import (
     Listed,
     Pipeline,
     Workflow,
@@ -28,6 +27,7 @@ from exporter.providers.circleci.reading import (
     to_job,
     with_workflow,
 )
+from exporter.providers.circleci.memo import Memo
 from tests.tools import golden
 from tests.tools.emulators import circleci
 from tests.tools.emulators.rig import Station, entries, iso

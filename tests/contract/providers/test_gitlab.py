@@ -18,7 +18,7 @@ from exporter.model import Build, Ref, Status, Unmapped
 from exporter.payload import each
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.gitlab import REASONS, WORDS, GitLab
-from exporter.providers.gitlab.reading import (
+from exporter.providers.gitlab.mapping import (
     LISTED,
     JobItem,
     Pipeline,

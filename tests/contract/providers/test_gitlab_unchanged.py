@@ -13,7 +13,7 @@ import msgspec
 from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.providers import Query, Repo
-from exporter.providers.gitlab.reading import Pipeline, to_build
+from exporter.providers.gitlab.mapping import Pipeline, to_build
 from tests.tools.emulators.gitlab import World
 from tests.tools.emulators.rig import Station
 from tests.tools.gitlab_station import DAY, LIST, SHOP, asked, paths, station

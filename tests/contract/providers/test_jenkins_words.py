@@ -17,8 +17,8 @@ from exporter.model import Build, BuildKey, Ref, Status
 from exporter.model.vocabulary import rows
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.jenkins import WORDS, Jenkins, Run, Stage, Where, to_build, to_job
-from exporter.providers.jenkins.reading import QueueItem
-from exporter.providers.jenkins.words import PRIORITY
+from exporter.providers.jenkins.mapping import QueueItem
+from exporter.providers.jenkins.vocabulary import PRIORITY
 from tests.tools import golden
 from tests.tools.emulators import jenkins
 from tests.tools.emulators.jenkins import cause

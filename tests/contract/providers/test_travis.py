@@ -20,7 +20,7 @@ from exporter.model import BuildKey, Ref, Status
 from exporter.payload import each
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.travis import WORDS, Travis
-from exporter.providers.travis.reading import BuildItem, JobItem, to_build, to_job
+from exporter.providers.travis.mapping import BuildItem, JobItem, to_build, to_job
 from tests.tools import golden
 from tests.tools.emulators.rig import Station, emulator
 from tests.tools.emulators.travis import World

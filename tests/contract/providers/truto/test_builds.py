@@ -9,8 +9,8 @@ import pytest
 from exporter.model import OTHER, BuildKey, Ref, Status, Unmapped
 from exporter.providers import Repo
 from exporter.providers.truto import INTEGRATIONS
+from exporter.providers.truto.mapping import to_build
 from exporter.providers.truto.payload import Run
-from exporter.providers.truto.reading import to_build
 from tests.contract.providers.truto import (
     AZURE,
     BITBUCKET,

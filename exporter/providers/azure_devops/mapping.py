@@ -11,7 +11,7 @@ from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
 from exporter.model.vocabulary import standing, trigger
 from exporter.payload import at, moment, text, whole, word
 from exporter.providers.azure_devops.names import Definition, Names
-from exporter.providers.azure_devops.words import WORDS
+from exporter.providers.azure_devops.vocabulary import WORDS
 
 _QUEUE = f"refs/heads/{MERGE_QUEUES}"
 """What the branches begin with that GitHub's merge queue makes for its groups."""

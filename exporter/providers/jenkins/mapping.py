@@ -15,7 +15,7 @@ from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
 from exporter.model.vocabulary import standing, trigger
 from exporter.payload import at, listed, moment, span, text, whole, word
 from exporter.providers.jenkins import refs
-from exporter.providers.jenkins.words import BY_DESCRIPTION, PRIORITY, WORDS
+from exporter.providers.jenkins.vocabulary import BY_DESCRIPTION, PRIORITY, WORDS
 from exporter.providers.summary import summary
 
 RUN_FIELDS = (

@@ -13,7 +13,7 @@ from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
 from exporter.model.vocabulary import standing, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.circleci.words import APPS, WORDS
+from exporter.providers.circleci.vocabulary import APPS, WORDS
 from exporter.providers.summary import earliest, summary
 
 _INTEGRATIONS = frozenset({*APPS.split(), "decoupled ingestion system"})

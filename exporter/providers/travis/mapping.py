@@ -14,7 +14,7 @@ from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.summary import earliest, latest
 from exporter.providers.travis.stages import queued_by_stage
-from exporter.providers.travis.words import WORDS
+from exporter.providers.travis.vocabulary import WORDS
 
 
 class BuildItem(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from exporter.model import Build, BuildKey, Job, Ref, Status
 from exporter.model.vocabulary import standing, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.buddy.words import WORDS
+from exporter.providers.buddy.vocabulary import WORDS
 
 NEVER_RAN = "initial"
 """The state of a pipeline or an action whose turn has not come yet."""
