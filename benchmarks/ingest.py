@@ -25,12 +25,13 @@ from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
+from exporter.metrics.rules import MetricsRules
 from exporter.providers import Repo, catalogue
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.sync.window import Rules as Reading
-from exporter.view.series_view import Rules, SeriesView
+from exporter.view.series_view import SeriesView
 from tests.tools.emulators.github import TOKEN, Hub
 
 SIZES = (1_000, 10_000, 100_000)
@@ -62,7 +63,7 @@ async def serve(builds: int) -> None:
 
 async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: int) -> None:
     """Poll every repo in each round, and print what it took."""
-    rules = Rules(
+    rules = MetricsRules(
         branches=("main",),
         buckets=Buckets((10.0, 60.0, 300.0, 900.0, 3600.0), (1.0, 15.0, 60.0, 300.0)),
         zero_hold=0.0,

@@ -30,6 +30,7 @@ from benchmarks import virtual
 from exporter.http import Api
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
+from exporter.metrics.rules import MetricsRules as Shown
 from exporter.providers import catalogue
 from exporter.recorder import Recorder
 from exporter.schedule import Schedule
@@ -37,7 +38,6 @@ from exporter.schedule.account import AccountPoller
 from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync import repo_sync
 from exporter.sync.window import Rules
-from exporter.view.series_view import Rules as Shown
 from exporter.view.series_view import SeriesView
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -324,22 +324,20 @@ def _poller(
     api._connections.transport = httpx.MockTransport(server.answer)  # noqa: SLF001
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
     book = SeriesView(shown, {account.name: account.label}, clock=clock.monotonic)
-    apply = book.apply
 
-    def noted(target: Any, verdict: Any, change: Any) -> None:
-        apply(target, verdict, change)
+    def noted(target: Any, verdict: Any) -> None:
         for news in verdict.completed:
             key = (target.repo, news.build.number)
             if key in seen:
                 raise AssertionError(f"{key} was counted twice")
             seen[key] = clock.time()
 
-    book.apply = noted  # type: ignore[method-assign]
     recorder = Recorder(
         open_ledger("memory:", Terms(30 * 24 * HOUR, 24 * HOUR, quiet=False)),
         book,
         retention=30 * 24 * HOUR,
     )
+    recorder.news = noted
     recorder._worker = virtual.AtOnce()  # type: ignore[assignment]  # noqa: SLF001
     recorder.start([account.name])
     rules = Rules(

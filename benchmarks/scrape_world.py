@@ -16,16 +16,14 @@ from prometheus_client import (
 )
 
 from exporter.ledger.rows import (
-    Change,
+    Changes,
     Cursor,
-    Delta,
     Labels,
-    Loaded,
+    PipelineRow,
     SeriesKey,
-    StoredSeries,
+    SeriesRow,
     Target,
     Vector,
-    Verdict,
     plus,
 )
 from exporter.metrics import families as f
@@ -33,8 +31,9 @@ from exporter.metrics import gauges
 from exporter.metrics.facts import Facts
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.increments import observation
+from exporter.metrics.rules import MetricsRules
 from exporter.model import CONCLUSIONS, Status
-from exporter.view.series_view import Rules, SeriesView
+from exporter.view.series_view import SeriesView
 
 SAMPLES = 69
 """What one pipeline shows: 46 samples of 3 histograms, 9 of counters, 14 of gauges."""
@@ -98,27 +97,25 @@ def _observed(spans: Iterable[float], bounds: tuple[float, ...]) -> Vector:
     return vector
 
 
-def loaded(pipelines: Iterable[int]) -> Loaded:
+def rows_of(pipelines: Iterable[int]) -> Changes:
     """What a state has of these pipelines."""
-    known = Loaded()
+    known = Changes()
     for n in pipelines:
         target = target_of(n)
         if n % _A_REPO == 0:
             known.targets.append(target)
-        known.pipelines.append((target.id, labels_of(n), _encode(facts_of(n))))
-        known.series += [
-            StoredSeries(key, vector, held=None, opened=True) for key, vector in series_of(n)
-        ]
+        known.pipelines.append(PipelineRow(target.id, labels_of(n), _encode(facts_of(n))))
+        known.series += [SeriesRow(key, vector, is_live=True) for key, vector in series_of(n)]
     return known
 
 
 def book_of(samples: int) -> SeriesView:
     """A book with about so many samples, loaded bit by bit, so that little is left over."""
-    rules = Rules(("main",), BUCKETS, zero_hold=120.0, series_limit=10**7, max_open_age=6e5)
+    rules = MetricsRules(("main",), BUCKETS, zero_hold=120.0, series_limit=10**7, max_open_age=6e5)
     book = SeriesView(rules, {"acme": "github"})
     pipelines = samples // SAMPLES
     for start in range(0, pipelines, 10 * _A_REPO):
-        book.load(loaded(range(start, min(start + 10 * _A_REPO, pipelines))))
+        book.apply(rows_of(range(start, min(start + 10 * _A_REPO, pipelines))))
     return book
 
 
@@ -127,7 +124,8 @@ class Changer:
 
     def __init__(self, book: SeriesView) -> None:
         self._book = book
-        self._keys = [key for key, _ in book.stored()]
+        self._numbers = dict(book.stored())
+        self._keys = [*self._numbers]
         self._pipelines = list(book.pipelines.values())
         self._random = random.Random(1)  # noqa: S311 - the same ones every time
         self._serial = 0
@@ -136,16 +134,17 @@ class Changer:
         """Increase so many of the counters and histograms, and change as many gauges."""
         self._serial += 1
         keys = self._random.sample(self._keys, round(share * len(self._keys)))
-        deltas = []
+        series = []
         for key in keys:
             width = BUCKETS.width(f.BY_NAME[key.family])
             vector = (1.0,) if width == 1 else (1.0, *(0.0,) * (width - 2), 1.5)
-            deltas.append(Delta(key, vector, held=False, opened=True))
-        known = self._random.sample(self._pipelines, round(share * len(self._pipelines)))
-        facts = [
-            (pipeline.labels, _encode(_moved(pipeline.facts, self._serial))) for pipeline in known
+            known = self._numbers[key] = plus(self._numbers[key], vector)
+            series.append(SeriesRow(key, known, is_live=True))
+        pipelines = [
+            PipelineRow(one.target, one.labels, _encode(_moved(one.facts, self._serial)))
+            for one in self._random.sample(self._pipelines, round(share * len(self._pipelines)))
         ]
-        self._book.apply(target_of(0), Verdict(), Change(tuple(deltas), tuple(facts)))
+        self._book.apply(Changes(pipelines=pipelines, series=series))
 
 
 def _moved(facts: Facts, serial: int) -> Facts:

@@ -25,7 +25,7 @@ from statistics import median
 import msgspec
 
 from benchmarks.scrape_world import BUCKETS, facts_of, labels_of, series_of, target_of
-from exporter.ledger.rows import Change, Cursor, Delta, Target
+from exporter.ledger.rows import Cursor, PipelineRow, RowChanges, SeriesRow, Target
 from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.model import Build, BuildKey, Status
@@ -50,9 +50,10 @@ def fill(ledger: SqliteLedger, series: int) -> None:
             target = _target(tx.target("acme", target_of(n).repo, Cursor(now - 86400.0)), now)
             builds = [_build(key := key + 1, now) for _ in range(_BUILDS * _SERIES)]
             tx.judge(target, builds, now=now)
-            deltas = tuple(Delta(*row, held=False, opened=True) for row in series_of(n))
+            rows = tuple(SeriesRow(*row, is_live=True) for row in series_of(n))
             facts = msgspec.structs.replace(facts_of(n), touched=now)
-            tx.save(target, Change(deltas, ((labels_of(n), _encode(facts)),)))
+            pipeline = PipelineRow(target.id, labels_of(n), _encode(facts))
+            tx.save("acme", RowChanges((pipeline,), rows))
             tx.move(target, target.cursor)
     ledger.close()
 

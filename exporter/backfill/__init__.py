@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
-from exporter.backfill.chronicle import Chronicle, Heard
+from exporter.backfill.chronicle import Chronicle
 from exporter.backfill.grid import LONGEST_STEP, Grid, grid
 from exporter.backfill.reading import AccountHistory, Progress, Unread
 from exporter.backfill.text import FAMILIES, Sheet
@@ -70,10 +70,10 @@ async def read(
     floor = wanted.since - _EARLIER
     reach = time.time() - floor + 86400.0
     terms = Terms(retention=reach, lookback=reach, quiet=False)
-    chronicle = Chronicle(SeriesView(showing(config), labels_of(config), hold=False), wanted)
-    heard = Heard(showing(config), labels_of(config), hold=False)
-    heard.news = chronicle.note
-    recorder = Recorder(open_ledger("memory:", terms), heard, retention=reach)
+    chronicle = Chronicle(showing(config), labels_of(config), wanted)
+    view = SeriesView(showing(config), labels_of(config), hold=False)
+    recorder = Recorder(open_ledger("memory:", terms), view, retention=reach)
+    recorder.news = chronicle.note
     recorder.start(labels_of(config))
     groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.

@@ -7,15 +7,16 @@ is in here once; the series have the names, also at `series_limit`, that the exp
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator, Mapping
 
 import msgspec
 
 from exporter.backfill.grid import Grid
-from exporter.ledger.rows import Change, Labels, SeriesKey, Target, Vector, Verdict
-from exporter.view.changes import digest
-from exporter.view.series_view import SeriesView
-from exporter.view.store import is_pipeline_family, pipeline_of
+from exporter.ledger.rows import Labels, RowChanges, SeriesKey, Target, Vector, Verdict
+from exporter.metrics import families as f
+from exporter.metrics.changes import changes_for, effects_of, touched
+from exporter.metrics.row_table import RowTable
+from exporter.metrics.rules import MetricsRules
 
 
 class History(msgspec.Struct):
@@ -50,13 +51,17 @@ class History(msgspec.Struct):
 class Chronicle:
     """Takes what is news and keeps it by series, as far as it happened on the `grid`."""
 
-    def __init__(self, book: SeriesView, grid: Grid) -> None:
+    def __init__(self, rules: MetricsRules, providers: Mapping[str, str], grid: Grid) -> None:
         self.builds = 0
         """How many there are."""
         self.timeless = 0
         """Builds and jobs that are left out because no time of them is known."""
-        self._book = book
+        self._rules = msgspec.structs.replace(rules, zero_hold=0.0)
+        self._providers = providers
+        """The `provider` labels of the accounts."""
         self._grid = grid
+        self._table = RowTable()
+        """Which series there are; their numbers are in the histories."""
         self._histories: dict[SeriesKey, History] = {}
         self._began: dict[Labels, float] = {}
 
@@ -74,14 +79,17 @@ class Chronicle:
             return False
         if not self._grid.covers(at):
             return False
-        change = digest(self._book, target, news, now=at)
-        self._book.apply(target, news, change)
-        for delta in change.deltas:
-            history = self._histories.setdefault(delta.series, History(len(delta.vector)))
-            if any(delta.vector):
-                history.add(at, delta.vector)
-            if is_pipeline_family(delta.series.family):
-                labels = pipeline_of(delta.series)
+        provider = self._providers[target.account]
+        effects = effects_of(news, target=target, provider=provider, rules=self._rules)
+        rows = self._table.load(touched(effects))
+        changes = changes_for(effects, rows, target=target, rules=self._rules, now=at)
+        self._table.save(_emptied(changes))
+        for row in changes.series:
+            history = self._histories.setdefault(row.series, History(len(row.vector)))
+            if any(row.vector):
+                history.add(at, row.vector)
+            if f.is_pipeline_family(row.series.family):
+                labels = f.pipeline_of(row.series)
                 self._began[labels] = min(at, self._began.get(labels, at))
         return True
 
@@ -94,9 +102,9 @@ class Chronicle:
         )
 
     def _target_of(self, key: SeriesKey) -> int | None:
-        if not is_pipeline_family(key.family):
+        if not f.is_pipeline_family(key.family):
             return None
-        return self._book.pipelines[pipeline_of(key)].target
+        return self._table.pipelines[f.pipeline_of(key)].target
 
     def history(self, key: SeriesKey) -> History:
         """The increments of a series."""
@@ -104,17 +112,12 @@ class Chronicle:
 
     def began(self, key: SeriesKey) -> float:
         """When its pipeline's first event was, epoch seconds; of others, the beginning."""
-        if not is_pipeline_family(key.family):
+        if not f.is_pipeline_family(key.family):
             return self._grid.since
-        return self._began[pipeline_of(key)]
+        return self._began[f.pipeline_of(key)]
 
 
-class Heard(SeriesView):
-    """A book that passes on what it is told, once that is committed."""
-
-    news: Callable[[Target, Verdict], None]
-
-    def apply(self, target: Target, verdict: Verdict, change: Change) -> None:
-        """Make a committed change visible, and tell what it came from."""
-        super().apply(target, verdict, change)
-        self.news(target, verdict)
+def _emptied(changes: RowChanges) -> RowChanges:
+    """The same series at 0, so that what the next event makes of them is what it adds."""
+    rows = tuple(row._replace(vector=(0.0,) * len(row.vector)) for row in changes.series)
+    return msgspec.structs.replace(changes, series=rows)

@@ -127,7 +127,7 @@ async def _prospect(
         for pattern in filter(account.is_wildcard, account.repos)
     }
     prospect.errors += map(plain, discovery.unresolved.values())
-    prospect.samples = recorder.book.samples
+    prospect.samples = recorder.view.samples
     return prospect
 
 

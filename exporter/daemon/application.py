@@ -14,11 +14,11 @@ from exporter.config import Config
 from exporter.config.differences import Step, step
 from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
-from exporter.errors import ProviderError, StateDamaged
+from exporter.errors import ProviderError, StateDamaged, StateUnavailable
 from exporter.http import Api, Pace, Token
-from exporter.ledger.rows import Loaded
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
+from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health
 from exporter.providers import Provider
 from exporter.recorder import Recorder
@@ -30,7 +30,7 @@ from exporter.status.document import StatusReport
 from exporter.status.report import Reload
 from exporter.sync import repo_sync
 from exporter.sync.window import Rules
-from exporter.view import series_view
+from exporter.view.series_view import SeriesView
 
 log = logging.getLogger(__name__)
 
@@ -67,9 +67,9 @@ class Application:
         self.exposition = Exposition(self.view, self._views, self.health)
 
     @property
-    def view(self) -> series_view.SeriesView:
+    def view(self) -> SeriesView:
         """The series in memory."""
-        return self.recorder.book
+        return self.recorder.view
 
     def start(self) -> None:
         """Begin to poll and to keep the state, in the running event loop."""
@@ -119,7 +119,7 @@ class Application:
             on_corrupt=config.state.on_corrupt,
             damage=damage,
         )
-        shown = series_view.SeriesView(showing(config), labels, hold=self._hold)
+        shown = SeriesView(showing(config), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=config.state.retention)
         try:
             recorder.start(labels)
@@ -135,32 +135,31 @@ class Application:
         """
         change = step(self.config, wanted)
         config = change.config
-        known = await self._unknown(config)
         kept = self._kept(config)
         await self.schedule.pause(
             account for account in self.schedule.accounts if account.provider.name not in kept
         )
-        await self.recorder.change(
-            showing(config), labels_of(config), known, retention=config.state.retention
-        )
+        try:
+            await self.recorder.change(
+                showing(config), labels_of(config), retention=config.state.retention
+            )
+        except StateUnavailable:
+            self._resume(kept)
+            raise
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config = config
         self.ledger.terms = _terms(config, hold=self._hold)
         self._groups.keep(config.polling.reserve)
+        self._resume(kept)
+        return change
+
+    def _resume(self, kept: dict[str, AccountPoller]) -> None:
+        """Poll the configured accounts: those that were `kept`, and new ones for the others."""
+        config = self.config
         self.schedule.resume(
             kept.get(account.name) or account_poller(account, config, self.recorder, self._groups)
             for account in config.accounts
         )
-        return change
-
-    async def _unknown(self, config: Config) -> Loaded:
-        """What the ledger remembers and the book has left out so far."""
-        running = {account.name for account in self.config.accounts}
-        has_room = config.metrics.series_limit > self.config.metrics.series_limit
-        more = {account.name for account in config.accounts}
-        if not has_room or not self.recorder.book.hidden:
-            more -= running
-        return await self.recorder.remembered(more) if more else Loaded()
 
     def _kept(self, config: Config) -> dict[str, AccountPoller]:
         """The accounts, by name, whose polls can go on as they are."""
@@ -264,9 +263,9 @@ def _reading_keys(config: Config) -> object:
     return config.polling, config.state.retention
 
 
-def showing(config: Config) -> series_view.Rules:
+def showing(config: Config) -> MetricsRules:
     """What the configuration says about metrics."""
-    return series_view.Rules(
+    return MetricsRules(
         branches=config.metrics.branches,
         buckets=Buckets(config.metrics.duration_buckets, config.metrics.queue_buckets),
         zero_hold=config.metrics.zero_hold,

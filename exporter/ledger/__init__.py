@@ -7,7 +7,7 @@ any instant neither loses nor doubles.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -15,13 +15,18 @@ from exporter.http.stored import AnswerChanges, StoredAnswer, StoredLimits
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.rows import (
     AttemptKey,
-    Change,
+    Changes,
     Counted,
     Cursor,
     Labels,
-    Loaded,
+    PipelineRow,
+    RowChanges,
+    Rows,
     SeriesKey,
+    SeriesRow,
+    Snapshot,
     Target,
+    Touched,
     Verdict,
 )
 from exporter.model import Build
@@ -33,23 +38,43 @@ class Transaction(Protocol):
     def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """The target of a repo, made with `cursor` if it is new."""
 
+    changes: Changes
+    """What was written so far, as it stands: what is shown differently once it is committed."""
+
     def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
-        """Record `builds` and tell what is news. `now` is epoch seconds, the provider's clock."""
+        """Record `builds` and return what is news. `now` is epoch seconds, the provider's clock."""
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         """Forget unfinished builds that are gone."""
 
-    def save(self, target: Target, change: Change) -> None:
-        """Add the increments and keep the facts."""
+    def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
+        """Those of the touched rows that there are, and the samples that `accounts` have in use."""
+
+    def save(self, account: str, changes: RowChanges) -> None:
+        """Write what becomes of pipelines and series of an account."""
 
     def move(self, target: Target, cursor: Cursor) -> None:
         """Keep where the reading of a repo stands."""
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        """Let what was held into its series and open them."""
+        """Let what was held into its series, which are live from now on."""
 
-    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
-        """Drop pipelines with their series."""
+    def snapshot(self) -> Snapshot:
+        """All rows that a process needs in memory."""
+
+    def pipelines(self) -> list[PipelineRow]:
+        """All pipelines."""
+
+    def series_of(
+        self, pipelines: Collection[Labels], families: Collection[str]
+    ) -> list[SeriesRow]:
+        """The series of pipelines in these families."""
+
+    def forget(self, pipelines: Collection[Labels], families: Collection[str]) -> None:
+        """Drop pipelines, and their series in these families."""
+
+    def count_samples(self, samples: Mapping[str, int]) -> None:
+        """Keep how many samples accounts have in use."""
 
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         """Keep a histogram's bounds; False if they changed and its series were dropped."""
@@ -76,7 +101,7 @@ class Transaction(Protocol):
 class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
 
-    def load(self) -> Loaded:
+    def load(self) -> Snapshot:
         """Everything that the process needs in memory. Raises StateDamaged, StateUnavailable."""
 
     def look(self) -> bool:

@@ -1,11 +1,13 @@
 """What passes between the ledger, the metrics and the sync: plain rows.
 
-The ledger judges builds and says what is news (`Verdict`); the metrics say what that
-does to which series (`Change`); the ledger commits both in one transaction.
+The ledger says what is news (`Verdict`), the metrics what becomes of the rows of pipelines and
+series (`RowChanges`), and the ledger commits both in one transaction. What is shown is made
+of rows as they stand after a commit (`Changes`), wherever they come from.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import msgspec
@@ -56,40 +58,112 @@ Cells = dict[int, int]
 number that `exporter.metrics.native` gives it."""
 
 
-class Delta(NamedTuple):
-    """Adds `vector` to a series, which starts at 0 if it is new.
-
-    A `held` delta waits until the series has been seen at 0; an `opened` series takes
-    increments at once from now on. The `exemplars` are of observations in it, and are kept
-    in memory only. `cells` are the cells of its observations, where those are counted.
-    """
-
-    series: SeriesKey
-    vector: Vector
-    held: bool
-    opened: bool
-    exemplars: tuple[Exemplar, ...] = ()
-    cells: tuple[int, ...] = ()
-
-
-class Spread(msgspec.Struct, array_like=True):
+class Spread(msgspec.Struct, array_like=True, frozen=True):
     """How the observations of a histogram series spread over cells, in memory as in the ledger."""
 
     shown: Cells = {}
     held: Cells = {}
     """Those of what is held back."""
 
-    def add(self, delta: Delta) -> None:
-        """Count what a change to the series brings."""
-        known = self.held if delta.held else self.shown
-        for cell in delta.cells:
-            known[cell] = known.get(cell, 0) + 1
+    def with_cells(self, cells: Iterable[int], *, held: bool) -> Spread:
+        """The same with more observations."""
+        if held:
+            return Spread(self.shown, _counted(self.held, cells))
+        return Spread(_counted(self.shown, cells), self.held)
 
-    def release(self) -> None:
-        """Let in what is held back."""
+    def released(self) -> Spread:
+        """The same with nothing held back."""
+        shown = dict(self.shown)
         for cell, count in self.held.items():
-            self.shown[cell] = self.shown.get(cell, 0) + count
-        self.held.clear()
+            shown[cell] = shown.get(cell, 0) + count
+        return Spread(shown)
+
+
+def _counted(known: Cells, cells: Iterable[int]) -> Cells:
+    after = dict(known)
+    for cell in cells:
+        after[cell] = after.get(cell, 0) + 1
+    return after
+
+
+class PipelineRow(NamedTuple):
+    """A pipeline: the target that it belongs to, its labels and its facts.
+
+    The facts are encoded as `exporter.metrics.facts` does.
+    """
+
+    target: int
+    labels: Labels
+    facts: bytes
+
+
+class SeriesRow(NamedTuple):
+    """A counter or histogram."""
+
+    series: SeriesKey
+    vector: Vector
+    """What it shows."""
+    held: Vector | None = None
+    """What is held back until it has been seen at 0."""
+    is_live: bool = False
+    """Whether increments show at once."""
+    spread: Spread | None = None
+    """Of a histogram, where native buckets are counted."""
+    created_at: float | None = None
+    """Epoch seconds, our clock; None if it began with history, or before this was recorded."""
+
+    def released(self) -> SeriesRow:
+        """The same with nothing held back, and live."""
+        return self._replace(
+            vector=plus(self.vector, self.held) if self.held else self.vector,
+            held=None,
+            is_live=True,
+            spread=None if self.spread is None else self.spread.released(),
+        )
+
+
+class Touched(NamedTuple):
+    """The rows that a decision needs, by their names."""
+
+    pipelines: Collection[Labels]
+    series: Collection[SeriesKey]
+
+
+class Rows(msgspec.Struct):
+    """Those of the `Touched` rows that there are."""
+
+    pipelines: dict[Labels, PipelineRow] = {}
+    series: dict[SeriesKey, SeriesRow] = {}
+    samples: int = 0
+    """How many samples are in use of all that `series_limit` lets in."""
+
+
+class RowChanges(msgspec.Struct, frozen=True):
+    """The rows of pipelines and series that change, as they are from now on."""
+
+    pipelines: tuple[PipelineRow, ...] = ()
+    series: tuple[SeriesRow, ...] = ()
+    samples: int = 0
+    """How many samples more are in use."""
+    exemplars: tuple[tuple[SeriesKey, Exemplar], ...] = ()
+    """They are kept in memory only."""
+    dropped: tuple[str, ...] = ()
+    """The family of each increment that the series limit folded or refused."""
+
+
+class Changes(msgspec.Struct):
+    """Rows as they stand after a commit: to apply them twice shows the same as once."""
+
+    targets: list[Target] = []
+    forgotten: list[Labels] = []
+    """Pipelines that are no more, nor are their series."""
+    pipelines: list[PipelineRow] = []
+    series: list[SeriesRow] = []
+    exemplars: list[tuple[SeriesKey, Exemplar]] = []
+    closed: list[tuple[int, AttemptKey]] = []
+    """Builds that are no longer unfinished, each with its target's id."""
+    open_builds: list[tuple[int, Build]] = []
+    """Unfinished builds with their target's id."""
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -144,16 +218,6 @@ class Verdict(msgspec.Struct):
     """Unknown words of unfinished builds, when first met."""
 
 
-class Change(msgspec.Struct, frozen=True):
-    """What a verdict does to the series and to what is remembered of the pipelines."""
-
-    deltas: tuple[Delta, ...] = ()
-    pipelines: tuple[tuple[Labels, bytes], ...] = ()
-    """Facts of each changed pipeline, as `metrics` encodes them."""
-    dropped: tuple[str, ...] = ()
-    """The family of each increment that the series limit folded or refused."""
-
-
 class Stuck(msgspec.Struct, frozen=True):
     """How long the rest of a list could not be read."""
 
@@ -201,25 +265,9 @@ class Target(msgspec.Struct, frozen=True):
         return self.cursor.since is not None
 
 
-class StoredSeries(NamedTuple):
-    """A series as the state has it."""
+class Snapshot(Changes):
+    """Everything that a process needs in memory at its start."""
 
-    series: SeriesKey
-    vector: Vector
-    held: Vector | None
-    opened: bool
-    spread: Spread | None = None
-
-
-class Loaded(msgspec.Struct):
-    """Everything the process needs in memory at start."""
-
-    targets: list[Target] = []
-    active: list[tuple[int, Build]] = []
-    """Unfinished builds with their target's id."""
-    series: list[StoredSeries] = []
-    pipelines: list[tuple[int, Labels, bytes]] = []
-    """Target's id, labels and encoded facts."""
     series_limit: int = 0
     """The limit that they were last shown at; 0 if it is not known."""
     swept_at: float | None = None
@@ -229,3 +277,5 @@ class Loaded(msgspec.Struct):
     """What the schedule knew, by account."""
     bounds: dict[str, Vector] = {}
     """Of each histogram family, what its series were begun with."""
+    samples: dict[str, int] = {}
+    """How many samples each account has in use."""

@@ -51,6 +51,11 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.older_failures + len(self.failures)
 
 
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder(Facts).decode
+"""Facts as the bytes of a row, and back."""
+
+
 def seen(facts: Facts, build: Build, *, now: float, jobs: tuple[tuple[str, Status], ...]) -> Facts:
     """`facts` after an unfinished build was seen in its status."""
     statuses = facts.statuses

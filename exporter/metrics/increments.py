@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator
+from functools import lru_cache
 
 from exporter.ledger.rows import Completed, JobCompleted, Labels, SeriesKey, Vector
 from exporter.metrics import families as f
@@ -34,17 +35,19 @@ def count(family: Family, *labels: str, amount: float = 1.0) -> Increment:
     return SeriesKey(family.name, tuple(map(clean, labels))), (amount,)
 
 
-def build_zeros(pipeline: Labels, trigger: str) -> Iterator[SeriesKey]:
+@lru_cache(maxsize=4096)
+def build_zeros(pipeline: Labels, trigger: str) -> tuple[SeriesKey, ...]:
     """The counters that a pipeline starts with at 0 once a trigger is seen."""
-    yield SeriesKey(f.RETRIES.name, pipeline)
-    for conclusion in CONCLUSIONS:
-        yield SeriesKey(f.BUILDS.name, (*pipeline, clean(trigger), conclusion))
+    counted = (*pipeline, clean(trigger))
+    builds = (SeriesKey(f.BUILDS.name, (*counted, conclusion)) for conclusion in CONCLUSIONS)
+    return (SeriesKey(f.RETRIES.name, pipeline), *builds)
 
 
-def job_zeros(pipeline: Labels, job_name: str) -> Iterator[SeriesKey]:
+@lru_cache(maxsize=4096)
+def job_zeros(pipeline: Labels, job_name: str) -> tuple[SeriesKey, ...]:
     """The counters that a job starts with at 0 once it is seen."""
-    for conclusion in CONCLUSIONS:
-        yield SeriesKey(f.JOBS.name, (*pipeline, clean(job_name), conclusion))
+    job = (*pipeline, clean(job_name))
+    return tuple(SeriesKey(f.JOBS.name, (*job, conclusion)) for conclusion in CONCLUSIONS)
 
 
 def of_build(news: Completed, pipeline: Labels, buckets: Buckets) -> Iterator[Increment]:

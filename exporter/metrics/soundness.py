@@ -7,42 +7,40 @@ from collections.abc import Iterator
 
 import msgspec
 
-from exporter.ledger.rows import Loaded, Vector
+from exporter.ledger.rows import Snapshot, Vector
 from exporter.metrics import families as f
-from exporter.metrics.facts import Facts
-
-_decode = msgspec.msgpack.Decoder(Facts).decode
+from exporter.metrics.facts import decode
 
 
-def damage(loaded: Loaded) -> Iterator[str]:
+def damage(snapshot: Snapshot) -> Iterator[str]:
     """A line for each row that no version of ours has written."""
-    for family, bounds in loaded.bounds.items():
+    for family, bounds in snapshot.bounds.items():
         if not all(map(math.isfinite, bounds)) or list(bounds) != sorted(set(bounds)):
             yield f"the bounds of {_shown(family)} are none"
-    for _, labels, facts in loaded.pipelines:
+    for _, labels, facts in snapshot.pipelines:
         if len(labels) != len(f.PIPELINE):
             yield f"a pipeline has {len(labels)} labels: {_shown(*labels)}"
         try:
-            _decode(facts)
+            decode(facts)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             yield f"what is known of pipeline {_shown(*labels)} cannot be read: {error}"
-    for (family, labels), vector, held, _, _ in loaded.series:
+    for (family, labels), vector, held, *_ in snapshot.series:
         known = f.BY_NAME.get(family)
         if known is None:
             yield f"a series is of no family of ours: {_shown(family, *labels)}"
         elif len(labels) != len(known.labels):
             yield f"a series has {len(labels)} labels: {_shown(family, *labels)}"
         else:
-            sizes = _sizes(known, loaded)
+            sizes = _sizes(known, snapshot)
             if not all(_is_sound(row, sizes) for row in (vector, held) if row is not None):
                 yield f"the numbers of a series are none: {_shown(family, *labels)}"
 
 
-def _sizes(family: f.Family, loaded: Loaded) -> int | None:
+def _sizes(family: f.Family, snapshot: Snapshot) -> int | None:
     """How many numbers a series of a family has; None if that is not known."""
     if not family.buckets:
         return 1
-    bounds = loaded.bounds.get(family.name)
+    bounds = snapshot.bounds.get(family.name)
     return None if bounds is None else len(bounds) + 2
 
 

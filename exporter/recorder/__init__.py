@@ -1,4 +1,4 @@
-"""Joins ledger and book: commit first, show afterwards."""
+"""Joins ledger and view: commit first, show afterwards."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -15,18 +15,25 @@ import msgspec
 from exporter.errors import StateDamaged, StateUnavailable
 from exporter.http.conditional import Memory
 from exporter.ledger import Ledger
-from exporter.ledger.rows import AttemptKey, Change, Counted, Cursor, Loaded, Target, Verdict
-from exporter.metrics import families as f
+from exporter.ledger.rows import (
+    AttemptKey,
+    Changes,
+    Counted,
+    Cursor,
+    RowChanges,
+    Snapshot,
+    Target,
+    Verdict,
+)
 from exporter.metrics import soundness
 from exporter.metrics.increments import Increment
-from exporter.metrics.labels import clean
+from exporter.metrics.rules import MetricsRules
 from exporter.model import Build
 from exporter.recorder.budgets import Budgets
 from exporter.recorder.clocks import is_leap
+from exporter.recorder.decisions import Decide, changed_buckets, decide, forget, limited, unknown
 from exporter.recorder.steps import Steps
-from exporter.view.changes import digest
-from exporter.view.selection import of_accounts
-from exporter.view.series_view import Rules, SeriesView
+from exporter.view.series_view import SeriesView
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +44,11 @@ _CURSOR_LAG = 300.0
 
 
 class Recorder(Steps):
-    """The one way into the ledger and the book."""
+    """The one way into the ledger, and from it into what is shown."""
 
-    def __init__(self, ledger: Ledger, book: SeriesView, *, retention: float) -> None:
+    def __init__(self, ledger: Ledger, view: SeriesView, *, retention: float) -> None:
         super().__init__()
-        self.book = book
+        self.view = view
         self._ledger = ledger
         self._retention = retention
         self.budgets = Budgets((), self._note_limits)
@@ -49,91 +56,106 @@ class Recorder(Steps):
         self._notes: set[asyncio.Task[None]] = set()
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
+        self._accounts: tuple[str, ...] = ()
+        self._open_builds: dict[int, dict[AttemptKey, Build]] = {}
+        """The rows of the unfinished builds of each target."""
+        self.news: Callable[[Target, Verdict], None] | None = None
+        """Called with what a commit has found, once it is shown."""
 
     def start(self, accounts: Iterable[str]) -> None:
         """Load what is remembered of the configured accounts.
 
         Raises StateUnavailable, and StateDamaged where it is not what was written there.
         """
-        loaded = self._ledger.load()
-        for damage in soundness.damage(loaded):
-            raise StateDamaged(damage)
-        self.budgets = Budgets(loaded.limits, self._note_limits)
-        self._swept_at = loaded.swept_at
-        anew = set(self._changed_buckets())
-        loaded.series = [row for row in loaded.series if row.series.family not in anew]
-        self.book.load(of_accounts(loaded, set(accounts)))
-        self._keep_choice()
-        for target, verdict in self.book.homeless():
-            self.book.apply(target, verdict, self._house(target, verdict))
-
-    def _changed_buckets(self) -> Iterator[str]:
-        """The histograms that start anew, as their buckets have changed."""
-        buckets = self.book.rules.buckets
+        self._accounts = tuple(accounts)
+        rules = self.view.rules
         with self._ledger.transaction() as tx:
-            for family in f.FAMILIES:
-                if (
-                    family.persistent
-                    and family.buckets
-                    and not tx.bounds(family.name, buckets.of(family))
-                ):
-                    log.warning(
-                        "buckets have changed: the histogram starts anew at 0",
-                        extra={"metric": family.name},
-                    )
-                    yield family.name
+            snapshot = tx.snapshot()
+            for damage in soundness.damage(snapshot):
+                raise StateDamaged(damage)
+            anew = set(changed_buckets(tx, rules))
+            snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
+            limited(tx, snapshot, self._accounts, rules.series_limit)
+        self.budgets = Budgets(snapshot.limits, self._note_limits)
+        self._swept_at = snapshot.swept_at
+        self._show(snapshot)
+        for target, builds in self.view.unassigned():
+            self._show(self._assigning(target, builds)())
 
-    def _keep_choice(self) -> None:
-        """Remember the limit, and which pipelines a lower one leaves out."""
-        with self._ledger.transaction() as tx:
-            tx.limit(self.book.rules.series_limit)
-            for target, change in self.book.choice():
-                tx.save(target, change)
+    def _show(self, changes: Changes) -> None:
+        """Show what was committed."""
+        self.view.apply(changes)
+        for number, key in changes.closed:
+            self._open_builds.get(number, {}).pop(key, None)
+        for number, build in changes.open_builds:
+            if number in self.view.targets:
+                known = self._open_builds.setdefault(number, {})
+                known[AttemptKey(build.key, build.attempt)] = build
 
-    def _house(self, target: Target, verdict: Verdict) -> Change:
-        """Give unfinished builds a pipeline that shows them."""
-        with self._ledger.transaction() as tx:
-            change = digest(self.book, target, verdict, now=time.time())
-            tx.save(target, change)
-        return change
+    def _assigning(self, target: Target, builds: list[Build]) -> Callable[[], Changes]:
+        """The step that gives unfinished builds a pipeline which shows them."""
+        decide = self._deciding(target)
 
-    async def remembered(self, accounts: Iterable[str]) -> Loaded:
-        """What the ledger knows of these accounts. Raises StateUnavailable."""
-        known = set(accounts)
+        def step() -> Changes:
+            with self._ledger.transaction() as tx:
+                decide(tx, Verdict(active=builds), now=time.time())
+            return tx.changes
 
-        def step() -> Loaded:
-            with self._ledger.transaction():  # it tells of a disk that fails
-                loaded = self._ledger.load()
-            for damage in soundness.damage(loaded):
-                raise StateDamaged(f"the state is damaged: {damage}")
-            return of_accounts(loaded, known)
+        return step
 
-        return await self._finish(self._attempt(step))
+    def _deciding(self, target: Target) -> Decide:
+        """What becomes of the rows that news of a repo touches, by the rules of now."""
+        return functools.partial(
+            decide,
+            target=target,
+            provider=self.view.provider_of(target),
+            rules=self.view.rules,
+            accounts=self._accounts,
+            seen=frozenset(self.view.due()),
+        )
 
     async def change(
-        self, rules: Rules, labels_of: dict[str, str], loaded: Loaded, *, retention: float
+        self, rules: MetricsRules, labels_of: dict[str, str], *, retention: float
     ) -> None:
         """Go by another configuration, between two steps of the ledger.
 
         `labels_of` are the `provider` labels of its accounts. Accounts that are not among
-        them are shown no longer; they must not be polled any more. `loaded` is what is
-        `remembered` of the others that the book does not have.
+        them are shown no longer; they must not be polled any more. Raises StateUnavailable,
+        nothing done, where something is to be shown that the state has.
         """
         async with self._turn:
-            accounts = {target.account for target in self.book.targets.values()}
-            self.book.leave_out(accounts - labels_of.keys())
-            self.book.obey(rules, labels_of)
-            self.book.load(loaded)
-            self._retention = retention
+            before = self.view.rules.series_limit
+            known = {*self.view.pipelines}
+            accounts, added = tuple(labels_of), labels_of.keys() - set(self._accounts)
+
+            def step() -> Snapshot:
+                with self._ledger.transaction() as tx:
+                    snapshot = tx.snapshot()
+                    for damage in soundness.damage(snapshot):
+                        raise StateDamaged(f"the state is damaged: {damage}")
+                    marked = limited(tx, snapshot, accounts, rules.series_limit)
+                return unknown(snapshot, known - marked, added)
+
+            shown = None
+            if added or rules.series_limit != before:
+                shown = await self._write(step)
+            self.view.configure(rules, labels_of)
+            self._accounts, self._retention = accounts, retention
+            targets = self.view.targets
+            self._open_builds = {n: b for n, b in self._open_builds.items() if n in targets}
+            if shown is not None:
+                self._show(shown)
             with contextlib.suppress(StateUnavailable):  # then they wait for their next news
-                await self._write(self._keep_choice)
-                for target, verdict in self.book.homeless():
-                    step = functools.partial(self._house, target, verdict)
-                    self.book.apply(target, verdict, await self._write(step))
+                for target, builds in self.view.unassigned():
+                    self._show(await self._write(self._assigning(target, builds)))
+
+    def open_builds(self, target: int) -> Mapping[AttemptKey, Build]:
+        """The unfinished builds of a target."""
+        return self._open_builds.get(target, {})
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""
-        self.book.polls(account, repos)
+        self.view.polls(account, repos)
 
     async def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """What the ledger knows of a repo; `cursor` is where a new one begins."""
@@ -190,47 +212,49 @@ class Recorder(Steps):
         now: float,
     ) -> tuple[Target, bool]:
         moved = msgspec.structs.replace(target, cursor=cursor)
-        touched = max(now, time.time())  # by a clock that is behind it would seem idle at once
-
-        def step() -> tuple[Target, Verdict, Change]:
-            with self._ledger.transaction() as tx:
-                verdict = tx.judge(target, builds, now=now)
-                verdict.settled.extend(gone)
-                change = digest(self.book, target, verdict, now=touched, events=events)
-                tx.save(target, change)
-                tx.settle(target, gone)
-                news = change.deltas or change.pipelines or verdict.settled
-                if news or not self.state_ok or not self._may_lag(target, cursor):
-                    tx.move(target, cursor)
-                    stored = moved
-                else:
-                    stored = self._stored[target.account, target.repo]
-            return stored, verdict, change
-
+        touched_at = max(now, time.time())  # by a clock that is behind it would seem idle at once
         async with self._turn:
-            stored, verdict, change = await self._write(step)
+            decide = self._deciding(target)
+
+            def step() -> tuple[Target, Verdict, RowChanges, Changes]:
+                with self._ledger.transaction() as tx:
+                    verdict = tx.judge(target, builds, now=now)
+                    tx.settle(target, gone)
+                    rows = decide(tx, verdict, now=touched_at, events=events)
+                    changes = tx.changes
+                    news = rows.series or rows.pipelines or changes.closed
+                    if news or not self.state_ok or not self._may_lag(target, cursor):
+                        tx.move(target, cursor)
+                        stored = moved
+                    else:
+                        stored = self._stored[target.account, target.repo]
+                return stored, verdict, rows, changes
+
+            stored, verdict, rows, changes = await self._write(step)
             self._stored[target.account, target.repo] = stored
-            self.book.apply(target, verdict, change)
-            if moved.exposed and not target.exposed:
-                self.book.expose(moved)
-            news = verdict.completed or verdict.jobs or verdict.active or verdict.settled
+            changes.targets.append(moved)
+            self._show(changes)
+            self.view.dropped.update(rows.dropped)
+            if self.news is not None:
+                self.news(moved, verdict)
+            news = verdict.completed or verdict.jobs or verdict.active or changes.closed
             return moved, bool(news)
 
     async def release(self) -> None:
         """Open the series whose hold is over."""
-        while self.book.due():
+        while self.view.due():
             await self._finish(self._release())
 
     async def _release(self) -> None:
         async with self._turn:
-            keys = self.book.due()
+            keys = self.view.due()
 
-            def step() -> None:
+            def step() -> Changes:
                 with self._ledger.transaction() as tx:
                     tx.release(keys)
+                return tx.changes
 
-            await self._write(step)
-            self.book.release(keys)
+            self._show(await self._write(step))
 
     async def sweep(
         self,
@@ -252,19 +276,18 @@ class Recorder(Steps):
 
     async def _sweep(self, now: float, spared: Collection[str]) -> None:
         async with self._turn:
-            kept = set(map(clean, spared))
-            idle = self.book.idle(now - self._retention)
-            idle = [labels for labels in idle if labels[1] not in kept]
-            dropped = [(labels, self.book.keys(labels)) for labels in idle]
+            busy = self.view.busy()
+            kept = {t.id: t.account for t in self.view.targets.values() if t.account not in spared}
 
-            def step() -> None:
+            def step() -> Changes:
                 with self._ledger.transaction() as tx:
-                    tx.forget(dropped)
+                    forget(tx, before=now - self._retention, accounts=kept, busy=busy)
                     tx.prune(now=now, spared=spared)
+                return tx.changes
 
-            await self._write(step)
+            changes = await self._write(step)
             self._swept_at = now
-            self.book.forget(idle)
+            self._show(changes)
 
     async def look(self) -> None:
         """See whether the state is still where it was. Raises StateUnavailable."""

@@ -336,8 +336,7 @@ class AccountPoller:
 
     def active(self, state: RepoState) -> Collection[Build]:
         """The unfinished builds of a repo."""
-        known = self._recorder.book.active
-        return () if state.target is None else known.get(state.target, {}).values()
+        return () if state.target is None else self._recorder.open_builds(state.target).values()
 
     def view(self) -> AccountView:
         """For the exposition."""

@@ -341,7 +341,7 @@ class RepoSync:
     @property
     def _active(self) -> Mapping[AttemptKey, Build]:
         """The unfinished builds of the repo, as earlier polls knew them."""
-        return self._recorder.book.active.get(self._target.id, {})
+        return self._recorder.open_builds(self._target.id)
 
     def _known(self, build: Build) -> Build | None:
         """The unfinished build that this is, as an earlier poll knew it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from exporter.ledger.rows import AttemptKey, Labels
 from exporter.model import Build
@@ -17,6 +17,8 @@ class Running:
         self.by_target: dict[int, dict[AttemptKey, Build]] = {}
         self._by_pipeline: dict[Labels, dict[tuple[int, AttemptKey], Build]] = {}
         self._labels: dict[tuple[int, AttemptKey], Labels] = {}
+        self.folded: dict[tuple[int, AttemptKey], Build] = {}
+        """Those that another pipeline than their own shows."""
         self._unpolled: set[int] = set()
         """Targets that nobody polls any more: their builds are not shown."""
         self._ageing: list[tuple[float, Labels]] = []
@@ -24,13 +26,15 @@ class Running:
         self._first: dict[Labels, float] = {}
         """What in the heap is valid."""
 
-    def put(self, target: int, build: Build, labels: Labels) -> set[Labels]:
-        """A build of the pipeline with these labels was seen."""
+    def put(self, target: int, build: Build, labels: Labels, *, is_own: bool) -> set[Labels]:
+        """A build was seen; the pipeline with these labels shows it, which `is_own` or not."""
         key = AttemptKey(build.key, build.attempt)
         changed = {labels, *self.drop(target, key)}
         self.by_target.setdefault(target, {})[key] = build
         self._by_pipeline.setdefault(labels, {})[target, key] = build
         self._labels[target, key] = labels
+        if not is_own:
+            self.folded[target, key] = build
         return changed
 
     def drop(self, target: int, key: AttemptKey) -> set[Labels]:
@@ -38,6 +42,7 @@ class Running:
         if self.by_target.get(target, {}).pop(key, None) is None:
             return set()
         labels = self._labels.pop((target, key))
+        self.folded.pop((target, key), None)
         builds = self._by_pipeline[labels]
         del builds[target, key]
         if not builds:
@@ -67,6 +72,15 @@ class Running:
     def shown(self) -> set[Labels]:
         """The pipelines with builds that are shown."""
         return {at for (target, _), at in self._labels.items() if target not in self._unpolled}
+
+    def affected(self, pipelines: Collection[Labels]) -> list[tuple[int, Build]]:
+        """The builds, with their targets, that may move when these pipelines change."""
+        if not pipelines:
+            return []
+        found = dict(self.folded)
+        for labels in pipelines:
+            found |= self._by_pipeline.get(labels, {})
+        return [(target, build) for (target, _), build in found.items()]
 
     def of(self, labels: Labels) -> list[Build]:
         """The builds to show of a pipeline."""

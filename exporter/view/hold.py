@@ -9,8 +9,7 @@ import math
 from collections.abc import Callable
 from itertools import islice, takewhile
 
-from exporter.ledger.rows import SeriesKey
-from exporter.view.series import Series
+from exporter.ledger.rows import SeriesKey, SeriesRow
 
 _MOST_DUE = 1000
 """Series that are opened at once, so that nobody waits long for this step of the ledger."""
@@ -28,12 +27,12 @@ class Hold:
         self._shown: dict[SeriesKey, float] = {}
         """Since when, the first ones first."""
 
-    def watch(self, series: Series) -> None:
-        """A series is shown, or has changed."""
-        if series.held is not None or not (series.opened or self.span <= 0):
-            self._shown.setdefault(series.key, self.clock())
+    def watch(self, row: SeriesRow) -> None:
+        """A series is shown as this row has it."""
+        if row.held is not None or not (row.is_live or self.span <= 0):
+            self._shown.setdefault(row.series, self.clock())
         elif self._shown:
-            self._shown.pop(series.key, None)
+            self._shown.pop(row.series, None)
 
     def forget(self, key: SeriesKey) -> None:
         """A series is no more."""
@@ -42,10 +41,6 @@ class Hold:
     def scraped(self, at: float) -> None:
         """Somebody was shown what there was at this time."""
         self._scraped = max(self._scraped, at)
-
-    def is_over(self, key: SeriesKey) -> bool:
-        """Whether a series that is not open was shown long enough, and to somebody."""
-        return key in self._shown and self._is_seen(self._shown[key])
 
     def due(self) -> list[SeriesKey]:
         """Some of the series whose hold is over; none if there are no more."""

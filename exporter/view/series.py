@@ -8,23 +8,14 @@ with the same series share.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
 
-from exporter.ledger.rows import (
-    Delta,
-    Exemplar,
-    Labels,
-    SeriesKey,
-    Spread,
-    StoredSeries,
-    Vector,
-    plus,
-)
+from exporter.ledger.rows import Exemplar, Labels, SeriesKey, SeriesRow, Spread, Vector
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import Exemplars, Items
@@ -32,12 +23,6 @@ from exporter.view.slots import SlotTable
 
 Own = tuple[str, Labels]
 """A series within its group: its family's name and the labels that its group has not."""
-
-OF_JOB = tuple(x for x in f.FAMILIES if x.labels[:6] == f.JOB and x.kind != "gauge")
-OF_PIPELINE = tuple(x for x in f.FAMILIES if x.labels[:5] == f.PIPELINE and x not in OF_JOB)
-"""The families of the two kinds of groups."""
-
-_DEPTH = {x.name: len(f.PIPELINE) for x in OF_PIPELINE} | {x.name: len(f.JOB) for x in OF_JOB}
 
 
 class Shape:
@@ -50,7 +35,7 @@ class Shape:
         self.counters: dict[str, list[tuple[Labels, int]]] = {}
         self.histograms: dict[str, list[tuple[Labels, slice]]] = {}
         """The same by family."""
-        self.samples = sum(samples_of(width) for _, width in widths)
+        self.samples = sum(f.samples_of(width) for _, width in widths)
         """How many samples they expose."""
         end = 0
         for own, width in widths:
@@ -73,11 +58,6 @@ def _shape(widths: Mapping[Own, int]) -> Shape:
     if shape is None:
         shape = _shapes[key] = Shape(key)
     return shape
-
-
-def samples_of(width: int) -> int:
-    """How many samples a series with so many numbers exposes: buckets, count and sum, or one."""
-    return 1 if width == 1 else width + 1
 
 
 class Group(msgspec.Struct, eq=False):
@@ -124,22 +104,32 @@ class Group(msgspec.Struct, eq=False):
         """The series of this name."""
         return Series(self, own) if own in self.shape.places else None
 
-    def insert(self, rows: Iterable[StoredSeries]) -> None:
-        """Take up new series."""
-        vectors: dict[Own, Sequence[float]] = dict(self._vectors())
-        closed, held = set(self.closed), dict(self.held or {})
-        for row in rows:
-            own = own_key(row.series)
-            vectors[own] = row.vector
-            if not row.opened:
-                closed.add(own)
-            if row.held is not None:
-                held[own] = row.held
+    def put(self, rows: Collection[SeriesRow]) -> int:
+        """Show series as these rows have them; how many samples more there are."""
+        before = self.shape.samples
+        by_own = {own_key(row.series): row for row in rows}
+        if by_own.keys() <= self.shape.places.keys():
+            for own, row in by_own.items():
+                self.numbers[self.shape.places[own]] = array("d", row.vector)
+        else:
+            vectors: dict[Own, Sequence[float]] = dict(self._vectors())
+            vectors.update((own, row.vector) for own, row in by_own.items())
+            self._arrange(vectors)
+        self._hold(by_own)
+        for own, row in by_own.items():
             if row.spread is not None:
                 self.spreads = self.spreads or {}
                 self.spreads[own] = row.spread
-        self._arrange(vectors)
-        self.closed, self.held = frozenset(closed), held or None
+        return self.shape.samples - before
+
+    def _hold(self, rows: Mapping[Own, SeriesRow]) -> None:
+        live = {own for own, row in rows.items() if row.is_live}
+        if not (live.isdisjoint(self.closed) and self.closed >= rows.keys() - live):
+            self.closed = frozenset((self.closed | rows.keys()) - live)
+        held = {own: row.held for own, row in rows.items() if row.held is not None}
+        if held or self.held:
+            kept = {own: held for own, held in (self.held or {}).items() if own not in rows}
+            self.held = kept | held or None
 
     def remove(self, gone: Container[Own]) -> None:
         """Drop series of which nothing is held back."""
@@ -221,33 +211,14 @@ class Series(msgspec.Struct, frozen=True):
         return None if self.group.held is None else self.group.held.get(self.own)
 
     @property
-    def opened(self) -> bool:
-        """Whether increments go in at once."""
+    def is_live(self) -> bool:
+        """Whether increments show at once."""
         return self.own not in self.group.closed
 
-    def add(self, vector: Vector) -> None:
-        """Let an increment in."""
-        self.group.numbers[self._place] = array("d", plus(self.vector, vector))
-
-    def hold(self, vector: Vector) -> None:
-        """Keep an increment back."""
-        self.group.held = self.group.held or {}
-        self.group.held[self.own] = vector if self.held is None else plus(self.held, vector)
-
-    def open(self) -> None:
-        """Take increments at once from now on."""
-        self.group.closed -= {self.own}
-
-    def release(self) -> None:
-        """Let in what was kept back, and open."""
-        if self.held is not None and self.group.held is not None:
-            self.add(self.held)
-            del self.group.held[self.own]
-            self.group.held = self.group.held or None
-        spread = (self.group.spreads or {}).get(self.own)
-        if spread is not None:
-            spread.release()
-        self.open()
+    @property
+    def row(self) -> SeriesRow:
+        """Whether it is held, and what is; the rest of its row as it is shown."""
+        return SeriesRow(self.key, self.vector, self.held, self.is_live)
 
     def note(self, exemplar: Exemplar) -> None:
         """Keep it if it is the latest of its bucket."""
@@ -256,27 +227,12 @@ class Series(msgspec.Struct, frozen=True):
         if exemplar.bucket not in known or known[exemplar.bucket].at <= exemplar.at:
             known[exemplar.bucket] = exemplar
 
-    def spread(self, delta: Delta) -> None:
-        """Count the cells of a change."""
-        self.group.spreads = self.group.spreads or {}
-        self.group.spreads.setdefault(self.own, Spread()).add(delta)
-
-
-def depth(family: str) -> int:
-    """How many labels a group of this family has: a pipeline's, a job's, else none."""
-    return _DEPTH.get(family, 0)
-
 
 def own_key(key: SeriesKey) -> Own:
     """A series within its group."""
-    return (key.family, key.labels[depth(key.family) :])
+    return (key.family, key.labels[f.depth(key.family) :])
 
 
 def interned(labels: Labels) -> Labels:
     """These labels, in texts that are kept only once."""
     return tuple(map(intern, labels))
-
-
-def sample_count(vector: Vector) -> int:
-    """How many samples a series exposes."""
-    return samples_of(len(vector))

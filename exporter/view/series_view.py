@@ -1,8 +1,8 @@
 """The series in memory: what a scrape shows.
 
-A change is computed (`draft`), committed to the ledger, and only then applied here, so
-that memory never shows what a crash could take back. Those who keep the bytes of a
-scrape learn from the rosters what shows differently then.
+What is shown changes by rows of the ledger as they stand after a commit, whether that was one
+of our own or the state is being loaded, and in one way only: `SeriesView.apply`. Who keeps the
+bytes of a scrape learns from the slot tables what shows differently then.
 """
 
 from __future__ import annotations
@@ -15,42 +15,24 @@ import msgspec
 
 from exporter.ledger.rows import (
     AttemptKey,
-    Change,
-    Delta,
+    Changes,
     Labels,
-    Loaded,
+    PipelineRow,
     SeriesKey,
-    StoredSeries,
+    SeriesRow,
     Target,
-    Verdict,
 )
-from exporter.metrics import cardinality, gauges
+from exporter.metrics import cardinality, facts, gauges
 from exporter.metrics import families as f
-from exporter.metrics.facts import Facts
-from exporter.metrics.families import Buckets
+from exporter.metrics.cardinality import Mark
 from exporter.metrics.gauges import Items
 from exporter.metrics.labels import clean, pipeline
+from exporter.metrics.rules import MetricsRules
 from exporter.model import Build
-from exporter.view import evicted
 from exporter.view.active import Running
-from exporter.view.evicted import Hidden, Remembered
 from exporter.view.hold import Hold
-from exporter.view.series import Group, Pipeline, Series
-from exporter.view.store import Store, is_pipeline_family, pipeline_of
-
-_decode = msgspec.msgpack.Decoder(Facts).decode
-
-
-class Rules(msgspec.Struct, frozen=True):
-    """What the configuration says about metrics. Spans in seconds."""
-
-    branches: tuple[str, ...]
-    buckets: Buckets
-    zero_hold: float
-    series_limit: int
-    max_open_age: float
-    native: bool = False
-    """Whether native buckets are counted beside the classic ones."""
+from exporter.view.series import Group, Pipeline
+from exporter.view.store import Store
 
 
 class SeriesView(Store):
@@ -61,7 +43,7 @@ class SeriesView(Store):
 
     def __init__(
         self,
-        rules: Rules,
+        rules: MetricsRules,
         labels_of: dict[str, str],
         *,
         clock: Callable[[], float] = monotonic,
@@ -69,98 +51,54 @@ class SeriesView(Store):
     ) -> None:
         super().__init__()
         self.targets: dict[int, Target] = {}
-        self.hidden: dict[Labels, Hidden] = {}
-        """Pipelines that the state knows and a lowered `series_limit` has no room for."""
         self.dropped: Counter[str] = Counter()
-        """Increments folded or refused because of the limit, by family."""
+        """Increments folded or refused because of the limit, by family; not of the ledger."""
         self.clock = clock
         self._holds = hold
         self._hold = Hold(clock)
         self._unshown: dict[int, list[Pipeline]] = {}
         self._running = Running()
-        self.rules = rules
-        self.obey(rules, labels_of)
+        self._providers: dict[str, str] = {}
+        self._names: set[str | None] = {None}
+        self.configure(rules, labels_of)
 
-    # -- start and reload ------------------------------------------------------------
+    # -- what is configured
 
-    def obey(self, rules: Rules, labels_of: dict[str, str]) -> None:
-        """Go by these rules from now on, and by these `provider` labels of the accounts.
+    def configure(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
+        """Go by these rules from now on, and show the accounts that `labels_of` has.
 
-        The buckets must be the ones that the histograms were begun with.
+        It gives their `provider` labels. What the ledger has of accounts that were not shown
+        before is not here until it is applied. The buckets must be the ones that the histograms
+        were begun with.
         """
-        is_lower = rules.series_limit < self.rules.series_limit
-        self.rules = rules
+        self.rules = rules if self._holds else msgspec.structs.replace(rules, zero_hold=0.0)
+        self._leave_out(self._providers.keys() - labels_of.keys())
         self._providers = labels_of
-        self._hold.span = rules.zero_hold if self._holds else 0.0
-        self._reserve = cardinality.reserve(rules.series_limit)
-        if is_lower:
-            self._hide()
+        self._names = {None, *map(clean, labels_of)}
+        self._hold.span = self.rules.zero_hold
         for known in self.pipelines.values():
             self._watch(known)
         for target, builds in self.active.items():
             for build in [*builds.values()]:
-                self._run(self.targets[target], build)
+                self._run(target, build)
 
-    def leave_out(self, accounts: Collection[str]) -> None:
-        """Show these accounts no longer; `load` brings them back as the ledger has them."""
+    def _leave_out(self, accounts: Collection[str]) -> None:
+        """Show these accounts no longer."""
         left = {target.id for target in self.targets.values() if target.account in accounts}
-        self.forget([labels for labels, known in self.pipelines.items() if known.target in left])
+        self._forget([labels for labels, known in self.pipelines.items() if known.target in left])
         names = set(map(clean, accounts))
         others = self.others.shape.places
-        self.others.remove({own for own in others if account_of(SeriesKey(*own)) in names})
-        self.hidden = {labels: h for labels, h in self.hidden.items() if labels[1] not in names}
+        self.others.remove({own for own in others if f.account_of(SeriesKey(*own)) in names})
         self._running.forget(left)
         for target in left:
             del self.targets[target]
             self._unshown.pop(target, None)
 
-    def load(self, loaded: Loaded) -> None:
-        """Take over what the ledger remembers and is not here yet."""
-        here = set(self.targets)
-        self.targets.update((target.id, target) for target in loaded.targets)
-        rows: dict[Labels, list[StoredSeries]] = {}
-        for row in loaded.series:
-            if is_pipeline_family(row.series.family):
-                rows.setdefault(pipeline_of(row.series), []).append(row)
-            elif self.find(row.series) is None:
-                self.insert([row])
-        known = [
-            Remembered(target, labels, _decode(blob), rows.get(labels, []))
-            for target, labels, blob in loaded.pipelines
-            if labels not in self.pipelines
-        ]
-        limit = self.rules.series_limit
-        is_lower = loaded.series_limit > limit
-        shown, hidden = evicted.split(known, self.samples, limit, is_lower=is_lower)
-        for one in shown:
-            self.hidden.pop(one.labels, None)
-            self._remember(one.labels, one.facts, self.targets[one.target])
-            self.insert(one.series)
-            self._watch(self.pipelines[one.labels])
-        for one in hidden:
-            keys = [row.series for row in one.series]
-            self.hidden[one.labels] = Hidden(one.target, one.facts, keys)
-        evicted.tell(self.hidden, limit)
-        for target, build in loaded.active:
-            if target not in here:
-                self._run(self.targets[target], build)
-
-    def _hide(self) -> None:
-        """Leave free what is reserved at a lower limit."""
-        by_rank = sorted(self.pipelines.values(), key=lambda k: evicted.rank(k.labels, k.facts))
-        for idle in by_rank:
-            if self.room(0, cardinality.OWN):
-                break
-            hidden = Hidden(idle.target, idle.facts, self.keys(idle.labels))
-            self.forget([idle.labels])
-            self.hidden[idle.labels] = hidden
-        evicted.tell(self.hidden, self.rules.series_limit)
-
-    def choice(self) -> Iterator[tuple[Target, Change]]:
-        """Which pipelines are hidden, as far as the ledger has not been told yet."""
-        limit = self.rules.series_limit
-        for target, change in evicted.choice(self.hidden, self.pipelines.values(), limit):
-            yield self.targets[target], change
+    def polls(self, account: str, repos: Collection[str]) -> None:
+        """Show the unfinished builds of these repos of an account, and of no others."""
+        targets = [target for target in self.targets.values() if target.account == account]
+        self._recount(self._running.polled(t.id for t in targets if t.repo in repos))
+        self._recount(self._running.unpolled(t.id for t in targets if t.repo not in repos))
 
     def provider_of(self, target: Target) -> str:
         """The `provider` label of a target's account."""
@@ -175,29 +113,40 @@ class SeriesView(Store):
             shown=self.rules.branches,
         )
 
-    # -- after the commit ------------------------------------------------------------
+    # -- rows of the ledger
 
-    def apply(self, target: Target, verdict: Verdict, change: Change) -> None:
-        """Make a committed change visible."""
+    def apply(self, changes: Changes) -> None:
+        """Show these rows, as far as they are of configured accounts.
+
+        To apply the same once more, or all that the ledger has afterwards, changes nothing.
+        """
+        for target in changes.targets:
+            if target.account in self._providers:
+                self._take_target(target)
+        self._forget(changes.forgotten)
+        moved = {*changes.forgotten, *self._take_pipelines(changes.pipelines)}
+        self._take_series(changes.series)
+        for key, exemplar in changes.exemplars:
+            if (series := self.find(key)) is not None:
+                series.note(exemplar)
+        for number, closed in changes.closed:
+            self._recount(self._running.drop(number, closed))
+        for number, build in (*self._running.affected(moved), *changes.open_builds):
+            if number in self.targets:
+                self._run(number, build)
+
+    def _is_of_ours(self, row: SeriesRow) -> bool:
+        """Whether a series without a pipeline is of a configured account, or of none."""
+        return f.depth(row.series.family) > 0 or f.account_of(row.series) in self._names
+
+    def _take_target(self, target: Target) -> None:
+        before = self.targets.get(target.id)
         self.targets[target.id] = target
-        for labels, blob in change.pipelines:
-            self._remember(labels, _decode(blob), target)
-        new = (delta for delta in change.deltas if self.find(delta.series) is None)
-        self.insert(
-            StoredSeries(delta.series, (0.0,) * len(delta.vector), held=None, opened=False)
-            for delta in new
-        )
-        for delta in change.deltas:
-            self._add(delta)
-        self.dropped.update(change.dropped)
-        for key in verdict.settled:
-            self._recount(self._running.drop(target.id, key))
-        for build in verdict.active:
-            self._run(target, build)
+        if target.exposed and not (before is not None and before.exposed):
+            self._expose(target)
 
-    def expose(self, target: Target) -> None:
+    def _expose(self, target: Target) -> None:
         """The first walk of a repo has ended: its series are shown from now on."""
-        self.targets[target.id] = target
         shown = self._unshown.pop(target.id, [])
         all_of_it = cardinality.catch_all(self.provider_of(target), clean(target.account))
         if all_of_it in self.pipelines:
@@ -209,29 +158,69 @@ class SeriesView(Store):
                 for group in known.groups:
                     group.mark()
 
-    def polls(self, account: str, repos: Collection[str]) -> None:
-        """Show the unfinished builds of these repos of an account, and of no others."""
-        targets = [target for target in self.targets.values() if target.account == account]
-        self._recount(self._running.polled(t.id for t in targets if t.repo in repos))
-        self._recount(self._running.unpolled(t.id for t in targets if t.repo not in repos))
+    def _take_pipelines(self, rows: Iterable[PipelineRow]) -> Iterator[Labels]:
+        """Show pipelines; yields those that may show other unfinished builds than before."""
+        for row in rows:
+            if row.target not in self.targets:
+                continue
+            after = facts.decode(row.facts)
+            known = self.pipelines.get(row.labels)
+            if cardinality.marks(after, self.rules.series_limit) & Mark.EVICTED:
+                self._forget([row.labels])
+                yield row.labels
+            elif known is None:
+                self._begin(row, after)
+                yield row.labels
+            else:
+                has_more = known.facts.statuses != after.statuses
+                self.revise(known, after)
+                if has_more:
+                    yield row.labels
 
-    def homeless(self) -> Iterator[tuple[Target, Verdict]]:
-        """The unfinished builds whose pipelines are not there, as news of each repo.
+    def _begin(self, row: PipelineRow, after: facts.Facts) -> None:
+        target = self.targets[row.target]
+        known = self.begin(row.labels, after, target)
+        if cardinality.is_catch_all(row.labels):
+            known.is_shown = any(
+                other.exposed and other.account == target.account for other in self.targets.values()
+            )
+        elif not target.exposed:
+            self._unshown.setdefault(target.id, []).append(known)
+
+    def _forget(self, pipelines: Iterable[Labels]) -> None:
+        for labels in pipelines:
+            if labels in self.pipelines:
+                for group in self.pipelines[labels].groups:
+                    for series in group.series():
+                        self._hold.forget(series.key)
+                self.end(labels)
+
+    def _take_series(self, changed: Iterable[SeriesRow]) -> None:
+        for group, rows in self.put(filter(self._is_of_ours, changed)):
+            group.mark(*{row.series.family for row in rows})
+            if group.is_shown and group is not self.others:
+                for row in rows:
+                    self._hold.watch(row)
+
+    # -- unfinished builds
+
+    def unassigned(self) -> Iterator[tuple[Target, list[Build]]]:
+        """The unfinished builds of each repo that their own pipelines do not show.
 
         The limit is lower now, or other branches are shown.
         """
         for number, builds in self.active.items():
             target = self.targets[number]
-            found = [build for build in builds.values() if not self._has_home(target, build)]
+            found = [build for build in builds.values() if not self._is_assigned(target, build)]
             if found:
-                yield target, Verdict(active=found)
+                yield target, found
 
-    def _has_home(self, target: Target, build: Build) -> bool:
+    def _is_assigned(self, target: Target, build: Build) -> bool:
         known = self.pipelines.get(self.labels(target, build))
         return known is not None and gauges.is_shown(known.facts, build)
 
-    def _run(self, target: Target, build: Build) -> None:
-        own = self.labels(target, build)
+    def _run(self, number: int, build: Build) -> None:
+        own = self.labels(self.targets[number], build)
         known = ((labels, self.pipelines.get(labels)) for labels in cardinality.pipelines(own))
         homes = (
             labels
@@ -239,7 +228,7 @@ class SeriesView(Store):
             if home and (build.only_jobs or build.status in home.facts.statuses)
         )
         labels = next(homes, own)
-        self._recount(self._running.put(target.id, build, labels))
+        self._recount(self._running.put(number, build, labels, is_own=labels == own))
 
     def _recount(self, pipelines: Iterable[Labels]) -> None:
         """The unfinished builds of these pipelines have changed."""
@@ -247,110 +236,27 @@ class SeriesView(Store):
             if labels in self.pipelines:
                 self.pipelines[labels].mark(*gauges.UNFINISHED)
 
-    def _remember(self, labels: Labels, facts: Facts, target: Target) -> None:
-        known = self.pipelines.get(labels)
-        if known is None:
-            known = self.begin(labels, facts, target)
-            if cardinality.is_catch_all(labels):
-                known.is_shown = any(
-                    other.exposed and other.account == target.account
-                    for other in self.targets.values()
-                )
-            elif not target.exposed:
-                self._unshown.setdefault(target.id, []).append(known)
-        else:
-            self.revise(known, facts)
+    def busy(self) -> set[Labels]:
+        """The pipelines that show unfinished builds."""
+        return self._running.shown()
 
-    def _add(self, delta: Delta) -> None:
-        series = self.find(delta.series)
-        if series is None:
-            return
-        if delta.held:
-            series.hold(delta.vector)
-        else:
-            series.add(delta.vector)
-        if delta.opened:
-            series.open()
-        for exemplar in delta.exemplars:
-            series.note(exemplar)
-        if delta.cells:
-            series.spread(delta)
-        self._changed(series)
-
-    def _changed(self, series: Series) -> None:
-        group = series.group
-        group.mark(series.own[0])
-        if group.is_shown and group is not self.others:
-            self._hold.watch(series)
+    # -- zero hold
 
     def _watch(self, known: Pipeline) -> None:
         """Its series are shown, if they are."""
         for group in known.groups if known.is_shown else ():
             for series in group.series() if group.closed or group.held else ():
-                self._hold.watch(series)
-
-    # -- zero hold -------------------------------------------------------------------
-
-    @property
-    def immediate(self) -> bool:
-        """Whether nothing is held back."""
-        return self._hold.span <= 0
+                self._hold.watch(series.row)
 
     def scraped(self, at: float | None = None) -> None:
         """Somebody has received all of the telemetry path as it was `at` that time, or now."""
         self._hold.scraped(self.clock() if at is None else at)
 
-    def seen_at_zero(self, key: SeriesKey) -> bool:
-        """Whether a series that is not open was exposed long enough, and to somebody."""
-        return self._hold.is_over(key)
-
     def due(self) -> list[SeriesKey]:
-        """Some of the series whose hold is over, to be opened; none if there are no more."""
+        """Some of the series whose hold is over, to be released; none if there are no more."""
         return self._hold.due()
 
-    def release(self, keys: Iterable[SeriesKey]) -> None:
-        """Open series after the ledger has: what was held enters."""
-        for key in keys:
-            series = self.find(key)
-            if series is not None:
-                series.release()
-                self._changed(series)
-
-    # -- forgetting ------------------------------------------------------------------
-
-    def idle(self, before: float) -> list[Labels]:
-        """Pipelines that saw no build since `before` (epoch) and have none unfinished."""
-        busy = self._running.shown()
-        hidden = [labels for labels, known in self.hidden.items() if known.facts.touched < before]
-        return hidden + [
-            labels
-            for labels, known in self.pipelines.items()
-            if known.facts.touched < before and labels not in busy
-        ]
-
-    def forget(self, pipelines: Iterable[Labels]) -> None:
-        """Drop pipelines and their series."""
-        for labels in pipelines:
-            if self.hidden.pop(labels, None) is not None:
-                continue
-            for key in self.keys(labels):
-                self._hold.forget(key)
-            self.end(labels)
-
-    def keys(self, labels: Labels) -> list[SeriesKey]:
-        """The series of a pipeline, be it shown or hidden."""
-        hidden = self.hidden.get(labels)
-        return super().keys(labels) if hidden is None else hidden.series
-
-    # -- reading ---------------------------------------------------------------------
-
-    def room(self, samples: int, kept: float) -> bool:
-        """Whether so many more samples stay within `series_limit`.
-
-        `kept` is the share that must be left of what is reserved for series that others
-        fold into.
-        """
-        return self.samples + samples + kept * self._reserve <= self.rules.series_limit
+    # -- reading
 
     @property
     def active(self) -> dict[int, dict[AttemptKey, Build]]:
@@ -392,9 +298,3 @@ class SeriesView(Store):
 
 
 _GAUGES = frozenset((*gauges.LATEST, *gauges.UNFINISHED))
-
-
-def account_of(key: SeriesKey) -> str | None:
-    """The `account` label of a series; None where its family has none."""
-    names = f.BY_NAME[key.family].labels
-    return key.labels[names.index("account")] if "account" in names else None

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from exporter.ledger.rows import Labels, SeriesKey, StoredSeries, Target, Vector
+from exporter.ledger.rows import Labels, SeriesKey, SeriesRow, Target, Vector
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import LATEST, UNFINISHED, room_for
-from exporter.view.series import (
-    OF_JOB,
-    OF_PIPELINE,
-    Group,
-    Jobs,
-    Pipeline,
-    Series,
-    depth,
-    interned,
-    own_key,
-    sample_count,
-)
+from exporter.view.series import Group, Jobs, Pipeline, Series, interned, own_key
 from exporter.view.slots import SlotTable
 
 
@@ -28,8 +17,8 @@ class Store:
 
     def __init__(self) -> None:
         self.pipelines: dict[Labels, Pipeline] = {}
-        self.of_pipelines = SlotTable[Pipeline](f.PIPELINE, *OF_PIPELINE)
-        self.of_jobs = SlotTable[Jobs](f.JOB, *OF_JOB)
+        self.of_pipelines = SlotTable[Pipeline](f.PIPELINE, *f.OF_PIPELINE)
+        self.of_jobs = SlotTable[Jobs](f.JOB, *f.OF_JOB)
         self.others = Group()
         """The series that are not of a pipeline."""
         self.samples = 0
@@ -63,20 +52,25 @@ class Store:
 
     def find(self, key: SeriesKey) -> Series | None:
         """The series of this name."""
-        group = self._group(key.labels[: depth(key.family)])
+        group = self._group(key.labels[: f.depth(key.family)])
         return None if group is None else group.find(own_key(key))
 
-    def insert(self, rows: Iterable[StoredSeries]) -> None:
-        """Take up new series, those of pipelines that are there."""
-        groups: dict[Labels, list[StoredSeries]] = {}
+    def put(self, rows: Iterable[SeriesRow]) -> Iterator[tuple[Group, list[SeriesRow]]]:
+        """Show series as these rows have them, but none of pipelines that are not there.
+
+        Yields each group with its rows.
+        """
+        groups: dict[Labels, list[SeriesRow]] = {}
         for row in rows:
-            labels = row.series.labels[: depth(row.series.family)]
-            groups.setdefault(labels, []).append(row)
+            groups.setdefault(row.series.labels[: f.depth(row.series.family)], []).append(row)
         for labels, own in groups.items():
-            group = self._group(labels) or self._begin_jobs(labels)
-            group.insert(own)
-            if group is not self.others:
-                self.samples += sum(sample_count(row.vector) for row in own)
+            if not labels:
+                self.others.put(own)
+                yield self.others, own
+            elif labels[: len(f.PIPELINE)] in self.pipelines:
+                group = self._group(labels) or self._begin_jobs(labels)
+                self.samples += group.put(own)
+                yield group, own
 
     def _group(self, labels: Labels) -> Group | None:
         if not labels:
@@ -104,17 +98,3 @@ class Store:
         for key, series in self.series.items():
             if series.group.is_shown:
                 yield key, series.vector
-
-    def keys(self, labels: Labels) -> list[SeriesKey]:
-        """The series of a pipeline."""
-        return [series.key for group in self.pipelines[labels].groups for series in group.series()]
-
-
-def is_pipeline_family(name: str) -> bool:
-    """Whether this is one of the build and job families."""
-    return depth(name) > 0
-
-
-def pipeline_of(key: SeriesKey) -> Labels:
-    """The labels of the pipeline that a series of a build or job family belongs to."""
-    return key.labels[: len(f.PIPELINE)]

@@ -4,17 +4,33 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
 
-from exporter.ledger.rows import Completed, Corrected, Cursor, JobCompleted, Labels, Target, Verdict
-from exporter.metrics.families import Family
+from exporter.ledger.rows import (
+    AttemptKey,
+    Changes,
+    Completed,
+    Corrected,
+    Cursor,
+    JobCompleted,
+    Labels,
+    RowChanges,
+    SeriesKey,
+    Target,
+    Verdict,
+)
+from exporter.metrics.changes import changes_for, effects_of, touched
+from exporter.metrics.families import Family, pipeline_of
+from exporter.metrics.increments import Increment
+from exporter.metrics.row_table import RowTable
+from exporter.metrics.rules import MetricsRules
 from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
-from exporter.view.changes import digest
-from exporter.view.series_view import Rules, SeriesView
+from exporter.view.series_view import SeriesView
 from tests.tools.scripted import BUCKETS, DAY, build
 
 PIPELINE = ("scripted", "acme", "acme/shop", "CI", "main")
@@ -72,9 +88,9 @@ def verdicts(
 
 def a_book(
     limit: int = 100_000, zero_hold: float = 0.0, *, native: bool = False, **options: Any
-) -> SeriesView:
+) -> Book:
     """An empty one."""
-    rules = Rules(
+    rules = MetricsRules(
         branches=("main", "release/*"),
         buckets=BUCKETS,
         zero_hold=zero_hold,
@@ -82,13 +98,85 @@ def a_book(
         max_open_age=7 * DAY,
         native=native,
     )
-    return SeriesView(rules, {"acme": "scripted"}, **options)
+    return Book(rules, {"acme": "scripted"}, **options)
 
 
-def learn(book: SeriesView, verdict: Verdict) -> None:
+class Book(SeriesView):
+    """A view, and the rows that it shows."""
+
+    def __init__(self, *values: Any, **options: Any) -> None:
+        self.table = RowTable()
+        self.known: dict[int, Target] = {}
+        self.unfinished: dict[tuple[int, AttemptKey], Build] = {}
+        super().__init__(*values, **options)
+
+    def drafted(
+        self,
+        target: Target,
+        verdict: Verdict,
+        *,
+        now: float | None = None,
+        events: Iterable[Increment] = (),
+    ) -> RowChanges:
+        """What becomes of the rows by a verdict."""
+        effects = effects_of(
+            verdict,
+            target=target,
+            provider=self.provider_of(target),
+            rules=self.rules,
+            events=events,
+        )
+        return changes_for(
+            effects,
+            self.table.load(touched(effects)),
+            target=target,
+            rules=self.rules,
+            now=time.time() if now is None else now,
+            seen=self.due(),
+        )
+
+    def learn(self, verdict: Verdict, target: Target = SHOWN, **more: Any) -> Changes:
+        """What the recorder does with a verdict."""
+        drafted = self.drafted(target, verdict, **more)
+        changes = self.table.save(drafted)
+        changes.targets = [target]
+        changes.closed = [(target.id, key) for key in verdict.settled]
+        changes.open_builds = [(target.id, build) for build in verdict.active]
+        self.apply(changes)
+        self.dropped.update(drafted.dropped)
+        self.known[target.id] = target
+        for key in changes.closed:
+            self.unfinished.pop(key, None)
+        for number, each in changes.open_builds:
+            self.unfinished[number, AttemptKey(each.key, each.attempt)] = each
+        return changes
+
+    def snapshot(self) -> Changes:
+        """All rows there are."""
+        return Changes(
+            targets=[*self.known.values()],
+            pipelines=[*self.table.pipelines.values()],
+            series=[*self.table.series.values()],
+            open_builds=[(number, each) for (number, _), each in self.unfinished.items()],
+        )
+
+    def release(self, keys: Iterable[SeriesKey]) -> None:
+        """Open series, as the recorder does when their hold is over."""
+        rows = tuple(self.table.series[key].released() for key in keys)
+        self.apply(self.table.save(RowChanges(series=rows)))
+
+    def forget(self, pipelines: Iterable[Labels]) -> None:
+        """Drop pipelines."""
+        gone = [labels for labels in pipelines if self.table.pipelines.pop(labels, None)]
+        for key in [key for key in self.table.series if pipeline_of(key) in gone]:
+            del self.table.series[key]
+        self.apply(Changes(forgotten=gone))
+        self.table.samples = self.samples
+
+
+def learn(book: Book, verdict: Verdict) -> None:
     """What the recorder does with a verdict."""
-    change = digest(book, SHOWN, verdict, now=time.time())
-    book.apply(SHOWN, verdict, change)
+    book.learn(verdict)
 
 
 def completed(missed: int = 0, **values: Any) -> Verdict:

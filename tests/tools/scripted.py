@@ -19,13 +19,14 @@ from exporter.ledger.rows import Cursor, Target
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
+from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, BuildKey, Status
 from exporter.providers import Page, Provider, Query, Repo
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.sync.window import Rules as ReadingRules
-from exporter.view.series_view import Rules, SeriesView
+from exporter.view.series_view import SeriesView
 
 T = TypeVar("T")
 
@@ -126,10 +127,11 @@ class Rig:
         self.on_corrupt: Any = options.pop("on_corrupt", "fail")
         self.clock: Callable[[], float] = options.pop("clock", time.monotonic)
         self.hold: bool = options.pop("hold", True)
+        self.alone: bool = options.pop("alone", True)
         self.lookback: float = options.pop("lookback", DAY)
         self.retention: float = options.pop("retention", 30 * DAY)
         self.accounts: dict[str, str] = options.pop("accounts", {"acme": "scripted"})
-        self.rules = Rules(
+        self.rules = MetricsRules(
             branches=("main",),
             buckets=options.pop("buckets", BUCKETS),
             zero_hold=options.pop("zero_hold", 0.0),
@@ -151,6 +153,7 @@ class Rig:
             self.url,
             Terms(self.retention, self.lookback, quiet=self.hold, native=self.rules.native),
             on_corrupt=self.on_corrupt,
+            alone=self.alone,
         )
         self.book = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
         self.ledger = ledger

@@ -13,14 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from exporter.ledger.rows import Verdict
+from exporter.ledger.rows import Target, Verdict
 from exporter.metrics import families as f
 from exporter.metrics import gauges, increments
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.families import Buckets, Family, sample_count
 from exporter.metrics.labels import clean
 from exporter.model import OTHER, Job, Status
-from exporter.view.changes import digest
-from exporter.view.series import sample_count
 from exporter.view.series_view import SeriesView
 from tests.tools.books import (
     PIPELINE,
@@ -41,7 +39,7 @@ from tests.tools.scripted import BUCKETS, DAY, Rig, build, done
 def content(book: SeriesView) -> bytes:
     """All that a book holds."""
     values = (
-        [(key, s.vector, s.held, s.opened) for key, s in book.series.items()],
+        [(key, s.vector, s.held, s.is_live) for key, s in book.series.items()],
         [(labels, known.facts, known.is_shown) for labels, known in book.pipelines.items()],
         book.active,
         book.dropped,
@@ -61,7 +59,7 @@ def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: 
         learn(book, verdict)
     before = content(book)
 
-    drafts = [digest(book, SHOWN, history[-1], now=7.0) for _ in range(2)]
+    drafts = [book.drafted(SHOWN, history[-1], now=7.0) for _ in range(2)]
 
     assert drafts[0] == drafts[1]
     assert content(book) == before
@@ -318,9 +316,10 @@ def test_changed_buckets_start_their_histogram_anew(
 def test_a_gap_is_counted_for_the_account(account: str) -> None:
     book = a_book()
 
+    book.configure(book.rules, {account: "scripted"})
+
     events = [increments.count(f.GAPS, "scripted", account)]
-    change = digest(book, SHOWN, Verdict(), now=0.0, events=events)
-    book.apply(SHOWN, Verdict(), change)
+    book.learn(Verdict(), Target(1, account, "r", SHOWN.cursor), now=0.0, events=events)
 
     ((key, vector),) = book.stored()
     assert (key.family, key.labels, vector) == (f.GAPS.name, ("scripted", clean(account)), (1.0,))

@@ -11,7 +11,6 @@ from exporter.ledger.rows import AttemptKey, Vector, Verdict
 from exporter.metrics import families as f
 from exporter.metrics import increments
 from exporter.model import CONCLUSIONS, BuildKey, Job, Status, Unmapped
-from exporter.view.changes import digest
 from tests.conftest import ROOT
 from tests.tools.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
 from tests.tools.scripted import DAY, build
@@ -22,9 +21,9 @@ def brought(verdict: Verdict) -> dict[str, float]:
 
     The labels of the one pipeline are left out.
     """
-    change = digest(a_book(), SHOWN, verdict, now=1e9)
+    change = a_book().drafted(SHOWN, verdict, now=1e9)
     found: dict[str, float] = {}
-    for delta in change.deltas:
+    for delta in change.series:
         labels = delta.series.labels
         own = labels[5:] if labels[:5] == PIPELINE else labels
         name = " ".join((delta.series.family, *own))
@@ -203,11 +202,11 @@ def test_a_bound_includes_its_own_value(seconds: float, counts: Vector) -> None:
 
 def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() -> None:
     book = a_book()
-    change = digest(book, SHOWN, Verdict(active=[build("1", trigger="cron")]), now=1e9)
+    change = book.drafted(SHOWN, Verdict(active=[build("1", trigger="cron")]), now=1e9)
 
-    zeros = {d.series.labels[5:] for d in change.deltas if d.series.family == f.BUILDS.name}
+    zeros = {d.series.labels[5:] for d in change.series if d.series.family == f.BUILDS.name}
     assert zeros == {("cron", conclusion) for conclusion in CONCLUSIONS}
-    assert not any(any(d.vector) for d in change.deltas)
+    assert not any(any(d.vector) for d in change.series)
 
 
 def test_a_partial_build_is_not_shown_before_it_is_known() -> None:

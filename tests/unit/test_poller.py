@@ -13,7 +13,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Api
-from exporter.ledger.rows import Target
+from exporter.ledger.rows import Changes
 from exporter.metrics import families as f
 from exporter.providers import Page, Query, Repo
 from exporter.schedule import (
@@ -470,13 +470,14 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     polling = AccountPoller(repo_sync.Reader(rig.provider, api, rig.recorder, rules), interval=60.0)
 
     committed = asyncio.Event()
-    expose = rig.book.expose
+    apply = rig.book.apply
 
-    def exposed(target: Target) -> None:
-        expose(target)
-        committed.set()
+    def exposed(changes: Changes) -> None:
+        apply(changes)
+        if any(target.exposed for target in changes.targets):
+            committed.set()
 
-    rig.book.expose = exposed  # type: ignore[method-assign]
+    rig.book.apply = exposed  # type: ignore[method-assign]
 
     async def main() -> None:
         poller = Schedule([polling])

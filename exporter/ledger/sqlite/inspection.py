@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 
 from exporter.errors import StateDamaged, StateRefused
-from exporter.ledger.rows import Loaded
+from exporter.ledger.rows import Snapshot
 from exporter.ledger.sqlite import loading, schema, state_file
 
 _PENDING_BYTE, _LOCK_BYTES = 0x40000000, 512
@@ -101,7 +101,7 @@ def inspect(path: Path) -> Inspection:
         )
 
 
-def damage(path: Path, rotten: Callable[[Loaded], Iterable[str]]) -> list[str]:
+def damage(path: Path, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
     """What is wrong with the state file at `path`, a line each; nothing if it is sound.
 
     Every page and index is read, and every value; `rotten` says which of those that a process
@@ -118,11 +118,10 @@ def damage(path: Path, rotten: Callable[[Loaded], Iterable[str]]) -> list[str]:
 
 
 def _rotten(
-    connection: sqlite3.Connection, rotten: Callable[[Loaded], Iterable[str]]
+    connection: sqlite3.Connection, rotten: Callable[[Snapshot], Iterable[str]]
 ) -> Iterator[str]:
-    accounts = dict(connection.execute("SELECT name, id FROM account").fetchall())
     try:
-        yield from rotten(loading.load(connection, accounts, native=True))
+        yield from rotten(loading.load(connection, native=True))
     except StateDamaged as error:
         yield str(error)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
@@ -18,13 +19,18 @@ from exporter.ledger.polling import PollingChanges
 from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
 from exporter.ledger.rows import (
     AttemptKey,
-    Change,
+    Changes,
     Counted,
     Cursor,
     Labels,
-    Loaded,
+    PipelineRow,
+    RowChanges,
+    Rows,
     SeriesKey,
+    SeriesRow,
+    Snapshot,
     Target,
+    Touched,
     Verdict,
 )
 from exporter.ledger.sqlite import (
@@ -37,7 +43,6 @@ from exporter.ledger.sqlite import (
     series,
     state_file,
 )
-from exporter.ledger.sqlite.codec import SEPARATOR as _SEPARATOR
 from exporter.ledger.sqlite.codec import decoder
 from exporter.ledger.sqlite.codec import pack as _pack
 from exporter.ledger.sqlite.loading import BOUNDS
@@ -72,13 +77,17 @@ def open_ledger(
     *,
     on_corrupt: Literal["fail", "quarantine"] = "fail",
     damage: str | None = None,
+    alone: bool = True,
 ) -> SqliteLedger:
     """The ledger that `state.url` names: `sqlite:///PATH` or `memory:`.
 
-    `damage` is what was found to be wrong with its content. Raises StateRefused.
+    `damage` is what was found to be wrong with its content. Unless `alone` this process may
+    open the file once more. Raises StateRefused.
     """
     path = None if url == "memory:" else Path(url.removeprefix("sqlite:///"))
-    opened = state_file.connect(path, on_corrupt=on_corrupt, now=time.time(), damage=damage)
+    opened = state_file.connect(
+        path, on_corrupt=on_corrupt, now=time.time(), damage=damage, alone=alone
+    )
     return SqliteLedger(opened, terms)
 
 
@@ -91,21 +100,20 @@ class SqliteLedger:
         self._opened = opened
         self._fault: Fault | None = None
         """What became of the file behind our back; nothing is written as long as that is so."""
-        sql = "SELECT name, id FROM account"
-        self._accounts: dict[str, int] = dict(opened.connection.execute(sql).fetchall())
+        self._accounts = loading.accounts(opened.connection)
 
     @property
     def _db(self) -> sqlite3.Connection:
         return self._opened.connection
 
-    def load(self) -> Loaded:
-        return loading.load(self._db, self._accounts, native=self.terms.native)
+    def load(self) -> Snapshot:
+        return loading.load(self._db, native=self.terms.native)
 
     def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
-        account = self._accounts.get(target.account)
-        if account is None:
-            return [None] * len(builds)
         with loading.reading():
+            account = self._known_account(target.account)
+            if account is None:
+                return [None] * len(builds)
             attempts = build_rows.attempts(self._db, account, touched(builds))
         return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
 
@@ -115,7 +123,7 @@ class SqliteLedger:
                 "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
                 " AND typeof(etag) = 'text' AND typeof(packed) = 'blob'"
                 " AND typeof(reader) = 'blob' AND typeof(used) = 'real'",
-                (self._accounts.get(account),),
+                (self._known_account(account),),
             ).fetchall()
         answers = [StoredAnswer(AnswerKey(*row[:2]), *row[2:]) for row in rows]
         return sorted(answers, key=lambda answer: answer.used)
@@ -184,10 +192,16 @@ class SqliteLedger:
 
     def account_id(self, name: str) -> int:
         """The number of an account, made if it is new."""
-        if name not in self._accounts:
+        known = self._known_account(name)
+        if known is None:
             made = self._db.execute("INSERT INTO account (name) VALUES (?) RETURNING id", (name,))
-            self._accounts[name] = made.fetchone()[0]
-        return self._accounts[name]
+            known = self._accounts[name] = made.fetchone()[0]
+        return known
+
+    def _known_account(self, name: str) -> int | None:
+        if name not in self._accounts:  # another connection may have made it
+            self._accounts = loading.accounts(self._db)
+        return self._accounts.get(name)
 
     def is_quiet(self, first_poll: float) -> bool:
         """Whether history read now may have been counted by a state that was lost."""
@@ -209,6 +223,7 @@ class SqliteTransaction:
     def __init__(self, ledger: SqliteLedger, db: sqlite3.Connection) -> None:
         self._ledger = ledger
         self._db = db
+        self.changes = Changes()
 
     def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         number = self._ledger.account_id(account)
@@ -236,36 +251,66 @@ class SqliteTransaction:
         seen = build_rows.seen(self._db, account, touched(listed))
         findings = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
         build_rows.write(self._db, account, target, findings)
+        self.changes.closed += ((target.id, key) for key in findings.closed)
+        self.changes.open_builds += ((target.id, build) for build in findings.active.values())
         return findings.verdict
 
     def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
-        build_rows.forget(self._db, account, keys)
+        gone = list(keys)
+        build_rows.forget(self._db, account, gone)
+        self.changes.closed += ((target.id, key) for key in gone)
 
-    def save(self, target: Target, change: Change) -> None:
-        series.add(self._db, change.deltas)
-        bulk.write(
-            self._db,
-            "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
-            " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
-            [(_SEPARATOR.join(labels), target.id, facts) for labels, facts in change.pipelines],
+    def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
+        sql = "SELECT total(samples) FROM account WHERE name IN (SELECT value FROM json_each(?))"
+        (samples,) = self._db.execute(sql, (json.dumps([*accounts]),)).fetchone()
+        return Rows(
+            pipelines=series.read_pipelines(self._db, touched.pipelines),
+            series=series.read(self._db, touched.series, native=self._ledger.terms.native),
+            samples=int(samples),
         )
+
+    def save(self, account: str, changes: RowChanges) -> None:
+        series.write_pipelines(self._db, changes.pipelines)
+        series.write(self._db, changes.series)
+        if changes.samples:
+            sql = "UPDATE account SET samples = samples + ? WHERE id = ?"
+            number = self._ledger.account_id(account)
+            self._db.execute(sql, (changes.samples, number))
+        self.changes.pipelines += changes.pipelines
+        self.changes.series += changes.series
+        self.changes.exemplars += changes.exemplars
 
     def move(self, target: Target, cursor: Cursor) -> None:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        series.release(self._db, list(keys))
+        known = series.read(self._db, keys, native=True)
+        released = [row.released() for row in known.values()]
+        series.write(self._db, released)
+        self.changes.series += released
 
-    def forget(self, pipelines: Iterable[tuple[Labels, Iterable[SeriesKey]]]) -> None:
-        for labels, keys in pipelines:
-            self._db.execute("DELETE FROM pipeline WHERE labels = ?", (_SEPARATOR.join(labels),))
-            self._drop(keys)
+    def snapshot(self) -> Snapshot:
+        return self._ledger.load()
 
-    def _drop(self, keys: Iterable[SeriesKey]) -> None:
-        names = [(family, _SEPARATOR.join(labels)) for family, labels in keys]
-        bulk.write(self._db, "DELETE FROM series WHERE family = ? AND labels = ?", names)
-        bulk.write(self._db, "DELETE FROM native WHERE family = ? AND labels = ?", names)
+    def pipelines(self) -> list[PipelineRow]:
+        return list(series.all_pipelines(self._db))
+
+    def series_of(
+        self, pipelines: Collection[Labels], families: Collection[str]
+    ) -> list[SeriesRow]:
+        return list(series.read_of(self._db, pipelines, families))
+
+    def forget(self, pipelines: Collection[Labels], families: Collection[str]) -> None:
+        series.forget(self._db, pipelines, families)
+        self.changes.forgotten += pipelines
+
+    def count_samples(self, samples: Mapping[str, int]) -> None:
+        bulk.write(
+            self._db,
+            "UPDATE account SET samples = ? WHERE name = ? AND samples <> ?",
+            [(number, account, number) for account, number in samples.items()],
+        )
 
     def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
         wanted = _pack(bounds)

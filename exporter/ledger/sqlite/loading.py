@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 
 from exporter.errors import StateDamaged, StateUnavailable
-from exporter.ledger.rows import Cursor, Loaded, SeriesKey, Spread, StoredSeries, Target
-from exporter.ledger.sqlite import limits, polling, state_file
-from exporter.ledger.sqlite.codec import RottenError, decoder, split, unpack
+from exporter.ledger.rows import Cursor, Snapshot, Target
+from exporter.ledger.sqlite import limits, polling, series, state_file
+from exporter.ledger.sqlite.codec import RottenError, decoder, unpack
 from exporter.model import Build
 
 BOUNDS = "bounds "
@@ -17,7 +17,6 @@ BOUNDS = "bounds "
 
 _build = decoder(Build)
 _cursor = decoder(Cursor)
-_spread = decoder(Spread)
 
 
 @contextmanager
@@ -33,30 +32,32 @@ def reading() -> Iterator[None]:
         ) from error
 
 
-def load(db: sqlite3.Connection, accounts: Mapping[str, int], *, native: bool) -> Loaded:
-    """Everything that a process needs in memory. `accounts` are their numbers by name.
+def accounts(rows: sqlite3.Connection | sqlite3.Cursor) -> dict[str, int]:
+    """The numbers of all accounts by name. Raises sqlite3.Error."""
+    return dict(rows.execute("SELECT name, id FROM account").fetchall())
+
+
+def load(db: sqlite3.Connection, *, native: bool) -> Snapshot:
+    """Everything that a process needs in memory.
 
     `native` tells whether native buckets are wanted. Raises StateDamaged, StateUnavailable.
     """
     # A cursor that an error holds on to would keep the connection open after its end.
     with reading(), closing(db.cursor()) as rows:
-        targets = list(_targets(rows, accounts))
-        loaded = Loaded(
+        names = {number: name for name, number in accounts(rows).items()}
+        targets = list(_targets(rows, names))
+        snapshot = Snapshot(
             targets=targets,
-            active=[
+            pipelines=list(series.all_pipelines(rows)),
+            series=list(series.read_all(rows, native=native)),
+            open_builds=[
                 (target, _build(blob))
                 for target, blob in rows.execute("SELECT target, build FROM active")
             ],
-            series=list(_series(rows, native=native)),
-            pipelines=[
-                (target, split(labels), facts)
-                for target, labels, facts in rows.execute(
-                    "SELECT target, labels, facts FROM pipeline"
-                )
-            ],
+            samples=dict(rows.execute("SELECT name, samples FROM account").fetchall()),
             swept_at=number(db, "swept_at"),
             limits=limits.load(rows),
-            polling=polling.load(rows, {number: name for name, number in accounts.items()}),
+            polling=polling.load(rows, names),
             series_limit=int(number(db, "series_limit") or 0),
             bounds={
                 key.removeprefix(BOUNDS): unpack(blob)
@@ -66,34 +67,17 @@ def load(db: sqlite3.Connection, accounts: Mapping[str, int], *, native: bool) -
             },
         )
         known = {target.id for target in targets}
-        if not known.issuperset(row[0] for row in (*loaded.active, *loaded.pipelines)):
+        if not known.issuperset(row[0] for row in (*snapshot.open_builds, *snapshot.pipelines)):
             raise RottenError("a build or pipeline belongs to a repo that does not exist")
-        return loaded
+        return snapshot
 
 
-def _targets(rows: sqlite3.Cursor, accounts: Mapping[str, int]) -> Iterator[Target]:
-    names = {number: name for name, number in accounts.items()}
+def _targets(rows: sqlite3.Cursor, names: Mapping[int, str]) -> Iterator[Target]:
     for row in rows.execute("SELECT id, account, repo, cursor, quiet FROM target"):
         ident, account, repo, cursor, quiet = row
         if account not in names:
             raise RottenError("a repo belongs to an account that does not exist")
         yield Target(ident, names[account], repo, _cursor(cursor), bool(quiet))
-
-
-def _series(rows: sqlite3.Cursor, *, native: bool) -> Iterator[StoredSeries]:
-    spreads = {}
-    if native:
-        rows.execute("SELECT family, labels, spread FROM native")
-        spreads = {(family, labels): _spread(blob) for family, labels, blob in rows}
-    rows.execute("SELECT family, labels, vector, held, opened FROM series")
-    for family, labels, vector, held, opened in rows:
-        yield StoredSeries(
-            SeriesKey(family, split(labels)),
-            unpack(vector),
-            None if held is None else unpack(held),
-            bool(opened),
-            spreads.get((family, labels)),
-        )
 
 
 def number(db: sqlite3.Connection, key: str) -> float | None:

@@ -106,7 +106,15 @@ INSERT OR IGNORE INTO active
 DROP TABLE active_4;
 """
 
-STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _POLLING + _BUILD_KEYS}
+_SAMPLES = """
+-- samples of all pipelines of an account that are shown: counted anew at each start
+ALTER TABLE account ADD COLUMN samples INTEGER NOT NULL DEFAULT 0;
+-- unknown of older series, and of those that began with history
+ALTER TABLE series ADD COLUMN created_at REAL;
+"""
+
+_FIFTH = _POLLING + _BUILD_KEYS + _SAMPLES
+STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _FIFTH}
 """What makes of a state file of one format one of the next; a new file takes all of them."""
 
 
@@ -119,7 +127,7 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 _COLUMNS = {
-    "account": "id:integer name:text pruned_to:real|null",
+    "account": "id:integer name:text pruned_to:real|null samples:integer",
     "target": "account:integer repo:text cursor:blob quiet:integer",
     "attempt": "account:integer key:integer|text started:integer attempt:integer"
     " conclusion:text|null listed:real flags:integer ended:real|null changed:real|null",
@@ -127,7 +135,8 @@ _COLUMNS = {
     " run:integer listed:real",
     "active": "account:integer key:integer|text started:integer attempt:integer target:integer"
     " build:blob",
-    "series": "family:text labels:text vector:blob held:blob|null opened:integer",
+    "series": "family:text labels:text vector:blob held:blob|null opened:integer"
+    " created_at:real|null",
     "pipeline": "labels:text target:integer facts:blob",
     "native": "family:text labels:text spread:blob",
     "budget": "credential:blob until:real limits:blob",

@@ -1,115 +1,153 @@
-"""The rows of series in SQLite: read and written as sets, however many a batch changes."""
+"""The rows of pipelines and series in SQLite: read and written as sets."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from exporter.ledger.rows import Delta, SeriesKey, Spread, Vector, plus
+from exporter.ledger.rows import Labels, PipelineRow, SeriesKey, SeriesRow, Spread
 from exporter.ledger.sqlite import bulk
-from exporter.ledger.sqlite.codec import SEPARATOR, decoder, pack, unpack
-
-_Row = tuple[Vector, Vector | None, bool]
-"""A series: its numbers, those that are held back, and whether it takes increments at once."""
+from exporter.ledger.sqlite.codec import SEPARATOR, decoder, pack, split, unpack
 
 _encode = msgspec.msgpack.Encoder().encode
 _spread = decoder(Spread)
 
-
-def add(db: sqlite3.Connection, deltas: Sequence[Delta]) -> None:
-    """Add increments to their series."""
-    known = _read(db, (delta.series for delta in deltas))
-    spreads = _read_spreads(db, (delta.series for delta in deltas if delta.cells))
-    for delta in deltas:
-        nothing = (0.0,) * len(delta.vector)
-        vector, held, opened = known.get(delta.series) or (nothing, None, False)
-        if delta.held:
-            held = plus(held or nothing, delta.vector)
-        else:
-            vector = plus(vector, delta.vector)
-        known[delta.series] = vector, held, opened or delta.opened
-        if delta.cells:
-            spreads.setdefault(delta.series, Spread()).add(delta)
-    _write(db, known)
-    _write_spreads(db, spreads)
-
-
-def release(db: sqlite3.Connection, keys: Sequence[SeriesKey]) -> None:
-    """Let what was held into its series and open them."""
-    known = _read(db, keys)
-    opened = {
-        key: (plus(vector, held) if held else vector, None, True)
-        for key, (vector, held, _) in known.items()
-    }
-    spreads = {key: spread for key, spread in _read_spreads(db, keys).items() if spread.held}
-    for spread in spreads.values():
-        spread.release()
-    _write(db, opened)
-    _write_spreads(db, spreads)
-
-
-def _names(keys: Iterable[SeriesKey]) -> dict[tuple[str, str], SeriesKey]:
-    return {(key.family, SEPARATOR.join(key.labels)): key for key in keys}
-
-
+_SERIES = "s.vector, s.held, s.opened, s.created_at"
 _WANTED = """
-FROM json_each(?) AS wanted CROSS JOIN {table} AS t
-  ON t.family = json_extract(wanted.value, '$[0]') AND t.labels = json_extract(wanted.value, '$[1]')
+FROM json_each(?) AS wanted CROSS JOIN series AS s
+  ON s.family = json_extract(wanted.value, '$[0]') AND s.labels = json_extract(wanted.value, '$[1]')
 """
+_NATIVE = " LEFT JOIN native AS n ON n.family = s.family AND n.labels = s.labels"
 
 
-def _read(db: sqlite3.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, _Row]:
-    names = _names(keys)
+def read(
+    db: sqlite3.Connection, keys: Iterable[SeriesKey], *, native: bool
+) -> dict[SeriesKey, SeriesRow]:
+    """Those of these series that there are; `native` tells whether with their native buckets."""
+    names = {_name(key): key for key in keys}
     if not names:
         return {}
-    sql = "SELECT t.family, t.labels, t.vector, t.held, t.opened" + _WANTED.format(table="series")
-    return {
-        names[family, labels]: (
-            unpack(vector),
-            None if held is None else unpack(held),
-            bool(opened),
-        )
-        for family, labels, vector, held, opened in db.execute(sql, (json.dumps([*names]),))
-    }
+    columns, joined = (", n.spread", _NATIVE) if native else (", NULL", "")
+    sql = f"SELECT s.family, s.labels, {_SERIES}{columns} {_WANTED}{joined}"
+    found = db.execute(sql, (json.dumps([*names]),))
+    return {(key := names[row[0], row[1]]): _row(key, *row[2:]) for row in found}
 
 
-def _write(db: sqlite3.Connection, changed: Mapping[SeriesKey, _Row]) -> None:
+def read_all(rows: sqlite3.Cursor, *, native: bool) -> Iterator[SeriesRow]:
+    """All series there are."""
+    columns, joined = (", n.spread", _NATIVE) if native else (", NULL", "")
+    sql = f"SELECT s.family, s.labels, {_SERIES}{columns} FROM series AS s{joined}"  # noqa: S608
+    for family, labels, *values in rows.execute(sql):
+        yield _row(SeriesKey(family, split(labels)), *values)
+
+
+def _row(  # noqa: PLR0913, PLR0917 - a column each
+    key: SeriesKey,
+    vector: bytes,
+    held: bytes | None,
+    is_live: int,
+    created_at: float | None,
+    spread: bytes | None,
+) -> SeriesRow:
+    return SeriesRow(
+        key,
+        unpack(vector),
+        None if held is None else unpack(held),
+        bool(is_live),
+        None if spread is None else _spread(spread),
+        created_at,
+    )
+
+
+def write(db: sqlite3.Connection, rows: Collection[SeriesRow]) -> None:
+    """Write series as they are from now on."""
     bulk.write(
         db,
-        "INSERT INTO series (family, labels, vector, held, opened) VALUES (?, ?, ?, ?, ?)"
-        " ON CONFLICT (family, labels) DO UPDATE"
+        "INSERT INTO series (family, labels, vector, held, opened, created_at)"
+        " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (family, labels) DO UPDATE"
         " SET vector = excluded.vector, held = excluded.held, opened = excluded.opened",
         [
             (
-                key.family,
-                SEPARATOR.join(key.labels),
-                pack(vector),
-                None if held is None else pack(held),
-                opened,
+                *_name(row.series),
+                pack(row.vector),
+                None if row.held is None else pack(row.held),
+                row.is_live,
+                row.created_at,
             )
-            for key, (vector, held, opened) in changed.items()
+            for row in rows
         ],
     )
-
-
-def _read_spreads(db: sqlite3.Connection, keys: Iterable[SeriesKey]) -> dict[SeriesKey, Spread]:
-    names = _names(keys)
-    if not names:
-        return {}
-    sql = "SELECT t.family, t.labels, t.spread" + _WANTED.format(table="native")
-    found = db.execute(sql, (json.dumps([*names]),))
-    return {names[family, labels]: _spread(blob) for family, labels, blob in found}
-
-
-def _write_spreads(db: sqlite3.Connection, spreads: Mapping[SeriesKey, Spread]) -> None:
     bulk.write(
         db,
         "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
-        [
-            (key.family, SEPARATOR.join(key.labels), _encode(spread))
-            for key, spread in spreads.items()
-        ],
+        [(*_name(row.series), _encode(row.spread)) for row in rows if row.spread is not None],
     )
+
+
+def read_of(
+    db: sqlite3.Connection, pipelines: Iterable[Labels], families: Iterable[str]
+) -> Iterator[SeriesRow]:
+    """The series of pipelines, those whose labels begin with theirs, in some families."""
+    for family in families:
+        for begin, end in map(_range, pipelines):
+            sql = f"SELECT s.labels, {_SERIES}, NULL FROM series AS s WHERE {_IN_RANGE}"  # noqa: S608
+            for labels, *values in db.execute(sql, (family, begin, end)):
+                yield _row(SeriesKey(family, split(labels)), *values)
+
+
+def forget(
+    db: sqlite3.Connection, pipelines: Collection[Labels], families: Collection[str]
+) -> None:
+    """Drop pipelines and their series in these families."""
+    names = [(SEPARATOR.join(labels),) for labels in pipelines]
+    bulk.write(db, "DELETE FROM pipeline WHERE labels = ?", names)
+    ranges = [(family, *_range(labels)) for family in families for labels in pipelines]
+    bulk.write(db, f"DELETE FROM series AS s WHERE {_IN_RANGE}", ranges)  # noqa: S608
+    bulk.write(db, f"DELETE FROM native AS s WHERE {_IN_RANGE}", ranges)  # noqa: S608
+
+
+_IN_RANGE = "s.family = ? AND s.labels >= ? AND s.labels < ?"
+
+
+def _range(pipeline: Labels) -> tuple[str, str]:
+    """Where the labels of a pipeline's series are; no label has what is less than a space."""
+    name = SEPARATOR.join(pipeline)
+    return name, f"{name} "
+
+
+def read_pipelines(db: sqlite3.Connection, wanted: Iterable[Labels]) -> dict[Labels, PipelineRow]:
+    """Those of these pipelines that there are."""
+    names = {SEPARATOR.join(labels): labels for labels in wanted}
+    if not names:
+        return {}
+    sql = (
+        "SELECT p.labels, p.target, p.facts FROM json_each(?) AS wanted CROSS JOIN pipeline AS p"
+        " ON p.labels = wanted.value"
+    )
+    return {
+        (labels := names[name]): PipelineRow(target, labels, facts)
+        for name, target, facts in db.execute(sql, (json.dumps([*names]),))
+    }
+
+
+def all_pipelines(rows: sqlite3.Cursor | sqlite3.Connection) -> Iterator[PipelineRow]:
+    """All pipelines there are."""
+    for target, labels, facts in rows.execute("SELECT target, labels, facts FROM pipeline"):
+        yield PipelineRow(target, split(labels), facts)
+
+
+def write_pipelines(db: sqlite3.Connection, rows: Iterable[PipelineRow]) -> None:
+    """Write pipelines as they are from now on; one that is there keeps its target."""
+    bulk.write(
+        db,
+        "INSERT INTO pipeline (labels, target, facts) VALUES (?, ?, ?)"
+        " ON CONFLICT (labels) DO UPDATE SET facts = excluded.facts",
+        [(SEPARATOR.join(row.labels), row.target, row.facts) for row in rows],
+    )
+
+
+def _name(key: SeriesKey) -> tuple[str, str]:
+    return key.family, SEPARATOR.join(key.labels)

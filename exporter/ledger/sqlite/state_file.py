@@ -46,13 +46,15 @@ def connect(
     on_corrupt: Literal["fail", "quarantine"],
     now: float,
     damage: str | None = None,
+    alone: bool = True,
 ) -> Opened:
     """The state at `path`, locked, and made if it is absent or empty.
 
     None keeps the state in memory. `damage` is what is known to be wrong with its content.
     Raises StateRefused, with the file untouched, when another process has it, when it is
     not ours or is newer, when it is on a network file system, or when it is corrupt and
-    `on_corrupt` says `fail`; `quarantine` renames it and starts empty instead.
+    `on_corrupt` says `fail`; `quarantine` renames it and starts empty instead. Unless `alone`
+    another connection of this process may use it meanwhile.
     """
     if path is None:
         db = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
@@ -60,11 +62,11 @@ def connect(
     try:
         _require_local(path)
         if not path.exists() or path.stat().st_size == 0:
-            return _opened(path, _create)
+            return _opened(path, _create, alone=alone)
         require_ours(path)
         try:
             if damage is None:
-                return _opened(path, functools.partial(_verified, path))
+                return _opened(path, functools.partial(_verified, path), alone=alone)
         except sqlite3.DatabaseError as error:
             if not is_corruption(error):
                 raise
@@ -144,7 +146,12 @@ def _settle(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _opened(path: Path, begin: Callable[[sqlite3.Connection], sqlite3.Connection]) -> Opened:
+def _opened(
+    path: Path,
+    begin: Callable[[sqlite3.Connection], sqlite3.Connection],
+    *,
+    alone: bool = True,
+) -> Opened:
     """The state at `path` once `begin` has made or verified it."""
     file = File(path)
     with contextlib.ExitStack() as unless_it_is_sound:
@@ -154,7 +161,8 @@ def _opened(path: Path, begin: Callable[[sqlite3.Connection], sqlite3.Connection
         )
         unless_it_is_sound.callback(connection.close)
         # One process owns the file as long as it lives; the kernel frees the lock on kill -9.
-        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if alone:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         begin(connection)
         unless_it_is_sound.pop_all()
     return Opened(connection, file)

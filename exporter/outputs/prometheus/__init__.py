@@ -40,7 +40,6 @@ from exporter.outputs.prometheus.text import Format
 from exporter.view.series import Group, Own
 from exporter.view.series_view import SeriesView
 from exporter.view.slots import SlotTable
-from exporter.view.store import is_pipeline_family
 
 __all__ = [
     "CONTENT_TYPES",
@@ -157,7 +156,7 @@ class Exposition:
         sizes = {
             name: sheet.samples
             for name, sheet in edition.sheets.items()
-            if is_pipeline_family(name)
+            if f.is_pipeline_family(name)
         }
         values = own_values(self._book, self._accounts(), self._health, sizes)
         if form == "protobuf":

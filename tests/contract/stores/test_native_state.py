@@ -188,7 +188,7 @@ class Toggled(RuleBasedStateMachine):
         rig.rules = msgspec.structs.replace(rig.rules, native=on)
         rig.ledger.terms = msgspec.structs.replace(rig.ledger.terms, native=on)
         rig.book = type(rig.book)(rig.rules, {"acme": "scripted"}, clock=rig.clock, hold=rig.hold)
-        rig.recorder.book = rig.book
+        rig.recorder.view = rig.book
         rig.recorder.start(["acme"])
 
     @invariant()

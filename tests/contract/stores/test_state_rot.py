@@ -124,7 +124,7 @@ def test_rot_is_set_aside_where_that_is_wanted(
     file = configured(path, on_corrupt="quarantine")
 
     assembly = Application(load(file))
-    shown = scraped(assembly.recorder.book)
+    shown = scraped(assembly.recorder.view)
     assembly.ledger.close()
 
     assert 'conclusion="passed"' not in shown

@@ -128,7 +128,7 @@ def test_a_build_whose_start_an_older_file_lacks_counts_once_it_is_known(
 
     rig = Rig(path)
     assert rig.gauge(f.ACTIVE, status="in_progress") == 1
-    assert rig.recorder.book.active[1][AttemptKey(key, 1)].jobs == (job,)
+    assert rig.recorder.view.active[1][AttemptKey(key, 1)].jobs == (job,)
     ended = replace(job, status=Status.COMPLETED, completed_at=start + 5.0)
     rig.provider._builds = [
         replace(done(begun), key=BuildKey("shop#7", start), partial=False, jobs=(ended,)),

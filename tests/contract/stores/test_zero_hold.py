@@ -421,7 +421,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        opened = {key for key, series in self.rig.book.series.items() if series.opened}
+        opened = {key for key, series in self.rig.book.series.items() if series.is_live}
         self.rig.restart()
         self.shown_since = {k: at for k, at in self.shown_since.items() if k in opened}
         self._look()

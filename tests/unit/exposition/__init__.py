@@ -21,7 +21,7 @@ from exporter.model import Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
 from exporter.outputs.prometheus.text import Writer, head, told
 from exporter.view.series_view import SeriesView
-from tests.tools.books import a_book, completed, job_done, learn
+from tests.tools.books import Book, a_book, completed, job_done, learn
 from tests.tools.scripted import build
 
 FORMATS: tuple[Format, ...] = ("text", "openmetrics")
@@ -107,7 +107,7 @@ def view(text: str = "acme", **values: Any) -> AccountView:
     return AccountView(**known | values)
 
 
-def lively(*texts: str) -> SeriesView:
+def lively(*texts: str) -> Book:
     """A book that knows builds and jobs with these texts for names."""
     book = a_book()
     for text in texts:

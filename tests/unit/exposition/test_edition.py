@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.ledger.rows import Cursor, Labels, Loaded, Target, Vector, Verdict
+from exporter.ledger.rows import Changes, Cursor, Labels, Target, Vector, Verdict
 from exporter.metrics import families as f
 from exporter.metrics.families import Family
 from exporter.outputs.prometheus import Exposition, Format
-from exporter.view.changes import digest
 from exporter.view.series_view import SeriesView
 from tests.tools.books import a_book, completed, job_done, verdicts
 from tests.tools.scripted import build
@@ -84,7 +83,7 @@ class Life(RuleBasedStateMachine):
         rules = msgspec.structs.replace(
             self.book.rules, zero_hold=zero_hold, series_limit=limit, max_open_age=2e5
         )
-        self.book.obey(rules, {"acme": "scripted"})
+        self.book.configure(rules, {"acme": "scripted"})
         self.shown = self.anew()
 
     def anew(self) -> Exposition:
@@ -93,8 +92,7 @@ class Life(RuleBasedStateMachine):
     @rule(verdict=verdicts("a", st.sampled_from([7.9e5, 8.1e5, 8.6e5, NOW])), n=st.integers(0, 2))
     def poll(self, verdict: Verdict, n: int) -> None:
         target = self.targets[n]
-        change = digest(self.book, target, verdict, now=self.now)
-        self.book.apply(target, verdict, change)
+        self.book.learn(verdict, target, now=self.now)
 
     @rule(created_at=st.sampled_from([8.1e5, 8.6e5, NOW]), n=st.integers(0, 2))
     def build_begins(self, created_at: float, n: int) -> None:
@@ -110,16 +108,12 @@ class Life(RuleBasedStateMachine):
     @rule(n=st.integers(0, 2), count=st.integers(1, 3))
     def end_builds(self, n: int, count: int) -> None:
         running = list(self.book.active.get(self.targets[n].id, {}))
-        self.book.apply(
-            self.targets[n],
-            settled := Verdict(settled=running[:count]),
-            digest(self.book, self.targets[n], settled, now=self.now),
-        )
+        self.poll(Verdict(settled=running[:count]), n)
 
     @rule()
     def first_walk_ends(self) -> None:
         self.targets[2] = msgspec.structs.replace(self.targets[2], cursor=Cursor(0.0, since=1.0))
-        self.book.expose(self.targets[2])
+        self.book.apply(Changes(targets=[self.targets[2]]))
 
     @rule(repos=st.sets(st.sampled_from("abc")))
     def repos_are_polled(self, repos: set[str]) -> None:
@@ -144,12 +138,13 @@ class Life(RuleBasedStateMachine):
     @rule(branches=st.sampled_from([("main",), ("main", "release/*")]), age=st.floats(1e3, 1e6))
     def reload(self, branches: tuple[str, ...], age: float) -> None:
         rules = msgspec.structs.replace(self.book.rules, branches=branches, max_open_age=age)
-        self.book.obey(rules, {"acme": "scripted"})
+        self.book.configure(rules, {"acme": "scripted"})
 
     @rule()
     def account_leaves_and_comes_back(self) -> None:
-        self.book.leave_out({"acme"})
-        self.book.load(Loaded(targets=self.targets))
+        self.book.configure(self.book.rules, {})
+        self.book.configure(self.book.rules, {"acme": "scripted"})
+        self.book.apply(self.book.snapshot())
 
     @rule(entry=st.sampled_from(["acme", "x", "y"]), at=st.sampled_from([0.0, 1.0, 2.0]))
     def repo_is_polled(self, entry: str, at: float) -> None:

@@ -1,0 +1,419 @@
+"""What news does to the rows of pipelines and series: pure functions.
+
+`effects_of` lists what happens and names the rows that it touches. `changes_for` decides, given
+those rows, what they are afterwards: what is shown and what is held back, and what goes
+elsewhere at the series limit. It reads nothing else, so whoever asks it inside the transaction
+that has read the rows, and writes the changed ones there, counts exactly.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Container, Iterable, Iterator
+
+import msgspec
+
+from exporter.ledger.rows import (
+    Exemplar,
+    Labels,
+    PipelineRow,
+    RowChanges,
+    Rows,
+    SeriesKey,
+    SeriesRow,
+    Spread,
+    Target,
+    Touched,
+    Vector,
+    Verdict,
+    plus,
+)
+from exporter.metrics import cardinality, exemplars, facts, gauges, increments, native
+from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
+from exporter.metrics.facts import Facts
+from exporter.metrics.increments import Increment
+from exporter.metrics.labels import clean, pipeline
+from exporter.metrics.rules import MetricsRules
+from exporter.model import ACTIVE, OTHER, Build, Job, Status
+
+JobStatuses = tuple[tuple[str, Status], ...]
+Source = tuple[Build | Job, Build]
+"""A build or job, and the build that it is of."""
+
+_FOLDED_JOBS = 5 / 8
+"""The share of the reserve that gauges of jobs named `other` leave free: they are shown in the
+pipeline of the build, wherever that is."""
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What one event does."""
+
+    labels: Labels | None = None
+    """The pipeline that it belongs to, if it belongs to one."""
+    learn: Callable[[Facts, float], Facts] | None = None
+    """What is known of the pipeline afterwards, given what was known and the time."""
+    unfinished: Build | None = None
+    """A build to show in the gauges."""
+    zeros: tuple[SeriesKey, ...] = ()
+    """Counters of the pipeline that start at 0 unless they are there already."""
+    increments: tuple[Increment, ...] = ()
+    source: Source | None = None
+    """What the increments are of."""
+
+
+def effects_of(
+    verdict: Verdict,
+    *,
+    target: Target,
+    provider: str,
+    rules: MetricsRules,
+    events: Iterable[Increment] = (),
+) -> list[Effect]:
+    """What `verdict`, news of a repo, does; `provider` is the label of its account.
+
+    `events` are increments that come from no build, such as a gap.
+    """
+
+    def labels_of(build: Build) -> Labels:
+        return pipeline(build, provider=provider, account=target.account, shown=rules.branches)
+
+    effects = [_unfinished(build, labels_of(build)) for build in verdict.active]
+    for news in verdict.completed:
+        labels = labels_of(news.build)
+        effects.append(
+            Effect(
+                labels,
+                _completes(news.build, facts.completed),
+                zeros=increments.build_zeros(labels, news.build.trigger),
+                increments=tuple(increments.of_build(news, labels, rules.buckets)),
+                source=(news.build, news.build),
+            )
+        )
+    for done in verdict.jobs:
+        labels = labels_of(done.build)
+        effects.append(
+            Effect(
+                labels,
+                _touch,
+                zeros=increments.job_zeros(labels, done.job.name),
+                increments=tuple(increments.of_job(done, labels, rules.buckets)),
+                source=(done.job, done.build),
+            )
+        )
+    for again in verdict.corrected:
+        how = functools.partial(facts.corrected, ended=again.ended)
+        effects.append(Effect(labels_of(again.build), _completes(again.build, how)))
+    counted = [increments.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies]
+    counted += [increments.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped]
+    counted += events
+    if counted:
+        effects.append(Effect(increments=tuple(counted)))
+    return effects
+
+
+def touched(effects: Iterable[Effect]) -> Touched:
+    """The rows that these effects may read or change."""
+    homes: dict[Labels, None] = {}
+    keys: dict[SeriesKey, None] = {}
+    for effect in effects:
+        if effect.labels is not None and effect.labels not in homes:
+            homes.update(dict.fromkeys(cardinality.pipelines(effect.labels)))
+        keys.update(dict.fromkeys(effect.zeros))
+        for key, _ in effect.increments:
+            keys.update((place.series, None) for place in cardinality.places(key))
+    return Touched(homes, keys)
+
+
+def changes_for(  # noqa: PLR0913 - what a decision rests on
+    effects: Iterable[Effect],
+    rows: Rows,
+    *,
+    target: Target,
+    rules: MetricsRules,
+    now: float,
+    seen: Container[SeriesKey] = (),
+) -> RowChanges:
+    """The rows after these effects on a repo, given all that they touch.
+
+    `now` is epoch seconds. `seen` are series that are not live but have been shown at 0 for
+    long enough to become so.
+    """
+    decision = _Decision(rows, target=target, rules=rules, now=now, seen=seen)
+    for effect in effects:
+        decision.take(effect)
+    return decision.changes()
+
+
+def _completes(build: Build, how: Callable[..., Facts]) -> Callable[[Facts, float], Facts]:
+    word = increments.conclusion_label(build)
+
+    def learn(known: Facts, now: float) -> Facts:
+        after = how(known, build, conclusion=word, now=now)
+        return after if after.own else msgspec.structs.replace(after, own=True)
+
+    return learn
+
+
+def _touch(known: Facts, now: float) -> Facts:
+    return msgspec.structs.replace(known, touched=now)
+
+
+def _unfinished(build: Build, labels: Labels) -> Effect:
+    if build.partial:  # it only waits for what will tell how it stands
+        return Effect()
+    zeros = () if build.only_jobs else increments.build_zeros(labels, build.trigger)
+    for job in build.jobs:
+        zeros += increments.job_zeros(labels, job.name)
+    return Effect(labels, unfinished=build, zeros=zeros)
+
+
+class _Decision:
+    """Collects what changes; what it has changed is at once part of what it knows."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        target: Target,
+        rules: MetricsRules,
+        now: float,
+        seen: Container[SeriesKey],
+    ) -> None:
+        self._rows = rows
+        self._target = target
+        self._rules = rules
+        self._now = now
+        self._seen = seen
+        self._limit = rules.series_limit
+        self._reserve = cardinality.reserve(self._limit)
+        self._facts: dict[Labels, Facts | None] = {}
+        self._learned: dict[Labels, None] = {}
+        self._series: dict[SeriesKey, SeriesRow] = {}
+        self._exemplars: list[tuple[SeriesKey, Exemplar]] = []
+        self._begun: set[tuple[SeriesKey, ...]] = set()
+        self._dropped: list[str] = []
+        self._samples = 0
+
+    def take(self, effect: Effect) -> None:
+        """Add one more effect."""
+        labels = effect.labels
+        if labels is not None:
+            if effect.unfinished is not None:
+                self._unfinished(effect.unfinished, labels)
+            if effect.learn is not None:
+                self._learn(labels, effect.learn)
+            self._begin(labels, effect.zeros)
+        self._add(effect.increments, effect.source)
+
+    def changes(self) -> RowChanges:
+        """What has changed so far."""
+        return RowChanges(
+            pipelines=tuple(self._pipelines()),
+            series=tuple(self._series.values()),
+            samples=self._samples,
+            exemplars=tuple(self._exemplars),
+            dropped=tuple(self._dropped),
+        )
+
+    def _pipelines(self) -> Iterator[PipelineRow]:
+        for labels in self._learned:
+            row = self._rows.pipelines.get(labels)
+            target = self._target.id if row is None else row.target
+            yield PipelineRow(target, labels, facts.encode(self._facts[labels]))
+
+    # -- facts
+
+    def _unfinished(self, build: Build, labels: Labels) -> None:
+        jobs = tuple((clean(j.name), j.status) for j in build.jobs if j.status in ACTIVE)
+        if not self._see(labels, build, jobs):
+            self._see_folded(labels, build, jobs)
+
+    def _see(
+        self, home: Labels, build: Build, jobs: JobStatuses, *, kept: float = cardinality.OWN
+    ) -> bool:
+        """Show an unfinished build in a pipeline; False if there is no room."""
+        return self._revise(
+            home, lambda k: facts.seen(k, build, now=self._now, jobs=jobs), kept=kept
+        )
+
+    def _see_folded(self, labels: Labels, build: Build, jobs: JobStatuses) -> None:
+        """Show an unfinished build where there is room, so that sums stay right."""
+        for home, kept in cardinality.pipelines(labels).items():
+            if not self._see(home, build, (), kept=kept):
+                continue
+            is_own = home == labels
+            for name, status in jobs:
+                if not is_own or not self._see(home, build, ((name, status),)):
+                    self._see(home, build, ((OTHER, status),), kept=_FOLDED_JOBS)
+                    self._mark(home, Mark.FULL if is_own else Mark.NONE)
+            self._mark(home, Mark.NONE if is_own else Mark.CLOSED)
+            return
+
+    def _learn(self, labels: Labels, how: Callable[[Facts, float], Facts]) -> None:
+        if not self._revise(labels, lambda known: how(known, self._now)):
+            self._revise_known(labels, lambda known: _touch(known, self._now))
+
+    def _revise_known(self, labels: Labels, how: Callable[[Facts], Facts]) -> None:
+        if self._known_facts(labels) is not None:
+            self._revise(labels, how)
+
+    def _revise(
+        self, labels: Labels, how: Callable[[Facts], Facts], *, kept: float = cardinality.OWN
+    ) -> bool:
+        """Change what is known of a pipeline; False, and nothing done, if there is no room.
+
+        What a pipeline that is refused would have had folds into another one. Gauges of what
+        is folded must leave the share `kept` of the reserve.
+        """
+        known = self._known_facts(labels)
+        before = known or Facts(touched=self._now, own=kept == cardinality.OWN)
+        after = how(before)
+        samples = gauges.room_for(after) - gauges.room_for(before)
+        if known is None:
+            has_room = self._opens(labels) and self._use(samples, kept=kept)
+        else:
+            has_room = samples <= 0 or self._grows(known, after, samples, kept)
+        if has_room:
+            self._set_facts(labels, after)
+        return has_room
+
+    def _grows(self, known: Facts, after: Facts, samples: int, kept: float) -> bool:
+        """Use up room for more gauges of a pipeline, if there is."""
+        jobs = after.job_statuses[len(known.job_statuses) :]
+        of_jobs = any(name != OTHER for name, _ in jobs)
+        of_builds = after.own and samples > len(jobs)
+        if (of_jobs or of_builds) and self._marks(known) & Mark.FULL:
+            return False
+        return self._use(samples, kept=cardinality.OWN if of_jobs or of_builds else kept)
+
+    def _known_facts(self, labels: Labels) -> Facts | None:
+        """What is known of a pipeline; nothing if it is not shown."""
+        if labels not in self._facts:
+            known = self._stored_facts(labels)
+            self._facts[labels] = None if self._marks(known) & Mark.EVICTED else known
+        return self._facts[labels]
+
+    def _stored_facts(self, labels: Labels) -> Facts | None:
+        row = self._rows.pipelines.get(labels)
+        return None if row is None else facts.decode(row.facts)
+
+    def _set_facts(self, labels: Labels, after: Facts) -> None:
+        self._facts[labels] = after
+        self._learned[labels] = None
+
+    # -- series
+
+    def _begin(self, labels: Labels, zeros: tuple[SeriesKey, ...]) -> None:
+        """Start counters of a pipeline at 0."""
+        if zeros in self._begun:
+            return
+        self._begun.add(zeros)
+        known = self._known_facts(labels)
+        if known is None or self._marks(known) & Mark.FULL:
+            return  # what it counts goes to another one
+        for key in zeros:
+            if self._known(key) is None and self._use(1):
+                self._series[key] = self._new(key, (0.0,))
+
+    def _add(self, counted: Iterable[Increment], source: Source | None) -> None:
+        if self._target.quiet and not self._target.exposed:
+            return  # the state was lost: Prometheus may have counted this history already
+        for key, vector in counted:
+            place = self._place(key, vector)
+            if place != key:
+                self._dropped.append(key.family)
+            if place is not None:
+                self._increase(place, vector)
+                if source is not None:
+                    told = exemplars.of(*source, key, vector)
+                    self._exemplars.extend((place, each) for each in told)
+
+    def _increase(self, key: SeriesKey, vector: Vector) -> None:
+        row = self._known(key) or self._new(key, (0.0,) * len(vector))
+        is_held = not self._takes_at_once(row)
+        spread = row.spread
+        if self._rules.native and (cells := native.cells(vector)):
+            spread = (spread or Spread()).with_cells(cells, held=is_held)
+        if is_held:
+            held = vector if row.held is None else plus(row.held, vector)
+            self._series[key] = row._replace(held=held, spread=spread)
+        else:
+            shown = plus(row.vector, vector)
+            self._series[key] = row._replace(vector=shown, is_live=True, spread=spread)
+
+    def _takes_at_once(self, row: SeriesRow) -> bool:
+        """Whether an increment may show at once."""
+        if self._rules.zero_hold <= 0 or not self._target.exposed:
+            return True
+        if not f.is_pipeline_family(row.series.family):
+            return True
+        return row.held is None and (row.is_live or row.series in self._seen)
+
+    def _new(self, key: SeriesKey, vector: Vector) -> SeriesRow:
+        return SeriesRow(key, vector, created_at=self._now if self._target.exposed else None)
+
+    def _known(self, key: SeriesKey) -> SeriesRow | None:
+        """A series that is there; the pipeline that it belongs to must be shown."""
+        row = self._series.get(key) or self._rows.series.get(key)
+        if row is None or not f.is_pipeline_family(key.family):
+            return row
+        return None if self._known_facts(f.pipeline_of(key)) is None else row
+
+    def _place(self, key: SeriesKey, vector: Vector) -> SeriesKey | None:
+        """The series that takes an increment: itself, or one that it folds into."""
+        if not f.is_pipeline_family(key.family) or self._known(key) is not None:
+            return key
+        own, samples = f.pipeline_of(key), f.sample_count(vector)
+        full: list[Labels] = []
+        is_shut = False
+        for place in cardinality.places(key):
+            labels = f.pipeline_of(place.series)
+            known = self._known_facts(labels)
+            if known is None:
+                fits = labels != own and self._opens(labels)
+            else:
+                fits = place.is_last or not self._marks(known) & Mark.FULL
+            is_there = self._known(place.series) is not None
+            if is_there or (fits and self._use(samples, kept=place.kept)):
+                self._folded(labels, full, Mark.CLOSED if is_shut else Mark.NONE)
+                return place.series
+            if known is None:
+                is_shut = True
+            else:
+                full.append(labels)
+        return None
+
+    def _folded(self, home: Labels, full: list[Labels], mark: Mark) -> None:
+        """Remember which pipelines had no room for what this one takes."""
+        for labels in full:
+            self._mark(labels, Mark.FULL)
+        known = self._known_facts(home) or Facts(touched=self._now, own=False)
+        self._set_facts(home, _touch(known, self._now))
+        self._mark(home, mark)
+
+    # -- the limit
+
+    def _use(self, samples: int, *, kept: float = cardinality.OWN) -> bool:
+        """Use up room for so many samples, if there is and enough of the reserve is left."""
+        used = self._rows.samples + self._samples + max(samples, 1)
+        if used + kept * self._reserve > self._limit:
+            return False
+        self._samples += samples
+        return True
+
+    def _opens(self, labels: Labels) -> bool:
+        """Whether a new pipeline may be let in, if there is room."""
+        return labels not in self._rows.pipelines and not any(
+            self._marks(self._known_facts(coarser)) & Mark.CLOSED
+            for coarser in cardinality.pipelines(labels)
+            if coarser != labels
+        )
+
+    def _marks(self, known: Facts | None) -> Mark:
+        return cardinality.marks(known, self._limit)
+
+    def _mark(self, labels: Labels, mark: Mark) -> None:
+        known = self._known_facts(labels)
+        if known is not None and mark & ~self._marks(known):
+            self._set_facts(labels, cardinality.marked(known, mark, self._limit))

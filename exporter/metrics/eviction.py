@@ -1,0 +1,86 @@
+"""Which pipelines of the state are not shown because the series limit was lowered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import msgspec
+
+from exporter.ledger.rows import Labels, PipelineRow, SeriesRow
+from exporter.metrics import cardinality, facts, gauges
+from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
+from exporter.metrics.facts import Facts
+
+
+class Candidate(NamedTuple):
+    """A pipeline as the state has it."""
+
+    target: int
+    labels: Labels
+    facts: Facts
+    samples: int
+    """How many it may show."""
+
+    @property
+    def was_evicted(self) -> bool:
+        """Whether there was no room for it at this limit or at a lower one."""
+        return bool(self.facts.marks & Mark.EVICTED)
+
+    def marked(self, limit: int, *, is_out: bool) -> PipelineRow | None:
+        """Its row once it is marked, or no longer, at this limit; None if that is no change."""
+        after = self.facts
+        if is_out and not cardinality.marks(after, limit) & Mark.EVICTED:
+            after = cardinality.marked(after, Mark.EVICTED, limit)
+        elif not is_out and self.was_evicted:
+            marks = after.marks & ~Mark.EVICTED
+            after = msgspec.structs.replace(after, marks=int(marks))
+        if after is self.facts:
+            return None
+        return PipelineRow(self.target, self.labels, facts.encode(after))
+
+
+def candidates(
+    pipelines: Iterable[PipelineRow], series: Iterable[SeriesRow]
+) -> Iterator[Candidate]:
+    """Pipelines with the samples that they and these series may show."""
+    sizes = Counter[Labels]()
+    for row in series:
+        if f.is_pipeline_family(row.series.family):
+            sizes[f.pipeline_of(row.series)] += f.sample_count(row.vector)
+    for target, labels, blob in pipelines:
+        known = facts.decode(blob)
+        yield Candidate(target, labels, known, sizes[labels] + gauges.room_for(known))
+
+
+def rank(one: Candidate) -> tuple[bool, float]:
+    """What is shown first where there is no room for all: what others fold into, then news."""
+    counts_for_others = one.facts.marks & ~Mark.EVICTED >= Mark.CLOSED
+    return cardinality.is_catch_all(one.labels) or counts_for_others, one.facts.touched
+
+
+def split(
+    known: Iterable[Candidate], limit: int, *, is_lower: bool
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Those to show and those to evict.
+
+    What was evicted at this limit is so again, and what was at a lower one is shown if all of
+    the reserve stays free. Where the limit `is_lower` than it was, or what is left takes more
+    than it, those idle for longest give way until all of the reserve is free.
+    """
+    shown: list[Candidate] = []
+    out: list[Candidate] = []
+    for one in sorted(known, key=rank, reverse=True):
+        is_out = cardinality.marks(one.facts, limit) & Mark.EVICTED
+        (out if is_out else shown).append(one)
+    free = limit - sum(one.samples for one in shown)
+    shown.sort(key=lambda one: one.was_evicted)
+    is_lower = is_lower or free < 0
+    while shown and free < cardinality.reserve(limit):
+        if not is_lower and not shown[-1].was_evicted:
+            break
+        out.append(shown.pop())
+        free += out[-1].samples
+    return shown, out

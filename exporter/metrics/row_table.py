@@ -1,0 +1,44 @@
+"""The rows of pipelines and series in memory, for what needs no ledger."""
+
+from __future__ import annotations
+
+from exporter.ledger.rows import (
+    Changes,
+    Labels,
+    PipelineRow,
+    RowChanges,
+    Rows,
+    SeriesKey,
+    SeriesRow,
+    Touched,
+)
+
+
+class RowTable:
+    """Rows by name. What is loaded and saved is as the ledger has it."""
+
+    def __init__(self) -> None:
+        self.pipelines: dict[Labels, PipelineRow] = {}
+        self.series: dict[SeriesKey, SeriesRow] = {}
+        self.samples = 0
+
+    def load(self, touched: Touched) -> Rows:
+        """Those of the touched rows that there are."""
+        pipelines = {name: self.pipelines.get(name) for name in touched.pipelines}
+        series = {key: self.series.get(key) for key in touched.series}
+        return Rows(
+            {name: row for name, row in pipelines.items() if row is not None},
+            {key: row for key, row in series.items() if row is not None},
+            self.samples,
+        )
+
+    def save(self, changes: RowChanges) -> Changes:
+        """Take over changed rows; returns what is shown differently."""
+        self.pipelines.update((row.labels, row) for row in changes.pipelines)
+        self.series.update((row.series, row) for row in changes.series)
+        self.samples += changes.samples
+        return Changes(
+            pipelines=list(changes.pipelines),
+            series=list(changes.series),
+            exemplars=list(changes.exemplars),
+        )

@@ -1,0 +1,21 @@
+"""What the configuration says about metrics."""
+
+from __future__ import annotations
+
+import msgspec
+
+from exporter.metrics.families import Buckets
+
+
+class MetricsRules(msgspec.Struct, frozen=True):
+    """The rules that decide which series there are. Spans in seconds."""
+
+    branches: tuple[str, ...]
+    """Globs of the branches that keep their name."""
+    buckets: Buckets
+    zero_hold: float
+    """How long a new series shows 0; nothing is held back if it is 0."""
+    series_limit: int
+    max_open_age: float
+    native: bool = False
+    """Whether native buckets are counted beside the classic ones."""

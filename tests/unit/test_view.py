@@ -1,0 +1,149 @@
+"""What is shown is made of rows: however they come, and however often, it is the same."""
+
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.ledger.rows import Changes, Cursor, Target, Verdict
+from exporter.metrics import cardinality, facts
+from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
+from exporter.model import OTHER
+from exporter.outputs.prometheus import Exposition, Health
+from tests.tools.books import PIPELINE, Book, a_book, job_done, shown_gauges, verdicts
+from tests.tools.scripted import build
+
+NOW = 1e6
+TARGETS = [
+    Target(1, "acme", "a", Cursor(0.0, since=1.0)),
+    Target(2, "acme", "b", Cursor(0.0, since=1.0)),
+    Target(3, "acme", "c", Cursor(0.0)),
+]
+"""The first walk of the last one goes on."""
+
+History = list[tuple[Verdict, int, int]]
+"""News, which target they are of, and how many unfinished builds of it end with them."""
+
+LIMITS = st.sampled_from([60, 120, 200, 400, 100_000])
+HOLDS = st.sampled_from([0.0, 60.0])
+HISTORIES = st.lists(
+    st.tuples(verdicts(), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=5
+)
+
+
+def lived(history: History, limit: int, hold: float) -> tuple[Book, list[Changes]]:
+    """A book after such news, and what was applied."""
+    book = a_book(limit, hold, native=True, clock=lambda: 5.0)
+    applied = []
+    for news, n, ended in history:
+        target = TARGETS[n]
+        running = [key for number, key in book.unfinished if number == target.id]
+        verdict = msgspec.structs.replace(news, settled=running[:ended])
+        applied.append(book.learn(verdict, target, now=NOW))
+    return book, applied
+
+
+def shown(book: Book) -> tuple[list[bytes], object]:
+    """What a scrape shows, by any order of its series; exemplars and drops are memory alone."""
+    book.dropped.clear()
+    text = Exposition(book, lambda: (), Health(), clock=lambda: NOW).text()
+    groups = [book.others, *(g for known in book.pipelines.values() for g in known.groups)]
+    rows = sorted(series.row[:4] for group in groups for series in group.series())
+    spreads = sorted(
+        (group.labels, own, spread)
+        for group in groups
+        for own, spread in (group.spreads or {}).items()
+    )
+    lines = sorted(line for line in text.splitlines() if line.startswith(b"cicd_"))
+    return [line for line in lines if b"process" not in line], (rows, spreads, book.samples)
+
+
+@given(HISTORIES, LIMITS, HOLDS, st.data())
+@settings(deadline=None, max_examples=40)
+def test_to_apply_once_more_changes_nothing(
+    history: History, limit: int, hold: float, data: st.DataObject
+) -> None:
+    book, applied = lived(history, limit, hold)
+    before = shown(book)
+
+    again = data.draw(st.integers(0, len(applied) - 1))
+    for changes in applied[again:]:
+        book.apply(changes)
+        book.apply(changes)
+    assert shown(book) == before
+
+    book.apply(book.snapshot())
+    assert shown(book) == before
+
+
+@given(HISTORIES, LIMITS, HOLDS)
+@settings(deadline=None, max_examples=40)
+def test_what_has_lived_shows_what_a_fresh_one_loads(
+    history: History, limit: int, hold: float
+) -> None:
+    book, _ = lived(history, limit, hold)
+
+    fresh = a_book(limit, hold, native=True, clock=lambda: 5.0)
+    fresh.apply(book.snapshot())
+
+    assert shown(fresh) == shown(book)
+
+
+def test_rows_of_accounts_that_are_not_configured_are_not_shown() -> None:
+    book, _ = lived([(Verdict(anomalies=["reopened"]), 0, 0)], 1000, 0.0)
+    book.learn(Verdict(completed=[]), TARGETS[0], now=NOW)
+    everything = book.snapshot()
+
+    other = a_book()
+    other.configure(other.rules, {"globex": "scripted"})
+    other.apply(everything)
+
+    assert not other.pipelines
+    assert not other.targets
+    assert {key.family for key, _ in other.stored()} == {f.ANOMALIES.name}
+
+
+def test_an_account_that_comes_back_is_shown_as_it_was() -> None:
+    book = a_book(native=True)
+    book.learn(Verdict(active=[build("1")], jobs=job_done().jobs), TARGETS[0], now=NOW)
+    before = shown(book)
+
+    rules = book.rules
+    book.configure(rules, {})
+    assert not book.pipelines
+    book.configure(rules, {"acme": "scripted"})
+    book.apply(book.snapshot())
+
+    assert shown(book) == before
+
+
+def test_a_running_build_is_shown_where_there_is_a_pipeline_for_it() -> None:
+    book = a_book()
+    book.learn(Verdict(active=[build("1"), build("2", branch="x")]))
+    row = book.table.pipelines[PIPELINE]
+
+    book.apply(Changes(forgotten=[PIPELINE]))
+    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE[:4], OTHER, "in_progress"): 2.0}
+
+    book.apply(Changes(pipelines=[row]))
+    assert shown_gauges(book, f.ACTIVE) == {
+        (*PIPELINE[:4], OTHER, "in_progress"): 1.0,
+        (*PIPELINE, "in_progress"): 1.0,
+    }
+
+
+def test_a_pipeline_that_is_marked_as_evicted_is_not_shown() -> None:
+    book = a_book(1000)
+    book.learn(Verdict(jobs=job_done().jobs))
+    row = book.table.pipelines[PIPELINE]
+    known = cardinality.marked(facts.decode(row.facts), Mark.EVICTED, 1000)
+
+    book.apply(Changes(pipelines=[row._replace(facts=facts.encode(known))]))
+    assert not book.pipelines
+    assert not book.samples
+
+    book.apply(book.snapshot())
+    assert [*book.pipelines] == [PIPELINE]
+    assert {key for key, _ in book.stored()} == {*book.table.series}
