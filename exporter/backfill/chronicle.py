@@ -14,7 +14,8 @@ import msgspec
 from exporter.backfill.grid import Grid
 from exporter.ledger.rows import Labels, RowChanges, SeriesKey, Target, Vector, Verdict
 from exporter.metrics import families as f
-from exporter.metrics.changes import changes_for, effects_of, touched
+from exporter.metrics.changes import changes_for
+from exporter.metrics.effects import effects_of, touched
 from exporter.metrics.row_table import RowTable
 from exporter.metrics.rules import MetricsRules
 

@@ -135,6 +135,7 @@ class Application:
         """
         change = step(self.config, wanted)
         config = change.config
+        await self.recorder.prepare(showing(config), labels_of(config))
         kept = self._kept(config)
         await self.schedule.pause(
             account for account in self.schedule.accounts if account.provider.name not in kept

@@ -1,17 +1,13 @@
-"""What news does to the rows of pipelines and series: pure functions.
+"""What becomes of the rows of pipelines and series that news touches: a pure function.
 
-`effects_of` lists what happens and names the rows that it touches. `changes_for` decides, given
-those rows, what they are afterwards: what is shown and what is held back, and what goes
-elsewhere at the series limit. It reads nothing else, so whoever asks it inside the transaction
-that has read the rows, and writes the changed ones there, counts exactly.
+It decides what is shown and what is held back, and what goes elsewhere at the series limit. As
+it reads nothing but the rows that it is given, whoever asks it inside the transaction that has
+read them, and writes the changed ones there, counts exactly.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Container, Iterable, Iterator
-
-import msgspec
 
 from exporter.ledger.rows import (
     Exemplar,
@@ -23,106 +19,23 @@ from exporter.ledger.rows import (
     SeriesRow,
     Spread,
     Target,
-    Touched,
     Vector,
-    Verdict,
     plus,
 )
-from exporter.metrics import cardinality, exemplars, facts, gauges, increments, native
+from exporter.metrics import cardinality, exemplars, facts, gauges, native
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
+from exporter.metrics.effects import Effect, Source
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
-from exporter.metrics.labels import clean, pipeline
+from exporter.metrics.labels import clean
 from exporter.metrics.rules import MetricsRules
-from exporter.model import ACTIVE, OTHER, Build, Job, Status
+from exporter.model import ACTIVE, OTHER, Build, Status
 
 JobStatuses = tuple[tuple[str, Status], ...]
-Source = tuple[Build | Job, Build]
-"""A build or job, and the build that it is of."""
-
 _FOLDED_JOBS = 5 / 8
 """The share of the reserve that gauges of jobs named `other` leave free: they are shown in the
 pipeline of the build, wherever that is."""
-
-
-class Effect(msgspec.Struct, frozen=True):
-    """What one event does."""
-
-    labels: Labels | None = None
-    """The pipeline that it belongs to, if it belongs to one."""
-    learn: Callable[[Facts, float], Facts] | None = None
-    """What is known of the pipeline afterwards, given what was known and the time."""
-    unfinished: Build | None = None
-    """A build to show in the gauges."""
-    zeros: tuple[SeriesKey, ...] = ()
-    """Counters of the pipeline that start at 0 unless they are there already."""
-    increments: tuple[Increment, ...] = ()
-    source: Source | None = None
-    """What the increments are of."""
-
-
-def effects_of(
-    verdict: Verdict,
-    *,
-    target: Target,
-    provider: str,
-    rules: MetricsRules,
-    events: Iterable[Increment] = (),
-) -> list[Effect]:
-    """What `verdict`, news of a repo, does; `provider` is the label of its account.
-
-    `events` are increments that come from no build, such as a gap.
-    """
-
-    def labels_of(build: Build) -> Labels:
-        return pipeline(build, provider=provider, account=target.account, shown=rules.branches)
-
-    effects = [_unfinished(build, labels_of(build)) for build in verdict.active]
-    for news in verdict.completed:
-        labels = labels_of(news.build)
-        effects.append(
-            Effect(
-                labels,
-                _completes(news.build, facts.completed),
-                zeros=increments.build_zeros(labels, news.build.trigger),
-                increments=tuple(increments.of_build(news, labels, rules.buckets)),
-                source=(news.build, news.build),
-            )
-        )
-    for done in verdict.jobs:
-        labels = labels_of(done.build)
-        effects.append(
-            Effect(
-                labels,
-                _touch,
-                zeros=increments.job_zeros(labels, done.job.name),
-                increments=tuple(increments.of_job(done, labels, rules.buckets)),
-                source=(done.job, done.build),
-            )
-        )
-    for again in verdict.corrected:
-        how = functools.partial(facts.corrected, ended=again.ended)
-        effects.append(Effect(labels_of(again.build), _completes(again.build, how)))
-    counted = [increments.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies]
-    counted += [increments.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped]
-    counted += events
-    if counted:
-        effects.append(Effect(increments=tuple(counted)))
-    return effects
-
-
-def touched(effects: Iterable[Effect]) -> Touched:
-    """The rows that these effects may read or change."""
-    homes: dict[Labels, None] = {}
-    keys: dict[SeriesKey, None] = {}
-    for effect in effects:
-        if effect.labels is not None and effect.labels not in homes:
-            homes.update(dict.fromkeys(cardinality.pipelines(effect.labels)))
-        keys.update(dict.fromkeys(effect.zeros))
-        for key, _ in effect.increments:
-            keys.update((place.series, None) for place in cardinality.places(key))
-    return Touched(homes, keys)
 
 
 def changes_for(  # noqa: PLR0913 - what a decision rests on
@@ -143,29 +56,6 @@ def changes_for(  # noqa: PLR0913 - what a decision rests on
     for effect in effects:
         decision.take(effect)
     return decision.changes()
-
-
-def _completes(build: Build, how: Callable[..., Facts]) -> Callable[[Facts, float], Facts]:
-    word = increments.conclusion_label(build)
-
-    def learn(known: Facts, now: float) -> Facts:
-        after = how(known, build, conclusion=word, now=now)
-        return after if after.own else msgspec.structs.replace(after, own=True)
-
-    return learn
-
-
-def _touch(known: Facts, now: float) -> Facts:
-    return msgspec.structs.replace(known, touched=now)
-
-
-def _unfinished(build: Build, labels: Labels) -> Effect:
-    if build.partial:  # it only waits for what will tell how it stands
-        return Effect()
-    zeros = () if build.only_jobs else increments.build_zeros(labels, build.trigger)
-    for job in build.jobs:
-        zeros += increments.job_zeros(labels, job.name)
-    return Effect(labels, unfinished=build, zeros=zeros)
 
 
 class _Decision:
@@ -252,7 +142,7 @@ class _Decision:
 
     def _learn(self, labels: Labels, how: Callable[[Facts, float], Facts]) -> None:
         if not self._revise(labels, lambda known: how(known, self._now)):
-            self._revise_known(labels, lambda known: _touch(known, self._now))
+            self._revise_known(labels, lambda known: facts.moved(known, self._now))
 
     def _revise_known(self, labels: Labels, how: Callable[[Facts], Facts]) -> None:
         if self._known_facts(labels) is not None:
@@ -389,7 +279,7 @@ class _Decision:
         for labels in full:
             self._mark(labels, Mark.FULL)
         known = self._known_facts(home) or Facts(touched=self._now, own=False)
-        self._set_facts(home, _touch(known, self._now))
+        self._set_facts(home, facts.moved(known, self._now))
         self._mark(home, mark)
 
     # -- the limit

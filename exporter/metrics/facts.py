@@ -56,6 +56,11 @@ decode = msgspec.msgpack.Decoder(Facts).decode
 """Facts as the bytes of a row, and back."""
 
 
+def moved(facts: Facts, now: float) -> Facts:
+    """`facts` after a build was seen to move, in a way that changes nothing else."""
+    return msgspec.structs.replace(facts, touched=now)
+
+
 def seen(facts: Facts, build: Build, *, now: float, jobs: tuple[tuple[str, Status], ...]) -> Facts:
     """`facts` after an unfinished build was seen in its status."""
     statuses = facts.statuses

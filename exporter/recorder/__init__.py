@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from exporter.errors import StateDamaged, StateUnavailable
+from exporter.errors import StateUnavailable
 from exporter.http.conditional import Memory
 from exporter.ledger import Ledger
 from exporter.ledger.rows import (
@@ -25,13 +25,21 @@ from exporter.ledger.rows import (
     Target,
     Verdict,
 )
-from exporter.metrics import soundness
 from exporter.metrics.increments import Increment
 from exporter.metrics.rules import MetricsRules
 from exporter.model import Build
 from exporter.recorder.budgets import Budgets
 from exporter.recorder.clocks import is_leap
-from exporter.recorder.decisions import Decide, changed_buckets, decide, forget, limited, unknown
+from exporter.recorder.decisions import (
+    Decide,
+    changed_buckets,
+    decide,
+    forget,
+    limited,
+    sound,
+    unknown,
+)
+from exporter.recorder.open_builds import OpenBuilds
 from exporter.recorder.steps import Steps
 from exporter.view.series_view import SeriesView
 
@@ -41,6 +49,9 @@ T = TypeVar("T")
 
 _CURSOR_LAG = 300.0
 """Seconds that the stored cursor of a quiet repo may lag; a restart reads so much more again."""
+
+
+_DAMAGED = "the state is damaged: {}"
 
 
 class Recorder(Steps):
@@ -57,8 +68,7 @@ class Recorder(Steps):
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
         self._accounts: tuple[str, ...] = ()
-        self._open_builds: dict[int, dict[AttemptKey, Build]] = {}
-        """The rows of the unfinished builds of each target."""
+        self._open_builds = OpenBuilds()
         self.news: Callable[[Target, Verdict], None] | None = None
         """Called with what a commit has found, once it is shown."""
 
@@ -70,9 +80,7 @@ class Recorder(Steps):
         self._accounts = tuple(accounts)
         rules = self.view.rules
         with self._ledger.transaction() as tx:
-            snapshot = tx.snapshot()
-            for damage in soundness.damage(snapshot):
-                raise StateDamaged(damage)
+            snapshot = sound(tx)
             anew = set(changed_buckets(tx, rules))
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
             limited(tx, snapshot, self._accounts, rules.series_limit)
@@ -85,12 +93,7 @@ class Recorder(Steps):
     def _show(self, changes: Changes) -> None:
         """Show what was committed."""
         self.view.apply(changes)
-        for number, key in changes.closed:
-            self._open_builds.get(number, {}).pop(key, None)
-        for number, build in changes.open_builds:
-            if number in self.view.targets:
-                known = self._open_builds.setdefault(number, {})
-                known[AttemptKey(build.key, build.attempt)] = build
+        self._open_builds.apply(changes)
 
     def _assigning(self, target: Target, builds: list[Build]) -> Callable[[], Changes]:
         """The step that gives unfinished builds a pipeline which shows them."""
@@ -114,6 +117,22 @@ class Recorder(Steps):
             seen=frozenset(self.view.due()),
         )
 
+    async def prepare(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
+        """Raise StateUnavailable where a `change` to these needs what cannot be read."""
+        if not self._needs_state(rules, labels_of):
+            return
+
+        def step() -> None:
+            with self._ledger.transaction() as tx:
+                sound(tx, fault=_DAMAGED)
+
+        await self._finish(self._alone(step))
+
+    def _needs_state(self, rules: MetricsRules, labels_of: dict[str, str]) -> bool:
+        """Whether something may be shown then that is not shown now, or the other way around."""
+        has_more = bool(labels_of.keys() - set(self._accounts))
+        return has_more or rules.series_limit != self.view.rules.series_limit
+
     async def change(
         self, rules: MetricsRules, labels_of: dict[str, str], *, retention: float
     ) -> None:
@@ -121,28 +140,24 @@ class Recorder(Steps):
 
         `labels_of` are the `provider` labels of its accounts. Accounts that are not among
         them are shown no longer; they must not be polled any more. Raises StateUnavailable,
-        nothing done, where something is to be shown that the state has.
+        nothing done, where the state is needed and cannot be read and written.
         """
         async with self._turn:
-            before = self.view.rules.series_limit
             known = {*self.view.pipelines}
             accounts, added = tuple(labels_of), labels_of.keys() - set(self._accounts)
 
             def step() -> Snapshot:
                 with self._ledger.transaction() as tx:
-                    snapshot = tx.snapshot()
-                    for damage in soundness.damage(snapshot):
-                        raise StateDamaged(f"the state is damaged: {damage}")
+                    snapshot = sound(tx, fault=_DAMAGED)
                     marked = limited(tx, snapshot, accounts, rules.series_limit)
                 return unknown(snapshot, known - marked, added)
 
             shown = None
-            if added or rules.series_limit != before:
+            if self._needs_state(rules, labels_of):
                 shown = await self._write(step)
             self.view.configure(rules, labels_of)
             self._accounts, self._retention = accounts, retention
-            targets = self.view.targets
-            self._open_builds = {n: b for n, b in self._open_builds.items() if n in targets}
+            self._open_builds.keep(self.view.targets)
             if shown is not None:
                 self._show(shown)
             with contextlib.suppress(StateUnavailable):  # then they wait for their next news
@@ -151,7 +166,7 @@ class Recorder(Steps):
 
     def open_builds(self, target: int) -> Mapping[AttemptKey, Build]:
         """The unfinished builds of a target."""
-        return self._open_builds.get(target, {})
+        return self._open_builds.of(target)
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""

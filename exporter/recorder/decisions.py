@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
+from exporter.errors import StateDamaged
 from exporter.ledger import Transaction
 from exporter.ledger.rows import (
     Labels,
@@ -18,9 +19,10 @@ from exporter.ledger.rows import (
     Target,
     Verdict,
 )
-from exporter.metrics import eviction, facts
+from exporter.metrics import eviction, facts, soundness
 from exporter.metrics import families as f
-from exporter.metrics.changes import changes_for, effects_of, touched
+from exporter.metrics.changes import changes_for
+from exporter.metrics.effects import effects_of, touched
 from exporter.metrics.increments import Increment
 from exporter.metrics.labels import clean
 from exporter.metrics.rules import MetricsRules
@@ -64,6 +66,14 @@ def decide(  # noqa: PLR0913 - all that it depends on
     changes = changes_for(effects, rows, target=target, rules=rules, now=now, seen=seen)
     tx.save(target.account, changes)
     return changes
+
+
+def sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:
+    """All rows. Raises StateDamaged with `fault` and what is wrong if they are not ours."""
+    snapshot = tx.snapshot()
+    for damage in soundness.damage(snapshot):
+        raise StateDamaged(fault.format(damage))
+    return snapshot
 
 
 def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:

@@ -23,7 +23,8 @@ from exporter.ledger.rows import (
     Target,
     Verdict,
 )
-from exporter.metrics.changes import changes_for, effects_of, touched
+from exporter.metrics.changes import changes_for
+from exporter.metrics.effects import effects_of, touched
 from exporter.metrics.families import Family, pipeline_of
 from exporter.metrics.increments import Increment
 from exporter.metrics.row_table import RowTable

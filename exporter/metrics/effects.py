@@ -1,0 +1,118 @@
+"""What news does, event by event, before it is known where there is room for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from exporter.ledger.rows import Labels, SeriesKey, Target, Touched, Verdict
+from exporter.metrics import cardinality, facts, increments
+from exporter.metrics import families as f
+from exporter.metrics.facts import Facts
+from exporter.metrics.increments import Increment
+from exporter.metrics.labels import pipeline
+from exporter.metrics.rules import MetricsRules
+from exporter.model import Build, Job
+
+Source = tuple[Build | Job, Build]
+"""A build or job, and the build that it is of."""
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """What one event does."""
+
+    labels: Labels | None = None
+    """The pipeline that it belongs to, if it belongs to one."""
+    learn: Callable[[Facts, float], Facts] | None = None
+    """What is known of the pipeline afterwards, given what was known and the time."""
+    unfinished: Build | None = None
+    """A build to show in the gauges."""
+    zeros: tuple[SeriesKey, ...] = ()
+    """Counters of the pipeline that start at 0 unless they are there already."""
+    increments: tuple[Increment, ...] = ()
+    source: Source | None = None
+    """What the increments are of."""
+
+
+def effects_of(
+    verdict: Verdict,
+    *,
+    target: Target,
+    provider: str,
+    rules: MetricsRules,
+    events: Iterable[Increment] = (),
+) -> list[Effect]:
+    """What `verdict`, news of a repo, does; `provider` is the label of its account.
+
+    `events` are increments that come from no build, such as a gap.
+    """
+
+    def labels_of(build: Build) -> Labels:
+        return pipeline(build, provider=provider, account=target.account, shown=rules.branches)
+
+    effects = [_unfinished(build, labels_of(build)) for build in verdict.active]
+    for news in verdict.completed:
+        labels = labels_of(news.build)
+        effects.append(
+            Effect(
+                labels,
+                _completes(news.build, facts.completed),
+                zeros=increments.build_zeros(labels, news.build.trigger),
+                increments=tuple(increments.of_build(news, labels, rules.buckets)),
+                source=(news.build, news.build),
+            )
+        )
+    for done in verdict.jobs:
+        labels = labels_of(done.build)
+        effects.append(
+            Effect(
+                labels,
+                facts.moved,
+                zeros=increments.job_zeros(labels, done.job.name),
+                increments=tuple(increments.of_job(done, labels, rules.buckets)),
+                source=(done.job, done.build),
+            )
+        )
+    for again in verdict.corrected:
+        how = functools.partial(facts.corrected, ended=again.ended)
+        effects.append(Effect(labels_of(again.build), _completes(again.build, how)))
+    counted = [increments.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies]
+    counted += [increments.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped]
+    counted += events
+    if counted:
+        effects.append(Effect(increments=tuple(counted)))
+    return effects
+
+
+def touched(effects: Iterable[Effect]) -> Touched:
+    """The rows that these effects may read or change."""
+    homes: dict[Labels, None] = {}
+    keys: dict[SeriesKey, None] = {}
+    for effect in effects:
+        if effect.labels is not None and effect.labels not in homes:
+            homes.update(dict.fromkeys(cardinality.pipelines(effect.labels)))
+        keys.update(dict.fromkeys(effect.zeros))
+        for key, _ in effect.increments:
+            keys.update((place.series, None) for place in cardinality.places(key))
+    return Touched(homes, keys)
+
+
+def _completes(build: Build, how: Callable[..., Facts]) -> Callable[[Facts, float], Facts]:
+    word = increments.conclusion_label(build)
+
+    def learn(known: Facts, now: float) -> Facts:
+        after = how(known, build, conclusion=word, now=now)
+        return after if after.own else msgspec.structs.replace(after, own=True)
+
+    return learn
+
+
+def _unfinished(build: Build, labels: Labels) -> Effect:
+    if build.partial:  # it only waits for what will tell how it stands
+        return Effect()
+    zeros = () if build.only_jobs else increments.build_zeros(labels, build.trigger)
+    for job in build.jobs:
+        zeros += increments.job_zeros(labels, job.name)
+    return Effect(labels, unfinished=build, zeros=zeros)
