@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple, NoReturn
 
-from exporter.config.words import guess, unknown_word
+from exporter.messages import guess, unknown_word
 from exporter.redaction import guarded, shown
 
 

@@ -14,7 +14,7 @@ import msgspec
 
 from exporter import logs, times
 from exporter.config import Config, host_port, load
-from exporter.http.wire import plain
+from exporter.messages import plain
 from exporter.redaction import shown
 from exporter.web.config import FLAG, WebConfig
 from exporter.web.config import load as load_web

@@ -15,12 +15,11 @@ import msgspec
 from exporter import daemon
 from exporter.commands import Command, Progress, config_file, form, loaded, sampling
 from exporter.config import Config
-from exporter.config.words import duration
 from exporter.errors import ProviderError
 from exporter.http import TALLY, Means, Tally
-from exporter.http.wire import plain
 from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.messages import duration, plain
 from exporter.providers import Provider, Repo
 from exporter.recorder import Recorder
 from exporter.schedule.budget_group import BudgetGroup, BudgetGroups

@@ -27,7 +27,7 @@ from exporter.config.schema import (
     host_port,
     sections,
 )
-from exporter.config.words import duration, unknown_key
+from exporter.messages import duration, unknown_key
 from exporter.providers import Provider, catalogue
 from exporter.redaction import holds_credential, shown
 

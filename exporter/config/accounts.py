@@ -16,7 +16,7 @@ from exporter import files
 from exporter.config.document import Path
 from exporter.config.report import Report
 from exporter.config.schema import LONGEST, glob_fault
-from exporter.config.words import duration, unknown_key, unknown_word
+from exporter.messages import duration, unknown_key, unknown_word
 from exporter.providers import Provider
 from exporter.redaction import shown
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from exporter.config.schema import SPAN, Config, sections
-from exporter.config.words import duration
+from exporter.messages import duration
 from exporter.providers import Duration
 from exporter.redaction import shown
 

@@ -17,8 +17,9 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from exporter import files
-from exporter.config.words import key_path, syntax_fault
+from exporter.config.fault_texts import syntax_fault
 from exporter.errors import ConfigError
+from exporter.messages import key_path
 from exporter.redaction import file_name, guarded
 
 MAX_BYTES = 4 * files.MIB

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from exporter.config.schema import SPAN, Config, sections
-from exporter.config.words import duration, inline
+from exporter.messages import duration, inline
 from exporter.providers import Duration, Provider
 
 

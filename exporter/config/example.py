@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from exporter.config import json_schema
 from exporter.config.schema import SPAN, sections
-from exporter.config.words import duration, inline
+from exporter.messages import duration, inline
 from exporter.providers import Provider, catalogue
 
 _WIDTH = 96

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 
 from exporter.config.differences import NEEDS_RESTART
 from exporter.config.schema import SPAN, sections
-from exporter.config.words import duration, inline
+from exporter.messages import duration, inline
 from exporter.providers import Provider, catalogue
 
 _HEAD = """\

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from exporter.config.document import START, Document, Fault, Path, Place
-from exporter.config.words import pydantic_fault, unknown_key
+from exporter.config.fault_texts import pydantic_fault
 from exporter.errors import ConfigError
+from exporter.messages import unknown_key
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from exporter.http.wire import plain
+from exporter.messages import plain
 
 _PUBLIC_HEADERS = frozenset({"accept", "accept-encoding", "user-agent"})
 _OF_A_CREDENTIAL = re.compile(r"auth|token|key|secret|password|cookie")

@@ -15,14 +15,16 @@ import msgspec
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http.limits import rate_limit
 from exporter.http.paths import is_safe
-from exporter.http.wire import Reply, is_page, plain, said
+from exporter.http.wire import Reply, is_page, said
+from exporter.messages import plain
+from exporter.remedies import REMEDIES
 
 _Row = tuple[type[ProviderError], Reason, str]
 
 _STATUS: dict[int, _Row] = {
-    401: (Refused, "unauthorized", "check the token"),
+    401: (Refused, "unauthorized", REMEDIES["unauthorized"].hint),
     402: (Refused, "forbidden", "the plan does not include this"),
-    403: (Refused, "forbidden", "check what the token may read"),
+    403: (Refused, "forbidden", REMEDIES["forbidden"].hint),
     404: (Gone, "not_found", "not there, or not for this token"),
     407: (Refused, "unauthorized", "the proxy wants credentials"),
     408: (TryLater, "timeout", ""),
@@ -204,7 +206,8 @@ def _redirect(reply: Reply, root: httpx.URL, answered: str) -> ProviderError:
     except httpx.InvalidURL:
         return Malformed(f"{answered}: redirected to an address that is none", reason="redirect")
     if signs_in(reply, target):
-        what = f"{answered}: redirected to a page for signing in at {target.host}; check the token"
+        hint = REMEDIES["unauthorized"].hint
+        what = f"{answered}: redirected to a page for signing in at {target.host}; {hint}"
         return Refused(what, reason="unauthorized")
     if root.scheme == "https" and target.scheme == "http":
         what = (

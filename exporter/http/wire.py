@@ -18,7 +18,9 @@ import msgspec
 
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http.address import ForbiddenAddressError
+from exporter.messages import plain
 from exporter.payload import decoded
+from exporter.remedies import REMEDIES
 
 T = TypeVar("T")
 
@@ -37,7 +39,7 @@ _FAULTS: tuple[tuple[type[Exception], _Row], ...] = (
     (aiohttp.ClientConnectorDNSError, (TryLater, "dns", "the host name cannot be resolved")),
     (
         ssl.SSLCertVerificationError,
-        (Refused, "tls", "certificate not trusted; a private CA's bundle goes into ca_file"),
+        (Refused, "tls", f"certificate not trusted; {REMEDIES['tls'].hint}"),
     ),
     (ssl.SSLError, (TryLater, "tls", "no TLS connection; check the scheme of url, and ca_file")),
     (TimeoutError, (TryLater, "timeout", "no whole answer in time")),
@@ -167,8 +169,3 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
             telling = list(value.values())
         yield from _words(telling, depth + 1)
         yield from _words(value.get("errors"), depth + 1)
-
-
-def plain(text: str) -> str:
-    """`text` on one line, with blanks for what cannot be printed."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

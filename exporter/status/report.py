@@ -17,10 +17,11 @@ from exporter.http import RateLimit
 from exporter.metrics import families as f
 from exporter.metrics import history
 from exporter.metrics.facts import Facts
+from exporter.providers.remedy import advice
+from exporter.remedies import CATCHING_UP
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.schedule.repo import RepoState
-from exporter.status.advice import ADVICE, CATCHING_UP
 from exporter.status.document import (
     AccountReport,
     AccountState,
@@ -121,7 +122,7 @@ def of_account(
         state=_state(account),
         error=error and _sound(error),
         reason=health.reason,
-        advice=(health.error and health.advice) or ADVICE.get(reason or ""),
+        advice=advice(provider, reason, health.advice if health.error else None) or None,
         since=None if health.since is None else iso(health.since),
         next_try_at=iso(now + rest) if 0 < rest < math.inf else None,
         errors=dict(stats.errors.items()),
@@ -181,7 +182,9 @@ def _of_repo(
         error=state.error and _sound(state.error),
         reason=state.reason,
         advice=(
-            CATCHING_UP if state.is_unfinished else state.advice or ADVICE.get(state.reason or "")
+            CATCHING_UP
+            if state.is_unfinished
+            else advice(account.provider, state.reason, state.advice) or None
         ),
         active=len(active),
         active_by_status=statuses,

@@ -20,8 +20,8 @@ from exporter import files
 from exporter.config.document import Kind, read
 from exporter.config.report import Report
 from exporter.config.schema import Section
-from exporter.config.words import guess, unknown_key
 from exporter.errors import ConfigError
+from exporter.messages import guess, unknown_key
 from exporter.redaction import guarded, shown
 from exporter.web import tls
 from exporter.web.words import Flag, Scalar, Span

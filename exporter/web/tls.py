@@ -18,7 +18,7 @@ from cryptography import x509
 
 from exporter import files
 from exporter.config.schema import Section
-from exporter.config.words import guess, unknown_word
+from exporter.messages import guess, unknown_word
 from exporter.redaction import shown
 from exporter.web.words import Flag, Texts
 

@@ -151,7 +151,8 @@ def test_a_missing_permission_is_named(tmp_path) -> None:
     assert refused.text.startswith("acme/shop: ")
     assert refused.text.endswith("it takes actions=read")
     assert refused.remedy == (
-        "the token must have `repo` of a classic token, or the permission Actions: read"
+        "it takes `repo` of a classic token, or the permission Actions: read; or remove from"
+        " `repos` what the token may not read"
     )
 
 
@@ -224,7 +225,10 @@ def test_a_limited_account_is_named_and_left_alone(tmp_path) -> None:
 
     assert failures(checks) == ["rate_limit"]
     assert limit.text.startswith("limited: nothing is answered for another 15m ")
-    assert limit.remedy == "wait, raise polling.interval, or see who else uses the token"
+    assert limit.remedy == (
+        "polls go on when the limit allows. If it lasts, raise `polling.interval`, poll fewer"
+        " repos, or see who else uses the token"
+    )
     assert len(server.requests) == 1
 
 

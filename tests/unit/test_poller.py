@@ -16,6 +16,7 @@ from exporter.http import Api
 from exporter.ledger.rows import Changes
 from exporter.metrics import families as f
 from exporter.providers import Page, Query, Repo
+from exporter.providers.remedy import advice
 from exporter.schedule import (
     Schedule,
     account,
@@ -28,7 +29,6 @@ from exporter.schedule import (
 )
 from exporter.schedule.account import AccountPoller
 from exporter.status import report
-from exporter.status.advice import ADVICE
 from exporter.status.document import AccountReport
 from exporter.sync import details, paginator, repo_sync
 from exporter.sync.window import Rules
@@ -193,7 +193,7 @@ def test_a_repo_in_trouble_backs_off_and_leaves_the_account_up(
         repos = {told.repo: told for told in on.told().repos}
         bad, fine = repos["a/bad"], repos["a/fine"]
         assert (bad.state, bad.error, bad.last_success_at) == ("failing", "answered 502", None)
-        assert bad.advice == ADVICE["server"]
+        assert bad.advice == advice(on.account.provider, "server")
         assert (fine.state, fine.error, fine.advice) == ("ok", None, None)
 
         on.provider._faults.clear()

@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from exporter import daemon
-from exporter.commands.doctor.checks import About, Check, credential, remedy
+from exporter.commands.doctor.checks import About, Check
 from exporter.commands.doctor.reach import reached
 from exporter.config import Config
-from exporter.config.words import duration
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
+from exporter.messages import duration
 from exporter.providers import Matches, Page, Provider, Query, Repo, TokenPage
+from exporter.providers.remedy import advice, credential
 from exporter.schedule.budget_group import BudgetGroups
 from exporter.schedule.discovery import name_fault
 
@@ -58,6 +59,11 @@ async def checked(
 
 class _Examination:
     """The requests to one account, and what they tell."""
+
+    def _mend(self, error: ProviderError) -> str:
+        """What to do about it, worded as the other remedies here are: no sentence."""
+        text = advice(self._account, error.reason, error.advice)
+        return f"{text[:1].lower()}{text[1:].removesuffix('.')}"
 
     def __init__(
         self, account: Provider, config: Config, groups: BudgetGroups, about: About, tell: Tell
@@ -156,7 +162,7 @@ class _Examination:
 
     def _fails(self, what: str, error: ProviderError) -> None:
         """An entry, or a part of what it lists, is not to be had."""
-        mend = remedy(error, self._account, self._host)
+        mend = self._mend(error)
         self._checks.append(self._about.failed("repo", f"{what}: {error}", mend))
 
     def _matched(self, pattern: str, found: list[Repo]) -> list[Repo]:
@@ -198,7 +204,7 @@ class _Examination:
     def _authentication(self) -> Check:
         name, error, key = "authentication", self._refusal, credential(self._account)
         if error is not None and error.reason != "rate_limited":
-            return self._about.failed(name, str(error), remedy(error, self._account, self._host))
+            return self._about.failed(name, str(error), self._mend(error))
         if not self._answered:
             return self._about.skipped(name, "not told: no request was answered")
         if key:
@@ -240,7 +246,7 @@ class _Examination:
         if error is not None and error.reason == "rate_limited":
             delay = error.delay if isinstance(error, TryLater) else None
             until = f" for another {duration(round(delay))}" if delay else ""
-            mend = remedy(error, self._account, self._host)
+            mend = self._mend(error)
             return self._about.failed(name, f"limited: nothing is answered{until} ({error})", mend)
         if not limits:
             published = self._account.published

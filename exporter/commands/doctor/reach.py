@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 import certifi
 
 from exporter.commands.doctor.checks import About, Check
-from exporter.config.words import duration
 from exporter.http import address
 from exporter.http.resolver import Resolver
+from exporter.messages import duration
 from exporter.providers import Provider
 
 _PATIENCE = 10.0

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from exporter.errors import ProviderError
+from exporter.remedies import REMEDIES
 
 _ADVICE = (
     "Connect the integrated account again in Truto, or give it the rights that it lacks at the CI"
@@ -23,11 +24,11 @@ def explained(error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
     text = "; ".join([str(error), *_words(insight)])
     is_remote = told.get("truto_is_remote_error") is True or "remote_error" in insight
     if is_remote and error.reason == "unauthorized":
-        text = text.replace(": check the token", "", 1)
+        text = text.replace(f": {REMEDIES['unauthorized'].hint}", "", 1)
         text = f"the CI system refuses the credentials of the integrated account: it {text}"
         error.advice, error.account_wide = _ADVICE, True  # though Truto itself takes our token
     elif is_remote and error.reason == "forbidden":
-        text = text.replace(": check what the token may read", "", 1)
+        text = text.replace(f": {REMEDIES['forbidden'].hint}", "", 1)
         text = f"the CI system does not let the integrated account read this: it {text}"
         error.advice = error.advice or _ADVICE
     elif is_remote:

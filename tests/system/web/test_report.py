@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 
 from exporter.errors import Malformed, ProviderError, Reason, Refused, TryLater
-from exporter.status.advice import ADVICE, CATCHING_UP
+from exporter.providers.remedy import advice
+from exporter.remedies import CATCHING_UP, REMEDIES
 from exporter.status.document import AccountState, RepoHealth, StatusReport
 from exporter.status.report import Reload
 from exporter.web.view import WORDS
@@ -37,8 +38,8 @@ def told(rig: Rig, change: Callable[[Running], None] = lambda _: None) -> Status
 
 
 def test_every_reason_has_its_advice() -> None:
-    assert set(get_args(Reason)) | {"state"} == ADVICE.keys()
-    assert all(text.endswith(".") for text in ADVICE.values())
+    assert set(get_args(Reason)) | {"state"} == REMEDIES.keys()
+    assert all(remedy.advice.endswith(".") for remedy in REMEDIES.values())
 
 
 def met(error: ProviderError) -> Callable[[Running], None]:
@@ -61,7 +62,7 @@ def test_an_account_in_trouble_says_which_and_what_to_do(
     (account,) = told(rig, met(error)).accounts
 
     assert (account.state, account.up, account.error) == (state, False, str(error))
-    assert account.advice == ADVICE[error.reason]
+    assert account.advice == advice(rig.provider, error.reason)
     assert account.since == "1970-01-01T00:16:40Z"
     assert account.next_try_at is not None
 
