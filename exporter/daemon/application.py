@@ -233,7 +233,7 @@ def account_api(
         pace=Pace() if pace is None else pace,
         budget=group.budget,
         likely_root=account.likely_root,
-        explained=account.explained,
+        dialect=account.dialect,
     )
     return api, group
 

@@ -53,6 +53,7 @@ from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
 from exporter.http.pace import Pace
+from exporter.http.refusals import STANDARD, Dialect
 from exporter.http.secret import Token, sendable
 from exporter.http.silence import Silence
 from exporter.http.throttle import Throttle
@@ -66,6 +67,7 @@ __all__ = [
     "ApiStats",
     "Bucket",
     "Budget",
+    "Dialect",
     "Means",
     "Pace",
     "RateLimit",
@@ -84,13 +86,6 @@ _MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
 _MAX_PLACE, _MAX_TEXT = 160, 450  # characters of an error's text
 _MAX_URL = 16 * 1024  # characters; servers take 8 KiB, few of them more
 
-Explained = Callable[[ProviderError, Mapping[str, Any]], ProviderError]
-
-
-def _as_it_is(error: ProviderError, _: Mapping[str, Any]) -> ProviderError:
-    return error
-
-
 _PACE = Pace()
 _PLAIN = {"accept": "application/json"}
 _ALWAYS = {"accept-encoding": "gzip", "user-agent": f"cicd-exporter/{__version__}"}
@@ -106,9 +101,8 @@ class Api:
     environment's proxies and `.netrc` are not used, and cookies are not kept.
 
     `token` is what `headers` reads: it is looked at before each request, beside the event loop.
-    `likely_root` is where the API probably is if a web site answers at `root`. `explained`
-    may change an error by the JSON object that came with it, where the API says in a way of
-    its own what is wrong.
+    `likely_root` is where the API probably is if a web site answers at `root`. `dialect`
+    is how the API words its refusals.
     """
 
     def __init__(  # noqa: PLR0913 - the keys of an account
@@ -123,13 +117,13 @@ class Api:
         budget: Budget | None = None,
         token: Token | None = None,
         likely_root: str | None = None,
-        explained: Explained = _as_it_is,
+        dialect: Dialect = STANDARD,
     ) -> None:
         self.stats = ApiStats()
         self.budget = Budget() if budget is None else budget
         self._root = root.rstrip("/")
         self._likely_root = likely_root
-        self._explained = explained
+        self._dialect = dialect
         self._place = urlsplit(root).netloc
         self._token = Token(env=None, file=None) if token is None else token
         self._credentials = headers
@@ -370,7 +364,7 @@ class Api:
         if fault.reason == "unauthorized":
             fault.account_wide = await self._acceptance.refused_by_all(reply.url, self._again)
         if not httpx.codes.is_success(reply.status):
-            fault = self._explained(fault, refusals.object_told(reply))
+            fault = self._dialect.explained(fault, refusals.object_told(reply))
         if self._likely_root is not None and not self._acceptance.is_proven:
             refusals.suspect_root(fault, reply, self._likely_root)
         raise fault  # here, so that no cause holds on to the body
@@ -392,7 +386,7 @@ class Api:
                 self._throttle.stop(reply.headers)
             self._throttle.passed()
             return
-        fault = refusals.refusal(reply, httpx.URL(self._root))
+        fault = refusals.refusal(reply, httpx.URL(self._root), self._dialect)
         if isinstance(fault, TryLater) and fault.reason == "rate_limited":
             fault.delay = self._throttle.stop(reply.headers)
         elif isinstance(fault, TryLater) and "retry-after" in reply.headers:

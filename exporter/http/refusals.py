@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from http.client import responses
 from typing import Any, NamedTuple
@@ -38,9 +38,24 @@ _OTHER_4XX: _Row = (Refused, "bad_shape", "the API rejects the request")
 _OTHER_5XX: _Row = (TryLater, "server", "")
 _LIMIT_WORDS = re.compile(r"rate.?limit|abuse detection|too many requests", re.IGNORECASE)
 
-_SCOPE_HEADERS = ("x-accepted-github-permissions", "x-accepted-oauth-scopes")
 _SCOPE = re.compile(r'\bscope="([^"]{1,200})"')
 """In `WWW-Authenticate`: RFC 6750; GitLab does so."""
+
+
+class Dialect(NamedTuple):
+    """How one API words its refusals beyond what HTTP and its standards say."""
+
+    scope_headers: tuple[str, ...] = ()
+    """Response headers that name the permission a request takes; lower case."""
+    sso_header: str = ""
+    """The response header `required; url=...` with which the owner demands single sign-on."""
+    limit_mark: bytes = b""
+    """What the body of a 403 has in it where that is a rate limit."""
+    explained: Callable[[ProviderError, Mapping[str, Any]], ProviderError] = lambda error, _: error
+    """A refusal, or a better one by the JSON object that came with it."""
+
+
+STANDARD = Dialect()
 
 
 class _Policy(NamedTuple):
@@ -79,7 +94,6 @@ _POLICIES = (
 """GitHub, GitLab, Bitbucket and Azure DevOps say so in the text of a 401 or 403."""
 
 _SSO_LINK = re.compile(r"\burl=(\S{1,500})")
-"""In GitHub's `X-GitHub-SSO: required; url=...`."""
 
 _TEMPORARY = (HTTPStatus.FOUND, HTTPStatus.SEE_OTHER, HTTPStatus.TEMPORARY_REDIRECT)
 _SIGN_IN_PATH = re.compile(
@@ -103,18 +117,18 @@ _SIGN_IN_QUERY = re.compile(
 """Names of what such a page is told."""
 
 
-def refusal(reply: Reply, root: httpx.URL) -> ProviderError:
-    """The error that a status other than 2xx stands for; `root` is the API's."""
+def refusal(reply: Reply, root: httpx.URL, dialect: Dialect = STANDARD) -> ProviderError:
+    """The error that a status other than 2xx stands for; `root` and `dialect` are the API's."""
     answered = f"answered {reply.status} {responses.get(reply.status, '')}".rstrip()
     if reply.status < HTTPStatus.BAD_REQUEST:
         return _redirect(reply, root, answered)
     text = said(reply)
     status = reply.status
-    if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text):
+    if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text, dialect.limit_mark):
         status = HTTPStatus.TOO_MANY_REQUESTS
     if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
         policy = next((p for p in _POLICIES if p.words.search(text)), None)
-        link = _sso_link(reply)
+        link = _sso_link(reply, dialect.sso_header)
         if link or policy is not None:
             policy = policy or _POLICIES[0]
             what = f"{policy.text} at {link}" if link else policy.text
@@ -124,22 +138,22 @@ def refusal(reply: Reply, root: httpx.URL) -> ProviderError:
     kind, reason, hint = _STATUS.get(status, other)
     if reason == "not_found" and is_page(reply):
         hint += " (a web page says so; if nothing is found, check that url is the API's root)"
-    needs = _needs(reply) if reason == "forbidden" else ""
+    needs = _needs(reply, dialect.scope_headers) if reason == "forbidden" else ""
     return kind(": ".join(filter(None, (answered, hint, text, needs))), reason=reason)
 
 
-def _needs(reply: Reply) -> str:
+def _needs(reply: Reply, headers: Iterable[str]) -> str:
     """Which permission a refusal asks for, where a header names it."""
-    named = next((v for h in _SCOPE_HEADERS if (v := reply.headers.get(h))), None)
+    named = next((v for h in headers if (v := reply.headers.get(h))), None)
     if named is None:
         found = _SCOPE.search(reply.headers.get("www-authenticate", ""))
         named = found[1] if found else ""
     return f"it takes {plain(named)[:200]}" if named else ""
 
 
-def _sso_link(reply: Reply) -> str:
+def _sso_link(reply: Reply, name: str) -> str:
     """Where a person authorizes the token: only at the site that the API belongs to."""
-    header = reply.headers.get("x-github-sso", "")
+    header = reply.headers.get(name, "")
     found = _SSO_LINK.search(header) if header.lower().startswith("required") else None
     if found is None:
         return ""
@@ -151,10 +165,10 @@ def _sso_link(reply: Reply) -> str:
     return plain(str(link)) if link.scheme == "https" and ours and not link.userinfo else ""
 
 
-def _is_limit(reply: Reply, text: str) -> bool:
+def _is_limit(reply: Reply, text: str, mark: bytes) -> bool:
     limit = rate_limit(reply.headers, 0.0)
     exhausted = limit is not None and limit.remaining == 0
-    exhausted |= b'"rate_limit_error"' in reply.body  # how the unified API passes one on
+    exhausted |= bool(mark) and mark in reply.body
     return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 _API = re.compile(r"/api(?:/.*)?\Z")
@@ -48,26 +47,6 @@ def api_of_site(url: str, *, public: str | None, sites: Iterable[str]) -> str | 
     )
     is_right = (host, meant.path.rstrip("/")) == (api.hostname, api.path)
     return public if is_known and not is_right else None
-
-
-def enterprise_api(url: str) -> str | None:
-    """The API of the GitHub Enterprise whose site is at `url`; None if that may be an API."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.scheme != "https" or parts.path.strip("/") or host.startswith("api."):
-        return None
-    if host == "localhost" or host.endswith(".localhost") or _is_address(host):
-        return None
-    is_hosted = host.endswith(".ghe.com")
-    return f"https://api.{parts.netloc}" if is_hosted else f"https://{parts.netloc}/api/v3"
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    return True
 
 
 def _site(host: str) -> tuple[str, ...]:

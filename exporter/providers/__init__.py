@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from exporter import times
 from exporter.errors import ProviderError
 from exporter.globs import matches
-from exporter.http import Allowance, Api
+from exporter.http import Allowance, Api, Dialect
 from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
 from exporter.redaction import shown
@@ -220,6 +220,8 @@ class Provider(BaseModel):
     """Where the API tells about the token, if it does."""
     rights: ClassVar[str] = ""
     """What a token must be allowed, in words that end a sentence."""
+    dialect: ClassVar[Dialect] = Dialect()
+    """How the API words its refusals beyond the standards."""
     root_path: ClassVar[str] = ""
     """What the path of a self-hosted installation's API root ends with, such as `/api/v4`."""
     sites: ClassVar[tuple[str, ...]] = ()
@@ -325,10 +327,6 @@ class Provider(BaseModel):
     def identity(self, entry: str) -> str:
         """What `entry` names: the same however it is spelled."""
         return entry
-
-    def explained(self, error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
-        """A refusal, or a better one where the JSON object that came with it tells more."""
-        return error
 
     async def renew(self, api: Api) -> None:
         """Get a new credential where one runs out; called before each poll, mostly for nothing."""

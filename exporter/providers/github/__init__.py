@@ -46,8 +46,7 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import ProviderError, Refused, TryLater
-from exporter.http import Allowance, Api
-from exporter.http.roots import enterprise_api
+from exporter.http import Allowance, Api, Dialect
 from exporter.model import Build, Status
 from exporter.payload import moment, text, whole
 from exporter.providers import (
@@ -63,6 +62,7 @@ from exporter.providers import (
 )
 from exporter.providers.github.app import App, granted
 from exporter.providers.github.client import Client, CutOff, Listed, has_more
+from exporter.providers.github.enterprise import enterprise_api
 from exporter.providers.github.memo import Memo
 from exporter.providers.github.payload import (
     Earlier,
@@ -102,6 +102,10 @@ class GitHub(Provider):
     root_path = "/api/v3"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
+    dialect = Dialect(
+        scope_headers=("x-accepted-github-permissions", "x-accepted-oauth-scopes"),
+        sso_header="x-github-sso",
+    )
     rights = "`repo` of a classic token, or the permission Actions: read"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/*", "octocat/hello-world"]}
 

@@ -27,14 +27,13 @@ all of an environment.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from exporter.errors import Gone, Malformed, ProviderError
-from exporter.http import Allowance, Api
+from exporter.http import Allowance, Api, Dialect
 from exporter.model import Build, BuildKey, Job, Status
 from exporter.payload import at, reached, text
 from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, optional, paging
@@ -94,6 +93,7 @@ class Truto(Provider):
       - buddy: workspace/project/workflow; jobs only
     """
 
+    dialect = Dialect(limit_mark=b'"rate_limit_error"', explained=refusals.explained)
     rights = "the environment at Truto that the integrated account is in"
     example_values: ClassVar[dict[str, Any]] = {
         "name": "acme-unified",
@@ -168,10 +168,6 @@ class Truto(Provider):
     def reads_below(self) -> bool:
         """Whether a project brings its repos."""
         return self._how.entry.nested
-
-    def explained(self, error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
-        """Whether it is the CI system that refuses, and what Truto found out about it."""
-        return refusals.explained(error, told)
 
     async def health(self, api: Api) -> None:
         """Raise Refused if Truto says that a person must see to the account."""

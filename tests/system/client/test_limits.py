@@ -12,6 +12,7 @@ import pytest
 
 from exporter.errors import Refused, TryLater, Waiting
 from exporter.http import Answer, Pace, RateLimit
+from exporter.providers.truto import Truto
 from tests.system.client import OK, Visit, attempt, connected, visit
 from tests.tools.hostile import Server, http
 
@@ -126,14 +127,16 @@ def test_requests_side_by_side_meet_a_limit_once() -> None:
         (http(status=403, x_ratelimit_remaining="0"), 60),
         (http(status=403, retry_after="30"), 30),
         (http('{"message":"You have exceeded a secondary rate limit."}', status=403), 60),
-        (http('{"truto_error_insight":{"rate_limit_error":{"value":true}}}', status=403), 60),
+        (http('{"why":{"rate_limit_error":{"value":true}}}', status=403), 60),
     ],
     ids=str,
 )
 def test_a_403_may_be_a_rate_limit(reply: bytes, delay: float) -> None:
     at = str(int(time.time() + 120)).encode()
 
-    assert delay_of(visit(reply.replace(b"{at}", at))) == pytest.approx(delay, abs=2)
+    assert delay_of(visit(reply.replace(b"{at}", at), dialect=Truto.dialect)) == pytest.approx(
+        delay, abs=2
+    )
 
 
 def test_a_403_with_quota_left_is_no_rate_limit() -> None:

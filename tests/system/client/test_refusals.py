@@ -19,7 +19,8 @@ PAGE = http("<!doctype html><title>Sign in</title>", content_type="text/html")
 
 
 def refused(status: int, message: str, **headers: str) -> Visit:
-    return visit(http(json.dumps({"message": message}), status, **headers))
+    reply = http(json.dumps({"message": message}), status, **headers)
+    return visit(reply, dialect=GitHub.dialect)
 
 
 # Pages for signing in

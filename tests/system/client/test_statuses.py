@@ -10,6 +10,7 @@ import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import Pace, bodies
+from exporter.providers.github import GitHub
 from tests.system.client import LONG, OK, Item, visit
 from tests.tools.hostile import Reply, flood, hang_up, http, reset, stall
 
@@ -129,7 +130,7 @@ def test_an_error_tells_what_the_api_says(body: dict[str, Any], said: str) -> No
 def test_a_refusal_names_the_permission_that_is_missing(
     headers: dict[str, str], needs: str
 ) -> None:
-    met = visit(http('{"message":"no"}', 403, **headers))
+    met = visit(http('{"message":"no"}', 403, **headers), dialect=GitHub.dialect)
 
     assert met.verdict == (Refused, "forbidden")
     assert str(met.error).endswith(f"check what the token may read: no{needs}")

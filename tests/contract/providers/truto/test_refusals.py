@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import Refused
-from exporter.providers.truto.refusals import explained
+from exporter.providers.truto import Truto
 from tests.system.client import Visit, visit
 from tests.tools.hostile import http
 
@@ -16,7 +16,7 @@ REMOTE: dict[str, Any] = {"message": "Bad credentials", "truto_is_remote_error":
 
 
 def refused(status: int, **told: Any) -> Visit:
-    return visit(http(json.dumps(told), status), explained=explained)
+    return visit(http(json.dumps(told), status), dialect=Truto.dialect)
 
 
 @pytest.mark.parametrize(
