@@ -12,6 +12,7 @@ from exporter.recorder import Recorder, clocks
 from exporter.schedule import Schedule
 
 _RELEASE = 1.0
+_POLLING = 10.0
 _REMEMBER = 30.0
 _LOOK = 30.0
 """Seconds between runs of the kinds of jobs."""
@@ -31,6 +32,7 @@ class Housekeeping:
     def start(self, timers: Timers) -> None:
         """Run the jobs by these timers."""
         timers.every(_RELEASE, self.release, "release")
+        timers.every(_POLLING, self.remember_polling, "remember the polling")
         timers.every(_REMEMBER, self.remember, "remember")
         timers.every(_REMEMBER, self.sweep, "sweep")
         timers.every(_LOOK, self.look, "look at the state")
@@ -45,6 +47,10 @@ class Housekeeping:
         for account in self._schedule.accounts:
             await self._recorder.remember(account.provider.name, account.api.answers)
         await self._recorder.remember_limits()
+
+    async def remember_polling(self, *, whole: bool = False) -> None:
+        """Save due times and backoff; `whole` leaves nothing for the next time."""
+        await self._recorder.remember_polling(whole=whole)
 
     async def look(self) -> None:
         """Notice a state file that was moved or replaced."""

@@ -53,7 +53,7 @@ class AccountPolling(msgspec.Struct, frozen=True, array_like=True):
 
     written_at: float
     identity: bytes
-    """A salted digest of the account's keys and credential."""
+    """A salted digest of the API, the credential and the way there."""
     span: tuple[float, float]
     """Its configured intervals, the shortest and the longest."""
     backoff_until: float = 0.0
@@ -66,9 +66,13 @@ class AccountPolling(msgspec.Struct, frozen=True, array_like=True):
     reason: str | None = None
     advice: str | None = None
     wildcards: tuple[str, ...] = ()
-    """Those that the last discovery resolved."""
+    """Those that the last discovery was for."""
     discovered_at: float = 0.0
     """When the last discovery ended; 0 if there was none."""
+    unresolved: dict[str, str] = {}
+    """What was wrong with wildcards that it could not resolve, by wildcard."""
+    unmatched: dict[str, str] = {}
+    """What is to be said of wildcards that matched nothing, by wildcard."""
 
 
 class StoredPolling(NamedTuple):

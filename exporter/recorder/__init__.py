@@ -7,8 +7,8 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ from exporter.recorder.decisions import (
     unknown,
 )
 from exporter.recorder.open_builds import OpenBuilds
+from exporter.recorder.polling import PollingRows
 from exporter.recorder.steps import Steps
 from exporter.view.series_view import SeriesView
 
@@ -63,8 +64,10 @@ class Recorder(Steps):
         self._ledger = ledger
         self._retention = retention
         self.budgets = Budgets((), self._note_limits)
+        self.polling = PollingRows(self._note_polling)
         self._swept_at: float | None = None
         self._notes: set[asyncio.Task[None]] = set()
+        self._is_noting_polling = False
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
         self._accounts: tuple[str, ...] = ()
@@ -85,6 +88,7 @@ class Recorder(Steps):
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
             limited(tx, snapshot, self._accounts, rules.series_limit)
         self.budgets = Budgets(snapshot.limits, self._note_limits)
+        self.polling.add(snapshot.polling, self._accounts)
         self._swept_at = snapshot.swept_at
         self._show(snapshot)
         for target, builds in self.view.unassigned():
@@ -160,6 +164,7 @@ class Recorder(Steps):
             self._open_builds.keep(self.view.targets)
             if shown is not None:
                 self._show(shown)
+                self.polling.add(shown.polling, added)
             with contextlib.suppress(StateUnavailable):  # then they wait for their next news
                 for target, builds in self.view.unassigned():
                     self._show(await self._write(self._assigning(target, builds)))
@@ -351,10 +356,44 @@ class Recorder(Steps):
                 answers.unsaved(changes)
 
     def _note_limits(self) -> None:
-        """An API has forbidden something: that is remembered at once."""
-        task = asyncio.get_running_loop().create_task(self.remember_limits())
+        """Remember at once what an API has forbidden."""
+        self._note(self.remember_limits())
+
+    def _note_polling(self) -> None:
+        """A backoff has begun: that is saved at once."""
+        if not self._is_noting_polling:
+            self._is_noting_polling = True
+            self._note(self.remember_polling())
+
+    def _note(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
+
+    async def remember_polling(self, *, whole: bool = False) -> None:
+        """Write what the schedule has learned since the last time, in one transaction.
+
+        `whole` leaves nothing for the next time. What cannot be written is written later.
+        """
+        await self._finish(self._remember_polling(whole=whole))
+
+    async def _remember_polling(self, *, whole: bool) -> None:
+        async with self._turn:
+            self._is_noting_polling = False
+            if not self.state_ok:
+                return  # what there is room for belongs to the counters
+            changes = self.polling.changes(whole=whole)
+
+            def step() -> None:
+                with self._ledger.transaction() as tx:
+                    for account, rows in changes.items():
+                        tx.write_polling(account, rows)
+
+            try:
+                if changes:
+                    await self._write(step)
+            except StateUnavailable:
+                self.polling.unsaved(changes)
 
     async def remember_limits(self) -> None:
         """Write what APIs have forbidden since the last time, if anything."""

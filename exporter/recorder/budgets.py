@@ -34,14 +34,14 @@ class Budgets:
         """Let a budget go by what is stored of it, and store what it is told from now on."""
         if name in self._known and self._known[name][0] is budget:
             return
-        found = [row for row in self._stored if row.credential == _salted(name, row.credential)]
+        found = [row for row in self._stored if row.credential == salted(name, row.credential)]
         for row in found:
             budget.restore(row.limits)
         if budget.is_closed:
             log.info(
                 "the API's rate limit is not over yet", extra={"seconds": round(budget.delay())}
             )
-        fresh = _salted(name, secrets.token_bytes(_SALT))
+        fresh = salted(name)
         self._known[name] = budget, found[0].credential if found else fresh
 
         def closed() -> None:
@@ -61,6 +61,7 @@ class Budgets:
         self._changed.update(name for name, (budget, _) in self._known.items() if budget.is_closed)
 
 
-def _salted(name: bytes, salt: bytes) -> bytes:
-    salt = salt[:_SALT]
+def salted(name: bytes, salt: bytes | None = None) -> bytes:
+    """A digest of a name that leads to no credential; `salt` may be such a digest itself."""
+    salt = secrets.token_bytes(_SALT) if salt is None else salt[:_SALT]
     return salt + blake2b(name, key=salt, digest_size=16).digest()

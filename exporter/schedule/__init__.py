@@ -36,8 +36,11 @@ class Schedule:
         self.resume(accounts)
 
     def start(self) -> None:
-        """Begin the rounds in the running event loop."""
+        """Begin the rounds in the running event loop, where the last process has ended them."""
         self._is_started = True
+        for account in self.accounts:
+            account.restore()
+            account.save()
         for runner in self._runners.values():
             self._begin(runner)
 
@@ -116,6 +119,10 @@ class Schedule:
                 continue
             if old is not None:
                 account.inherit(old)
+            elif self._is_started:
+                account.restore()
+            if self._is_started:
+                account.save()
             self._runner(account).add(account)
 
     def _runner(self, account: AccountPoller) -> BudgetRunner:

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from time import monotonic
 
 from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
@@ -18,6 +18,7 @@ from exporter.metrics.increments import observation
 from exporter.model import Build
 from exporter.outputs.prometheus import AccountView
 from exporter.providers import Repo
+from exporter.schedule.account_rows import AccountRows
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.due_queue import DueQueue
@@ -25,6 +26,7 @@ from exporter.schedule.health import AccountHealth
 from exporter.schedule.outcome import Outcome
 from exporter.schedule.plan import Demand
 from exporter.schedule.repo import RepoState, log_facts
+from exporter.schedule.stored import Clocks, repo_state
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
@@ -71,10 +73,13 @@ class AccountPoller:
         self._recorder = reader.recorder
         self._span = Span(interval, max(interval, reader.rules.max_interval))
         self._outcome = Outcome(self.health, self._span, self.repos)
-        self._watch = Watch(self.provider.name, self.api, self.health, self.queue, self.group)
+        self.watch = Watch(self.provider.name, self.api, self.health, self.queue, self.group)
         self._made_at = monotonic()
+        self.rows = AccountRows(
+            self.provider, self.group, self._span, self.health, self.discovery, self.repos
+        )
+        self.health.changed = self._health_changed
         self._known: dict[str, RepoState] = {}
-        self._discovered_at: float | None = None
         self._healthy_at: float | None = None
         self._announced = False
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
@@ -88,18 +93,69 @@ class AccountPoller:
         self.rejected, self._polls = old.rejected, old._polls
         self.health.inherit(old.health)
         self._known = old.repos
+        is_other_span = old._span != self._span
+        for state in old.repos.values():
+            self._retry(state, is_other_span=is_other_span)
         found = self.discovery.named()
         if any(map(self.provider.is_wildcard, self.provider.repos)):
             # What wildcards found stays until the next discovery says otherwise.
             stay = {entry: state.repo for entry, state in old.repos.items()}
             found = {e: repo for e, repo in stay.items() if not self.provider.excludes(e)} | found
+            self.discovery.found_by |= old.discovery.found_by
         self.repos.clear()
         self._adopt(found)
 
+    def _retry(self, state: RepoState, *, is_other_span: bool) -> None:
+        """Let a repo go by this configuration, which another one has polled."""
+        soon = monotonic() + self._span.interval
+        if state.backs_off:
+            state.backs_off, state.backoff_until, state.due = False, 0.0, min(state.due, soon)
+        if is_other_span:
+            interval = self._span.interval
+            state.demand = Demand(interval, interval, self._span.longest)
+            state.due = min(state.due, soon)
+
     async def close(self) -> None:
-        """Save the stored responses and close the connections. Polls must have been stopped."""
+        """Save what was learned and close the connections. Polls must have been stopped."""
+        self._recorder.polling.leave(self.provider.name, self.rows)
         await self._recorder.remember(self.provider.name, self.api.answers)
         await self.api.aclose()
+
+    # -- over a restart
+
+    def save(self) -> None:
+        """Write what is learned to the state from now on."""
+        self._recorder.polling.join(self.provider.name, self.rows)
+
+    def restore(self) -> None:
+        """Go on as the state says that another process has ended.
+
+        Repos keep their due times, but one of them is polled at once to see how the account is.
+        """
+        stored = self._recorder.polling.take(self.provider.name)
+        if stored is None:
+            return
+        now, account = Clocks(time.time(), monotonic()), stored.account
+        is_same = self.rows.is_same(account)
+        is_other_span = account.span != (self._span.interval, self._span.longest)
+        until = now.ahead(account.backoff_until, written_at=account.written_at)
+        self.health.restore(account, until if is_same and until > now.monotonic else 0.0)
+        for entry, row in stored.repos.items():
+            self._known[entry] = state = repo_state(row, entry, now)
+            if not is_same or is_other_span:
+                self._retry(state, is_other_span=is_other_span)
+        found = self.discovery.recall(stored, now)
+        self.repos.clear()
+        self._adopt(found)
+        self.rows.drop(stored.repos.keys() - found.keys())
+        waiting = (s for s in self.repos.values() if not s.is_unfinished and not s.backoff_until)
+        probe = min(waiting, key=lambda state: state.due, default=None)
+        if probe is not None:
+            self._wait(probe, min(probe.due, now.monotonic))
+
+    def _health_changed(self) -> None:
+        self.rows.touch()
+        self._recorder.polling.urgent()
 
     # -- between the polls
 
@@ -107,19 +163,8 @@ class AccountPoller:
         """Count the due times of the repos from now on: the rounds have begun."""
         late = monotonic() - self._made_at
         for state in self.repos.values():
-            self._wait(state, state.due + late)
-
-    def look(self) -> None:
-        """Notice an API that has fallen silent, and a repo that nothing would poll."""
-        self._watch.look(monotonic())
-
-    def may_be_mended(self) -> bool:
-        """Whether a new credential may help, and it is time to look for one."""
-        return self._watch.may_be_mended(monotonic(), self.repos.values())
-
-    async def take_new_credential(self) -> None:
-        """If the credential is a new one, try at once what the old one was refused."""
-        await self._watch.take_new_credential(list(self.repos.values()))
+            if not state.is_unfinished:
+                self._wait(state, state.due + late)
 
     def hasten(self, state: RepoState) -> None:
         """Let a repo be due now, or once more after the poll that is under way."""
@@ -137,15 +182,15 @@ class AccountPoller:
     @property
     def is_prepared(self) -> bool:
         """Whether discovery has ended once."""
-        return self._discovered_at is not None
+        return self.discovery.ended_at is not None
 
     @property
     def needs_preparing(self) -> bool:
         """Whether its health or its wildcards are due for a look."""
         now = monotonic()
-        if self._discovered_at is None or self._healthy_at is None:
+        if self.discovery.ended_at is None or self._healthy_at is None:
             return True
-        return now - self._discovered_at >= _DISCOVERY or now - self._healthy_at >= _HEALTH
+        return now - self.discovery.ended_at >= _DISCOVERY or now - self._healthy_at >= _HEALTH
 
     async def prepare(self) -> None:
         """Ask for the account's health and discover what its wildcards match."""
@@ -154,13 +199,14 @@ class AccountPoller:
             await self.provider.health(self.api)
             now = monotonic()
             self._healthy_at = now
-            if self._discovered_at is None or now - self._discovered_at >= _DISCOVERY:
+            if self.discovery.ended_at is None or now - self.discovery.ended_at >= _DISCOVERY:
                 before = {entry: state.repo for entry, state in self.repos.items()}
                 self._adopt(await self.discovery.find(self.api, before))
                 self._announced = False
                 # A wildcard that failed is tried again with the next look at the health.
                 unresolved = self.discovery.unresolved
-                self._discovered_at = now - _DISCOVERY + _HEALTH if unresolved else now
+                self.discovery.ended_at = now - _DISCOVERY + _HEALTH if unresolved else now
+                self.rows.touch()
         except Waiting:
             return  # asked again at the first round with a budget
         except ProviderError as error:
@@ -171,19 +217,24 @@ class AccountPoller:
         now = monotonic()
         for entry in self.repos.keys() - found.keys():
             del self.repos[entry]
+            self.rows.drop([entry])
         # Spread by hash, so that a restart or a second exporter does not poll in the same order.
         fresh = sorted(found.keys() - self.repos.keys(), key=lambda e: zlib.crc32(e.encode()))
-        interval = self._span.interval
-        for turn, entry in enumerate(fresh):
+        interval, turn = self._span.interval, 0
+        for entry in fresh:
             demand = Demand(interval, interval, self._span.longest)
             due = now + min(turn * _SPREAD, interval)
             state = self._known.pop(entry, None)
             if state is None:
-                state = RepoState(found[entry], due, demand, interval, now, begun_at=now)
-            else:
-                state.demand, due = demand, min(state.due, now + interval)
+                state = RepoState(found[entry], now, demand, interval, now, begun_at=now)
             self.repos[entry] = state
-            self._wait(state, due)
+            self.rows.touch(entry)
+            if state.is_unfinished:
+                self.queue.wait_for_room(state)
+                continue
+            if state.due <= now:  # of what is overdue not all at once
+                state.due, turn = due, turn + 1
+            self._wait(state, state.due)
         for entry, state in self.repos.items():
             state.repo = found[entry]
         self._show_active()
@@ -203,6 +254,7 @@ class AccountPoller:
             put_off = await self.poll(state, tally)
         finally:
             state.is_polled = False
+            self.rows.touch(state.repo.entry)
             state.interval = self.group.plan.interval(state.demand)
             due = started + self._pause(state.interval)
             if state.backs_off:
@@ -299,30 +351,19 @@ class AccountPoller:
     def _failed(self, state: RepoState, error: ProviderError) -> None:
         was_gone = state.is_gone
         self._outcome.failed(state, error)
+        if state.backoff_until > monotonic():  # its API has asked for it
+            self.rows.touch(state.repo.entry)
+            self._recorder.polling.urgent()
         if was_gone != state.is_gone:
             self._show_active()
 
     def _announce(self) -> None:
         """Log what polling will cost, now that an answer has told of the limits."""
         self._announced = True
-        group = self.group
-        planned = sum(1.0 / group.plan.interval(state.demand) for state in self.repos.values())
-        at_least = len(self.repos) / self._span.longest
-        per_hour = {
-            "planned": round(3600 * group.costs.requests(planned)),
-            "if_idle": round(3600 * group.costs.requests(at_least)),
-            "limit": group.limit() or "unknown",
-        }
-        log.info(
-            "polling",
-            extra={
-                "account": self.provider.name,
-                "repos": len(self.repos),
-                **{f"requests_per_hour_{name}": value for name, value in per_hour.items()},
-            },
-        )
+        where = {"account": self.provider.name, "repos": len(self.repos)}
+        log.info("polling", extra=where | self.group.forecast(self.demands()))
 
-    def demands(self) -> Iterable[Demand]:
+    def demands(self) -> list[Demand]:
         """What each repo is worth."""
         return [state.demand for state in self.repos.values()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from time import monotonic
 
@@ -71,6 +71,16 @@ class BudgetGroup:
         means = self.budget.means()
         least = min(means.sent, means.counted)
         return None if math.isinf(least) else round(3600 * least)
+
+    def forecast(self, demands: Collection[Demand]) -> dict[str, object]:
+        """Requests per hour for repos with these demands: planned, if all idle, and the limit."""
+        planned = sum(1.0 / self.plan.interval(demand) for demand in demands)
+        at_least = sum(1.0 / demand.longest for demand in demands)
+        return {
+            "requests_per_hour_planned": round(3600 * self.costs.requests(planned)),
+            "requests_per_hour_if_idle": round(3600 * self.costs.requests(at_least)),
+            "requests_per_hour_limit": self.limit() or "unknown",
+        }
 
     @property
     def plan(self) -> Plan:

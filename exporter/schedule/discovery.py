@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
+from exporter.ledger.polling import StoredPolling
 from exporter.providers import Matches, Provider, Repo
 from exporter.schedule.health import AccountHealth
+from exporter.schedule.stored import Clocks
 from exporter.sync.paginator import count
 
 _UNSAFE = re.compile(
@@ -31,6 +33,10 @@ class Discovery:
         """What each wildcard found the last time."""
         self.unmatched: dict[str, str] = {}
         """What is to be said of wildcards that found nothing, by wildcard."""
+        self.ended_at: float | None = None
+        """When it ended for the last time, or shall seem to have; monotonic seconds."""
+        self.found_by: dict[str, str] = {}
+        """The wildcard that found a repo, by entry."""
         self.rejected = 0
         """Names that could not be taken."""
         self._provider = provider
@@ -40,6 +46,30 @@ class Discovery:
         """The entries that need no discovery."""
         entries = (e for e in self._provider.repos if not self._provider.is_wildcard(e))
         return apart(self._provider, {entry: Repo(entry) for entry in entries})
+
+    @property
+    def wildcards(self) -> tuple[str, ...]:
+        """The entries that need it."""
+        return tuple(sorted(filter(self._provider.is_wildcard, self._provider.repos)))
+
+    def recall(self, stored: StoredPolling, now: Clocks) -> dict[str, Repo]:
+        """All repos by entry, as far as an earlier process has found them.
+
+        What the configuration has no longer is left out; with other wildcards it has not ended.
+        """
+        account = stored.account
+        if account.discovered_at and account.wildcards == self.wildcards:
+            self.ended_at = now.past(account.discovered_at, written_at=account.written_at)
+        self.unresolved = _among(self.wildcards, account.unresolved)
+        self.unmatched = _among(self.wildcards, account.unmatched)
+        found = self.named()
+        for entry, row in stored.repos.items():
+            is_left_out = self._provider.excludes(entry) or name_fault(self._provider, entry)
+            if entry in found or (row.wildcard in self.wildcards and not is_left_out):
+                found[entry] = Repo(entry, row.default_branch)
+                if row.wildcard is not None:
+                    self.found_by[entry] = row.wildcard
+        return apart(self._provider, found)
 
     async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
         """All repos by entry; those found `before` stay if a wildcard is in trouble.
@@ -67,10 +97,12 @@ class Discovery:
                 kept = [repo for repo in repos if self._is_taken(repo, pattern)]
                 self.matches[pattern] = tuple(repo.entry for repo in kept)
                 found |= {repo.entry: repo for repo in kept}
+                self.found_by |= dict.fromkeys(self.matches[pattern], pattern)
                 if not repos and pattern not in self.unresolved:
                     self._matches_nothing(pattern)
         if self.unresolved:  # what it found before may still be there
             found = before | found
+        self.found_by = {entry: by for entry, by in self.found_by.items() if entry in found}
         if failure is not None and not found:
             raise failure  # there is nothing else to be polled
         return apart(self._provider, found)
@@ -94,6 +126,10 @@ class Discovery:
         text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
         self.unmatched[pattern] = text
         self._health.log("a wildcard matches nothing", Gone(text, reason="not_found"))
+
+
+def _among(wildcards: Iterable[str], texts: Mapping[str, str]) -> dict[str, str]:
+    return {wildcard: texts[wildcard] for wildcard in wildcards if wildcard in texts}
 
 
 def name_fault(provider: Provider, entry: str) -> Malformed | None:

@@ -21,7 +21,7 @@ class DueQueue:
     """
 
     def __init__(self, repos: Mapping[str, RepoState]) -> None:
-        self._repos = repos
+        self.repos = repos
         self._waiting: list[_Entry] = []
         self._due: list[_Entry] = []
         self._unfinished: deque[_Entry] = deque()
@@ -63,7 +63,7 @@ class DueQueue:
         """Repos that stand in no line, or wait longer than until `latest`; monotonic."""
         return [
             state
-            for state in self._repos.values()
+            for state in self.repos.values()
             if not state.is_polled and (state.ticket is None or state.due > max(now, latest(state)))
         ]
 
@@ -79,4 +79,4 @@ class DueQueue:
         if state.ticket != ticket:
             return False
         state.ticket = None
-        return self._repos.get(state.repo.entry) is state
+        return self.repos.get(state.repo.entry) is state

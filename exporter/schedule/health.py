@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from time import monotonic
 
 from exporter.errors import ProviderError, TryLater
+from exporter.ledger.polling import AccountPolling
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +34,8 @@ class AccountHealth:
         """Epoch seconds."""
         self.backoff_until = 0.0
         """Until then the account is left alone; monotonic."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called when the account has failed or has recovered."""
         self._account = account
         self._first_backoff = min(_FIRST_BACKOFF, interval)
         self._backoff = self._first_backoff
@@ -44,8 +48,30 @@ class AccountHealth:
         self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
         self.advice = old.advice
 
+    @property
+    def backoff(self) -> float:
+        """Seconds of the next backoff; 0 while the account is well."""
+        return 0.0 if self.error is None else self._backoff
+
+    def restore(self, row: AccountPolling, backoff_until: float) -> None:
+        """Go on where another process ended, which knew the account to fail.
+
+        `backoff_until` is monotonic; 0 to try it at once, by one repo alone.
+        """
+        if row.error is None:
+            return
+        self.error, self.reason, self.advice = row.error, row.reason, row.advice
+        self.since, self.backoff_until = row.since, backoff_until
+        if backoff_until:
+            self._backoff = max(row.backoff, self._first_backoff)
+            seconds = round(backoff_until - monotonic())
+            log.info(
+                "the account still backs off", extra={"account": self._account, "seconds": seconds}
+            )
+
     def recovered(self) -> None:
         """A poll went well."""
+        had_failed = self.error is not None
         if self.error is not None and self._down_is_logged:
             log.info("the account is fine again", extra={"account": self._account})
         self._down_is_logged = False
@@ -53,6 +79,8 @@ class AccountHealth:
         self.advice = None
         self._backoff = self._first_backoff
         self.backoff_until = 0.0
+        if had_failed:
+            self.changed()
 
     def failed(self, error: ProviderError, *, now: float) -> None:
         """The account as a whole fails: leave it alone for a while. `now` is epoch seconds."""
@@ -68,6 +96,7 @@ class AccountHealth:
         delay = error.delay if isinstance(error, TryLater) and error.delay else self._backoff
         self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
         self.backoff_until = max(self.backoff_until, monotonic() + delay)
+        self.changed()
 
     def retry_at_once(self) -> None:
         """What kept the account down has been mended: it is not left alone any longer."""

@@ -33,7 +33,7 @@ class Outcome:
     ) -> None:
         """A poll went well, be it that parts could not be read. `now` is the provider's clock."""
         at = monotonic()
-        if poll.moved or not state.was_polled:
+        if poll.moved or not state.last_success:
             state.moved_at = at
         state.succeeded(time.time())
         state.is_unfinished = poll.is_unfinished

@@ -51,6 +51,8 @@ class RepoState(msgspec.Struct):
     target: int | None = None
     ticket: int | None = None
     """Its place in the line for the next poll; None while it is polled."""
+    saved_at: float | None = None
+    """Monotonic seconds when its row was last handed out to be written."""
     is_polled: bool = False
     """Whether a poll of it is under way."""
     is_hastened: bool = False

@@ -143,9 +143,9 @@ class BudgetRunner:
             if not lane.is_begun:
                 lane.is_begun = True
                 account.begin()
-            account.look()
-            if account.may_be_mended():
-                lane.spawn(account.take_new_credential())
+            account.watch.look()
+            if account.watch.may_be_mended():
+                lane.spawn(account.watch.take_new_credential())
             if lane.is_preparing or self.not_now(account) is not None:
                 return
             if account.needs_preparing:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Collection, Iterable
 from time import monotonic
 
 from exporter.errors import TryLater
@@ -43,8 +42,9 @@ class Watch:
         self._looked_at: float | None = None
         self._credential_at = -math.inf
 
-    def look(self, now: float) -> None:
-        """Take the account for down, or a repo for lost, if that is what is seen at `now`."""
+    def look(self) -> None:
+        """Take the account for down, or a repo for lost, if that is what is seen now."""
+        now = monotonic()
         silence = self._api.silence.seconds
         if self._health.up and silence > max(_SILENCE, _SILENT_TIMES * self._api.timeout):
             text = f"no request has been answered for {silence:.0f} s"
@@ -62,8 +62,9 @@ class Watch:
                 )
             self._queue.wait(state, now)
 
-    def may_be_mended(self, now: float, repos: Iterable[RepoState]) -> bool:
+    def may_be_mended(self) -> bool:
         """Whether a new credential may help, and it is time to look for one."""
+        now, repos = monotonic(), self._queue.repos.values()
         if now - self._credential_at < _CREDENTIAL:
             return False
         refused = self._health.reason in _REFUSED or any(r.reason in _REFUSED for r in repos)
@@ -71,7 +72,7 @@ class Watch:
             self._credential_at = now
         return refused
 
-    async def take_new_credential(self, repos: Collection[RepoState]) -> None:
+    async def take_new_credential(self) -> None:
         """If the credential is a new one, try at once what the old one was refused."""
         if not await self._api.has_new_credential():
             return
@@ -79,7 +80,7 @@ class Watch:
         if is_down:
             self._health.retry_at_once()
         now = monotonic()
-        for state in repos:
+        for state in list(self._queue.repos.values()):
             if state.ticket is not None and (is_down or state.reason in _REFUSED):
                 state.backoff_until = 0.0
                 self._queue.wait(state, min(state.due, now))

@@ -190,6 +190,7 @@ class Exporter:
 
     def begin(self) -> None:
         """Start the process and do not wait for it."""
+        self.began_at = time.time()
         self.process = subprocess.Popen(
             self._command, env=self._env, stderr=subprocess.PIPE, text=True, encoding="utf-8"
         )
@@ -255,11 +256,11 @@ class Exporter:
         return json.loads(self.get("/status.json").body)
 
     def polled(self) -> Exposition:
-        """A scrape after every repo was polled."""
+        """A scrape after every repo was polled by this process."""
         scrape = self.scrape()
         polls = scrape.select("cicd_exporter_poll_last_success_timestamp_seconds")
         assert polls
-        assert all(polls.values()), polls
+        assert all(at > self.began_at for at in polls.values()), polls
         return scrape
 
     def kill(self) -> None:

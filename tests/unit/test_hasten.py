@@ -181,7 +181,7 @@ class TestRounds:
             raise RuntimeError("a bug")
 
         async def main() -> None:
-            monkeypatch.setattr(on.account, "look", fails)
+            monkeypatch.setattr(on.account.watch, "look", fails)
             assert await on.rounds(5) == []
             monkeypatch.undo()
 

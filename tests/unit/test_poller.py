@@ -20,12 +20,14 @@ from exporter.providers.remedy import advice
 from exporter.schedule import (
     Schedule,
     account,
+    account_rows,
     budget_group,
     dispatch,
     health,
     outcome,
     plan,
     runner,
+    watch,
 )
 from exporter.schedule.account import AccountPoller
 from exporter.status import report
@@ -37,6 +39,7 @@ from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done, finished
 HOUR = 3600.0
 MODULES = (
     account,
+    account_rows,
     budget_group,
     details,
     dispatch,
@@ -47,6 +50,7 @@ MODULES = (
     repo_sync,
     report,
     runner,
+    watch,
 )
 """What reads the monotonic clock."""
 
@@ -93,11 +97,18 @@ class Many(Scripted):
 class Stage:
     """One account on a rig, with the clock of its schedule in hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *repos: str, **kw: Any):
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        *repos: str,
+        path: Path | None = None,
+        token: bytes = b"",
+        **kw: Any,
+    ) -> None:
         self.now = 1000.0
         for module in MODULES:
             monkeypatch.setattr(module, "monotonic", lambda: self.now)
-        self.rig = Rig(None)
+        self.rig = Rig(path)
         longest = kw.pop("max_interval", 900.0)
         self.provider = Many(
             name="acme", provider="scripted", token_env="T", repos=list(repos), **kw
@@ -105,7 +116,9 @@ class Stage:
         api: Any = Idle()
         self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest)
         self.account = AccountPoller(
-            repo_sync.Reader(self.provider, api, self.rig.recorder, self.rules), interval=60.0
+            repo_sync.Reader(self.provider, api, self.rig.recorder, self.rules),
+            interval=60.0,
+            group=budget_group.BudgetGroup(api.budget, token),
         )
         self.schedule = Schedule([self.account])
         self.runner = self.schedule._runners[self.account.group]

@@ -1,0 +1,58 @@
+"""What the schedule has learned, over restarts: saved in batches, and backoff at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from exporter.ledger.polling import PollingChanges, StoredPolling
+
+
+class Source(Protocol):
+    """An account whose polling is saved."""
+
+    def changes(self, *, whole: bool) -> PollingChanges:
+        """What is to be written since the last call; `whole` leaves nothing for later."""
+
+    def unsaved(self, changes: PollingChanges) -> None:
+        """Return these at a later call: they could not be written."""
+
+
+class PollingRows:
+    """The polled accounts of a process, and what the state held of them when it was loaded.
+
+    `urgent` is called when something is to be written at once.
+    """
+
+    def __init__(self, urgent: Callable[[], None]) -> None:
+        self.urgent = urgent
+        self._stored: dict[str, StoredPolling] = {}
+        self._sources: dict[str, Source] = {}
+
+    def add(self, stored: Mapping[str, StoredPolling], accounts: Iterable[str]) -> None:
+        """Take in what the state holds of more accounts."""
+        self._stored |= {name: stored[name] for name in accounts if name in stored}
+
+    def take(self, account: str) -> StoredPolling | None:
+        """What the state held of an account; None the second time."""
+        return self._stored.pop(account, None)
+
+    def join(self, account: str, source: Source) -> None:
+        """Save the polling of an account from now on."""
+        self._sources[account] = source
+
+    def leave(self, account: str, source: Source) -> None:
+        """Save it no longer, unless another source of that account has joined meanwhile."""
+        if self._sources.get(account) is source:
+            del self._sources[account]
+
+    def changes(self, *, whole: bool) -> dict[str, PollingChanges]:
+        """What is to be written, by account."""
+        found = {name: source.changes(whole=whole) for name, source in self._sources.items()}
+        return {name: changes for name, changes in found.items() if changes}
+
+    def unsaved(self, changes: Mapping[str, PollingChanges]) -> None:
+        """Return these at a later call: they could not be written."""
+        for name, rows in changes.items():
+            if name in self._sources:
+                self._sources[name].unsaved(rows)
