@@ -7,13 +7,12 @@ import contextlib
 import functools
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from exporter.errors import StateUnavailable
-from exporter.http.conditional import Memory
 from exporter.ledger import Ledger
 from exporter.ledger.rows import (
     AttemptKey,
@@ -40,8 +39,7 @@ from exporter.recorder.decisions import (
     unknown,
 )
 from exporter.recorder.open_builds import OpenBuilds
-from exporter.recorder.polling import PollingRows
-from exporter.recorder.steps import Steps
+from exporter.recorder.savings import Savings
 from exporter.view.series_view import SeriesView
 
 log = logging.getLogger(__name__)
@@ -55,19 +53,14 @@ _CURSOR_LAG = 300.0
 _DAMAGED = "the state is damaged: {}"
 
 
-class Recorder(Steps):
+class Recorder(Savings):
     """The one way into the ledger, and from it into what is shown."""
 
     def __init__(self, ledger: Ledger, view: SeriesView, *, retention: float) -> None:
-        super().__init__()
+        super().__init__(ledger)
         self.view = view
-        self._ledger = ledger
         self._retention = retention
-        self.budgets = Budgets((), self._note_limits)
-        self.polling = PollingRows(self._note_polling)
         self._swept_at: float | None = None
-        self._notes: set[asyncio.Task[None]] = set()
-        self._is_noting_polling = False
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
         self._accounts: tuple[str, ...] = ()
@@ -313,105 +306,6 @@ class Recorder(Steps):
         """See whether the state is still where it was. Raises StateUnavailable."""
         if await self._finish(self._alone(self._ledger.look)):
             self._is_ok()
-
-    async def recall(self, account: str, answers: Memory) -> None:
-        """Give `answers` back what was remembered of an account's API, the first time."""
-        if answers.is_new:
-            await self._finish(self._recall(account, answers))
-
-    async def _recall(self, account: str, answers: Memory) -> None:
-        async with self._turn:
-            if not answers.is_new:
-                return  # done by who had the turn before
-            try:
-                rows = await self._attempt(lambda: self._ledger.answers(account))
-            except StateUnavailable as error:
-                log.warning("%s: everything is asked for anew", error, extra={"account": account})
-                rows = []
-            answers.restore(rows)
-
-    async def remember(self, account: str, answers: Memory) -> None:
-        """Write what has changed in `answers`, of an account's API, since the last time.
-
-        What cannot be written is written later: to lose it costs a restart some requests
-        and nothing else.
-        """
-        await self._finish(self._remember(account, answers))
-
-    async def _remember(self, account: str, answers: Memory) -> None:
-        async with self._turn:
-            if not self.state_ok:
-                return  # what there is room for belongs to the counters
-            changes = answers.changes()
-            if not any(changes):
-                return
-
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    tx.keep_answers(account, changes)
-
-            try:
-                await self._write(step)
-            except StateUnavailable:
-                answers.unsaved(changes)
-
-    def _note_limits(self) -> None:
-        """Remember at once what an API has forbidden."""
-        self._note(self.remember_limits())
-
-    def _note_polling(self) -> None:
-        """A backoff has begun: that is saved at once."""
-        if not self._is_noting_polling:
-            self._is_noting_polling = True
-            self._note(self.remember_polling())
-
-    def _note(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._notes.add(task)
-        task.add_done_callback(self._notes.discard)
-
-    async def remember_polling(self, *, whole: bool = False) -> None:
-        """Write what the schedule has learned since the last time, in one transaction.
-
-        `whole` leaves nothing for the next time. What cannot be written is written later.
-        """
-        await self._finish(self._remember_polling(whole=whole))
-
-    async def _remember_polling(self, *, whole: bool) -> None:
-        async with self._turn:
-            self._is_noting_polling = False
-            if not self.state_ok:
-                return  # what there is room for belongs to the counters
-            changes = self.polling.changes(whole=whole)
-
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    for account, rows in changes.items():
-                        tx.write_polling(account, rows)
-
-            try:
-                if changes:
-                    await self._write(step)
-            except StateUnavailable:
-                self.polling.unsaved(changes)
-
-    async def remember_limits(self) -> None:
-        """Write what APIs have forbidden since the last time, if anything."""
-        await self._finish(self._remember_limits())
-
-    async def _remember_limits(self) -> None:
-        async with self._turn:
-            changes = self.budgets.changes()
-
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    tx.keep_limits(changes, now=time.time())
-
-            try:
-                if changes:
-                    await self._write(step)
-            except StateUnavailable:
-                self.budgets.unsaved()
 
     async def close(self) -> None:
         """Finish the step under way and let go of the state.
