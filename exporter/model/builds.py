@@ -7,6 +7,7 @@ the epoch, UTC.
 from __future__ import annotations
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from exporter.model.keys import BuildKey
 from exporter.model.vocabulary import OTHER, Ref, Status, Unmapped
@@ -99,6 +100,11 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether each attempt has a key of its own, so that its number hides no lost ones."""
     unfilled: Unfilled | None = None
     """Where its details fail for now: since when, and how often they did."""
+
+    def __post_init__(self) -> None:
+        # Many providers call it a push if somebody pushes to a pull request's branch.
+        if self.ref is Ref.PULL_REQUEST and self.trigger == "push":
+            force_setattr(self, "trigger", "merge_request")
 
     @property
     def duration(self) -> float | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -72,70 +72,76 @@ class Unmapped(msgspec.Struct, frozen=True, array_like=True):
     word: str
 
 
-_QUEUED, _RUNNING, _COMPLETED = Status.QUEUED, Status.IN_PROGRESS, Status.COMPLETED
-_WAITING = Status.WAITING
-
-
 class Words(msgspec.Struct, frozen=True, kw_only=True):
-    """The vocabulary of one CI system, by lower-case word."""
+    """The native words of one CI system in lower case, and what each means."""
 
     status: Mapping[str, Status]
     conclusion: Mapping[str, str]
     trigger: Mapping[str, str] = {}
-    holds: frozenset[str] = frozenset()
+    awaiting: frozenset[str] = frozenset()
     """Conclusions after which the same build goes on, once a person has acted."""
     blocked: frozenset[str] = frozenset()
     """Words for queued jobs that wait for other jobs, not for a machine."""
 
 
-def rows(table: Mapping[T, str]) -> dict[str, T]:
-    """Turns `{meaning: "word word"}` into `{word: meaning}`."""
+def by_word(table: Mapping[T, str]) -> dict[str, T]:
+    """`{word: meaning}` of `{meaning: "word word"}`."""
     return {word.lower(): meaning for meaning, words in table.items() for word in words.split()}
 
 
-def own(words: str) -> dict[str, str]:
-    """Documented words without a named meaning: each keeps its own name."""
+def unchanged(words: str) -> dict[str, str]:
+    """Documented words without a named meaning, each of which keeps its name."""
     return {word: word for word in words.lower().split()}
 
 
-class Standing(NamedTuple):
-    """Where a build or job stands."""
+class State(NamedTuple):
+    """Where a build or job stands. Times are epoch seconds."""
 
     status: Status
     conclusion: str | None
-    unmapped: tuple[Unmapped, ...]
+    started_at: float | None
+    """None while it is queued, whatever the provider sends then."""
+    completed_at: float | None
+    """None until it is completed."""
+    unmapped: tuple[Unmapped, ...] = ()
+
+    def fields(self, *unmapped: Unmapped) -> dict[str, Any]:
+        """The fields of a Build or Job, with more words that no table maps."""
+        return {**self._asdict(), "unmapped": self.unmapped + unmapped}
 
 
-def standing(
+def resolve_state(
     words: Words,
     status: str | None,
-    conclusion: str | None,
+    conclusion: str | None = None,
     *,
     started: float | None,
     ended: float | None,
-) -> Standing:
-    """What a status and a conclusion word say together; either may be missing.
+) -> State:
+    """What a status, a conclusion and two times say together; each may be missing.
 
     A result in place of the status (Travis, Buddy) means completed. Without a status a
     conclusion or an end means completed too. An unknown status is judged by the times.
     """
     at = words.status.get(status) if status else None
     if at is None and status in words.conclusion:
-        at, conclusion = _COMPLETED, conclusion or status
+        at, conclusion = Status.COMPLETED, conclusion or status
     if at is None and status is None and conclusion is not None:
-        at = words.status.get(conclusion, _COMPLETED)
+        at = words.status.get(conclusion, Status.COMPLETED)
     unmapped: tuple[Unmapped, ...] = ()
     if at is None:
         unmapped = (Unmapped("status", status),) if status else ()
-        at = _COMPLETED if ended is not None else _RUNNING if started is not None else _QUEUED
-    if at is _COMPLETED and conclusion in words.holds:
-        at = _WAITING
-    if at is not _COMPLETED or conclusion is None:
-        return Standing(at, None, unmapped)
-    known = words.conclusion.get(conclusion)
-    if known is None:
-        return Standing(at, OTHER, (*unmapped, Unmapped("conclusion", conclusion)))
-    return Standing(at, known, unmapped)
+        at = Status.QUEUED if started is None else Status.IN_PROGRESS
+        at = at if ended is None else Status.COMPLETED
+    if at is Status.COMPLETED and conclusion in words.awaiting:
+        at = Status.WAITING
+    begun = None if at is Status.QUEUED else started
+    if at is not Status.COMPLETED:
+        return State(at, None, begun, None, unmapped)
+    known = None if conclusion is None else words.conclusion.get(conclusion)
+    if known is None and conclusion is not None:
+        known, unmapped = OTHER, (*unmapped, Unmapped("conclusion", conclusion))
+    return State(at, known, begun, ended, unmapped)
 
 
 def trigger(words: Words, word: str | None) -> tuple[str, tuple[Unmapped, ...]]:

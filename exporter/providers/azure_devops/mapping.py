@@ -8,7 +8,7 @@ from urllib.parse import unquote
 import msgspec
 
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
-from exporter.model.vocabulary import standing, trigger
+from exporter.model.vocabulary import resolve_state, trigger
 from exporter.payload import at, moment, text, whole, word
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.vocabulary import WORDS
@@ -69,10 +69,12 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
 def to_build(run: Run, place: Place, names: Names) -> Build:
     """A listed build, taken for its first attempt. The repo label is as the contract says."""
     started, finished = moment(run.start_time), moment(run.finish_time)
-    stands = standing(WORDS, word(run.status), word(run.result), started=started, ended=finished)
+    state = resolve_state(
+        WORDS, word(run.status), word(run.result), started=started, ended=finished
+    )
     why, unmapped = trigger(WORDS, word(run.reason))
     branch, ref = _branch(text(run.source_branch), why)
-    ended = finished if stands.status is Status.COMPLETED else None
+    is_over = state.status is Status.COMPLETED
     repository = place.repository or next(map(names.repository, repositories(run)), "")
     default = text(at(run.repository, "defaultBranch"))
     return Build(
@@ -84,15 +86,11 @@ def to_build(run: Run, place: Place, names: Names) -> Build:
         branch=branch,
         ref=ref,
         default_branch=default and default.removeprefix(_HEAD),
-        status=stands.status,
-        conclusion=stands.conclusion,
-        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        trigger=why,
         created_at=moment(run.queue_time),
-        started_at=started,
-        completed_at=ended,
         # A completed build is touched by tags and retention too, without having gone on.
-        changed_at=ended if stands.status is Status.COMPLETED else moment(run.last_changed_date),
-        unmapped=(*stands.unmapped, *unmapped),
+        changed_at=finished if is_over else moment(run.last_changed_date),
+        **state.fields(*unmapped),
     )
 
 

@@ -16,7 +16,8 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import FAILING, Build, Job, Status
-from exporter.model.vocabulary import standing
+from exporter.model.summary import earliest, latest, worst
+from exporter.model.vocabulary import resolve_state
 from exporter.payload import at, each, listed, moment, text, whole, word
 from exporter.providers.azure_devops.vocabulary import RAN_OUT, WORDS
 
@@ -30,7 +31,6 @@ _MANUAL = "manualvalidation"
 """The task that waits for a person within a job, in lower case."""
 _RANKED = ("Stage", "Phase", "Job")
 """Records whose `attempt` counts the runs; a task retried by itself is no new attempt."""
-_WORST_FIRST = ("failed", "timeout", "error", "cancelled", "partial", "passed")
 
 
 class Record(msgspec.Struct, frozen=True, rename="camel"):
@@ -151,16 +151,15 @@ def read_timeline(records: Sequence[Record], build: Build, *, now: float) -> Rea
     newest = [r for r in own if r.type in _RANKED and r.number == attempt]
     held = any(_holds(record) for record in own)
     running = any(job.status is Status.IN_PROGRESS for job in jobs)
-    times = (at for r in records for at in (r.started, r.ended) if at is not None)
     return Reading(
         over=over,
         finished=finished,
         touched=None if over else build.changed_at,
         read_at=now,
         attempt=attempt,
-        started=min((r.started for r in newest if r.started is not None), default=None),
-        ended=max((r.ended for r in newest if r.ended is not None), default=None),
-        changed=max(times, default=None),
+        started=earliest(r.started for r in newest),
+        ended=latest(r.ended for r in newest),
+        changed=latest(at for r in records for at in (r.started, r.ended)),
         conclusion=_worst(own, jobs),
         timed_out=any(_timed_out(record) for record in own),
         ran_out=over and _ran_out(own),
@@ -262,8 +261,10 @@ def _to_job(record: Record, inside: Sequence[Record], gated: set[str], above: li
     `inside` are the job and its tasks.
     """
     started, ended = record.started, moment(record.finish_time)
-    stands = standing(WORDS, word(record.state), word(record.result), started=started, ended=ended)
-    status, conclusion = stands.status, stands.conclusion
+    state = resolve_state(
+        WORDS, word(record.state), word(record.result), started=started, ended=ended
+    )
+    status, conclusion = state.status, state.conclusion
     if status is Status.QUEUED and gated.intersection(above):
         status = Status.WAITING
     if status is Status.IN_PROGRESS and record.id in gated:
@@ -276,23 +277,16 @@ def _to_job(record: Record, inside: Sequence[Record], gated: set[str], above: li
         id=record.id,
         name=text(record.name) or "",
         attempt=record.number,
-        status=status,
-        conclusion=conclusion,
-        started_at=started,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=stands.unmapped,
+        **state._replace(status=status, conclusion=conclusion).fields(),
     )
 
 
 def _worst(records: Sequence[Record], jobs: Iterable[Job]) -> str | None:
     """What the jobs say together; where they have nothing to say, what holds them does."""
     said = {job.conclusion for job in jobs}
-    worst = next((conclusion for conclusion in _WORST_FIRST if conclusion in said), None)
-    if worst in (None, "passed"):
-        parts = {r.conclusion for r in records if r.type in _RANKED or r.is_check}
-        worst = next((conclusion for conclusion in _WORST_FIRST if conclusion in parts), worst)
-        said |= parts - {None}
-    return worst or ("skipped" if said == {"skipped"} else None)
+    parts = {r.conclusion for r in records if r.type in _RANKED or r.is_check} - {None}
+    found = worst(said)
+    return worst(said | parts) if found in (None, "passed", "skipped") else found
 
 
 # -- builds
@@ -318,7 +312,6 @@ def with_reading(build: Build, reading: Reading, *, jobs: bool) -> Build:
         status = Status.QUEUED  # asked to run again, or approved, and no agent is free
     if status in (Status.QUEUED, Status.IN_PROGRESS) and reading.waiting:
         status = Status.WAITING
-    changes = [time for time in (build.changed_at, reading.changed) if time is not None]
     return replace(
         build,
         attempt=reading.attempt,
@@ -326,7 +319,9 @@ def with_reading(build: Build, reading: Reading, *, jobs: bool) -> Build:
         conclusion=conclusion,
         started_at=started,
         completed_at=ended,
-        changed_at=ended if status is Status.COMPLETED else max(changes, default=None),
+        changed_at=ended
+        if status is Status.COMPLETED
+        else latest((build.changed_at, reading.changed)),
         jobs=reading.jobs if jobs else (),
         partial=False,
     )
@@ -351,8 +346,7 @@ def earlier_attempt(
 
     `records` are those of its own timelines and of the ones after it.
     """
-    after = [r.started for r in records if r.number > attempt and r.started is not None]
-    until = min(after, default=None)
+    until = earliest(record.started for record in records if record.number > attempt)
     parts = [
         record
         for record in records
@@ -360,17 +354,16 @@ def earlier_attempt(
         and (record.ended is None or until is None or record.ended <= until)
     ]
     own = [record for record in parts if record.type in _RANKED and record.number == attempt]
-    ended = max((record.ended for record in own if record.ended is not None), default=None)
+    ended = latest(record.ended for record in own)
     if ended is None:
         return None
     found = _jobs(parts)
-    starts = [record.started for record in own if record.started is not None]
     return replace(
         build,
         attempt=attempt,
         status=Status.COMPLETED,
         conclusion="cancelled" if _ran_out(parts) else _worst(parts, found),
-        started_at=build.started_at if attempt == 1 else min(starts, default=None),
+        started_at=build.started_at if attempt == 1 else earliest(r.started for r in own),
         completed_at=ended,
         changed_at=ended,
         unmapped=(),

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.model.vocabulary import Words, own, rows
+from exporter.model.vocabulary import Words, by_word, unchanged
 
 _LATER = "manuallyQueued dependentOnManualQueue"
 """Results of stages that wait for a person to start them, and of those behind them: the build
 completes without them and goes on under the same attempt when they are started."""
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "none notStarted postponed pending",  # pending: a timeline record
             Status.IN_PROGRESS: "inProgress cancelling",
             Status.COMPLETED: "completed",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "succeeded",
             "partial": "partiallySucceeded succeededWithIssues",
@@ -27,8 +27,8 @@ WORDS = Words(
             "error": "abandoned",  # the agent was lost; a status too
         }
     )
-    | own(f"none {_LATER}"),
-    trigger=rows(
+    | unchanged(f"none {_LATER}"),
+    trigger=by_word(
         {
             "push": "individualCI batchedCI",
             "merge_request": "pullRequest",
@@ -36,8 +36,10 @@ WORDS = Words(
             "web": "manual userCreated",  # queueing through the API looks alike
         }
     )
-    | own("none validateShelveset checkInShelveset buildCompletion resourceTrigger triggered"),
-    holds=frozenset(_LATER.lower().split()),
+    | unchanged(
+        "none validateShelveset checkInShelveset buildCompletion resourceTrigger triggered"
+    ),
+    awaiting=frozenset(_LATER.lower().split()),
 )
 """Build REST API 7.2: BuildStatus, BuildResult, BuildReason; timeline states and results."""
 

@@ -10,13 +10,13 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Job, Ref, Status
-from exporter.model.vocabulary import Standing, Words, own, rows, standing, trigger
+from exporter.model.summary import filled_by, summary
+from exporter.model.vocabulary import State, Words, by_word, resolve_state, trigger, unchanged
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.summary import summary
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "PARSING PENDING READY",
             # For a manual step or another deployment; stopped until somebody goes on.
@@ -25,7 +25,7 @@ WORDS = Words(
             Status.COMPLETED: "COMPLETED",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "SUCCESSFUL PASSED",
             "failed": "FAILED",
@@ -35,8 +35,8 @@ WORDS = Words(
             "skipped": "NOT_RUN",
         }
     )
-    | own("UNKNOWN"),
-    trigger=rows(
+    | unchanged("UNKNOWN"),
+    trigger=by_word(
         {
             "push": "PUSH pipeline_trigger_push",
             "merge_request": "PULL_REQUEST PULLREQUEST pipeline_trigger_pull_request"
@@ -50,7 +50,7 @@ WORDS = Words(
 )
 """REST API 2.0: pipeline and step states with their stages and results, trigger types."""
 
-SECTIONS = own("default") | rows(
+SECTIONS = unchanged("default") | by_word(
     {
         "pull-requests": "pull-requests pullrequests pull_requests pull-request pullrequest",
         "branches": "branches branch",
@@ -95,7 +95,7 @@ class Step(msgspec.Struct, frozen=True):
 def to_build(item: Pipeline, repo: Repo) -> Build:
     """A build as its pipeline tells it; a completed one lacks its start."""
     created, ended = moment(item.created_on), moment(item.completed_on)
-    status, conclusion, unmapped = _standing(item.state, started=None, ended=ended)
+    state = _state(item.state, started=None, ended=ended)
     kind = word(at(item.trigger, "name")) or word(at(item.trigger, "type"))
     why, unknown = trigger(WORDS, kind)
     branch, ref = _ref(item.target)
@@ -110,15 +110,12 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         default_branch=repo.default_branch,
         number=whole(item.build_number),
         attempt=max(1, whole(item.run_number) or 1),
-        status=status,
-        conclusion=conclusion,
-        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        trigger=why,
         created_at=created,
-        completed_at=ended if status is Status.COMPLETED else None,
         # Where a pipeline does not number its runs, one that runs again ends once more.
         changed_at=ended if whole(item.run_number) is None else None,
-        unmapped=unmapped + unknown,
-        partial=status is Status.COMPLETED and conclusion != "skipped",
+        partial=state.status is Status.COMPLETED and state.conclusion != "skipped",
+        **state.fields(*unknown),
     )
 
 
@@ -129,20 +126,16 @@ def to_job(step: Step, build: Build) -> Job:
     """
     begun = moment(step.started_on or step.started_on_)
     ended = moment(step.completed_on or step.completed_on_)
-    status, conclusion, unmapped = _standing(step.state, started=begun, ended=ended)
+    state = _state(step.state, started=begun, ended=ended)
     manual = word(at(step.trigger, "type")) == "pipeline_step_trigger_manual"
-    if status is Status.QUEUED and manual and build.status is Status.WAITING:
-        status = Status.WAITING
+    if state.status is Status.QUEUED and manual and build.status is Status.WAITING:
+        state = state._replace(status=Status.WAITING, started_at=begun)
     attempt = whole(step.run_number) or whole(step.run_number_)
     return Job(
         id=step.uuid.strip("{}"),
         name=text(step.name) or "",
         attempt=build.attempt if attempt is None else max(1, attempt),
-        status=status,
-        conclusion=conclusion,
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=unmapped,
+        **state.fields(),
     )
 
 
@@ -163,17 +156,13 @@ def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
     build = replace(build, started_at=ran.started)
     if build.status is not Status.COMPLETED:
         return build
-    return replace(
-        build,
-        completed_at=ran.ended if build.completed_at is None else build.completed_at,
-        conclusion=told.conclusion if build.conclusion is None else build.conclusion,
-    )
+    return filled_by(build, ran._replace(conclusion=told.conclusion))
 
 
-def _standing(state: Any, *, started: float | None, ended: float | None) -> Standing:
+def _state(state: Any, *, started: float | None, ended: float | None) -> State:
     """Where a pipeline or step stands; a stage says more of what is unfinished."""
     result = _said(at(state, "result"))
-    found = standing(WORDS, _said(state), result, started=started, ended=ended)
+    found = resolve_state(WORDS, _said(state), result, started=started, ended=ended)
     stage = WORDS.status.get(_said(at(state, "stage")) or "")
     if found.status is not Status.COMPLETED and stage is Status.WAITING:
         return found._replace(status=stage)

@@ -39,6 +39,7 @@ from pydantic import PrivateAttr
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.model import Build, Status
+from exporter.model.summary import summary
 from exporter.payload import each, reached, text, whole, word
 from exporter.providers import Incidental, Page, Provider, Query, Repo, by_part
 from exporter.providers.buddy.mapping import (
@@ -60,7 +61,6 @@ from exporter.providers.buddy.vocabulary import WORDS
 from exporter.providers.marks import Marks
 from exporter.providers.paging import bearable
 from exporter.providers.paging import whole as whole_list
-from exporter.providers.summary import summary
 
 __all__ = [
     "PROVIDER",

@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 
 from exporter.model import Build, BuildKey, Job, Ref, Status
-from exporter.model.vocabulary import standing, trigger
+from exporter.model.vocabulary import resolve_state, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.buddy.vocabulary import WORDS
@@ -97,9 +97,9 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
     """
     place = place_of(repo.entry)
     asked, ended = moment(item.start_date), moment(item.finish_date)
-    found = standing(WORDS, word(item.status), None, started=asked, ended=ended)
-    completed = found.status is Status.COMPLETED
-    begun = completed or found.status is Status.IN_PROGRESS
+    state = resolve_state(WORDS, word(item.status), started=asked, ended=ended)
+    completed = state.status is Status.COMPLETED
+    begun = completed or state.status is Status.IN_PROGRESS
     why, unknown = trigger(WORDS, word(item.triggered_on) or word(item.triggered_on_))
     branch, tag = text(at(item.branch, "name")), text(at(item.tag, "name"))
     ref = Ref.PULL_REQUEST if item.pull_request else Ref.BRANCH
@@ -114,15 +114,11 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
         ref=ref,
         default_branch=branch if at(item.branch, "default") is True else repo.default_branch,
         number=whole(item.id),
-        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
-        status=found.status,
-        conclusion=found.conclusion,
+        trigger=why,
         created_at=None if begun else asked,
-        started_at=asked if begun else None,
-        completed_at=ended if completed else None,
-        changed_at=ended if completed else None,
-        unmapped=found.unmapped + unknown,
-        partial=completed and ended is None and found.conclusion != "skipped",
+        changed_at=state.completed_at,
+        partial=completed and ended is None and state.conclusion != "skipped",
+        **state._replace(started_at=asked if begun else None).fields(*unknown),
     )
 
 
@@ -134,17 +130,13 @@ def to_job(item: Action, build: Build) -> Job | None:
     if not own or (status == NEVER_RAN and build.status is Status.COMPLETED):
         return None
     begun, ended = moment(item.start_date), moment(item.finish_date)
-    found = standing(WORDS, status, None, started=begun, ended=ended)
+    state = resolve_state(WORDS, status, started=begun, ended=ended)
     return Job(
         # In an execution that is run again an action keeps its id, and runs once more.
         id=own,
         run=None if begun is None else int(begun),
         name=name,
-        status=found.status,
-        conclusion=found.conclusion,
-        started_at=None if found.status is Status.QUEUED else begun,
-        completed_at=ended if found.status is Status.COMPLETED else None,
-        unmapped=found.unmapped,
+        **state.fields(),
     )
 
 

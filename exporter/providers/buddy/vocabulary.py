@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.model.vocabulary import Words, rows
+from exporter.model.vocabulary import Words, by_word
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "ENQUEUED INITIAL",
             Status.WAITING: "WAITING_FOR_APPLY WAITING_FOR_APPROVE WAITING_FOR_APPROVAL"
@@ -14,7 +14,7 @@ WORDS = Words(
             Status.IN_PROGRESS: "INPROGRESS TERMINATING",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "SUCCESSFUL",
             "failed": "FAILED",
@@ -22,7 +22,7 @@ WORDS = Words(
             "skipped": "SKIPPED NOT_EXECUTED",
         }
     ),
-    trigger=rows(
+    trigger=by_word(
         {
             "push": "EVENT ON_EVENT ON_EVERY_PUSH PUSH",
             "web": "CLICK MANUAL",

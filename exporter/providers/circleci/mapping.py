@@ -10,11 +10,11 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
-from exporter.model.vocabulary import standing, trigger
+from exporter.model.summary import earliest, filled_by, summary
+from exporter.model.vocabulary import resolve_state, trigger
 from exporter.payload import Id, at, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.circleci.vocabulary import APPS, WORDS
-from exporter.providers.summary import earliest, summary
 
 _INTEGRATIONS = frozenset({*APPS.split(), "decoupled ingestion system"})
 _PULL = re.compile(r"pull/\d+(?:/.*)?")
@@ -127,7 +127,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         number=whole(item.number),
         branch=branch,
         ref=ref,
-        trigger="merge_request" if ref is Ref.PULL_REQUEST and why == "push" else why,
+        trigger=why,
         status=Status.QUEUED,
         created_at=moment(item.created_at),
         unmapped=unknown,
@@ -150,23 +150,20 @@ def with_workflow(base: Build, item: Workflow) -> Build:
     What has stopped is over: the status of some re-runs stays `running` or `failing`.
     """
     ended = moment(item.stopped_at)
-    found = standing(WORDS, word(item.status), None, started=None, ended=ended)
-    stopped = found.status is Status.IN_PROGRESS and ended is not None
-    completed = found.status is Status.COMPLETED or stopped
+    state = resolve_state(WORDS, word(item.status), started=None, ended=ended)
+    if state.status is Status.IN_PROGRESS and ended is not None:
+        state = state._replace(status=Status.COMPLETED, completed_at=ended)
+    completed = state.status is Status.COMPLETED
     return replace(
         base,
         key=BuildKey(item.id),
         native_id=item.id,
         workflow=text(item.name) or "",
-        status=Status.COMPLETED if completed else found.status,
-        conclusion=found.conclusion,
         created_at=moment(item.created_at),
-        started_at=None,
-        completed_at=ended if completed else None,
-        unmapped=(*base.unmapped, *found.unmapped),
-        partial=completed and found.conclusion != "skipped",
+        partial=completed and state.conclusion != "skipped",
         attempt=item.attempt,
         key_per_attempt=True,
+        **state._replace(unmapped=base.unmapped).fields(*state.unmapped),
     )
 
 
@@ -181,27 +178,19 @@ def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
     build = replace(build, started_at=started(items), jobs=jobs)
     if build.status is not Status.COMPLETED:
         return build
-    return replace(
-        build,
-        completed_at=said.ended if build.completed_at is None else build.completed_at,
-        conclusion=said.conclusion if build.conclusion is None else build.conclusion,
-    )
+    return filled_by(build, said._replace(started=None))
 
 
 def to_job(item: Listed) -> Job:
     """A job. The list calls one running that has no start: it is still queued."""
     begun, ended = moment(item.started_at), moment(item.stopped_at)
-    found = standing(WORDS, word(item.status), None, started=begun, ended=ended)
-    waits = found.status is Status.IN_PROGRESS and begun is None
-    status = Status.QUEUED if waits else found.status
+    state = resolve_state(WORDS, word(item.status), started=begun, ended=ended)
+    if state.status is Status.IN_PROGRESS and begun is None:
+        state = state._replace(status=Status.QUEUED)
     return Job(
         id=item.id,
         name=text(item.name) or "",
-        status=status,
-        conclusion=found.conclusion,
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=found.unmapped,
+        **state.fields(),
     )
 
 

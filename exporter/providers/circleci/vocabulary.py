@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.model.vocabulary import Words, own, rows
+from exporter.model.vocabulary import Words, by_word, unchanged
 
 APPS = "github_app github_oauth github gitlab bitbucket bitbucket_dc bitbucket_data_center"
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "created queued blocked not_running scheduled",
             Status.WAITING: "on_hold",  # an approval job
@@ -16,7 +16,7 @@ WORDS = Words(
             Status.COMPLETED: "ended finished",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "success succeeded fixed",
             "failed": "failed",
@@ -27,9 +27,9 @@ WORDS = Words(
             "retried": "retried",
         }
     )
-    | own("unauthorized terminated-unknown no_tests"),
+    | unchanged("unauthorized terminated-unknown no_tests"),
     blocked=frozenset({"blocked"}),
-    trigger=rows(
+    trigger=by_word(
         {
             "push": f"webhook push {APPS}",
             "merge_request": "pull_request merge_request",

@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from exporter.errors import ProviderError
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status, carried_over
-from exporter.model.vocabulary import Standing, standing, trigger
+from exporter.model.summary import latest, summary
+from exporter.model.vocabulary import State, resolve_state, trigger
 from exporter.payload import each, moment, text, whole, word
 from exporter.providers import Repo
 from exporter.providers.github.vocabulary import WORDS
@@ -150,11 +151,11 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
     is created when it begins: what was before is nobody's queue.
     """
     created, started, updated = map(moment, (run.created_at, run.run_started_at, run.updated_at))
-    status, conclusion, unmapped = _stands(run)
+    state = _state(run)
     why, unknown = trigger(WORDS, word(run.event))
     head, own = _named(run.head_repository), _named(run.repository)
     ref = ref_of(why, text(run.head_branch), head, own)
-    ended = updated if status is Status.COMPLETED else None
+    ended = updated if state.status is Status.COMPLETED else None
     if ended is not None and started is not None and ended - started > _LONGEST:
         ended = None  # touched long after its end, as when its logs are deleted
     never_ran = tuple(number for number in never_ran if number < run.attempt)
@@ -170,21 +171,17 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
         ref=ref,
         number=whole(run.run_number),
         attempt=run.attempt,
-        trigger="merge_request" if why == "push" and ref is Ref.PULL_REQUEST else why,
-        status=status,
-        conclusion=conclusion,
+        trigger=why,
         created_at=created,
-        started_at=None if status is Status.QUEUED else started,
-        completed_at=ended,
         never_ran=never_ran,
-        goes_on_as_next=status is Status.WAITING and word(run.conclusion) in WORDS.holds,
-        unmapped=unmapped + unknown,
+        goes_on_as_next=state.status is Status.WAITING and word(run.conclusion) in WORDS.awaiting,
+        **state._replace(completed_at=ended).fields(*unknown),
     )
 
 
-def _stands(run: Run) -> Standing:
+def _state(run: Run) -> State:
     conclusion = word(run.conclusion)
-    return standing(
+    return resolve_state(
         WORDS,
         word(run.status),
         conclusion,
@@ -233,8 +230,8 @@ def earlier(attempts: Iterable[Run], error: ProviderError | None) -> Earlier:
     """The earlier attempts of a run, as far as they are known."""
     known = list(attempts)
     return Earlier(
-        tuple(run for run in known if _stands(run).status is Status.COMPLETED),
-        tuple(run.attempt for run in known if _stands(run).status is Status.WAITING),
+        tuple(run for run in known if _state(run).status is Status.COMPLETED),
+        tuple(run.attempt for run in known if _state(run).status is Status.WAITING),
         error,
     )
 
@@ -251,7 +248,7 @@ def is_doubtful(run: Run, build: Build, unfinished_at: float | None, later: Run 
     next_began = None if later is None else moment(later.run_started_at)
     if next_began is not None and updated > next_began:
         return True
-    began = max(_known((moment(run.run_started_at), unfinished_at)), default=None)
+    began = latest((moment(run.run_started_at), unfinished_at))
     return not is_vouched(began, updated)
 
 
@@ -262,7 +259,7 @@ def is_vouched(began: float | None, updated: float | None) -> bool:
 
 def end_by_jobs(updated: float | None, tasks: Iterable[Task]) -> float | None:
     """When a run ended, by all its jobs; `updated` where they vouch for it, None if none tells."""
-    ended = max(_known(moment(task.completed_at) for task in tasks), default=None)
+    ended = latest(moment(task.completed_at) for task in tasks)
     if ended is None or updated is None:
         return ended
     return updated if ended <= updated <= ended + _SETTLES else ended
@@ -284,17 +281,11 @@ def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
     ran = [job for job in jobs if job.conclusion != "skipped"]
     if not ran:
         return replace(without_jobs(build), jobs=jobs)
-    build = replace(
-        build, jobs=jobs, started_at=min(_known(job.started_at for job in ran), default=None)
-    )
-    if build.status is not Status.COMPLETED:
+    said = summary(ran)
+    build = replace(build, jobs=jobs, started_at=said.started)
+    if build.status is not Status.COMPLETED or said.ended is None:
         return build
-    ends = _known(job.completed_at for job in ran)
-    return replace(build, completed_at=max(ends, default=build.completed_at))
-
-
-def _known(times: Iterable[float | None]) -> list[float]:
-    return [at for at in times if at is not None]
+    return replace(build, completed_at=said.ended)
 
 
 def _is_of(task: Task, build: Build) -> bool:
@@ -304,20 +295,16 @@ def _is_of(task: Task, build: Build) -> bool:
 def to_job(task: Task, build: Build) -> Job:
     """A job of `build`. One that is queued, or was cancelled there, starts at its creation."""
     created, started, ended = map(moment, (task.created_at, task.started_at, task.completed_at))
-    status, conclusion, unmapped = standing(
+    state = resolve_state(
         WORDS, word(task.status), word(task.conclusion), started=started, ended=ended
     )
-    never_left = conclusion == "cancelled" and started == created
-    if never_left or status in (Status.QUEUED, Status.WAITING):
-        started = None
+    never_left = state.conclusion == "cancelled" and started == created
+    if never_left or state.status is Status.WAITING:
+        state = state._replace(started_at=None)
     return Job(
         id=str(task.id),
         name=text(task.name) or "",
         attempt=build.attempt,
-        status=status,
-        conclusion=conclusion,
         created_at=created,
-        started_at=started,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=unmapped,
+        **state.fields(),
     )

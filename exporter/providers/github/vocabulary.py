@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.model.vocabulary import Words, own, rows
+from exporter.model.vocabulary import Words, by_word, unchanged
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "queued requested pending",  # pending: held by a concurrency group
             Status.WAITING: "waiting",  # a deployment protection rule
@@ -14,7 +14,7 @@ WORDS = Words(
             Status.COMPLETED: "completed",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "success",
             "failed": "failure",
@@ -24,10 +24,10 @@ WORDS = Words(
             "error": "startup_failure",
         }
     )
-    | own("neutral stale"),
+    | unchanged("neutral stale"),
     # A completed run of a fork's pull request that somebody must approve.
-    holds=frozenset({"action_required"}),
-    trigger=rows(
+    awaiting=frozenset({"action_required"}),
+    trigger=by_word(
         {
             "push": "push",
             "merge_request": "pull_request pull_request_target pull_request_review"
@@ -37,7 +37,7 @@ WORDS = Words(
             "api": "repository_dispatch",
         }
     )
-    | own(
+    | unchanged(
         "merge_group workflow_run workflow_call dynamic release create delete"
         " deployment deployment_status check_run check_suite status"
         " issues issue_comment discussion discussion_comment fork"

@@ -11,12 +11,13 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
-from exporter.model.vocabulary import Standing, Words, own, rows, standing, trigger
+from exporter.model.summary import filled_by, summary
+from exporter.model.vocabulary import State, Words, by_word, resolve_state, trigger, unchanged
 from exporter.payload import Id, at, each, moment, span, text, whole, word
 from exporter.providers import Repo
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "created preparing waiting_for_callback pending"
             " scheduled",  # scheduled: delayed jobs, not a cron
@@ -24,7 +25,7 @@ WORDS = Words(
             Status.IN_PROGRESS: "running canceling",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "success",
             "partial": "success-with-warnings success_with_warnings",
@@ -33,7 +34,7 @@ WORDS = Words(
             "skipped": "skipped",
         }
     ),
-    trigger=rows(
+    trigger=by_word(
         {
             "push": "push",
             "merge_request": "merge_request_event external_pull_request_event",
@@ -42,7 +43,7 @@ WORDS = Words(
             "api": "api trigger",
         }
     )
-    | own(
+    | unchanged(
         "unknown external pipeline parent_pipeline ondemand_dast_scan ondemand_dast_validation"
         " security_orchestration_policy container_registry_push duo_workflow"
         " dependency_management_security_update"
@@ -50,7 +51,7 @@ WORDS = Words(
 )
 """REST API v4: `status` of pipelines and jobs, the group of `detailed_status`, `source`."""
 
-REASONS = rows(
+REASONS = by_word(
     {
         "failed": "unknown_failure script_failure missing_dependency_failure archived_failure"
         " forward_deployment_failure failed_outdated_deployment_job user_blocked project_deleted"
@@ -132,7 +133,7 @@ def pipelines(listed: Iterable[Any]) -> tuple[list[Pipeline], int]:
 def to_build(item: Pipeline, repo: Repo) -> Build:
     """A build as its pipeline tells it; pipeline ids are unique in a whole GitLab."""
     begun, ended = moment(item.started_at), moment(item.finished_at)
-    status, conclusion, unmapped = _standing(item, begun, ended)
+    state = _state(item, begun, ended)
     source = word(item.source)
     why, unknown = trigger(WORDS, source)
     branch, ref = _ref(text(item.ref), source, is_tag=item.tag is True)
@@ -144,14 +145,10 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         ref=ref,
         default_branch=repo.default_branch,
         number=whole(item.iid),
-        status=status,
-        conclusion=conclusion,
         trigger=why,
         created_at=moment(item.created_at),
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if status is Status.COMPLETED else None,
         changed_at=moment(item.updated_at),
-        unmapped=unmapped + unknown,
+        **state.fields(*unknown),
     )
 
 
@@ -188,14 +185,11 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
     the stages before it, or that a person plays days later.
     """
     begun, ended = moment(item.started_at), moment(item.finished_at)
-    status, conclusion, unmapped = standing(
-        WORDS, word(item.status), None, started=begun, ended=ended
-    )
-    reason = word(item.failure_reason) if conclusion == "failed" else None
-    if reason is not None and reason in REASONS:
-        conclusion = REASONS[reason]
-    elif reason is not None:
-        unmapped = (*unmapped, Unmapped("failure_reason", reason))
+    state = resolve_state(WORDS, word(item.status), started=begun, ended=ended)
+    reason = word(item.failure_reason) if state.conclusion == "failed" else None
+    odd = () if reason is None or reason in REASONS else (Unmapped("failure_reason", reason),)
+    if reason in REASONS:
+        state = state._replace(conclusion=REASONS[reason])
     created, queued = moment(item.created_at), span(item.queued_duration)
     if begun is not None:
         created = None if queued is None else begun - queued
@@ -203,12 +197,8 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
         id=str(item.id),
         name=name,
         attempt=attempt,
-        status=status,
-        conclusion=conclusion,
         created_at=created,
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=unmapped,
+        **state.fields(*odd),
     )
 
 
@@ -232,21 +222,16 @@ def filled_by_jobs(build: Build, jobs: Iterable[Job]) -> Build:
     """A build with a missing start or end taken from its jobs."""
     if not lacks(build):
         return build
-    started = [job.started_at for job in jobs if job.started_at is not None]
-    ended = [job.completed_at for job in jobs if job.completed_at is not None]
-    begun, end = build.started_at, _end(build)
-    return replace(
-        build,
-        started_at=min(started, default=None) if begun is None else begun,
-        completed_at=max(ended, default=build.completed_at) if end is None else end,
-    )
+    full = filled_by(replace(build, completed_at=_end(build)), summary(jobs))
+    ended = build.completed_at if full.completed_at is None else full.completed_at
+    return replace(full, completed_at=ended, conclusion=build.conclusion)
 
 
-def _standing(item: Pipeline, begun: float | None, ended: float | None) -> Standing:
+def _state(item: Pipeline, begun: float | None, ended: float | None) -> State:
     """Where a pipeline stands; its group says whether only allowed failures happened."""
     status, group = word(item.status), word(at(item.detailed_status, "group"))
     warned = status == "success" and WORDS.conclusion.get(group or "") == "partial"
-    return standing(WORDS, status, group if warned else None, started=begun, ended=ended)
+    return resolve_state(WORDS, status, group if warned else None, started=begun, ended=ended)
 
 
 def _ref(name: str | None, source: str | None, *, is_tag: bool) -> tuple[str | None, Ref]:

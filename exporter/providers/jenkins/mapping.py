@@ -12,11 +12,11 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
-from exporter.model.vocabulary import standing, trigger
+from exporter.model.summary import filled_by, summary
+from exporter.model.vocabulary import resolve_state, trigger
 from exporter.payload import at, listed, moment, span, text, whole, word
 from exporter.providers.jenkins import refs
 from exporter.providers.jenkins.vocabulary import BY_DESCRIPTION, PRIORITY, WORDS
-from exporter.providers.summary import summary
 
 RUN_FIELDS = (
     "_class,number,queueId,building,result,timestamp,duration,"
@@ -123,18 +123,17 @@ def to_build(run: Run, where: Where) -> Build:
     """A listed build. Its numbers may start again, so the start is part of the key."""
     started = moment(run.timestamp)
     ended = _end(run, started)
-    stands = standing(WORDS, word(run.building), word(run.result), started=started, ended=ended)
-    conclusion = stands.conclusion
-    if conclusion == "cancelled" and _timed_out(run):
-        conclusion = "timeout"
+    state = resolve_state(WORDS, word(run.building), word(run.result), started=started, ended=ended)
+    if state.conclusion == "cancelled" and _timed_out(run):
+        state = state._replace(conclusion="timeout")
+    if state.status is Status.QUEUED:  # a listed build has left the queue
+        state = state._replace(status=Status.IN_PROGRESS, started_at=started)
     why, unmapped = _trigger(run)
     checkouts = list(_checkouts(run))
     if where.branch is None:
         branch, ref = refs.of_checkout(checkouts)
     else:
         branch, ref = refs.of_branch_job(where.branch, checkouts)
-    if ref is Ref.PULL_REQUEST and why == "push":
-        why = "merge_request"
     return Build(
         key=BuildKey.begun(f"{where.path}#{run.number}", started),
         key_per_attempt=True,
@@ -144,14 +143,9 @@ def to_build(run: Run, where: Where) -> Build:
         workflow=where.label.rpartition("/")[2],
         branch=branch,
         ref=Ref.PULL_REQUEST if why == "merge_request" else ref,
-        # A listed build has left the queue.
-        status=Status.IN_PROGRESS if stands.status is Status.QUEUED else stands.status,
-        conclusion=conclusion,
         trigger=why,
         created_at=_created(run, started),
-        started_at=started,
-        completed_at=ended if stands.status is Status.COMPLETED else None,
-        unmapped=(*stands.unmapped, *unmapped),
+        **state.fields(*unmapped),
     )
 
 
@@ -292,15 +286,11 @@ def to_job(stage: Stage, build: Build) -> Job:
     status: str | None = None if said == "null" else said
     if status == "not_executed" and build.status is not Status.COMPLETED:
         status = "queued"
-    stands = standing(WORDS, status, None, started=started, ended=ended)
+    state = resolve_state(WORDS, status, started=started, ended=ended)
     return Job(
         id=stage.id,
         name=text(stage.name) or "",
-        status=stands.status,
-        conclusion=stands.conclusion,
-        started_at=started,
-        completed_at=ended if stands.status is Status.COMPLETED else None,
-        unmapped=stands.unmapped,
+        **state.fields(),
     )
 
 
@@ -315,13 +305,9 @@ def with_stages(build: Build, status: Any, stages: Sequence[Stage], *, jobs: boo
     if build.status is not Status.COMPLETED:
         held = WORDS.status.get(said) is Status.WAITING
         return replace(build, status=Status.WAITING if held else Status.IN_PROGRESS)
-    stages_say = summary(told)
-    return replace(
-        build,
-        started_at=stages_say.started if build.started_at is None else build.started_at,
-        completed_at=stages_say.ended if build.completed_at is None else build.completed_at,
-        conclusion=build.conclusion or WORDS.conclusion.get(said) or stages_say.conclusion,
-    )
+    by_stages = summary(told)
+    conclusion = WORDS.conclusion.get(said) or by_stages.conclusion
+    return filled_by(build, by_stages._replace(conclusion=conclusion))
 
 
 def lacks(build: Build) -> bool:

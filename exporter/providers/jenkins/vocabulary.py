@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from exporter.model import OTHER, Status
-from exporter.model.vocabulary import Words, rows
+from exporter.model.vocabulary import Words, by_word
 
 _GERRIT = "com.sonyericsson.hudson.plugins.gerrit.trigger.hudsontrigger"
 _PPR = "io.jenkins.plugins.bitbucketpushandpullrequest.cause"
@@ -15,7 +15,7 @@ _PPR_CHANGES = {
 }
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "queued",
             Status.WAITING: "paused paused_pending_input",  # an input step
@@ -23,7 +23,7 @@ WORDS = Words(
             Status.COMPLETED: "finished false",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "SUCCESS",
             "partial": "UNSTABLE",
@@ -32,7 +32,7 @@ WORDS = Words(
             "skipped": "NOT_BUILT NOT_EXECUTED",
         }
     ),
-    trigger=rows(
+    trigger=by_word(
         {
             "push": "hudson.triggers.SCMTrigger$SCMTriggerCause"
             " hudson.plugins.git.GitStatus$CommitHookCause"

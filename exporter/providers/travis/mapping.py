@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
-from msgspec.structs import replace
 
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
-from exporter.model.vocabulary import standing, trigger
+from exporter.model.summary import earliest, filled_by, latest, summary
+from exporter.model.vocabulary import resolve_state, trigger
 from exporter.payload import Id, at, each, moment, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.summary import earliest, latest
 from exporter.providers.travis.stages import queued_by_stage
 from exporter.providers.travis.vocabulary import WORDS
 
@@ -53,10 +52,8 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
     has not started those that have ended already: none is a second time in another run.
     """
     begun, ended = moment(item.started_at), moment(item.finished_at)
-    status, conclusion, unmapped = standing(
-        WORDS, word(item.state), None, started=begun, ended=ended
-    )
-    completed = status is Status.COMPLETED
+    state = resolve_state(WORDS, word(item.state), started=begun, ended=ended)
+    completed = state.status is Status.COMPLETED
     items = each(item.jobs or (), JobItem)[0]
     restarted = _restarted(items, ended if begun is None and completed else begun)
     jobs = queued_by_stage((to_job(job), job.stage) for job in items if word(job.state) is not None)
@@ -84,17 +81,14 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         default_branch=repo.default_branch,
         number=whole(item.number),
         attempt=1 if restarted is None else 2,
-        status=status,
-        conclusion=conclusion,
         trigger=why,
         created_at=created if restarted is None else restarted,
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if completed else None,
         changed_at=None if completed or begun is not None else updated,
         jobs=tuple(jobs),
-        unmapped=unmapped + unknown,
+        **state._replace(completed_at=ended if completed else None).fields(*unknown),
     )
-    return _filled(build)
+    said = summary(build.jobs)._replace(conclusion=None)
+    return filled_by(build, said) if completed else build
 
 
 def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
@@ -131,20 +125,14 @@ def _ended(item: BuildItem, items: Sequence[JobItem]) -> float | None:
 def to_job(item: JobItem) -> Job:
     """A job in its latest run. Which one that is the build's key says."""
     begun, ended = moment(item.started_at), moment(item.finished_at)
-    status, conclusion, unmapped = standing(
-        WORDS, word(item.state), None, started=begun, ended=ended
-    )
+    state = resolve_state(WORDS, word(item.state), started=begun, ended=ended)
     place = (text(item.number) or "").rpartition(".")[2]
     again = moment(item.restarted_at)
     return Job(
         id=str(item.id),
         name=" ".join(filter(None, (text(at(item.stage, "name")), place))),
-        status=status,
-        conclusion=conclusion,
         created_at=moment(item.created_at) if again is None else again,
-        started_at=None if status is Status.QUEUED else begun,
-        completed_at=ended if status is Status.COMPLETED else None,
-        unmapped=unmapped,
+        **state.fields(),
     )
 
 
@@ -163,15 +151,3 @@ def _is_earlier(job: Job, begun: float | None) -> bool:
     if begun is None or job.completed_at is None or job.started_at is None:
         return False
     return job.completed_at < begun
-
-
-def _filled(build: Build) -> Build:
-    """A completed build with a missing start or end taken from its jobs."""
-    if build.status is not Status.COMPLETED:
-        return build
-    started, ended = build.started_at, build.completed_at
-    return replace(
-        build,
-        started_at=earliest(job.started_at for job in build.jobs) if started is None else started,
-        completed_at=latest(job.completed_at for job in build.jobs) if ended is None else ended,
-    )

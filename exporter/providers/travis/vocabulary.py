@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from exporter.model import Status
-from exporter.model.vocabulary import Words, rows
+from exporter.model.vocabulary import Words, by_word
 
 WORDS = Words(
-    status=rows(
+    status=by_word(
         {
             Status.QUEUED: "created queued received",
             Status.IN_PROGRESS: "started booting",
             Status.COMPLETED: "finished",
         }
     ),
-    conclusion=rows(
+    conclusion=by_word(
         {
             "passed": "passed",
             "failed": "failed",
@@ -21,7 +21,9 @@ WORDS = Words(
             "cancelled": "canceled",
         }
     ),
-    trigger=rows({"push": "push", "merge_request": "pull_request", "cron": "cron", "api": "api"}),
+    trigger=by_word(
+        {"push": "push", "merge_request": "pull_request", "cron": "cron", "api": "api"}
+    ),
 )
 """API v3: build and job `state`, build `event_type`."""
 

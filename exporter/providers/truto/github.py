@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from exporter.model import Build, Status
-from exporter.model.vocabulary import own
+from exporter.model.vocabulary import unchanged
 from exporter.payload import at, text, word
 from exporter.providers import github as native
 from exporter.providers.truto.integration import (
@@ -20,14 +20,14 @@ from exporter.providers.truto.integration import (
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.vocabulary import unified
 
-_OF_CONTENT = own(
+_OF_CONTENT = unchanged(
     "push pull_request pull_request_target pull_request_review pull_request_review_comment"
     " issues issue_comment"
 )
 """Events whose runs have the title of a commit, a pull request or an issue where the workflow
 sets none; those of others have the workflow's name."""
 _UPDATES = "dynamic/dependabot/"
-_HELD = native.WORDS.holds
+_HELD = native.WORDS.awaiting
 """Conclusions of a run that is held for an approval: it then goes on as its next attempt."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from exporter.model import Build, BuildKey, Ref, Status
+from exporter.model import Build, BuildKey, Status
 from exporter.payload import at, listed, moment, span, text
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
@@ -80,9 +80,7 @@ def _with_branch(build: Build, item: Run) -> Build:
     branch, ref = native.of_checkout(name for name in names if name is not None)
     if branch is None:
         return build
-    is_change = ref is Ref.PULL_REQUEST and build.trigger == "push"
-    trigger = "merge_request" if is_change else build.trigger
-    return replace(build, branch=branch, ref=ref, trigger=trigger)
+    return replace(build, branch=branch, ref=ref)
 
 
 def _actions(item: Run) -> list[Any]:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, OTHER, Build, BuildKey, Job, Ref, Status, Unmapped
-from exporter.model.vocabulary import standing, trigger
+from exporter.model import MERGE_QUEUES, OTHER, Build, BuildKey, Job, Ref, Status
+from exporter.model.summary import Summary, filled_by, summary
+from exporter.model.vocabulary import State, resolve_state, trigger
 from exporter.payload import at, text, whole, word
 from exporter.providers import Repo
-from exporter.providers.summary import Summary, summary
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.payload import Run, look, when
 
@@ -35,7 +35,7 @@ def to_build(how: Integration, item: Run, repo: Repo) -> Build:
     Times are taken as they are: no end while it is unfinished, no start while it is
     queued (some providers send their creation time there).
     """
-    placed = _placed(how, how.remote, item)
+    created, state = _state(how, how.remote, item)
     why, unknown = trigger(how.words, word(look(item, "trigger", how.remote)))
     branch, ref = _ref(text(look(item, "branch", how.remote)))
     build = Build(
@@ -45,20 +45,14 @@ def to_build(how: Integration, item: Run, repo: Repo) -> Build:
         default_branch=repo.default_branch,
         number=whole(look(item, "number", how.remote)),
         attempt=max(1, whole(look(item, "attempts", how.remote)) or 1),
-        status=placed.status,
-        conclusion=placed.conclusion,
-        created_at=placed.created_at,
-        started_at=placed.started_at,
-        completed_at=placed.completed_at,
+        created_at=created,
         branch=branch,
         ref=ref,
         trigger=why,
-        unmapped=placed.unmapped + unknown,
+        **state.fields(*unknown),
     )
     build = how.refine(build, item, repo.entry)
-    if build.ref is Ref.PULL_REQUEST and build.trigger == "push":
-        build = replace(build, trigger="merge_request")
-    elif build.ref is Ref.BRANCH and build.trigger == "merge_request":
+    if build.ref is Ref.BRANCH and build.trigger == "merge_request":
         build = replace(build, ref=Ref.PULL_REQUEST)
     return replace(build, partial=build.partial or lacks(build))
 
@@ -101,10 +95,10 @@ def joined(build: Build, single: Build) -> Build:
     """`build` with its gaps filled from the single build, if that is the same attempt."""
     if single.attempt != build.attempt or single.status is not Status.COMPLETED:
         return build
-    filled = _filled(build, single.started_at, single.completed_at, single.conclusion)
+    said = Summary(single.started_at, single.completed_at, single.conclusion)
     unknown = () if build.conclusion is not None else single.unmapped
     return replace(
-        filled,
+        filled_by(build, said),
         key=single.key if build.key.is_beginning_of(single.key) else build.key,
         unmapped=tuple(dict.fromkeys(build.unmapped + unknown)),
     )
@@ -118,7 +112,7 @@ def with_words_of(build: Build, jobs: Jobs) -> Build:
 
 def filled_by_jobs(build: Build, jobs: Jobs) -> Build:
     """A completed build with its gaps filled from its jobs."""
-    return _filled(build, *_summary(build, jobs)) if lacks(build) else build
+    return filled_by(build, _summary(build, jobs)) if lacks(build) else build
 
 
 def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
@@ -167,35 +161,22 @@ def inherited(build: Build, known: Build, entry: str) -> Build:
     )
 
 
-class _Placed(NamedTuple):
-    """What builds and jobs have alike."""
-
-    status: Status
-    conclusion: str | None
-    created_at: float | None
-    started_at: float | None
-    completed_at: float | None
-    unmapped: tuple[Unmapped, ...]
-
-
-def _placed(how: Integration, paths: Mapping[str, str], item: Run) -> _Placed:
+def _state(how: Integration, paths: Mapping[str, str], item: Run) -> tuple[float | None, State]:
+    """When a build or job was created, and where it stands."""
     created, started, ended = (
         when(item, field, paths) for field in ("created_at", "started_at", "completed_at")
     )
-    status, conclusion, unmapped = standing(
+    state = resolve_state(
         how.words,
         word(look(item, "status", paths)),
         word(look(item, "conclusion", paths)),
         started=started,
         ended=ended,
     )
-    if status is not Status.COMPLETED:
-        ended = None
-        if how.words.status.get(_stage(how, item) or "") is Status.WAITING:
-            status = Status.WAITING
-    if status is Status.QUEUED:
-        started = None
-    return _Placed(status, conclusion, created, started, ended, unmapped)
+    waits = how.words.status.get(_stage(how, item) or "") is Status.WAITING
+    if waits and state.status is not Status.COMPLETED:
+        state = state._replace(status=Status.WAITING, started_at=started)
+    return created, state
 
 
 def _stage(how: Integration, item: Run) -> str | None:
@@ -203,18 +184,14 @@ def _stage(how: Integration, item: Run) -> str | None:
 
 
 def _to_job(how: Integration, item: Run, attempt: int | None) -> Job:
-    placed = _placed(how, how.job_remote, item)
+    created, state = _state(how, how.job_remote, item)
     own = max(1, whole(look(item, "attempts", how.job_remote)) or attempt or 1)
     return Job(
         id=item.native_id,
         name=text(look(item, "name", how.job_remote)) or "",
         attempt=own if attempt is None else min(own, attempt),
-        status=placed.status,
-        conclusion=placed.conclusion,
-        created_at=placed.created_at,
-        started_at=placed.started_at,
-        completed_at=placed.completed_at,
-        unmapped=placed.unmapped,
+        created_at=created,
+        **state.fields(),
     )
 
 
@@ -236,17 +213,6 @@ def _ref(branch: str | None) -> tuple[str | None, Ref]:
     for prefix in _BRANCH:
         branch = branch.removeprefix(prefix)
     return branch, Ref.MERGE_QUEUE if branch.startswith(MERGE_QUEUES) else Ref.BRANCH
-
-
-def _filled(
-    build: Build, started: float | None, ended: float | None, conclusion: str | None
-) -> Build:
-    return replace(
-        build,
-        started_at=started if build.started_at is None else build.started_at,
-        completed_at=ended if build.completed_at is None else build.completed_at,
-        conclusion=conclusion if build.conclusion is None else build.conclusion,
-    )
 
 
 def _summary(build: Build, jobs: Jobs) -> Summary:

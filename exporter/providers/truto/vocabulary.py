@@ -7,14 +7,14 @@ Its pages promise a few words "or the raw response from the API" (`status`,
 from __future__ import annotations
 
 from exporter.model import CONCLUSIONS, TRIGGERS, Status
-from exporter.model.vocabulary import Words, own, rows
+from exporter.model.vocabulary import Words, by_word, unchanged
 
 UNIFIED = Words(
-    status=rows(
+    status=by_word(
         {Status.QUEUED: "queued", Status.IN_PROGRESS: "in_progress", Status.COMPLETED: "completed"}
     ),
-    conclusion=own(" ".join(word for word in CONCLUSIONS if word != "error")),
-    trigger=own(" ".join(TRIGGERS)),
+    conclusion=unchanged(" ".join(word for word in CONCLUSIONS if word != "error")),
+    trigger=unchanged(" ".join(TRIGGERS)),
 )
 """The words that the builds and jobs pages name; `error` is ours, not the API's."""
 
@@ -25,6 +25,6 @@ def unified(native: Words) -> Words:
         status={**native.status, **UNIFIED.status},
         conclusion={**native.conclusion, **UNIFIED.conclusion},
         trigger={**native.trigger, **UNIFIED.trigger},
-        holds=native.holds,
+        awaiting=native.awaiting,
         blocked=native.blocked,
     )

@@ -21,7 +21,7 @@ from exporter.errors import Refused
 from exporter.http import Api, Pace
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
-from exporter.model.vocabulary import rows
+from exporter.model.vocabulary import by_word
 from exporter.providers import Query, Repo
 from exporter.providers.bitbucket import Bitbucket, Envelope
 from exporter.providers.bitbucket.mapping import WORDS, Pipeline, Step, filled, to_build, to_job
@@ -67,7 +67,7 @@ def test_every_documented_word_is_in_the_table(shared: Path) -> None:
     paths = json.loads(openapi.read_text())["paths"]
     listing = paths["/repositories/{workspace}/{repo_slug}/pipelines"]["get"]["parameters"]
     words = {p["name"]: {w.lower() for w in p["enum"]} for p in listing if "enum" in p}
-    results = set(rows({"": "SUCCESSFUL FAILED ERROR STOPPED EXPIRED NOT_RUN"}))
+    results = set(by_word({"": "SUCCESSFUL FAILED ERROR STOPPED EXPIRED NOT_RUN"}))
 
     assert words["status"] <= WORDS.status.keys() | WORDS.conclusion.keys()
     assert words["trigger_type"] <= WORDS.trigger.keys()

@@ -14,7 +14,7 @@ from exporter.demo.serve import serving
 from exporter.errors import ProviderError
 from exporter.http import Api, Pace
 from exporter.model import Build, BuildKey, Ref, Status
-from exporter.model.vocabulary import rows
+from exporter.model.vocabulary import by_word
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.jenkins import WORDS, Jenkins, Run, Stage, Where, to_build, to_job
 from exporter.providers.jenkins.mapping import QueueItem
@@ -63,7 +63,7 @@ def test_every_documented_word_is_in_the_table() -> None:
     results = "SUCCESS UNSTABLE FAILURE NOT_BUILT ABORTED"
     stages = "NOT_EXECUTED ABORTED SUCCESS UNSTABLE FAILED"
 
-    assert set(rows({"": f"{results} {stages}"})) <= WORDS.conclusion.keys()
+    assert set(by_word({"": f"{results} {stages}"})) <= WORDS.conclusion.keys()
     assert {"in_progress", "paused_pending_input", "true", "false"} <= WORDS.status.keys()
     assert set(PRIORITY) == set(WORDS.trigger.values())
 

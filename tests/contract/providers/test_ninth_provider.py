@@ -46,11 +46,11 @@ import msgspec
 
 from exporter.http import Api
 from exporter.model import Build, BuildKey, Status
-from exporter.model.vocabulary import Words, rows, standing
+from exporter.model.vocabulary import Words, by_word, resolve_state
 from exporter.payload import each, moment
 from exporter.providers import Page, Provider, Query, Repo
 
-WORDS = Words(status=rows({Status.IN_PROGRESS: "busy"}), conclusion=rows({"passed": "fine"}))
+WORDS = Words(status=by_word({Status.IN_PROGRESS: "busy"}), conclusion=by_word({"passed": "fine"}))
 
 
 class Item(msgspec.Struct):
@@ -82,18 +82,14 @@ class Ninth(Provider):
 
 
 def to_build(item: Item, repo: Repo) -> Build:
-    begun, ended = moment(item.begun), moment(item.ended)
-    status, conclusion, unmapped = standing(WORDS, item.state, None, started=begun, ended=ended)
+    begun = moment(item.begun)
+    state = resolve_state(WORDS, item.state, started=begun, ended=moment(item.ended))
     return Build(
         key=BuildKey(item.id),
         repo=repo.entry,
         branch="main",
-        status=status,
-        conclusion=conclusion,
         created_at=begun,
-        started_at=begun,
-        completed_at=ended,
-        unmapped=unmapped,
+        **state.fields(),
     )
 
 

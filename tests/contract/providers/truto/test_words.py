@@ -98,9 +98,9 @@ def test_every_documented_word_is_in_a_table(integration):
     )
 
     said = [
-        *(w.standing(words, word, None, started=None, ended=None).unmapped for word in states),
+        *(w.resolve_state(words, word, None, started=None, ended=None).unmapped for word in states),
         *(
-            w.standing(words, "completed", word, started=None, ended=None).unmapped
+            w.resolve_state(words, "completed", word, started=None, ended=None).unmapped
             for word in conclusions
         ),
         *(w.trigger(words, word)[1] for word in triggers),
@@ -125,9 +125,9 @@ def test_the_unified_words_mean_themselves_everywhere(integration):
 def test_native_words_mean_what_their_system_means(integration, status, conclusion, stands, ends):
     words = INTEGRATIONS[integration].words
 
-    standing = w.standing(words, status, conclusion, started=None, ended=None)
+    state = w.resolve_state(words, status, conclusion, started=None, ended=None)
 
-    assert (stands, ends, ()) == standing
+    assert (stands, ends, ()) == (state.status, state.conclusion, state.unmapped)
 
 
 def test_all_words_of_the_tables_are_in_lower_case():
