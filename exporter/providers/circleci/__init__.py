@@ -57,6 +57,7 @@ from exporter.providers.circleci.mapping import (
     Pipeline,
     Workflow,
     is_carried_over,
+    ref_of,
     spelled_short,
     to_builds,
     with_jobs,
@@ -66,7 +67,7 @@ from exporter.providers.circleci.mapping import (
 from exporter.providers.circleci.memo import Memo
 from exporter.providers.circleci.vocabulary import WORDS
 
-__all__ = ["PROVIDER", "WORDS", "CircleCI", "spelled_short"]
+__all__ = ["PROVIDER", "WORDS", "CircleCI", "ref_of", "spelled_short"]
 
 T = TypeVar("T")
 

@@ -111,14 +111,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
     vcs, git = item.vcs, at(item.trigger_parameters, "git")
     branch = text(at(vcs, "branch")) or text(at(git, "branch"))
     tag = text(at(vcs, "tag")) or text(at(git, "tag"))
-    origin, target = (text(at(vcs, f"{end}_repository_url")) for end in ("origin", "target"))
-    fork = origin is not None and target is not None and origin != target
-    review = text(at(vcs, "review_id")) is not None or _PULL.fullmatch(branch or "")
-    ref = Ref.PULL_REQUEST if fork or review else Ref.BRANCH
-    if branch is None and tag is not None:
-        branch, ref = tag, Ref.TAG
-    elif (branch or "").startswith(MERGE_QUEUES):
-        ref = Ref.MERGE_QUEUE
+    branch, ref = ref_of(vcs, branch, tag)
     why, unknown = trigger(WORDS, _cause(item))
     return Build(
         key=BuildKey(item.id),
@@ -132,6 +125,21 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         created_at=moment(item.created_at),
         unmapped=unknown,
     )
+
+
+def ref_of(vcs: Any, branch: str | None, tag: str | None) -> tuple[str | None, Ref]:
+    """The branch of a pipeline, or its tag, and which it is.
+
+    The branch of a fork's pull request is `pull/N`; its origin is another repository.
+    """
+    if branch is None and tag is not None:
+        return tag, Ref.TAG
+    if (branch or "").startswith(MERGE_QUEUES):
+        return branch, Ref.MERGE_QUEUE
+    origin, target = (text(at(vcs, f"{end}_repository_url")) for end in ("origin", "target"))
+    fork = origin is not None and target is not None and origin != target
+    review = text(at(vcs, "review_id")) is not None or _PULL.fullmatch(branch or "")
+    return branch, Ref.PULL_REQUEST if fork or review else Ref.BRANCH
 
 
 def _cause(item: Pipeline) -> str | None:

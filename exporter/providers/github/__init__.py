@@ -63,8 +63,7 @@ from exporter.providers import (
 from exporter.providers.github.app import App, granted
 from exporter.providers.github.client import Client, CutOff, Listed, has_more
 from exporter.providers.github.enterprise import enterprise_api
-from exporter.providers.github.memo import Memo
-from exporter.providers.github.payload import (
+from exporter.providers.github.mapping import (
     Earlier,
     Place,
     Run,
@@ -77,6 +76,7 @@ from exporter.providers.github.payload import (
     with_jobs,
     without_jobs,
 )
+from exporter.providers.github.memo import Memo
 from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import Shelf, file_of
 from exporter.providers.grants import Granted

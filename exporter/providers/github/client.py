@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import quote
 
 import msgspec
@@ -13,7 +13,8 @@ from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
 from exporter.payload import each, whole
 from exporter.providers import optional, paging
-from exporter.providers.github.payload import Installed, Organization, Place, Run, Runs, Task, Tasks
+from exporter.providers.github.listed import ListPage
+from exporter.providers.github.mapping import Installed, Organization, Place, Run, Runs, Task, Tasks
 from exporter.providers.github.workflows import Workflow, Workflows
 
 _Listed = list[msgspec.Raw] | Installed
@@ -42,18 +43,6 @@ _BARE = {"exclude_pull_requests": "true"}
 
 class CutOff(Refused):
     """A list goes on, but GitHub does not show how."""
-
-
-class _Paged(Protocol[T]):
-    """A page of a list."""
-
-    total_count: Any
-
-    @property
-    def items(self) -> list[T]: ...
-
-    @property
-    def listed(self) -> int: ...
 
 
 class Client:
@@ -108,7 +97,7 @@ class Client:
         """All workflows of a repo."""
         return await self._whole(f"{_actions(entry)}/workflows", Workflows, conditional=True)
 
-    async def _whole(self, path: str, into: type[_Paged[T]], *, conditional: bool) -> list[T]:
+    async def _whole(self, path: str, into: type[ListPage[T]], *, conditional: bool) -> list[T]:
         """All items of a list that tells how many it has."""
 
         async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], Token]:

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from exporter.errors import ProviderError
 from exporter.providers import Incidental
-from exporter.providers.github.payload import Run
+from exporter.providers.github.mapping import Run
 from exporter.providers.github.workflows import Shelf
 
 K = TypeVar("K")

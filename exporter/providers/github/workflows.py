@@ -13,7 +13,8 @@ from typing import Any
 import msgspec
 
 from exporter.errors import ProviderError
-from exporter.payload import each, moment, text, whole
+from exporter.payload import moment, text, whole
+from exporter.providers.github.listed import ListPage
 
 _FILE = re.compile(r".+?\.ya?ml(?=@|$)")
 """The path of a workflow's file, up to the branch that a run's `path` may end with."""
@@ -33,24 +34,13 @@ class Workflow(msgspec.Struct):
     created_at: Any = None
 
 
-class Workflows(msgspec.Struct, omit_defaults=True):
+class Workflows(ListPage[Workflow]):
     """A page of workflows."""
 
     workflows: list[msgspec.Raw]
-    """Empty once read."""
-    total_count: Any = None
-    items: list[Workflow] = []
-    rejected: int = 0
-
-    @property
-    def listed(self) -> int:
-        """How many workflows the page had."""
-        return len(self.items) + self.rejected
 
     def __post_init__(self) -> None:
-        if self.workflows:
-            self.items, self.rejected = each(self.workflows, Workflow)
-            self.workflows = []
+        self.decode("workflows", Workflow)
 
 
 class Names:

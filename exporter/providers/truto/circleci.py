@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 from msgspec.structs import replace
 
 from exporter.model import Build, Job, Ref, Status
@@ -21,19 +19,18 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     """Read the raw `vcs`, and of the state only what no job tells.
 
     That is an error in the configuration, and that the pipeline is still set up. Either may be
-    in place of the result. The branch of a fork's pull request is `pull/N`; its origin is
-    another repository.
+    in place of the result.
     """
     del entry
     states = {word(at(item.remote_data, "state")), word(item.status), word(item.conclusion)}
     status = Status.IN_PROGRESS if states & _SETTING_UP else Status.QUEUED
     status = Status.COMPLETED if _ERRORED in states else status
     vcs = at(item.remote_data, "vcs")
-    tag = text(at(vcs, "tag"))
-    origin, target = (text(at(vcs, f"{end}_repository_url")) for end in ("origin", "target"))
-    fork = origin is not None and target is not None and origin != target
-    build = replace(
+    branch, ref = native.ref_of(vcs, build.branch, text(at(vcs, "tag")))
+    return replace(
         build,
+        branch=branch,
+        ref=build.ref if ref is Ref.BRANCH else ref,
         status=status,
         conclusion="error" if status is Status.COMPLETED else None,
         started_at=None,
@@ -41,11 +38,6 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
         unmapped=tuple(u for u in build.unmapped if u.field == "trigger"),
         partial=True,
     )
-    if build.branch is None and tag is not None:
-        return replace(build, branch=tag, ref=Ref.TAG)
-    if fork or re.fullmatch(r"pull/\d+", build.branch or ""):
-        return replace(build, ref=Ref.PULL_REQUEST)
-    return build
 
 
 def _refine_jobs(jobs: list[tuple[Run, Job]]) -> list[Job]:

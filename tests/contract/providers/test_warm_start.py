@@ -24,7 +24,7 @@ from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 from exporter.metrics import families as f
 from exporter.providers import Provider
 from exporter.providers.github import client
-from exporter.providers.github.payload import Runs
+from exporter.providers.github.mapping import Runs
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.sync import repo_sync

@@ -17,7 +17,7 @@ import pytest
 from exporter.errors import TryLater
 from exporter.http.conditional import Memory, shape
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
-from exporter.providers.github.payload import Runs
+from exporter.providers.github.mapping import Runs
 from tests.system.client import SECRET, Item, connected, secret_headers
 from tests.tools.hostile import Server, http
 
@@ -176,7 +176,7 @@ def test_a_type_that_holds_itself_has_a_shape() -> None:
 def test_the_shape_of_a_type_is_the_same_in_every_process(seed: str) -> None:
     code = (
         "from exporter.http.conditional import shape\n"
-        "from exporter.providers.github.payload import Runs\n"
+        "from exporter.providers.github.mapping import Runs\n"
         "print(shape(Runs))"
     )
     told = subprocess.run(

@@ -18,7 +18,7 @@ from exporter.metrics import families as f
 from exporter.model import Build
 from exporter.providers import Repo
 from exporter.providers.github import GitHub
-from exporter.providers.github.payload import Run, Task, to_build
+from exporter.providers.github.mapping import Run, Task, to_build
 from exporter.providers.github.workflows import Names, Workflow
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory

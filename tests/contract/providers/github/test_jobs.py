@@ -9,7 +9,7 @@ import pytest
 
 from exporter.metrics import families as f
 from exporter.model import Status
-from exporter.providers.github.payload import to_job, with_jobs
+from exporter.providers.github.mapping import to_job, with_jobs
 from tests.contract.providers.github import (
     BEGUN,
     CREATED,

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.model import Build, BuildKey, Ref, Status
 from exporter.providers.github import WORDS
-from exporter.providers.github.payload import Run, Runs, Task, to_build, to_job, without_jobs
+from exporter.providers.github.mapping import Run, Runs, Task, to_build, to_job, without_jobs
 from tests.contract.providers.github import BEGUN, CREATED, ENDED, FORK, NAMES, SHOP, at, build
 from tests.tools import golden
 

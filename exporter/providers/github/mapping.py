@@ -1,8 +1,4 @@
-"""What GitHub answers, as far as it is read, and the builds and jobs it stands for.
-
-Items are decoded each on its own as soon as their list arrives, so that of a list that is
-remembered only this much is kept.
-"""
+"""From the answers of GitHub, as far as they are read, to builds and jobs, without any I/O."""
 
 from __future__ import annotations
 
@@ -16,8 +12,9 @@ from exporter.errors import ProviderError
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status, carried_over
 from exporter.model.summary import latest, summary
 from exporter.model.vocabulary import State, resolve_state, trigger
-from exporter.payload import each, moment, text, whole, word
+from exporter.payload import moment, text, whole, word
 from exporter.providers import Repo
+from exporter.providers.github.listed import ListPage
 from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import Names
 
@@ -97,45 +94,22 @@ class Organization(msgspec.Struct):
     total_private_repos: Any = None
 
 
-class Runs(msgspec.Struct, omit_defaults=True):
+class Runs(ListPage[Run]):
     """A page of runs."""
 
     workflow_runs: list[msgspec.Raw]
-    """Empty once read."""
-    total_count: Any = None
-    items: list[Run] = []
-    rejected: int = 0
-    """Runs that could not be understood."""
-
-    @property
-    def listed(self) -> int:
-        """How many runs the page had."""
-        return len(self.items) + self.rejected
 
     def __post_init__(self) -> None:
-        if self.workflow_runs:
-            self.items, self.rejected = each(self.workflow_runs, Run)
-            self.workflow_runs = []
+        self.decode("workflow_runs", Run)
 
 
-class Tasks(msgspec.Struct, omit_defaults=True):
+class Tasks(ListPage[Task]):
     """A page of jobs."""
 
     jobs: list[msgspec.Raw]
-    """Empty once read."""
-    total_count: Any = None
-    items: list[Task] = []
-    rejected: int = 0
-
-    @property
-    def listed(self) -> int:
-        """How many jobs the page had."""
-        return len(self.items) + self.rejected
 
     def __post_init__(self) -> None:
-        if self.jobs:
-            self.items, self.rejected = each(self.jobs, Task)
-            self.jobs = []
+        self.decode("jobs", Task)
 
 
 class Installed(msgspec.Struct):
