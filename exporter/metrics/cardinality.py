@@ -12,9 +12,9 @@ remember than there are pipelines, however many label sets are folded.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from enum import IntFlag
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -82,23 +82,23 @@ class Place(NamedTuple):
     """Nothing else is left: it is taken even if its pipeline is full, as long as there is room."""
 
 
-def places(key: SeriesKey) -> Iterator[Place]:
+@lru_cache(maxsize=16384)
+def places(key: SeriesKey) -> tuple[Place, ...]:
     """The series that may take an increment of `key`, the finest first.
 
     How much of the limit a place may use depends on its own labels only, not on `key`: what is
     counted in a branch that is called `other` anyway has the same place as what folds into it.
     """
-    place: Place | None = None
+    found: dict[SeriesKey, Place] = {}
     for folded, kept in _steps(key.family):
         series = SeriesKey(key.family, _fold(key.labels, folded))
-        if place is not None and series != place.series:
-            yield place
-        place = Place(series, kept)
-    if place is not None:
-        yield place._replace(is_last=True)
+        found[series] = Place(series, kept)
+    *others, last = found.values()
+    return (*others, last._replace(is_last=True))
 
 
-def pipelines(labels: Labels) -> dict[Labels, float]:
+@lru_cache(maxsize=4096)
+def pipelines(labels: Labels) -> Mapping[Labels, float]:
     """A pipeline and those that may count for it, the finest first.
 
     Each with the share of the reserve that its gauges leave free.

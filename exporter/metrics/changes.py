@@ -203,40 +203,43 @@ class _Decision:
         if known is None or self._marks(known) & Mark.FULL:
             return  # what it counts goes to another one
         for key in zeros:
-            if self._known(key) is None and self._use(1):
+            is_there = key in self._series or key in self._rows.series
+            if not is_there and self._use(1):
                 self._series[key] = self._new(key, (0.0,))
 
     def _add(self, counted: Iterable[Increment], source: Source | None) -> None:
         if self._target.quiet and not self._target.exposed:
             return  # the state was lost: Prometheus may have counted this history already
         for key, vector in counted:
-            place = self._place(key, vector)
-            if place != key:
+            row = self._place(key, vector)
+            if row is None or row.series != key:
                 self._dropped.append(key.family)
-            if place is not None:
-                self._increase(place, vector)
+            if row is not None:
+                self._increase(row, vector)
                 if source is not None:
                     told = exemplars.of(*source, key, vector)
-                    self._exemplars.extend((place, each) for each in told)
+                    self._exemplars.extend((row.series, each) for each in told)
 
-    def _increase(self, key: SeriesKey, vector: Vector) -> None:
-        row = self._known(key) or self._new(key, (0.0,) * len(vector))
+    def _increase(self, row: SeriesRow, vector: Vector) -> None:
+        held: Vector | None
         is_held = not self._takes_at_once(row)
         spread = row.spread
         if self._rules.native and (cells := native.cells(vector)):
             spread = (spread or Spread()).with_cells(cells, held=is_held)
         if is_held:
+            shown, is_live = row.vector, row.is_live
             held = vector if row.held is None else plus(row.held, vector)
-            self._series[key] = row._replace(held=held, spread=spread)
         else:
-            shown = plus(row.vector, vector)
-            self._series[key] = row._replace(vector=shown, is_live=True, spread=spread)
+            shown, is_live = plus(row.vector, vector), True
+            held = row.held
+        after = SeriesRow(row.series, shown, held, is_live, spread, row.created_at)
+        self._series[row.series] = after
 
     def _takes_at_once(self, row: SeriesRow) -> bool:
         """Whether an increment may show at once."""
         if self._rules.zero_hold <= 0 or not self._target.exposed:
             return True
-        if not f.is_pipeline_family(row.series.family):
+        if row.series.family not in f.OF_PIPELINES:
             return True
         return row.held is None and (row.is_live or row.series in self._seen)
 
@@ -246,14 +249,17 @@ class _Decision:
     def _known(self, key: SeriesKey) -> SeriesRow | None:
         """A series that is there; the pipeline that it belongs to must be shown."""
         row = self._series.get(key) or self._rows.series.get(key)
-        if row is None or not f.is_pipeline_family(key.family):
+        if row is None or key.family not in f.OF_PIPELINES:
             return row
         return None if self._known_facts(f.pipeline_of(key)) is None else row
 
-    def _place(self, key: SeriesKey, vector: Vector) -> SeriesKey | None:
+    def _place(self, key: SeriesKey, vector: Vector) -> SeriesRow | None:
         """The series that takes an increment: itself, or one that it folds into."""
-        if not f.is_pipeline_family(key.family) or self._known(key) is not None:
-            return key
+        row = self._known(key)
+        if row is not None:
+            return row
+        if key.family not in f.OF_PIPELINES:
+            return self._new(key, (0.0,) * len(vector))
         own, samples = f.pipeline_of(key), f.sample_count(vector)
         full: list[Labels] = []
         is_shut = False
@@ -264,10 +270,10 @@ class _Decision:
                 fits = labels != own and self._opens(labels)
             else:
                 fits = place.is_last or not self._marks(known) & Mark.FULL
-            is_there = self._known(place.series) is not None
-            if is_there or (fits and self._use(samples, kept=place.kept)):
+            row = self._known(place.series)
+            if row is not None or (fits and self._use(samples, kept=place.kept)):
                 self._folded(labels, full, Mark.CLOSED if is_shut else Mark.NONE)
-                return place.series
+                return row or self._new(place.series, (0.0,) * len(vector))
             if known is None:
                 is_shut = True
             else:

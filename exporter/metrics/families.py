@@ -350,6 +350,9 @@ OF_JOB = tuple(x for x in FAMILIES if x.labels[:6] == JOB and x.kind != "gauge")
 OF_PIPELINE = tuple(x for x in FAMILIES if x.labels[:5] == PIPELINE and x not in OF_JOB)
 """The families whose series are kept together by job, and by pipeline."""
 
+OF_PIPELINES = frozenset(x.name for x in (*OF_PIPELINE, *OF_JOB))
+"""The names of both."""
+
 _DEPTH = {x.name: len(PIPELINE) for x in OF_PIPELINE} | {x.name: len(JOB) for x in OF_JOB}
 
 
@@ -360,7 +363,7 @@ def depth(family: str) -> int:
 
 def is_pipeline_family(name: str) -> bool:
     """Whether this is one of the build and job families."""
-    return depth(name) > 0
+    return name in OF_PIPELINES
 
 
 def pipeline_of(key: SeriesKey) -> Labels:

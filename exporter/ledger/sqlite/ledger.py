@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import sqlite3
@@ -47,9 +48,13 @@ from exporter.ledger.sqlite.codec import decoder
 from exporter.ledger.sqlite.codec import pack as _pack
 from exporter.ledger.sqlite.loading import BOUNDS
 from exporter.ledger.sqlite.presence import Fault, File
+from exporter.ledger.sqlite.row_cache import RowCache
 from exporter.model import Build
 
 log = logging.getLogger(__name__)
+
+_MOST_SERIES, _MOST_PIPELINES = 8192, 2048
+"""Rows that are kept in memory: some megabytes."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _cursor = decoder(Cursor)
@@ -88,14 +93,16 @@ def open_ledger(
     opened = state_file.connect(
         path, on_corrupt=on_corrupt, now=time.time(), damage=damage, alone=alone
     )
-    return SqliteLedger(opened, terms)
+    return SqliteLedger(opened, terms, alone=alone)
 
 
 class SqliteLedger:
     """A ledger in one SQLite file that nobody else may use meanwhile."""
 
-    def __init__(self, opened: state_file.Opened, terms: Terms) -> None:
+    def __init__(self, opened: state_file.Opened, terms: Terms, *, alone: bool = True) -> None:
         self.terms = terms
+        self.series = RowCache[SeriesKey, SeriesRow](_MOST_SERIES if alone else 0)
+        self.pipelines = RowCache[Labels, PipelineRow](_MOST_PIPELINES if alone else 0)
         self.is_volatile = opened.file is None
         self._opened = opened
         self._fault: Fault | None = None
@@ -141,6 +148,7 @@ class SqliteLedger:
             db.execute("COMMIT")
         except BaseException as error:
             self._accounts = accounts
+            self.forget_rows()
             with suppress(sqlite3.Error):
                 _roll_back(db)
             if isinstance(error, sqlite3.Error):
@@ -189,6 +197,11 @@ class SqliteLedger:
             self._opened.close()
 
     # -- for the transaction
+
+    def forget_rows(self) -> None:
+        """Read all rows of series and pipelines anew: they may be others in the file."""
+        self.series.clear()
+        self.pipelines.clear()
 
     def account_id(self, name: str) -> int:
         """The number of an account, made if it is new."""
@@ -265,14 +278,17 @@ class SqliteTransaction:
         sql = "SELECT total(samples) FROM account WHERE name IN (SELECT value FROM json_each(?))"
         (samples,) = self._db.execute(sql, (json.dumps([*accounts]),)).fetchone()
         return Rows(
-            pipelines=series.read_pipelines(self._db, touched.pipelines),
-            series=series.read(self._db, touched.series, native=self._ledger.terms.native),
+            pipelines=self._ledger.pipelines.get(
+                touched.pipelines, functools.partial(series.read_pipelines, self._db)
+            ),
+            series=self._read(touched.series),
             samples=int(samples),
         )
 
     def save(self, account: str, changes: RowChanges) -> None:
         series.write_pipelines(self._db, changes.pipelines)
-        series.write(self._db, changes.series)
+        self._ledger.pipelines.put((row.labels, row) for row in changes.pipelines)
+        self._write(changes.series)
         if changes.samples:
             sql = "UPDATE account SET samples = samples + ? WHERE id = ?"
             number = self._ledger.account_id(account)
@@ -287,8 +303,18 @@ class SqliteTransaction:
     def release(self, keys: Iterable[SeriesKey]) -> None:
         known = series.read(self._db, keys, native=True)
         released = [row.released() for row in known.values()]
-        series.write(self._db, released)
+        self._write(released)
         self.changes.series += released
+
+    def _read(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesRow]:
+        native = self._ledger.terms.native
+        return self._ledger.series.get(
+            keys, functools.partial(series.read, self._db, native=native)
+        )
+
+    def _write(self, rows: Collection[SeriesRow]) -> None:
+        series.write(self._db, rows)
+        self._ledger.series.put((row.series, row) for row in rows)
 
     def snapshot(self) -> Snapshot:
         return self._ledger.load()
@@ -303,6 +329,7 @@ class SqliteTransaction:
 
     def forget(self, pipelines: Collection[Labels], families: Collection[str]) -> None:
         series.forget(self._db, pipelines, families)
+        self._ledger.forget_rows()
         self.changes.forgotten += pipelines
 
     def count_samples(self, samples: Mapping[str, int]) -> None:
@@ -322,6 +349,7 @@ class SqliteTransaction:
         self._db.execute(
             "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (BOUNDS + family, wanted)
         )
+        self._ledger.forget_rows()
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
         self._db.execute("DELETE FROM native WHERE family = ?", (family,))
         return row is None
