@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from starlette.applications import Starlette
 
-from exporter.demo import JobRun, Run, app
+from exporter.demo import JobRun, Run
 from exporter.demo import World as Unified
 from exporter.demo.serve import serving
 from exporter.http import Api
@@ -30,6 +30,7 @@ from exporter.providers import Repo, catalogue
 from tests.tools.emulators import azure_devops, bitbucket, buddy, circleci, gitlab, jenkins, travis
 from tests.tools.emulators.github import Hub, iso
 from tests.tools.emulators.rig import TOKEN, Station
+from tests.tools.emulators.unified import app
 
 REPOS = 100
 ENTRIES = tuple(f"acme/r{n}" for n in range(REPOS))

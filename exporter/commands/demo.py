@@ -24,12 +24,12 @@ def _run(options: argparse.Namespace) -> int:
 async def _demonstrate(options: argparse.Namespace, web: WebConfig) -> int:
     address: tuple[str, int] = options.listen or ("", 10054)
     with tempfile.TemporaryDirectory(prefix="cicd-exporter-demo-") as folder:
-        async with demo.running() as stage:
+        async with demo.running() as running:
             os.environ[demo.TOKEN_ENV] = demo.TOKEN
             file = str(Path(folder, "demo.yaml"))
-            config = _written(file, stage.configuration(folder))
+            config = _written(file, running.configuration(folder))
             shown = address[0] or "127.0.0.1"
-            log.info("the demo's emulator is up", extra={"url": stage.url})
+            log.info("the demo's emulator is up", extra={"url": running.url})
             scheme = "http" if web.context is None else "https"
             log.info("see the metrics", extra={"url": f"{scheme}://{shown}:{address[1]}/metrics"})
             service = daemon.Service(file, address, level=options.level, web=web)

@@ -1,57 +1,34 @@
-"""The embedded default: a small, faithful emulator of the unified CI/CD API.
+"""The demo: an emulator of the unified CI/CD API, and builds for it to report.
 
-It serves `cicd-exporter demo`, and it is the truth-knowing double of the test suite:
-
-    world = World()
-    world.open("acc", "github", "acme/shop")
-    world.add("acc", "acme/shop", Run(id="1", number=1, created_at=..., completed_at=...))
-    with EmulatorThread(world) as emulator:
-        ...  # GET {emulator.url}/unified/ci-cd/builds?... with the token `demo`
-        emulator.faults.add(Fault(status=502, times=1))
-        assert emulator.journal.count("/unified/ci-cd/builds") == 1
+world = World()
+world.open("acc", "github", "acme/shop")
+world.add("acc", "acme/shop", Run(id="1", number=1, created_at=..., completed_at=...))
+async with serving(routed(Emulator(world).answer)) as url:
+...  # GET {url}/unified/ci-cd/builds?... with the token `demo`
 """
 
-from exporter.demo.emulator import Limits, app
-from exporter.demo.faults import Fault, Faults, Gate, Journal, Request
-from exporter.demo.life import TOKEN_ENV, Life, demo_accounts
-from exporter.demo.serve import EmulatorThread, serving
-from exporter.demo.stage import TOKEN, Stage, running
-from exporter.demo.words import told_conclusion, told_trigger
-from exporter.demo.world import (
-    CANNOT_TELL,
-    Account,
-    Behaviour,
-    JobRun,
-    Quota,
-    Repo,
-    Run,
-    World,
-)
+from exporter.demo.emulator import Emulator, Limits, routed
+from exporter.demo.running import TOKEN, RunningDemo, running
+from exporter.demo.serve import serving
+from exporter.demo.simulation import TOKEN_ENV, Simulation, demo_accounts
+from exporter.demo.world import Account, Behaviour, JobRun, Quota, Repo, Run, World
 
 __all__ = [
-    "CANNOT_TELL",
     "TOKEN",
     "TOKEN_ENV",
     "Account",
     "Behaviour",
-    "EmulatorThread",
-    "Fault",
-    "Faults",
-    "Gate",
+    "Emulator",
     "JobRun",
-    "Journal",
-    "Life",
     "Limits",
     "Quota",
     "Repo",
-    "Request",
     "Run",
-    "Stage",
+    "RunningDemo",
+    "Simulation",
     "World",
-    "app",
     "demo_accounts",
+    "routed",
     "running",
     "serving",
-    "told_conclusion",
-    "told_trigger",
 ]

@@ -11,11 +11,9 @@ Not emulated: writing, batches, proxy, webhooks, meta, and the response formats 
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import Any
-from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.applications import Starlette
@@ -25,7 +23,6 @@ from starlette.routing import Route
 
 from exporter.demo import paging
 from exporter.demo.facts import Item
-from exporter.demo.faults import Fault, Faults, Journal, Request
 from exporter.demo.integrations import (
     INTEGRATIONS,
     Call,
@@ -39,6 +36,7 @@ from exporter.demo.reader import (
     page_of,
     remote_failure,
 )
+from exporter.demo.request import Request
 from exporter.demo.world import Account, Behaviour, World
 
 PLATFORM_PAGE = 5000
@@ -55,55 +53,30 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     window: float = 10.0
 
 
-def app(
-    world: World,
-    *,
-    token: str = "demo",  # noqa: S107 - not a secret
-    limits: Limits | None = None,
-    remember: int = 20_000,
-) -> Starlette:
-    """The API over `world`, for whoever has `token`; `limits` None lets everything pass.
+class Emulator:
+    """The API's answers about a `world`, for clients with `token`.
 
-    Its state has `world`, `faults` (a `Faults`) and `journal` (a `Journal` of the newest
-    `remember` requests).
+    Without `limits` no request is answered 429, but for those over an account's own quota.
     """
-    emulator = _Emulator(world, token, limits, Journal(remember))
-    starlette = Starlette(routes=[Route("/{path:path}", emulator.answer, methods=METHODS)])
-    starlette.state.world = world
-    starlette.state.faults = emulator.faults
-    starlette.state.journal = emulator.journal
-    return starlette
 
-
-class _Emulator:
-    def __init__(self, world: World, token: str, limits: Limits | None, journal: Journal) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        token: str = "demo",  # noqa: S107 - not a secret
+        limits: Limits | None = None,
+    ) -> None:
         self.world = world
         self.token = token
         self.limits = limits
-        self.faults = Faults()
-        self.journal = journal
         self._recent: defaultdict[str, deque[float]] = defaultdict(deque)
 
     async def answer(self, http: HttpRequest) -> Response:
-        """Answer any request at all, and write it down."""
-        request = Request(
-            method=http.method,
-            path=http.scope["path"],
-            raw_path=http.scope["raw_path"].decode("latin-1"),
-            query=parse_qsl(http.scope["query_string"].decode("latin-1"), keep_blank_values=True),
-            headers=dict(http.headers),
-            at=self.world.clock(),
-        )
-        self.journal.note(request)
-        fault = self.faults.meeting(request)
-        if fault is not None and fault.gate is not None:
-            await fault.gate.passed()
-        response = self._respond(request) if fault is None else self._spoilt(request, fault)
-        response.headers["date"] = formatdate(self.world.clock(), usegmt=True)
-        self.journal.answered(request, response.status_code)
-        return response
+        """Answer any request; the endpoint of `routed`."""
+        return self.respond(Request.of(http))
 
-    def _respond(self, request: Request) -> Response:
+    def respond(self, request: Request) -> Response:
+        """The response to a request, dated by the world's clock."""
         headers: dict[str, str] = {}
         try:
             body: Any = self._body(request, headers)
@@ -111,31 +84,10 @@ class _Emulator:
         except Failure as failure:
             body, status = failure.body, failure.status
             headers |= failure.headers
+        headers["date"] = formatdate(self.world.clock(), usegmt=True)
         return Response(
             msgspec.json.encode(body), status, headers, "application/json; charset=utf-8"
         )
-
-    def _spoilt(self, request: Request, fault: Fault) -> Response:
-        response = self._respond(request) if fault.status is None else Response(status_code=200)
-        if fault.status is not None:
-            message = HTTPStatus(fault.status).phrase
-            failure = (remote_failure if fault.remote else Failure)(fault.status, message)
-            response = Response(
-                msgspec.json.encode(failure.body), fault.status, None, "application/json"
-            )
-        body: Any = fault.body
-        if fault.edit is not None:
-            body = fault.edit(msgspec.json.decode(response.body))
-        if body is not None:
-            raw = body.encode() if isinstance(body, str) else body
-            content = raw if isinstance(raw, bytes) else msgspec.json.encode(raw)
-            response = Response(
-                content, response.status_code, None, response.headers["content-type"]
-            )
-        if fault.content_type is not None:
-            response.headers["content-type"] = fault.content_type
-        response.headers.update(fault.headers)
-        return response
 
     def _body(self, request: Request, headers: dict[str, str]) -> Any:
         scheme, _, secret = request.headers.get("authorization", "").partition(" ")
@@ -234,3 +186,8 @@ class _Emulator:
                 "rate_limit_error": {"description": "The CI system's limit is used up."}
             }
             raise failure
+
+
+def routed(answer: Callable[[HttpRequest], Awaitable[Response]]) -> Starlette:
+    """An application in which `answer` handles every path and method."""
+    return Starlette(routes=[Route("/{path:path}", answer, methods=METHODS)])

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.demo.words import Words
+from exporter.demo.vocabulary import Vocabulary
 from exporter.demo.world import Behaviour, JobRun, Repo, Run, Timed, reached
 from exporter.model import Status
 
@@ -43,7 +43,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     completed_at: float | None
 
     @classmethod
-    def at(cls, timed: Timed, now: float, statuses: Words, conclusions: Words) -> Facts:
+    def at(cls, timed: Timed, now: float, statuses: Vocabulary, conclusions: Vocabulary) -> Facts:
         """Look at `timed` at `now` with an integration's words."""
         phase = timed.status(now)
         raw_phase = phase is not Status.COMPLETED and (

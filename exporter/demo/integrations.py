@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from exporter.demo.facts import Item, number_of
-from exporter.demo.words import iso
+from exporter.demo.timestamps import iso
 from exporter.demo.world import Account, Repo
 
 _BOTH = ("list", "get")

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 from exporter.demo import render, render_jobs
 from exporter.demo.facts import Item, JobView, View
-from exporter.demo.faults import Request
 from exporter.demo.integrations import INTEGRATIONS, discovered
 from exporter.demo.paging import BadCursor, Listing, envelope
+from exporter.demo.request import Request
 from exporter.demo.world import Account, Behaviour, JobRun, Repo, Run, World, age
 
 T = TypeVar("T")

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporter.demo.facts import Facts, Item, View, finish, number_of, numeric, updated_at, work
-from exporter.demo.words import CONCLUSION, STATUS, TRIGGER, iso, iso_trimmed, milliseconds
+from exporter.demo.timestamps import iso, iso_trimmed, milliseconds
+from exporter.demo.vocabulary import CONCLUSION, STATUS, TRIGGER
 from exporter.demo.world import Run
 from exporter.model import Ref, Status
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from exporter.demo.facts import Facts, Item, JobView, finish, numeric
-from exporter.demo.words import CONCLUSION, JOB_CONCLUSION, JOB_STATUS, STATUS, iso, iso_trimmed
+from exporter.demo.timestamps import iso, iso_trimmed
+from exporter.demo.vocabulary import CONCLUSION, JOB_CONCLUSION, JOB_STATUS, STATUS
 from exporter.demo.world import JobRun, Run
 from exporter.model import Status
 

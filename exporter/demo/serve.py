@@ -1,21 +1,14 @@
-"""The emulator on a real socket: inside a running event loop, or in a thread of its own."""
+"""The emulator on a TCP socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import socket
-import threading
 from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import Self
 
 import uvicorn
 from starlette.applications import Starlette
-
-from exporter.demo.emulator import Limits, app
-from exporter.demo.faults import Faults, Journal
-from exporter.demo.world import World
 
 GRACE = 2
 """Seconds that requests under way have when the server stops."""
@@ -25,10 +18,10 @@ GRACE = 2
 async def serving(
     starlette: Starlette, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[str]:
-    """Serve an app in the running event loop and give its base URL; port 0 takes a free one.
+    """Serve an app in the running event loop; yields its base URL. Port 0 takes a free port.
 
-    At the end hanging requests are let go and the socket is closed. Raises OSError if the
-    address is taken.
+    On exit the socket is closed; requests under way have `GRACE` seconds. Raises OSError if
+    the address is in use.
     """
     config = uvicorn.Config(
         starlette,
@@ -55,9 +48,6 @@ async def serving(
             name = f"[{host}]" if family == socket.AF_INET6 else host
             yield f"http://{name}:{listener.getsockname()[1]}"
         finally:
-            faults = getattr(starlette.state, "faults", None)
-            if isinstance(faults, Faults):
-                faults.clear()
             await _stop(server, listener)
 
 
@@ -71,65 +61,3 @@ async def _stop(server: uvicorn.Server, listener: socket.socket) -> None:
     await asyncio.sleep(0)  # idle connections end here; `shutdown` alone would wait for 100 ms
     if state.connections or state.tasks:
         await server.shutdown([listener])
-
-
-class ServerThread:
-    """An app with its own event loop in a thread, for use against other processes.
-
-    A context manager; inside, `url` is the base URL.
-    """
-
-    url: str
-
-    def __init__(self, starlette: Starlette, *, port: int = 0) -> None:
-        self.app = starlette
-        self._port = port
-        self._started = threading.Event()
-        self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, name="server", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self._started.wait()
-        if self._failure is not None:
-            raise self._failure
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join()
-
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._serve())
-        except OSError as error:  # the port is taken
-            self._failure = error
-            self._started.set()
-
-    async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with serving(self.app, port=self._port) as self.url:
-            self._started.set()
-            await self._stop.wait()
-
-
-class EmulatorThread(ServerThread):
-    """An emulator in a thread; its `world`, `faults` and `journal` may be used from any other."""
-
-    def __init__(
-        self,
-        world: World | None = None,
-        *,
-        token: str = "demo",  # noqa: S107 - not a secret
-        limits: Limits | None = None,
-        port: int = 0,
-    ) -> None:
-        self.world = World() if world is None else world
-        super().__init__(app(self.world, token=token, limits=limits), port=port)
-        self.faults: Faults = self.app.state.faults
-        self.journal: Journal = self.app.state.journal

@@ -4,9 +4,7 @@ Every time is given once, also when it still lies ahead: a run whose `started_at
 the future is queued now. So what the API says is a pure function of a run and the
 clock, and a test plays a story by moving the clock alone.
 
-What no reader of the API can know, by integration (`CANNOT_TELL` has it as data;
-`words.told_conclusion` and `words.told_trigger` say which word is left of one that the
-CI system has no word for):
+What no client of the API can know, by integration:
 
 - github: that a branch is a tag. Words: all, `error` as `startup_failure`.
 - azuredevops: attempts (a re-run stage reopens the same build), and waiting. Words:
@@ -38,17 +36,6 @@ from typing import Any, Literal
 import msgspec
 
 from exporter.model import Ref, Status
-
-CANNOT_TELL: dict[str, frozenset[str]] = {
-    "github": frozenset({"tag"}),
-    "azuredevops": frozenset({"attempt", "waiting"}),
-    "bitbucket": frozenset(),
-    "circleci": frozenset({"workflow", "attempt"}),
-    "jenkins": frozenset({"queue", "queued", "repo", "attempt", "waiting"}),
-    "travisci": frozenset({"workflow", "waiting"}),
-    "buddy": frozenset({"build", "branch", "trigger", "queue", "attempt"}),
-}
-"""What is lost between the truth and the API, however well one reads it."""
 
 
 class Timed(msgspec.Struct, frozen=True, kw_only=True):

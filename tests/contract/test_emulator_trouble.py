@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 
-import httpx
 import pytest
 
-from exporter.demo import EmulatorThread, Fault, Limits, Quota, World, app, serving
+from exporter.demo import Limits, Quota, World
 from tests.tools import emulated
 from tests.tools.emulated import NOW, Client, scope
+from tests.tools.emulators.unified import EmulatorThread, Fault
 
 server = emulated.server
 emulator = emulated.emulator
@@ -103,24 +104,20 @@ def test_answers_carry_the_worlds_date(client, emulator):
 
 
 def test_a_request_hangs_until_its_fault_is_removed_or_the_server_stops():
-    async def main() -> list[int]:
-        starlette = app(World())
-        faults, journal = starlette.state.faults, starlette.state.journal
-        async with httpx.AsyncClient(verify=False, trust_env=False) as http:
-            async with serving(starlette) as url:
-                headers = {"Authorization": "Bearer demo"}
-                hung = faults.hang(where="/ping")
-                first = asyncio.create_task(http.get(f"{url}/ping", headers=headers))
-                await journal.arrived(1, "/ping")
-                assert not first.done()
-                faults.remove(hung)
-                status = (await first).status_code
-                faults.hang()
-                second = asyncio.create_task(http.get(f"{url}/ping", headers=headers))
-                await journal.arrived(2)
-            return [status, (await second).status_code]
-
-    assert asyncio.run(main()) == [200, 200]
+    with ThreadPoolExecutor() as pool, ExitStack() as stack:
+        with EmulatorThread() as emulator:
+            client = Client(emulator.url)
+            stack.enter_context(closing(client.http))
+            hung = emulator.faults.hang(where="/ping")
+            first = pool.submit(client.get, "/ping")
+            emulator.journal.wait(1, "/ping")
+            assert not first.done()
+            emulator.faults.remove(hung)
+            assert first.result().status_code == 200
+            emulator.faults.hang()
+            second = pool.submit(client.get, "/ping")
+            emulator.journal.wait(2)
+        assert second.result().status_code == 200
 
 
 def test_a_taken_port_is_an_error_not_a_hang(server):

@@ -14,20 +14,12 @@ import pytest
 import yaml
 
 from exporter import times
-from exporter.demo import (
-    TOKEN,
-    Life,
-    Run,
-    World,
-    demo_accounts,
-    running,
-    told_conclusion,
-    told_trigger,
-)
+from exporter.demo import TOKEN, Run, Simulation, World, demo_accounts, running
 from exporter.demo.integrations import INTEGRATIONS
 from exporter.model import Ref, Status
 from tests.tools import emulated
 from tests.tools.emulated import BUILDS, ENTRIES, IDS, NOW, Clock, add, run, scope
+from tests.tools.emulators.unified import recoverable_conclusion, recoverable_trigger
 
 server = emulated.server
 emulator = emulated.emulator
@@ -210,7 +202,7 @@ def test_every_conclusion_is_told_in_a_native_word(emulator, client, clock, acco
     item = client.unified(account, f"builds/{truth.id}")
 
     expected = told.get(account, word)
-    assert told_conclusion(account, truth) == expected
+    assert recoverable_conclusion(account, truth) == expected
     if "conclusion" in item and account != "circleci" and expected != "error":
         assert item["conclusion"] == expected
 
@@ -230,7 +222,7 @@ def test_what_the_api_has_no_word_for_is_told_raw(emulator, client, clock):
     assert client.unified("jenkins", "builds/1")["conclusion"] == "UNSTABLE"
     triggers = [item["trigger"] for item in client.unified("circleci", "builds")["result"]]
     assert triggers == ["unheard-of", "web"]
-    assert told_trigger("travisci", run(trigger="web")) == "api"
+    assert recoverable_trigger("travisci", run(trigger="web")) == "api"
 
 
 def test_a_held_run_waits_in_the_words_of_its_system(emulator, client, clock):
@@ -298,31 +290,31 @@ def test_an_override_can_leave_a_field_out(emulator, client, clock):
     assert "id" not in client.unified("github", "builds")["result"][0]
 
 
-# --- the demo's life ---------------------------------------------------------
+# --- the demo's builds -------------------------------------------------------
 
 
-def test_life_follows_from_seed_and_clock_alone():
+def test_the_demo_follows_from_seed_and_clock_alone():
     def live(*steps: float, seed: int = 1) -> list[list[Run]]:
         clock = Clock()
         world = World(clock)
-        life = Life(world, seed=seed)
+        simulation = Simulation(world, seed=seed)
         for step in steps:
             clock.now += step
-            life.step()
+            simulation.step()
         return [world.attempts(account) for account in world.accounts]
 
     assert live(60) == live(1, 20, 0.5, 38.5)
     assert live(60) != live(60, seed=2)
 
 
-def test_life_has_a_past_goes_on_and_stays_small():
+def test_the_demo_has_a_past_goes_on_and_stays_small():
     clock = Clock()
     world = World(clock)
-    life = Life(world)
+    simulation = Simulation(world)
     past = {account: len(world.finished(account)) for account in world.accounts}
 
     clock.now += 3600
-    life.step()
+    simulation.step()
 
     for account in demo_accounts():
         known = world.accounts[account["integrated_account_id"]]
@@ -337,9 +329,9 @@ def test_life_has_a_past_goes_on_and_stays_small():
     assert any(world.active(account, clock.now + 9) for account in world.accounts)
 
 
-def test_in_life_a_run_starts_and_ends_with_its_jobs():
+def test_in_the_demo_a_run_starts_and_ends_with_its_jobs():
     world = World(Clock())
-    Life(world)
+    Simulation(world)
 
     for account in world.accounts:
         for truth in world.attempts(account):

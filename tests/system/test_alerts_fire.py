@@ -20,9 +20,10 @@ import msgspec
 import pytest
 import yaml
 
-from exporter.demo import EmulatorThread, JobRun, Run, World
+from exporter.demo import JobRun, Run, World
 from scripts.alerts import RULES
 from tests.tools.alerting import Inbox, advised, listening, managing
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.faster import duration, faster
 from tests.tools.monitoring import assert_ready, served
 from tests.tools.system import Answer, Exporter, account, configure, eventually, get

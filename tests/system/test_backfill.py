@@ -21,8 +21,9 @@ from urllib.parse import quote
 import pytest
 
 from exporter.cli import parser
-from exporter.demo import EmulatorThread, Fault, JobRun, Run, World
+from exporter.demo import JobRun, Run, World
 from exporter.errors import ConfigError, ExporterError
+from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.monitoring import assert_ready, served
 from tests.tools.system import TOKEN_ENV, account, configure, eventually, get
 

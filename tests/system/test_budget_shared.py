@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Self, cast
 import pytest
 from starlette.applications import Starlette
 
-from exporter.demo import EmulatorThread, Quota, Run, World
+from exporter.demo import Quota, Run, World
 from exporter.demo.serve import serving
 from tests.tools.emulators.github import Hub
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.hostile import Loop
 from tests.tools.system import TOKEN_ENV, Exporter, Exposition, account, configure, eventually
 

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from exporter import __version__
-from exporter.demo import EmulatorThread, Fault, Run, World
+from exporter.demo import Run, World
+from tests.tools.emulators.unified import EmulatorThread, Fault
 
 TOKEN = "demo"
 

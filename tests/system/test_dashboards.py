@@ -16,7 +16,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from exporter.demo import EmulatorThread, Fault, JobRun, Life, Quota, Run, World, demo_accounts
+from exporter.demo import JobRun, Quota, Run, Simulation, World, demo_accounts
 from exporter.model import ACTIVE, CONCLUSIONS
 from scripts import dashboards as made
 from scripts.boards import common
@@ -30,6 +30,7 @@ from tests.system.test_rules import (
     labels_of,
     promtool_says,
 )
+from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.monitoring import served
 from tests.tools.system import TOKEN_ENV, Exporter, configure, eventually, get
 
@@ -296,7 +297,7 @@ def asked(prometheus, tmp_path_factory) -> Iterator[Asked]:
     """Asks a Prometheus with the recording rules that has scraped the demo in some trouble."""
     folder = tmp_path_factory.mktemp("dashboards")
     world = World()
-    life = Life(world)
+    simulation = Simulation(world)
     now = int(time.time())
     world.add(GITHUB, REPO, *unfinished(now))
     world.accounts[GITHUB].behaviour.quota = Quota(limit=5000, remaining=4000, reset_at=now + 900)
@@ -327,7 +328,7 @@ def asked(prometheus, tmp_path_factory) -> Iterator[Asked]:
                     assert there.now("cicd_exporter_api_errors_total")
 
                 def assert_seen() -> None:
-                    life.step()
+                    simulation.step()
                     assert there.now(f"{RATIO} > 0")
                     assert there.now("sum(increase(cicd_exporter_api_errors_total[1m])) > 0")
                     assert there.now("sum(increase(cicd_jobs_total[1m])) > 6")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import Run, World
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.system import Exporter, Exposition, account, configure, eventually
 
 REPO = "acme/shop"

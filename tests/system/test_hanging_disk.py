@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import Run, World
 from exporter.metrics import families as f
 from exporter.recorder import steps
 from tests.tools import reloading
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.scripted import Rig, build, done
 from tests.tools.system import Exporter, account, configure, eventually
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import Run, World
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.system import TOKEN_ENV, Exporter, Exposition, account, configure, eventually
 
 RIGHT, WRONG = "tok-right-7d1c9e55aa", "tok-wrong-0b8f4c21ee"

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
-from exporter.demo import EmulatorThread, JobRun, Request, Run, World
+from exporter.demo import JobRun, Run, World
+from tests.tools.emulators.unified import EmulatorThread, Request
 from tests.tools.system import Exporter, Exposition, account, configure, eventually
 
 KILLS = 25

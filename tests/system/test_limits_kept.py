@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import EmulatorThread, World
-from exporter.demo.faults import Fault
+from exporter.demo import World
 from exporter.http import Budget, RateLimit
 from exporter.http.stored import Limits, StoredLimits, Window
 from exporter.ledger.sqlite import inspection
 from exporter.recorder.budgets import Budgets
+from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.scripted import Rig
 from tests.tools.system import Exporter, account, configure, eventually
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from exporter.demo import EmulatorThread, Fault, Run, World
+from exporter.demo import Run, World
+from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.system import TOKEN_ENV, Exporter, account, configure, eventually
 
 REPOS = tuple(f"acme/{name}" for name in ("shop", "api", "web", "app"))

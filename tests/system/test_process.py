@@ -18,8 +18,9 @@ import httpx
 import pytest
 
 from exporter import cli, daemon, logs
-from exporter.demo import EmulatorThread, World
+from exporter.demo import World
 from tests.conftest import ROOT
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.reloading import Stage
 from tests.tools.system import TOKEN_ENV, Exporter, eventually
 

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import pytest
 
-from exporter.demo import EmulatorThread, JobRun, Run, World
+from exporter.demo import JobRun, Run, World
 from exporter.model import CONCLUSIONS
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.monitoring import served
 from tests.tools.system import (
     OPENMETRICS,

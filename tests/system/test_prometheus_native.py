@@ -14,9 +14,10 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from exporter.demo import EmulatorThread, JobRun, Run, World
+from exporter.demo import JobRun, Run, World
 from tests.conftest import ROOT, version_of
 from tests.system.test_prometheus import REPO, ask, exemplars
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.monitoring import served
 from tests.tools.system import (
     OPENMETRICS,

@@ -13,8 +13,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from exporter.demo import EmulatorThread, World
+from exporter.demo import World
 from tests.conftest import ROOT
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.reloading import Stage
 from tests.tools.system import Exporter, Exposition, eventually
 from tests.unit.test_secrets_not_told import PASTED, holds_secret

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import Run, World
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.system import Exporter, Exposition, account, configure, eventually
 
 ENTRY = "acme/shop"

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from exporter.daemon.oversight import Oversight
-from exporter.demo import EmulatorThread, Fault, World
+from exporter.demo import World
 from exporter.systemd import Manager
 from tests.conftest import ROOT
+from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.reloading import Inside, Stage, running
 from tests.tools.system import Exporter, account, configure
 

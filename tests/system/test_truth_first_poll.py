@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from exporter.demo import EmulatorThread, World
+from exporter.demo import World
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.oracle import Oracle, assert_true
 from tests.tools.stories import SYSTEMS, Author, Clock, config, numbered, stage
 from tests.tools.system import Exposition, account, configure, once

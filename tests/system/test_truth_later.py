@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from exporter.demo import EmulatorThread
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.oracle import Oracle, assert_true
 from tests.tools.stories import SYSTEMS, Author, config, numbered, stage
 from tests.tools.system import Exporter, Exposition, eventually

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import JobRun, Request, Run
+from exporter.demo import JobRun, Run
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from tests.system.client import connected
 from tests.tools import reloading
+from tests.tools.emulators.unified import Request
 from tests.tools.hostile import Server, http
 from tests.tools.reloading import Inside, Stage, assert_counted, eventually, run
 from tests.tools.scripted import DAY, Rig, build, done

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.demo import EmulatorThread, JobRun, Run, World
+from exporter.demo import JobRun, Run, World
 from exporter.demo.integrations import INTEGRATIONS
+from tests.tools.emulators.unified import EmulatorThread
 
 NOW = 1_795_000_000.0
 """The world's time when a test begins."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import msgspec
 
-from exporter.demo import JobRun, Run, World, told_conclusion, told_trigger
+from exporter.demo import JobRun, Run, World
 from exporter.model import CONCLUSIONS, FAILING, TRIGGERS, Ref, Status
+from tests.tools.emulators.unified import recoverable_conclusion, recoverable_trigger
 from tests.tools.stories import DAY, DURATIONS, QUEUES, RUNNING, SYSTEMS, WAITING
 from tests.tools.system import Exposition, series
 
@@ -95,11 +96,11 @@ class Oracle:
         return entry, workflow, run.branch if run.branch in SHOWN else "other"
 
     def _trigger(self, run: Run) -> str:
-        word = told_trigger(self.name, run)
+        word = recoverable_trigger(self.name, run)
         return word if word in {*TRIGGERS, *self.system.triggers.split()} else "other"
 
     def _conclusion(self, run: Run | JobRun) -> str:
-        word = told_conclusion(self.name, run)
+        word = recoverable_conclusion(self.name, run)
         known = word in {*CONCLUSIONS, *self.system.conclusions.split()}
         return word if known and not _says_nothing(run) else "other"
 

@@ -13,8 +13,9 @@ import pytest
 
 from exporter.config import load
 from exporter.daemon import Application, Reloads, assembled, housekeeping
-from exporter.demo import EmulatorThread, Run, World
+from exporter.demo import Run, World
 from exporter.schedule import runner
+from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.system import TOKEN_ENV, Exposition, account, configure
 
 NAMES = ("one", "two", "three")

@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from exporter.demo.serve import ServerThread
 from exporter.times import instant
 from tests.tools.emulators.github import Hub
+from tests.tools.serving import ServerThread
 from tests.tools.system import Exporter, configure, eventually
 
 ENTRIES = ["acme/api", "acme/shop", "acme/web"]

@@ -16,7 +16,7 @@ import pytest
 from starlette.responses import RedirectResponse, Response
 
 from benchmarks.api_cost import AGE, REPOS, SCENES, Scene, azure_devops_of
-from exporter.demo.serve import ServerThread
+from tests.tools.serving import ServerThread
 from tests.tools.system import TOKEN_ENV, Exporter, Exposition, configure, eventually
 
 HOUR = 3600.0

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from exporter.demo import Fault, JobRun, Run, World
-from exporter.demo.emulator import app
-from exporter.demo.faults import Request
+from exporter.demo import JobRun, Run, World
 from exporter.metrics import families as f
 from tests.contract.providers.test_circleci import total
 from tests.contract.providers.truto import ACCOUNT, ENTRIES, truto
 from tests.tools.emulators.rig import TOKEN, Station
+from tests.tools.emulators.unified import Fault, Request, app
 from tests.tools.stories import Author, Clock
 
 BUILDS, JOBS = "/unified/ci-cd/builds", "/unified/ci-cd/jobs"
@@ -206,6 +205,7 @@ def test_a_cursor_that_fits_into_no_request_ends_the_list(tmp_path: Path, integr
 
         assert scene.rig.value(f.JOBS if integration == "buddy" else f.BUILDS) > 0
         assert (1, {}) == (scene.rig.value(f.GAPS), scene.rig.unread)
+        scene.faults.clear()
 
 
 @MEANWHILE

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from exporter.demo import EmulatorThread, World
+from exporter.demo import World
 from tests.conftest import ROOT
 from tests.system.image import base
 from tests.system.image.containers import HARDENED, REPO, Setup, add, with_file, with_variable
 from tests.system.image.workshop import IMAGE, Workshop, fingerprint, sources
+from tests.tools.emulators.unified import EmulatorThread
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

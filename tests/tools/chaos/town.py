@@ -16,10 +16,11 @@ from typing import Any, ClassVar, NamedTuple, Self, cast
 
 from starlette.applications import Starlette
 
-from exporter.demo import JobRun, Run, World, app
+from exporter.demo import JobRun, Run, World
 from exporter.demo.serve import serving
 from tests.tools.chaos.weather import Weather
 from tests.tools.emulators import github, gitlab
+from tests.tools.emulators.unified import app
 from tests.tools.system import account
 
 RATE = 60

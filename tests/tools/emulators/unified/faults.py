@@ -1,48 +1,18 @@
-"""What a test does to the emulator: inject faults, and read what was asked."""
+"""Faults that a test injects into the emulator."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 import msgspec
+from starlette.responses import Response
 
-
-class Request(msgspec.Struct, kw_only=True):
-    """One request as it came in; `status` is None until it is answered."""
-
-    method: str
-    path: str
-    """Decoded, without the query."""
-    raw_path: str
-    """As it was on the wire."""
-    query: list[tuple[str, str]]
-    """In its order; names with their brackets."""
-    headers: Mapping[str, str]
-    """Names in lower case. The token is in there."""
-    at: float
-    """The world's time when it came, epoch seconds."""
-    status: int | None = None
-
-    @property
-    def params(self) -> dict[str, str]:
-        """The query with the last value of each name."""
-        return dict(self.query)
-
-    @property
-    def account(self) -> str | None:
-        """The integrated account it is about, as far as it says so."""
-        if (account := self.params.get("integrated_account_id")) is not None:
-            return account
-        parts = self.path.split("/")
-        return parts[2] if parts[1] == "integrated-account" and len(parts) > 2 else None
-
-
-Where = Callable[[Request], bool]
-"""Which requests are meant."""
+from exporter.demo.reader import Failure, remote_failure
+from tests.tools.emulators.unified.journal import Request, Where, is_meant
 
 
 class Gate:
@@ -81,7 +51,7 @@ class Fault(msgspec.Struct, kw_only=True, eq=False):
     status: int | None = None
     body: Any = None
     """Bytes and text are sent as they are, anything else as JSON. None: three error fields."""
-    headers: Mapping[str, str] = {}
+    headers: dict[str, str] = {}
     content_type: str | None = None
     remote: bool = False
     """The error is the CI system's (`truto_is_remote_error`)."""
@@ -103,9 +73,28 @@ class Fault(msgspec.Struct, kw_only=True, eq=False):
             return False
         if self.account is not None and request.account != self.account:
             return False
-        if isinstance(self.where, str):
-            return request.path.startswith(self.where)
-        return self.where is None or self.where(request)
+        return is_meant(request, self.where)
+
+    def spoil(self, respond: Callable[[], Response]) -> Response:
+        """The response with this fault; `respond` makes the true one."""
+        if self.status is None:
+            true = respond()
+            raw, status, headers = bytes(true.body), true.status_code, dict(true.headers)
+            del headers["content-length"]
+        else:
+            failure = (remote_failure if self.remote else Failure)(
+                self.status, HTTPStatus(self.status).phrase
+            )
+            raw, status = msgspec.json.encode(failure.body), self.status
+            headers = {"content-type": "application/json"}
+        body = self.body if self.edit is None else self.edit(msgspec.json.decode(raw))
+        if isinstance(body, str | bytes):
+            raw = body.encode() if isinstance(body, str) else body
+        elif body is not None:
+            raw = msgspec.json.encode(body)
+        if self.content_type is not None:
+            headers["content-type"] = self.content_type
+        return Response(raw, status, headers | self.headers)
 
 
 class Faults:
@@ -154,55 +143,3 @@ class Faults:
                     fault.hits += 1
                     return fault
         return None
-
-
-class Journal:
-    """The newest requests in the order they came, and how many there were at all."""
-
-    def __init__(self, keep: int) -> None:
-        self.total = 0
-        self._requests: deque[Request] = deque(maxlen=keep)
-        self._news = threading.Condition()
-
-    def note(self, request: Request) -> None:
-        """Write down a request that has just come."""
-        with self._news:
-            self.total += 1
-            self._requests.append(request)
-            self._news.notify_all()
-
-    def answered(self, request: Request, status: int) -> None:
-        """Write down how it was answered."""
-        with self._news:
-            request.status = status
-            self._news.notify_all()
-
-    def requests(self, where: Where | str | None = None) -> list[Request]:
-        """The requests kept, oldest first; a text is what the path begins with."""
-        probe = Fault(where=where)
-        with self._news:
-            return [request for request in self._requests if probe.meets(request)]
-
-    def count(self, where: Where | str | None = None) -> int:
-        """How many of the requests kept are meant."""
-        return len(self.requests(where))
-
-    def clear(self) -> None:
-        """Forget everything."""
-        with self._news:
-            self.total = 0
-            self._requests.clear()
-
-    def wait(self, count: int, where: Where | str | None = None, *, timeout: float = 10) -> None:
-        """Block this thread until `count` such requests came; TimeoutError after `timeout` s.
-
-        A `where` that looks at `status` waits for answers. In the emulator's own event
-        loop use `arrived`.
-        """
-        with self._news:
-            if not self._news.wait_for(lambda: self.count(where) >= count, timeout):
-                raise TimeoutError(f"{self.count(where)} of {count} requests in {timeout} s")
-
-    async def arrived(self, count: int, where: Where | str | None = None) -> None:
-        """`wait` without holding up the event loop."""
-        await asyncio.to_thread(self.wait, count, where)

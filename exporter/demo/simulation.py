@@ -1,8 +1,8 @@
-"""The demo's life: builds that queue, run, finish, fail and are run again, for ever.
+"""The demo's builds: they queue, run, finish, fail and are run again, without end.
 
 Everything follows from the seed and the clock at the start: each repo has its own random
-numbers and its own row of builds, whenever and however often somebody looks. All times
-are whole seconds.
+numbers and its own series of builds, however often it is read. All times are whole
+seconds.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from exporter.demo.world import JobRun, Run, World
 from exporter.model import FAILING, Ref
 
 HISTORY = 2 * 3600
-"""Seconds of builds that have happened already when the demo starts."""
+"""Seconds before the start from which builds exist already."""
 
 HISTORY_GAP = 800
 """Seconds between two old builds of a repo, on average: few enough for the API's limits."""
@@ -29,10 +29,10 @@ GAP = 14
 """Seconds between two new ones."""
 
 KEEP = 300
-"""Builds that a repo remembers."""
+"""Builds that a repo keeps."""
 
 TICK = 0.5
-"""Seconds between two looks at the clock."""
+"""Seconds from one step to the next."""
 
 
 TOKEN_ENV = "CICD_EXPORTER_DEMO_TOKEN"  # noqa: S105 - a name
@@ -40,7 +40,7 @@ TOKEN_ENV = "CICD_EXPORTER_DEMO_TOKEN"  # noqa: S105 - a name
 
 
 class Flavour(msgspec.Struct, frozen=True, kw_only=True):
-    """One account of the demo, and how life is there."""
+    """One account of the demo and how its builds turn out."""
 
     name: str
     integration: str
@@ -53,7 +53,7 @@ class Flavour(msgspec.Struct, frozen=True, kw_only=True):
     triggers: Mapping[str, int]
     """Triggers by weight."""
     reruns: float = 0.0
-    """Which share of the failed builds somebody runs again."""
+    """The share of failed builds that is run again, 0 to 1."""
     jobs: bool = False
     """Whether the exporter should poll its jobs too."""
 
@@ -141,11 +141,11 @@ def demo_accounts(url: str = "", token_env: str = TOKEN_ENV) -> list[dict[str, A
     ]
 
 
-class Life:
-    """Fills a world with the demo's accounts and keeps their builds coming."""
+class Simulation:
+    """Opens the demo's accounts in a world and keeps their builds coming."""
 
     def __init__(self, world: World, *, seed: int = 1) -> None:
-        """Open the accounts and let their history happen."""
+        """Open the accounts and add the builds of the last `HISTORY` seconds."""
         self._world = world
         self._coming: dict[tuple[str, str], tuple[Iterator[Story], Story]] = {}
         start = math.floor(world.clock())
@@ -158,7 +158,7 @@ class Life:
         self.step()
 
     def step(self) -> None:
-        """Let everything happen that is due by the world's clock."""
+        """Add the builds that are due by the world's clock."""
         now = self._world.clock()
         for (account, repo), (stories, story) in self._coming.items():
             coming = story
@@ -169,7 +169,7 @@ class Life:
             self._world.forget(account, repo, keep=KEEP)
 
     async def run(self) -> None:
-        """Live until cancelled."""
+        """Step every `TICK` seconds until cancelled."""
         while True:
             self.step()
             await asyncio.sleep(TICK)

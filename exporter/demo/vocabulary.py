@@ -1,11 +1,9 @@
-"""How each CI system spells states, triggers and times, and what the unified API makes of it."""
+"""How each CI system names states and triggers, and what the unified API makes of them."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import UTC, datetime
 
-from exporter.demo.world import Run, Timed
 from exporter.model import TRIGGERS
 
 UNIFIED_STATUSES = ("queued", "in_progress", "completed")
@@ -13,45 +11,41 @@ UNIFIED_CONCLUSIONS = ("passed", "failed", "cancelled", "timeout", "skipped", "r
 """The unified API's own words; everything else it passes through as it is."""
 
 
-class Words:
-    """Our words to native ones, and native ones to unified ones.
+class Vocabulary:
+    """The exporter's words to native ones, and native ones to unified ones.
 
-    Two of ours that share a native word come back as the first of them.
+    Where two of the exporter's words share a native one, the first is its unified word.
     """
 
     def __init__(self, unified: Collection[str], native: Mapping[str, str]) -> None:
-        self._native = native
+        self.natives = native
+        """Native words by the exporter's."""
         self._unified: dict[str, str] = {}
         for word, spelling in native.items():
             self._unified.setdefault(spelling, word if word in unified else spelling)
 
     def native(self, word: str) -> str:
-        """The CI system's spelling of our word."""
-        return self._native.get(word, word)
+        """The CI system's word for one of the exporter's."""
+        return self.natives.get(word, word)
 
     def unified(self, native: str) -> str:
-        """What the unified API says for a native word."""
+        """The unified API's word for a native one."""
         return self._unified.get(native, native)
 
-    def told(self, word: str) -> str:
-        """Which of our words can be understood after `word` was said natively."""
-        native = self.native(word)
-        return next((ours for ours, theirs in self._native.items() if theirs == native), word)
+
+def _statuses(**native: str) -> Vocabulary:
+    return Vocabulary(UNIFIED_STATUSES, native)
 
 
-def _statuses(**native: str) -> Words:
-    return Words(UNIFIED_STATUSES, native)
+def _conclusions(**native: str) -> Vocabulary:
+    return Vocabulary(UNIFIED_CONCLUSIONS, native)
 
 
-def _conclusions(**native: str) -> Words:
-    return Words(UNIFIED_CONCLUSIONS, native)
+def _triggers(**native: str) -> Vocabulary:
+    return Vocabulary(TRIGGERS, native)
 
 
-def _triggers(**native: str) -> Words:
-    return Words(TRIGGERS, native)
-
-
-STATUS: dict[str, Words] = {
+STATUS: dict[str, Vocabulary] = {
     "github": _statuses(
         queued="queued", in_progress="in_progress", completed="completed", waiting="waiting"
     ),
@@ -75,7 +69,7 @@ STATUS: dict[str, Words] = {
 }
 """Of builds; of jobs too, where `JOB_STATUS` has no row."""
 
-JOB_STATUS: dict[str, Words] = {
+JOB_STATUS: dict[str, Vocabulary] = {
     "azuredevops": _statuses(
         queued="pending", in_progress="inProgress", completed="completed", waiting="pending"
     ),
@@ -85,7 +79,7 @@ JOB_STATUS: dict[str, Words] = {
     ),
 }
 
-CONCLUSION: dict[str, Words] = {
+CONCLUSION: dict[str, Vocabulary] = {
     "github": _conclusions(
         passed="success",
         failed="failure",
@@ -142,7 +136,7 @@ CONCLUSION: dict[str, Words] = {
 }
 """Of builds and jobs; Azure's job records have a word of their own for `partial`."""
 
-JOB_CONCLUSION: dict[str, Words] = {
+JOB_CONCLUSION: dict[str, Vocabulary] = {
     "azuredevops": _conclusions(
         passed="succeeded",
         failed="failed",
@@ -154,7 +148,7 @@ JOB_CONCLUSION: dict[str, Words] = {
     ),
 }
 
-TRIGGER: dict[str, Words] = {
+TRIGGER: dict[str, Vocabulary] = {
     "github": _triggers(
         push="push",
         merge_request="pull_request",
@@ -188,34 +182,3 @@ TRIGGER: dict[str, Words] = {
     ),
     "buddy": _triggers(push="EVENT", cron="SCHEDULE", web="CLICK"),
 }
-
-
-def told_conclusion(integration: str, timed: Timed) -> str:
-    """The conclusion that a perfect reader of the API makes of a run or job."""
-    return CONCLUSION[integration].told(timed.conclusion)
-
-
-def told_trigger(integration: str, run: Run) -> str:
-    """The trigger that a perfect reader of the API makes of `run`."""
-    return TRIGGER[integration].told(run.trigger)
-
-
-def iso(instant: float | None, digits: int = 0) -> str | None:
-    """ISO 8601 in UTC with `digits` of fraction, cut off like the CI systems do it."""
-    if instant is None:
-        return None
-    width = max(digits, 6)  # below a microsecond a float of today is noise
-    whole, fraction = divmod(round(instant * 10**width), 10**width)
-    text = f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}"
-    return f"{text}.{fraction:0{width}d}"[: len(text) + 1 + digits] + "Z" if digits else f"{text}Z"
-
-
-def iso_trimmed(instant: float | None) -> str | None:
-    """Azure's form: up to 7 digits of fraction, without zeros at its end."""
-    text = iso(instant, 7)
-    return None if text is None else text[:-1].rstrip("0").rstrip(".") + "Z"
-
-
-def milliseconds(instant: float) -> int:
-    """Milliseconds since the epoch, Jenkins' form."""
-    return round(instant * 1000)

@@ -1,4 +1,4 @@
-"""What `cicd-exporter demo` runs beside the exporter: the emulator, with life in it."""
+"""The emulator as `cicd-exporter demo` runs it, with builds that keep coming."""
 
 from __future__ import annotations
 
@@ -8,26 +8,23 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from exporter.demo.emulator import Limits, app
-from exporter.demo.life import Life, demo_accounts
+from exporter.demo.emulator import Emulator, Limits, routed
 from exporter.demo.serve import serving
+from exporter.demo.simulation import Simulation, demo_accounts
 from exporter.demo.world import World
 
-TOKEN = "demo"  # noqa: S105 - everybody may know it
-
-REMEMBER = 100
-"""Requests that the journal keeps: nobody reads it here."""
+TOKEN = "demo"  # noqa: S105 - published
 
 
-class Stage(msgspec.Struct, frozen=True):
+class RunningDemo(msgspec.Struct, frozen=True):
     """The running emulator."""
 
     url: str
 
     def configuration(self, folder: str) -> str:
-        """A configuration (YAML) that polls it; the state is a new file in `folder`.
+        """A configuration (YAML) that polls it, with its state in a new file in `folder`.
 
-        The token is to be found in the environment variable `TOKEN_ENV`.
+        The exporter reads the token from the environment variable `TOKEN_ENV`.
         """
         content = {
             "state": {"url": f"sqlite:///{folder}/cicd-exporter.db"},
@@ -39,13 +36,13 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 @contextlib.asynccontextmanager
-async def running() -> AsyncIterator[Stage]:
+async def running() -> AsyncIterator[RunningDemo]:
     """Serve the demo's emulator on a free loopback port, with the real API's limits."""
     world = World()
-    life = asyncio.create_task(Life(world).run())
-    emulator = app(world, token=TOKEN, limits=Limits(), remember=REMEMBER)
+    simulation = asyncio.create_task(Simulation(world).run())
+    emulator = Emulator(world, token=TOKEN, limits=Limits())
     try:
-        async with serving(emulator) as url:
-            yield Stage(url)
+        async with serving(routed(emulator.answer)) as url:
+            yield RunningDemo(url)
     finally:
-        life.cancel()
+        simulation.cancel()
