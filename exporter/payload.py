@@ -1,4 +1,4 @@
-"""Reading answers with forgiveness: one odd item spoils no page, one odd field no item."""
+"""Lenient decoding of API answers: an odd item spoils no page, an odd field no item."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from exporter.times import instant
 T = TypeVar("T")
 
 Id = Annotated[str, msgspec.Meta(max_length=200, pattern=r"^(?!\.+\Z)[^\s,:/?#@]+\Z")]
-"""What a CI system calls a thing. An item that says nothing of the kind cannot be asked for, and
-its request would fail the page that lists it: so it is rejected."""
+"""An id that is safe in a request. An item with any other is rejected: its request would fail
+the page that lists it."""
 
 _SURROGATES = re.compile(
     rb"(?<!\\)((?:\\\\)*)"  # backslashes that are text
@@ -23,13 +23,13 @@ _SURROGATES = re.compile(
     rb"|\\u[dD][89a-fA-F][0-9a-fA-F]{2})"  # half of one
 )
 _MOST_MENDED = 4 * 1024 * 1024
-"""Bytes: nothing else happens meanwhile."""
+"""Bytes; the mending blocks the event loop."""
 _MOST_ITEMS = 2000
-"""Of one list, unless its reader says otherwise: pages have a hundred."""
+"""Items of one list by default; pages have a hundred."""
 _MOST_INSIDE = 1000
-"""What is looked at of a list inside an item."""
+"""Elements that are read of a list inside an item."""
 _MOST_ODD = 1000
-"""Items of one list that cannot be understood: then it is no list of such items."""
+"""Items of one list that cannot be decoded before the list itself is refused."""
 _LONGEST_WORD = 100
 _LARGEST = 2**53  # what JSON numbers are exact to
 _LONGEST_SPAN = 20 * 365 * 86400.0
@@ -39,8 +39,8 @@ _LONGEST_SPAN = 20 * 365 * 86400.0
 def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
     """JSON, with a replacement character for each half of a surrogate pair in it.
 
-    Some APIs cut titles in the middle of an emoji; no strict parser takes what is left.
-    Raises what the decoder raises, and does not try to mend what is very large.
+    Some APIs cut titles in the middle of an emoji, which no strict parser accepts. Raises the
+    errors of the decoder; very large bodies are not mended.
     """
     try:
         return decoder.decode(body)
@@ -56,7 +56,7 @@ def decoded(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 def each(
     raws: Iterable[msgspec.Raw], into: type[T], *, most: int = _MOST_ITEMS
 ) -> tuple[list[T], int]:
-    """The items, each decoded on its own, and how many could not be understood.
+    """The items, each decoded by itself, and how many could not be decoded.
 
     Raises Malformed for a list that is out of all proportion: of more than `most` items
     (`too_large`), or with a thousand of them odd (`bad_shape`).
@@ -79,7 +79,7 @@ def each(
 
 
 def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
-    """An item, or None. Bytes that are no UTF-8 (a commit's title) do not spoil it."""
+    """An item, or None. Bytes that are no UTF-8 (in a commit's title) are replaced."""
     try:
         return decoder.decode(raw)
     except UnicodeDecodeError:
@@ -90,7 +90,7 @@ def _decoded(raw: msgspec.Raw, decoder: msgspec.json.Decoder[T]) -> T | None:
 
 
 def at(remote: Any, path: str) -> Any:
-    """What `remote` holds at a dotted path, or None."""
+    """The value at a dotted path, or None."""
     for part in path.split("."):
         if not isinstance(remote, dict):
             return None
@@ -99,7 +99,7 @@ def at(remote: Any, path: str) -> Any:
 
 
 def listed(value: Any) -> list[Any]:
-    """A list, to a length that a real one has; nothing in place of anything else."""
+    """The first elements of a list; empty for anything else."""
     return value[:_MOST_INSIDE] if isinstance(value, list) else []
 
 
@@ -111,7 +111,7 @@ def text(value: Any) -> str | None:
 
 
 def word(value: Any) -> str | None:
-    """A word to look up: lower case, and of bearable length. Booleans are words too."""
+    """A word to look up: lower case, at most 100 characters. Booleans are words too."""
     spelled = str(value) if isinstance(value, bool) else text(value)
     return None if spelled is None else spelled.lower()[:_LONGEST_WORD]
 
@@ -129,14 +129,14 @@ def whole(value: Any) -> int | None:
 
 
 def moment(value: Any) -> float | None:
-    """Epoch seconds of a time as this API or a provider behind it writes it."""
+    """Epoch seconds of a time in any form that APIs use; None for anything else."""
     return instant(value) if isinstance(value, str | int | float) else None
 
 
 def span(value: Any, *, per_second: int = 1) -> float | None:
-    """Seconds of a span that is told in units of so many a second; None if it cannot be one.
+    """Seconds of a span given in units of `per_second` to the second; None if it is absurd.
 
-    Nothing takes less than no time, or longer than CI systems exist.
+    Negative spans and those of more than 20 years are absurd.
     """
     number = value if isinstance(value, float) else whole(value)
     seconds = None if number is None else number / per_second
@@ -144,9 +144,9 @@ def span(value: Any, *, per_second: int = 1) -> float | None:
 
 
 def reached(times: Iterable[float | None], *, default: float) -> float:
-    """How far back a list has come: the last but one of its times.
+    """How far back a list reaches: the second oldest of its times.
 
-    The last one alone may be an odd item's, and must not hide what is listed after it.
+    The oldest may be that of one odd item, which must not hide what is listed after it.
     """
     known = sorted(time for time in times if time is not None)
     return known[:2][-1] if known else default

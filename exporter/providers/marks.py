@@ -1,4 +1,4 @@
-"""Which parts of a list need not be read again, as they look the same as when they were."""
+"""Remembers what parts of a list looked like, so that unchanged ones are not read again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Mark(NamedTuple, Generic[T]):
 
 
 class Marks(Generic[T]):
-    """How each part looked when a walk read it. Losing them costs requests, nothing else.
+    """How each part looked when a walk read it. To lose this costs requests only.
 
     A mark counts only once its walk was committed, as it was if the poller has moved on since:
     an ordinary walk comes after a deep one, and `Query.since` of ordinary ones grows, only when
@@ -30,18 +30,18 @@ class Marks(Generic[T]):
         self._marks: dict[str, _Mark[T]] = {}
 
     def seen(self, part: str, query: Query) -> T | None:
-        """How a part looked when it was last read for certain; None where nobody knows."""
+        """How a part looked in the last committed read; None if it must be read."""
         mark = self._marks.get(part)
         committed = mark is not None and (mark.deep or mark.since < query.since)
         return mark.look if mark is not None and committed and not query.deep else None
 
     def note(self, part: str, look: T, query: Query) -> None:
-        """Note that this walk reads a part; the oldest ones are forgotten if there are many."""
+        """Record that this walk reads a part. The oldest marks are dropped beyond 100,000."""
         self._marks.pop(part, None)
         self._marks[part] = _Mark(look, query.since, query.deep)
         while len(self._marks) > _MOST:
             del self._marks[next(iter(self._marks))]
 
     def forget(self, part: str) -> None:
-        """Note that a part could not be read after all."""
+        """Drop the mark of a part that could not be read."""
         self._marks.pop(part, None)

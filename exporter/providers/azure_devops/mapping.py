@@ -1,4 +1,4 @@
-"""What listed builds of Azure DevOps say: pure reading, no requests."""
+"""Maps listed builds of Azure DevOps. No I/O."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.vocabulary import WORDS
 
 _QUEUE = f"refs/heads/{MERGE_QUEUES}"
-"""What the branches begin with that GitHub's merge queue makes for its groups."""
+"""The prefix of the branches of GitHub's merge queue."""
 _PULL, _TAG, _HEAD = "refs/pull/", "refs/tags/", "refs/heads/"
 PROJECT = (
     r"(?![_.\s])[^\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff"
     r"/:\\~&%;@'\"?<>|#$*}{,+=\[\]]{1,64}(?<![.\s])"
 )
-"""What Microsoft lets projects be called, with spaces and letters of any language."""
+"""Names that Microsoft allows for projects, with spaces and letters of any language."""
 
 
 class Place(NamedTuple):
@@ -32,7 +32,7 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, entry: str) -> Place:
-        """The place that an entry names, also as it stands in an address (`my%20tools`).
+        """Split an entry, which may be percent-encoded as in a web address (`my%20tools`).
 
         A GitHub repository's name has a slash in it. No name has a percent sign.
         """
@@ -41,7 +41,7 @@ class Place(NamedTuple):
 
 
 class Run(msgspec.Struct, frozen=True, rename="camel"):
-    """A build as it is listed; its attempt is known to its timeline only."""
+    """A listed build. Only its timeline shows the attempt."""
 
     id: int
     status: Any = None
@@ -58,7 +58,7 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def pipeline(self) -> Definition:
-        """What it was run from; a member that is none of a definition's is left out."""
+        """Its pipeline; fields of another shape are left empty."""
         return Definition(
             id=whole(at(self.definition, "id")) or 0,
             name=text(at(self.definition, "name")) or "",
@@ -67,7 +67,7 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def to_build(run: Run, place: Place, names: Names) -> Build:
-    """A listed build, taken for its first attempt. The repo label is as the contract says."""
+    """Map a listed build as its first attempt."""
     started, finished = moment(run.start_time), moment(run.finish_time)
     state = resolve_state(
         WORDS, word(run.status), word(run.result), started=started, ended=finished
@@ -113,6 +113,6 @@ def repositories(run: Run) -> list[str]:
 
 
 def belongs(run: Run, place: Place) -> bool:
-    """Whether a build of the project is of the entry's repository. Names ignore case."""
+    """Whether a build of the project is of the entry's repository, in any case of letters."""
     names = {name.casefold() for name in repositories(run)}
     return not place.repository or place.repository.casefold() in names

@@ -1,4 +1,4 @@
-"""What the pipelines and repositories of one project are called."""
+"""The names of the pipelines and repositories of one project."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Definition(msgspec.Struct, frozen=True):
 
 
 class Names:
-    """What the pipelines and repositories of one project are called.
+    """The names of the pipelines and repositories of one project.
 
-    What was seen stays, so that a name does not pass to another one when the oldest is deleted.
+    A name that was given stays, so that it does not pass to another when the oldest is deleted.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Names:
         self._spelled: dict[str, str] = {}
 
     def learn(self, pipelines: Iterable[Definition]) -> None:
-        """Take note of pipelines, in any order. Their ids grow."""
+        """Register pipelines, in any order. Older ones have lower ids."""
         for pipeline in pipelines:
             if pipeline.id:
                 oldest = self._oldest.get(pipeline.name, pipeline.id)

@@ -1,4 +1,4 @@
-"""From Bitbucket's pipelines and steps to builds and jobs, without any I/O."""
+"""Maps Bitbucket's pipelines and steps to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ _KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|complete
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """What is read of a pipeline. It does not say when it started."""
+    """A pipeline. Its start is not among its fields."""
 
     uuid: Id
     build_number: Any = None
@@ -78,7 +78,7 @@ class Pipeline(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What is read of a step. Older answers spell the keys in camel case."""
+    """A step. Older servers spell the keys in camel case."""
 
     uuid: Id
     name: Any = None
@@ -93,7 +93,7 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def to_build(item: Pipeline, repo: Repo) -> Build:
-    """A build as its pipeline tells it; a completed one lacks its start."""
+    """Map a pipeline. The start of a completed one is still missing."""
     created, ended = moment(item.created_on), moment(item.completed_on)
     state = _state(item.state, started=None, ended=ended)
     kind = word(at(item.trigger, "name")) or word(at(item.trigger, "type"))
@@ -120,7 +120,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
 
 
 def to_job(step: Step, build: Build) -> Job:
-    """A step. One that is run again has a `run_number` of its own.
+    """Map a step. A step that is run again has a `run_number` of its own.
 
     A manual step is pending from the beginning; it waits for a person when its pipeline does.
     """
@@ -140,12 +140,12 @@ def to_job(step: Step, build: Build) -> Job:
 
 
 def apart(steps: Iterable[Step]) -> list[Step]:
-    """Each run of a step once, as it was read last: a list that shifts shows some twice."""
+    """Each run of a step once, in its latest state: lists that shift between pages repeat some."""
     return list({(s.uuid, s.run_number or s.run_number_): s for s in steps}.values())
 
 
 def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
-    """A completed build with what only its steps tell, such as its start.
+    """Add to a completed build what only its steps show, such as its start.
 
     Steps that passed in an earlier attempt are listed again as they were then, and those
     that were not run have a time too: that of the decision.
@@ -160,7 +160,7 @@ def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
 
 
 def _state(state: Any, *, started: float | None, ended: float | None) -> State:
-    """Where a pipeline or step stands; a stage says more of what is unfinished."""
+    """The state of a pipeline or step. The stage of an unfinished one is more precise."""
     result = _said(at(state, "result"))
     found = resolve_state(WORDS, _said(state), result, started=started, ended=ended)
     stage = WORDS.status.get(_said(at(state, "stage")) or "")

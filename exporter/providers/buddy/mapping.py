@@ -1,4 +1,4 @@
-"""What projects, pipelines and executions of Buddy say: pure reading, no requests."""
+"""Maps executions and actions of Buddy to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from exporter.providers import Repo
 from exporter.providers.buddy.vocabulary import WORDS
 
 NEVER_RAN = "initial"
-"""The state of a pipeline or an action whose turn has not come yet."""
+"""The state of a pipeline or an action that has not run yet."""
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """A page of any list; which one depends on the resource."""
+    """A page of any list; the filled field depends on the resource."""
 
     projects: list[msgspec.Raw] | None = None
     pipelines: list[msgspec.Raw] | None = None
@@ -28,30 +28,30 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Project(msgspec.Struct, frozen=True):
-    """What is read of a project."""
+    """A project of a workspace."""
 
     name: str
     status: Any = None
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """What is read of a pipeline."""
+    """A pipeline of a project."""
 
     id: int | Id
     name: Any = None
     last_execution_status: Any = None
     last_execution_revision: Any = None
     label: str | None = None
-    """What it is called here, if that is not its name."""
+    """Its `workflow` label, if that is not its name."""
 
     @property
     def look(self) -> tuple[str | None, str | None]:
-        """What is told of its last execution."""
+        """Status and revision of its last execution, which change with each one."""
         return word(self.last_execution_status), text(self.last_execution_revision)
 
 
 class Execution(msgspec.Struct, frozen=True):
-    """What is read of an execution. Newer answers spell one key in camel case."""
+    """An execution. Newer servers spell one key in camel case."""
 
     id: int | Id
     status: Any = None
@@ -66,7 +66,7 @@ class Execution(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """What is read of the execution of an action."""
+    """The execution of an action."""
 
     action_execution_id: Any = None
     action: Any = None
@@ -76,7 +76,7 @@ class Action(msgspec.Struct, frozen=True):
 
 
 class Place(NamedTuple):
-    """Where an entry points; without a pipeline to all of the project."""
+    """The parts of an entry; `pipeline` is empty for a whole project."""
 
     workspace: str
     project: str
@@ -84,13 +84,13 @@ class Place(NamedTuple):
 
     @property
     def path(self) -> str:
-        """The resource of the project's pipelines."""
+        """The path of the project's pipelines in the API."""
         workspace, project = (quote(part, safe="") for part in self[:2])
         return f"/workspaces/{workspace}/projects/{project}/pipelines"
 
 
 def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
-    """An execution as a build.
+    """Map an execution.
 
     `start_date` is when it was asked for: the creation of what has not begun, and for want
     of another the start of what has.
@@ -123,7 +123,7 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
 
 
 def to_job(item: Action, build: Build) -> Job | None:
-    """An action, unless the build ended without its turn having come."""
+    """Map an action; None if the build ended before it ran."""
     status = word(item.status)
     name = text(at(item.action, "name")) or ""
     own = text(item.action_execution_id) or text(at(item.action, "id")) or name
@@ -141,24 +141,24 @@ def to_job(item: Action, build: Build) -> Job | None:
 
 
 def place_of(entry: str) -> Place:
-    """Where an entry points."""
+    """Split an entry into its parts."""
     workspace, _, rest = entry.partition("/")
     project, _, pipeline = rest.partition("/")
     return Place(workspace, project, pipeline)
 
 
 def key_of(place: Place, pipeline: int | str) -> str:
-    """Ids count the executions of a pipeline only."""
+    """The key of a pipeline, as ids count the executions of each pipeline by itself."""
     return f"{place.workspace}/{place.project}/{pipeline}"
 
 
 def asked_at(build: Build) -> float:
-    """When a build was asked for, epoch seconds; the end of time if that is not told."""
+    """When a build was requested, epoch seconds; infinite if that is not known."""
     return build.started_at or build.created_at or float("inf")
 
 
 def labels(pipelines: Sequence[Pipeline]) -> dict[str, str]:
-    """What pipelines are called: of several of one name the oldest keeps it."""
+    """The `workflow` label by id: of several pipelines of one name the oldest keeps it."""
     by_age = sorted(pipelines, key=lambda pipeline: (whole(pipeline.id) or 0, str(pipeline.id)))
     taken: set[str] = set()
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""From the answers of CircleCI to builds and jobs, without any I/O."""
+"""Maps CircleCI's pipelines, workflows and jobs to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _CLOCK = 1.0
 
 
 class Pipeline(msgspec.Struct, frozen=True):
-    """What is read of a pipeline. `updated_at` is its creation, whatever happens."""
+    """A pipeline. Its `updated_at` never changes and equals its creation."""
 
     id: Id
     number: Any = None
@@ -42,7 +42,7 @@ class Pipeline(msgspec.Struct, frozen=True):
 
 
 class Workflow(msgspec.Struct, frozen=True):
-    """What is read of a workflow."""
+    """A workflow of a pipeline."""
 
     id: Id
     name: Any = None
@@ -54,18 +54,18 @@ class Workflow(msgspec.Struct, frozen=True):
 
     @property
     def is_rerun(self) -> bool:
-        """Whether it says that it runs another workflow again, or a part of it."""
+        """Whether it is marked as a re-run of another workflow, or of a part of one."""
         return self.attempt > 1
 
     @property
     def attempt(self) -> int:
-        """Which run of the same it is, as far as it says so: of re-runs by hand none is counted."""
+        """The number of the run, 2 for any re-run by hand: CircleCI does not number those."""
         tagged = (word(self.tag) or "").startswith(_RERUN)
         return max(whole(self.auto_rerun_number) or 0, int(tagged), 0) + 1
 
 
 class Listed(msgspec.Struct, frozen=True):
-    """What is read of a job. Its `created_at` is its start again, where there is one."""
+    """A job of a workflow. `created_at` is left out: CircleCI repeats the start in it."""
 
     id: Id
     name: Any = None
@@ -87,7 +87,7 @@ def spelled_short(slug: str) -> str:
 
 
 def to_builds(item: Pipeline, workflows: Sequence[Workflow], repo: Repo) -> tuple[Build, ...]:
-    """The workflows of a pipeline as builds; if it came to none, the error that it is.
+    """Map each workflow of a pipeline. A pipeline that failed before any is one errored build.
 
     A setup workflow only prepares the configuration of those that do the work.
     """
@@ -99,7 +99,7 @@ def to_builds(item: Pipeline, workflows: Sequence[Workflow], repo: Repo) -> tupl
 
 
 def working(workflows: Sequence[Workflow]) -> Iterator[Workflow]:
-    """Those that are no setup, and no setup run again, which has another tag."""
+    """The workflows without setup workflows and their re-runs, which carry another tag."""
     setups = {text(item.name) for item in workflows if word(item.tag) == _SETUP}
     for item in workflows:
         if word(item.tag) != _SETUP and not (item.is_rerun and text(item.name) in setups):
@@ -107,7 +107,7 @@ def working(workflows: Sequence[Workflow]) -> Iterator[Workflow]:
 
 
 def to_build(item: Pipeline, repo: Repo) -> Build:
-    """What all workflows of a pipeline have in common, as a build that is queued."""
+    """The fields that all workflows of a pipeline share, as a queued build."""
     vcs, git = item.vcs, at(item.trigger_parameters, "git")
     branch = text(at(vcs, "branch")) or text(at(git, "branch"))
     tag = text(at(vcs, "tag")) or text(at(git, "tag"))
@@ -128,7 +128,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
 
 
 def ref_of(vcs: Any, branch: str | None, tag: str | None) -> tuple[str | None, Ref]:
-    """The branch of a pipeline, or its tag, and which it is.
+    """The branch or tag of a pipeline, and the kind of ref that it is.
 
     The branch of a fork's pull request is `pull/N`; its origin is another repository.
     """
@@ -143,7 +143,7 @@ def ref_of(vcs: Any, branch: str | None, tag: str | None) -> tuple[str | None, R
 
 
 def _cause(item: Pipeline) -> str | None:
-    """What set a pipeline off. Where the type only names an integration the event tells more."""
+    """The trigger word of a pipeline: the event, where the type only names an integration."""
     kind = word(at(item.trigger, "type"))
     if kind is not None and kind not in _INTEGRATIONS:
         return kind
@@ -153,7 +153,7 @@ def _cause(item: Pipeline) -> str | None:
 
 
 def with_workflow(base: Build, item: Workflow) -> Build:
-    """A workflow as a build, `base` being what its pipeline tells; the start is not known.
+    """Map a workflow onto `base`, the fields of its pipeline. Its start is not known yet.
 
     What has stopped is over: the status of some re-runs stays `running` or `failing`.
     """
@@ -176,7 +176,7 @@ def with_workflow(base: Build, item: Workflow) -> Build:
 
 
 def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
-    """A workflow with its jobs, and with what only they tell of it."""
+    """Add the jobs of a workflow, and its start, end and conclusion by them."""
     jobs = tuple(map(to_job, items))
     said = summary(jobs)
     over = all(job.status is Status.COMPLETED for job in jobs)
@@ -190,7 +190,7 @@ def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
 
 
 def to_job(item: Listed) -> Job:
-    """A job. The list calls one running that has no start: it is still queued."""
+    """Map a job. The list calls some running that have no start: they are still queued."""
     begun, ended = moment(item.started_at), moment(item.stopped_at)
     state = resolve_state(WORDS, word(item.status), started=begun, ended=ended)
     if state.status is Status.IN_PROGRESS and begun is None:
@@ -209,5 +209,5 @@ def is_carried_over(item: Listed, build: Build) -> bool:
 
 
 def started(items: Iterable[Listed]) -> float | None:
-    """When the first job began; None if none did. An approval is no work."""
+    """The start of the first job that is no approval; None if none has begun."""
     return earliest(moment(item.started_at) for item in items if word(item.type) != "approval")

@@ -1,4 +1,4 @@
-"""From the answers of GitHub, as far as they are read, to builds and jobs, without any I/O."""
+"""Maps GitHub's workflow runs and jobs to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from exporter.providers.github.workflows import Names
 _LONGEST = 36 * 86400.0
 """Seconds. GitHub ends a run after 35 days ("Limits"), waiting included."""
 _LAG = 300.0
-"""Seconds for which a completed run is not taken for complete while a job of it is not."""
+"""Seconds for which a completed run counts as unfinished while one of its jobs is."""
 _VOUCHED = 1800.0
-"""Seconds for which a run may have been over when `updated_at` is still taken for its end."""
+"""Seconds between start and `updated_at` up to which that is taken for the end of a run."""
 _SETTLES = 300.0
-"""Seconds that GitHub may take to complete a run once its last job has ended."""
+"""Seconds between the end of the last job and that of its run."""
 
 _Odd = str | int | float | bool | list[Any] | None
 
@@ -52,7 +52,7 @@ class Run(msgspec.Struct, omit_defaults=True):
     """Absent before GitHub Enterprise Server 3.4."""
     created_at: Any = None
     run_started_at: Any = None
-    """When this attempt began to be, also while it is queued."""
+    """When this attempt was created, also while it is queued."""
     updated_at: Any = None
     repository: Named | _Odd = None
     head_repository: Named | _Odd = None
@@ -60,7 +60,7 @@ class Run(msgspec.Struct, omit_defaults=True):
 
     @property
     def attempt(self) -> int:
-        """Which attempt of the run this is."""
+        """The number of the attempt, from 1."""
         return max(1, whole(self.run_attempt) or 1)
 
 
@@ -89,7 +89,7 @@ class Place(msgspec.Struct):
 
 
 class Organization(msgspec.Struct):
-    """An organization, as those see it who may."""
+    """An organization, as its members see it."""
 
     total_private_repos: Any = None
 
@@ -119,7 +119,7 @@ class Installed(msgspec.Struct):
 
 
 def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()) -> Build:
-    """A run as it tells of itself; what its times are worth `without_jobs` says.
+    """Map a run by its own fields. See `without_jobs` for what its times are worth.
 
     `never_ran` are attempts of it that were held for an approval. The first one that runs
     is created when it begins: what was before is nobody's queue.
@@ -165,7 +165,7 @@ def _state(run: Run) -> State:
 
 
 def ref_of(why: str, branch: str | None, head: str | None, own: str | None) -> Ref:
-    """What a run is of, by its trigger, its branch, and the repos of that and of the run."""
+    """The kind of ref of a run, by its trigger, its branch, and its head and own repos."""
     if why == "merge_group" or (branch or "").startswith(MERGE_QUEUES):
         return Ref.MERGE_QUEUE
     is_of_a_fork = head is not None and own is not None and head.lower() != own.lower()
@@ -177,7 +177,7 @@ def _named(place: Named | _Odd) -> str | None:
 
 
 def without_jobs(build: Build) -> Build:
-    """`build` with the times that a run alone vouches for.
+    """`build` with the times that are certain without its jobs.
 
     The start of a first attempt is its creation, also while it is queued: so it says
     nothing of the queue. Once completed the creation is left out, as the queue is start
@@ -191,7 +191,7 @@ def without_jobs(build: Build) -> Build:
 
 
 class Earlier(NamedTuple):
-    """What is known of the earlier attempts of a run."""
+    """The earlier attempts of a run, as far as they are known."""
 
     ran: tuple[Run, ...] = ()
     """Those that have ended, in their order."""
@@ -201,7 +201,7 @@ class Earlier(NamedTuple):
 
 
 def earlier(attempts: Iterable[Run], error: ProviderError | None) -> Earlier:
-    """The earlier attempts of a run, as far as they are known."""
+    """Sort the earlier attempts of a run by whether they ran."""
     known = list(attempts)
     return Earlier(
         tuple(run for run in known if _state(run).status is Status.COMPLETED),
@@ -227,12 +227,12 @@ def is_doubtful(run: Run, build: Build, unfinished_at: float | None, later: Run 
 
 
 def is_vouched(began: float | None, updated: float | None) -> bool:
-    """Whether `updated_at` may be the end of what began, or still went on, at that time."""
+    """Whether `updated_at` is near enough to that time to be the end of the run."""
     return began is None or updated is None or updated - began <= _VOUCHED
 
 
 def end_by_jobs(updated: float | None, tasks: Iterable[Task]) -> float | None:
-    """When a run ended, by all its jobs; `updated` where they vouch for it, None if none tells."""
+    """The end of a run by all its jobs: `updated` if it agrees with them; None without any end."""
     ended = latest(moment(task.completed_at) for task in tasks)
     if ended is None or updated is None:
         return ended
@@ -240,7 +240,7 @@ def end_by_jobs(updated: float | None, tasks: Iterable[Task]) -> float | None:
 
 
 def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
-    """`build` with its jobs, and its times by them: earliest start, latest end.
+    """Add its jobs to `build`, and its times by them: earliest start, latest end.
 
     Jobs that an attempt takes over from the one before are left to that one. A skipped
     job never ran. Where no job tells anything the run's own times stand. A run that has
@@ -267,7 +267,7 @@ def _is_of(task: Task, build: Build) -> bool:
 
 
 def to_job(task: Task, build: Build) -> Job:
-    """A job of `build`. One that is queued, or was cancelled there, starts at its creation."""
+    """Map a job. One that is queued, or was cancelled there, has its creation for a start."""
     created, started, ended = map(moment, (task.created_at, task.started_at, task.completed_at))
     state = resolve_state(
         WORDS, word(task.status), word(task.conclusion), started=started, ended=ended

@@ -1,4 +1,4 @@
-"""From GitLab's pipelines and jobs to builds and jobs, without any I/O."""
+"""Maps GitLab's pipelines and jobs to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ REASONS = by_word(
         " runner_interrupted job_router_failure job_token_expired",
     }
 )
-"""What the `failure_reason` of a failed job makes of it."""
+"""Conclusions of failed jobs by their `failure_reason`."""
 
 
 _REQUEST = re.compile(r"refs/(?:merge-requests|pull)/[^/]+/(?P<kind>\w+)")
@@ -83,7 +83,7 @@ _SPELLED_OUT = {"refs/heads/": Ref.BRANCH, "refs/tags/": Ref.TAG}
 
 
 class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is read of a pipeline. The list leaves out the tag flag, start, end and details."""
+    """A pipeline. Lists leave out the tag flag, the times of the run and the details."""
 
     id: int | Id
     iid: Any = None
@@ -109,11 +109,11 @@ LISTED = cast(
     "type[list[Any]]",
     list[_Listed | str | int | float | bool | list[Any] | None],  # type: ignore[valid-type]
 )
-"""What a list of pipelines is read as: of one that is remembered only this much is kept."""
+"""The type of a list of pipelines: a stored response keeps these fields alone."""
 
 
 class JobItem(msgspec.Struct, frozen=True):
-    """What is read of a job."""
+    """A job of a pipeline."""
 
     id: int | Id
     name: Any = None
@@ -131,7 +131,7 @@ def pipelines(listed: Iterable[Any]) -> tuple[list[Pipeline], int]:
 
 
 def to_build(item: Pipeline, repo: Repo) -> Build:
-    """A build as its pipeline tells it; pipeline ids are unique in a whole GitLab."""
+    """Map a pipeline. Pipeline ids are unique in a GitLab instance."""
     begun, ended = moment(item.started_at), moment(item.finished_at)
     state = _state(item, begun, ended)
     source = word(item.source)
@@ -153,7 +153,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
 
 
 def as_listed(build: Build) -> Build:
-    """A build of the list, where the last change stands for the times that are not there.
+    """A listed build, with its last change in place of the times that lists leave out.
 
     So it is as old as its place in the list says: a pipeline that was created long ago
     and has just completed is no known ground. `detail` puts the real times in.
@@ -164,9 +164,9 @@ def as_listed(build: Build) -> Build:
 
 
 def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
-    """The jobs of a pipeline. Those of one name are attempts, in the order of their ids.
+    """Map the jobs of a pipeline. Jobs of one name are attempts in the order of their ids.
 
-    A list that shifts while its pages are read shows a job twice: as it was read last it counts.
+    A list that shifts while its pages are read repeats a job; the later state is taken.
     """
     listed = {str(item.id): item for item in items}
     attempts: Counter[str] = Counter()
@@ -179,10 +179,10 @@ def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
 
 
 def to_job(item: JobItem, name: str, attempt: int) -> Job:
-    """A job. It begins to queue when its stage's turn has come, which `queued_duration` tells.
+    """Map a job. It is queued from the moment its stage may begin, by `queued_duration`.
 
-    Its creation does not: all jobs are created with their pipeline, also one that waits for
-    the stages before it, or that a person plays days later.
+    Its creation says nothing: all jobs are created with their pipeline, also those that wait
+    for earlier stages or that a person starts days later.
     """
     begun, ended = moment(item.started_at), moment(item.finished_at)
     state = resolve_state(WORDS, word(item.status), started=begun, ended=ended)
@@ -212,7 +212,7 @@ def lacks(build: Build) -> bool:
 
 
 def _end(build: Build) -> float | None:
-    """When it ended. One that began only after that had ended, unstarted, once before."""
+    """The end; None if the start is later, as the end is then that of an earlier run."""
     if build.completed_at is None or build.started_at is None:
         return build.completed_at
     return build.completed_at if build.completed_at >= build.started_at else None
@@ -228,14 +228,14 @@ def filled_by_jobs(build: Build, jobs: Iterable[Job]) -> Build:
 
 
 def _state(item: Pipeline, begun: float | None, ended: float | None) -> State:
-    """Where a pipeline stands; its group says whether only allowed failures happened."""
+    """The state of a pipeline. Its group shows whether only jobs failed that may fail."""
     status, group = word(item.status), word(at(item.detailed_status, "group"))
     warned = status == "success" and WORDS.conclusion.get(group or "") == "partial"
     return resolve_state(WORDS, status, group if warned else None, started=begun, ended=ended)
 
 
 def _ref(name: str | None, source: str | None, *, is_tag: bool) -> tuple[str | None, Ref]:
-    """The branch, and what it is. A merge request's pipeline has a ref of its own."""
+    """The branch and its kind. The pipeline of a merge request has a ref of its own."""
     if (found := _REQUEST.match(name or "")) is not None:
         return name, Ref.MERGE_QUEUE if found["kind"] == "train" else Ref.PULL_REQUEST
     if WORDS.trigger.get(source or "") == "merge_request":

@@ -1,4 +1,4 @@
-"""What builds, queue items and stages of Jenkins say: pure reading, no requests."""
+"""Maps builds, queue items and stages of Jenkins to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RUN_FIELDS = (
     "actions[_class,causes[_class,shortDescription],lastBuiltRevision[branch[name]],"
     "queuingDurationMillis]"
 )
-"""What is asked for of a build."""
+"""The `tree` parameter for a build."""
 QUEUE_FIELDS = "items[id,inQueueSince,task[url]]"
 LEFT_FIELDS = "cancelled,inQueueSince,task[url],executable[number]"
 _TASK = re.compile(r"(?:^|/)((?:job/[^/]+/?)+)$")
@@ -33,7 +33,7 @@ _TOO_LONG = re.compile(r"ExceededTimeout$|time_?out", re.IGNORECASE)
 
 
 class Run(msgspec.Struct, frozen=True, rename="camel"):
-    """A build as it is listed. Times are milliseconds; 0 where the controller has lost them."""
+    """A listed build. Times are in milliseconds; 0 if the controller has lost them."""
 
     number: int
     timestamp: Any = None
@@ -46,18 +46,18 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def is_pipeline(self) -> bool:
-        """Whether it may have stages; true where its class is not told."""
+        """Whether it may have stages; true if its class is missing."""
         return text(self.kind) is None or str(self.kind).endswith("WorkflowRun")
 
     @property
     def is_blank(self) -> bool:
-        """Whether it says nothing of how it stands."""
+        """Whether status, result and start are all missing."""
         told = isinstance(self.building, bool) or word(self.result) is not None
         return not told and moment(self.timestamp) is None
 
 
 class QueueItem(msgspec.Struct, frozen=True, rename="camel"):
-    """What waits for an executor."""
+    """An item of the queue, which waits for an executor."""
 
     id: int
     in_queue_since: Any = None
@@ -65,7 +65,7 @@ class QueueItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def path(self) -> str | None:
-        """The job it will be a build of."""
+        """The path of the job that it will be a build of."""
         return _job_path(self.task)
 
 
@@ -76,10 +76,10 @@ class LeftItem(msgspec.Struct, frozen=True, rename="camel"):
     task: Any = None
     cancelled: Any = None
     executable: Any = None
-    """The build that it has become."""
+    """The build that came of it."""
 
     def is_of(self, path: str, known: Build) -> bool:
-        """Whether this is the queued build that is known: a lost queue begins its ids anew."""
+        """Whether this is the known queued build: ids start again when a queue is lost."""
         since, job = moment(self.in_queue_since), _job_path(self.task)
         return (since is None or known.created_at is None or since == known.created_at) and (
             job is None or job == path
@@ -97,7 +97,7 @@ class Stage(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Where(NamedTuple):
-    """The job of a build, and what its labels come from."""
+    """The job of a build, by its label and its path."""
 
     label: str
     """The `repo` label: the job path, of a multibranch job without its branch."""
@@ -111,16 +111,16 @@ class Where(NamedTuple):
         return unquote(inner) if inner != self.path else None
 
     def native_id(self, number: int) -> str:
-        """What asks for a build of the job, or for a queue item that will be one."""
+        """The id under which a build or queue item of this job is requested."""
         return f"{self.path}/{number}"
 
     def queue_key(self, item: int) -> BuildKey:
-        """The key of a build that is queued."""
+        """The key of a queued build, which has no number yet."""
         return BuildKey(f"{self.path}#queue-{item}")
 
 
 def to_build(run: Run, where: Where) -> Build:
-    """A listed build. Its numbers may start again, so the start is part of the key."""
+    """Map a listed build. Numbers may start again, so the start is part of the key."""
     started = moment(run.timestamp)
     ended = _end(run, started)
     state = resolve_state(WORDS, word(run.building), word(run.result), started=started, ended=ended)
@@ -188,7 +188,7 @@ def split_id(known: Build) -> tuple[str, str]:
 
 
 def resumed(build: Build, known: Build | None) -> Build:
-    """A build that has lost its start, with the one that it was known to have."""
+    """Give a build that has lost its start the one that was known before."""
     if known is None or build.started_at is not None or known.started_at is None:
         return build
     return replace(build, key=known.key, started_at=known.started_at, created_at=known.created_at)
@@ -206,7 +206,7 @@ def _end(run: Run, started: float | None) -> float | None:
 
 
 def _created(run: Run, started: float | None) -> float | None:
-    """When it was put in the queue; only the Metrics plugin tells."""
+    """When it entered the queue; None without the Metrics plugin."""
     told = (at(action, "queuingDurationMillis") for action in listed(run.actions))
     spans = (span(value, per_second=1000) for value in told)
     queued = next((queued for queued in spans if queued is not None), None)
@@ -214,7 +214,7 @@ def _created(run: Run, started: float | None) -> float | None:
 
 
 def _causes(run: Run, *, interrupted: bool) -> Iterator[Any]:
-    """Why it began, or why it was interrupted."""
+    """The causes of a build, or those of its interruption."""
     for action in listed(run.actions):
         kind = text(at(action, "_class")) or ""
         if kind.endswith(_INTERRUPTED) == interrupted:
@@ -222,13 +222,13 @@ def _causes(run: Run, *, interrupted: bool) -> Iterator[Any]:
 
 
 def _timed_out(run: Run) -> bool:
-    """Whether the step that limits time interrupted it; the result is ABORTED then."""
+    """Whether a timeout step interrupted it, for which the result is ABORTED."""
     kinds = (text(at(cause, "_class")) or "" for cause in _causes(run, interrupted=True))
     return any(_TOO_LONG.search(kind) for kind in kinds)
 
 
 def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
-    """The most telling cause that is known; an unknown one only where there is no other."""
+    """The trigger by the most specific known cause, else the first unknown one."""
     causes = list(_causes(run, interrupted=False))
     words = [(text(at(cause, "_class")) or "").lower() for cause in causes]  # some are long
     known = {WORDS.trigger[kind] for kind in words if kind in WORDS.trigger}
@@ -244,7 +244,7 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
 
 
 def _checkouts(run: Run) -> Iterator[str]:
-    """The refs that were checked out, last ones first: those before are of shared libraries."""
+    """The refs of all checkouts, the last first: earlier ones are of shared libraries."""
     for action in reversed(listed(run.actions)):
         for branch in listed(at(action, "lastBuiltRevision.branch")):
             name = text(at(branch, "name"))
@@ -261,7 +261,7 @@ def _job_path(task: Any) -> str | None:
 
 
 def to_queued(item: QueueItem, where: Where) -> Build:
-    """A queue item as a queued build; it gets another key when it starts."""
+    """Map a queue item to a queued build, which gets another key when it starts."""
     branch, ref = (
         (None, Ref.BRANCH) if where.branch is None else refs.of_branch_job(where.branch, ())
     )
@@ -278,7 +278,7 @@ def to_queued(item: QueueItem, where: Where) -> Build:
 
 
 def to_job(stage: Stage, build: Build) -> Job:
-    """A stage. One that has not been executed yet waits; at the end it was skipped."""
+    """Map a stage. A stage not executed yet is queued, and skipped once the build has ended."""
     started = moment(stage.start_time_millis)
     lasted = span(stage.duration_millis, per_second=1000)
     ended = None if started is None or lasted is None else started + lasted
@@ -311,7 +311,7 @@ def with_stages(build: Build, status: Any, stages: Sequence[Stage], *, jobs: boo
 
 
 def lacks(build: Build) -> bool:
-    """Whether the stage view may tell what a completed build does not."""
+    """Whether the stage view may show what a completed build lacks."""
     return build.status is Status.COMPLETED and (
         build.conclusion is None or (build.completed_at is None and build.conclusion != "skipped")
     )

@@ -1,4 +1,4 @@
-"""What a build was made of: the names of branch jobs and the refs that a checkout names."""
+"""Parses branches from the names of branch jobs and from the refs of checkouts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOWHERE = frozenset({"detached", "HEAD", "(no branch)"})
 
 
 def of_branch_job(name: str, checked_out: Iterable[str]) -> tuple[str, Ref]:
-    """The branch of a multibranch job's branch job, and what that is.
+    """The branch of a branch job of a multibranch job, and its kind.
 
     The job of a tag is named like the tag alone; its checkout may say which it is.
     """

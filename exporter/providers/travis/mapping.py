@@ -1,4 +1,4 @@
-"""From the answers of Travis CI to builds and jobs, without any I/O."""
+"""Maps builds and jobs of Travis CI. No I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from exporter.providers.travis.vocabulary import WORDS
 
 
 class BuildItem(msgspec.Struct, frozen=True):
-    """What is read of a build. Its `duration` is the sum of its jobs' and no use."""
+    """A build. Its `duration` is left out: it is the sum of those of its jobs."""
 
     id: int | Id
     number: Any = None
@@ -32,7 +32,7 @@ class BuildItem(msgspec.Struct, frozen=True):
 
 
 class JobItem(msgspec.Struct, frozen=True):
-    """What is read of a job; its number is the build's, a dot and its place in it."""
+    """A job. Its number is that of the build, a dot and its position."""
 
     id: int | Id
     number: Any = None
@@ -46,7 +46,7 @@ class JobItem(msgspec.Struct, frozen=True):
 
 
 def to_build(item: BuildItem, repo: Repo) -> Build:
-    """One run of a build, with its jobs.
+    """Map one run of a build, with its jobs.
 
     The jobs of an earlier run that were not restarted are left out, and of a run that
     has not started those that have ended already: none is a second time in another run.
@@ -92,7 +92,7 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
 
 
 def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
-    """What a build is of: the branch of a pull request's is the one it would be merged into."""
+    """The kind of ref. The branch of a pull request's build is the target branch."""
     if why == "merge_request":
         return Ref.PULL_REQUEST
     if tag is not None:
@@ -103,7 +103,7 @@ def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
 def _mark(
     item: BuildItem, jobs: Sequence[Job], restarted: float | None, *, completed: bool
 ) -> float | None:
-    """What tells a run from the others of its build: its start, as long as that is told.
+    """The start by which a run is told from other runs of its build; None for a first run.
 
     Of a restart without one it is what is next to it; of a first run it is nothing, so that
     the run is the one that is known of this build.
@@ -116,14 +116,14 @@ def _mark(
 
 
 def _ended(item: BuildItem, items: Sequence[JobItem]) -> float | None:
-    """When a build ended that never began: its jobs ended, or were last changed, by then."""
+    """The end of a build that never began, by the end or last change of its jobs."""
     ended = latest(moment(job.finished_at) for job in items)
     changed = latest(moment(job.updated_at) for job in items)
     return earliest((changed, moment(item.updated_at))) if ended is None else ended
 
 
 def to_job(item: JobItem) -> Job:
-    """A job in its latest run. Which one that is the build's key says."""
+    """Map a job in its latest run; the key of the build says which one that is."""
     begun, ended = moment(item.started_at), moment(item.finished_at)
     state = resolve_state(WORDS, word(item.state), started=begun, ended=ended)
     place = (text(item.number) or "").rpartition(".")[2]
@@ -147,7 +147,7 @@ def _restarted(items: list[JobItem], mark: float | None) -> float | None:
 
 
 def _is_earlier(job: Job, begun: float | None) -> bool:
-    """Whether a job ended before its build began: it was not run again."""
+    """Whether a job ended before its build began, so that it was not run again."""
     if begun is None or job.completed_at is None or job.started_at is None:
         return False
     return job.completed_at < begun

@@ -1,4 +1,4 @@
-"""When the jobs of a later stage were queued."""
+"""Derives when the jobs of later stages were queued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the unified API's items to builds and jobs, without any I/O."""
+"""Maps items of the unified API to builds and jobs. No I/O."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Jobs(NamedTuple):
 
 
 def to_build(how: Integration, item: Run, repo: Repo) -> Build:
-    """A build as its list item and the raw object in it tell it.
+    """Map a build by its list item and the raw object in it.
 
     Times are taken as they are: no end while it is unfinished, no start while it is
     queued (some providers send their creation time there).
@@ -58,7 +58,7 @@ def to_build(how: Integration, item: Run, repo: Repo) -> Build:
 
 
 def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
-    """The jobs of `build` among the items: not those of another build or a later attempt.
+    """Map the jobs of `build`, without those of other builds and of later attempts.
 
     A job that does not say which attempt it is of is of the build's.
     """
@@ -75,12 +75,12 @@ def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
 
 
 def to_loose_jobs(how: Integration, items: Iterable[Run]) -> tuple[Job, ...]:
-    """Jobs that are listed without a build."""
+    """Map jobs that are listed without a build."""
     return tuple(_to_job(how, item, None) for item in items)
 
 
 def lacks(build: Build) -> bool:
-    """Whether a completed build lacks what it is counted by.
+    """Whether a completed build lacks its end, its conclusion or its start.
 
     A skipped one needs no start: it has no duration.
     """
@@ -105,7 +105,7 @@ def joined(build: Build, single: Build) -> Build:
 
 
 def with_words_of(build: Build, jobs: Jobs) -> Build:
-    """`build` with the unknown words of jobs that it was read from but does not keep."""
+    """`build` with the unknown words of jobs that filled it and are not kept."""
     words = (unknown for job in jobs.all for unknown in job.unmapped)
     return replace(build, unmapped=tuple(dict.fromkeys((*build.unmapped, *words))))
 
@@ -116,7 +116,7 @@ def filled_by_jobs(build: Build, jobs: Jobs) -> Build:
 
 
 def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
-    """A build as its jobs alone tell it: complete when it has one and all are.
+    """Derive the state of a build from its jobs: complete when it has one and all are.
 
     It waits when all that keeps it open is a person. A CircleCI pipeline's own state is
     `created` or `errored`, not a result, and its `updated_at` is its creation. It counts only
@@ -148,7 +148,7 @@ def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
 
 
 def inherited(build: Build, known: Build, entry: str) -> Build:
-    """`build`, read again by itself, with what only the list item said of it."""
+    """`build`, requested by itself, with the fields that only its list item has."""
     unnamed = build.branch is None and build.ref is Ref.BRANCH
     return replace(
         build,
@@ -216,7 +216,7 @@ def _ref(branch: str | None) -> tuple[str | None, Ref]:
 
 
 def _summary(build: Build, jobs: Jobs) -> Summary:
-    """What the jobs say of the build.
+    """The summary of the jobs of a build.
 
     Jobs carried over from an earlier attempt are left out if there are others.
     """
