@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any, NamedTuple, Self, cast
@@ -27,12 +27,14 @@ SHARED, OTHER, PRIMARY = "tok-shared", "tok-other", "tok-primary"
 SPARSE, WRONG = "tok-sparse", "tok-wrong"
 INTERVAL = 0.5
 LIMITED = (SHARED, PRIMARY)
-"""Where a limit is full again for all at one time they come back with some seconds between them,
-so that the block of the second is short."""
 FULL, AT_FIRST, RESERVE = 100, 30, 10
 """What the sparse token may send in an hour, what is left of it at first, and for people."""
+SPARED = 5
+"""What may be left of it beside the reserve."""
 RESET = 4
-"""Seconds from its first request after which it is full again."""
+"""Seconds from its first request after which it is full again, if it has been used by then."""
+BLOCKS = (3.0, 10.0, 30.0)
+"""Seconds for which the limited are to wait; the next where a machine sees too little in one."""
 AFAR = 0.3
 """Seconds that an answer takes: many requests are under way at once."""
 MANY = 50
@@ -56,13 +58,13 @@ class Visit(NamedTuple):
 class Guard:
     """GitHub's limits before a hub: notes all visits, and refuses who has no more."""
 
-    def __init__(self, app: Starlette) -> None:
+    def __init__(self, app: Starlette, block: float) -> None:
         self.state = app.state
+        self.block = block
+        """Seconds for which the limited are to wait."""
         self.visits: list[Visit] = []
         self.used_up_by: dict[str, str] = {}
         """Which token's limit the next request for such a path is to use up."""
-        self.block = {SHARED: 3.0, PRIMARY: 1.0}
-        """Seconds for which the limited are to wait."""
         self.refused_until: dict[str, float] = {}
         """By token; monotonic."""
         self.remaining = {SPARSE: AT_FIRST}
@@ -80,7 +82,10 @@ class Guard:
             if math.isinf(self.reset_at):  # the first request, however late
                 self.reset_at = time.time() + RESET
             if time.time() >= self.reset_at:
-                self.remaining[token], self.reset_at = FULL, self.reset_at + 3600
+                if self.remaining[token] < RESERVE + SPARED:
+                    self.remaining[token], self.reset_at = FULL, self.reset_at + 3600
+                else:  # a slow machine has hardly used it yet
+                    self.reset_at = time.time() + 1
             self.remaining[token] -= 1
             told |= _limit(self.remaining[token], self.reset_at)
 
@@ -97,7 +102,7 @@ class Guard:
 
         if token in self.used_up_by and self.used_up_by[token] in scope["path"]:
             del self.used_up_by[token]
-            self.refused_until[token] = at + self.block[token]
+            self.refused_until[token] = at + self.block
         wait = self.refused_until.get(token, 0.0) - at
         if wait <= 0:
             await self._app(scope, receive, answer)
@@ -134,11 +139,11 @@ class Street:
     `d` and `e` share a token, but not the CI system behind.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, block: float) -> None:
         self.folder = folder
         self.hub = Hub()
         self.hub.tokens = {SHARED, OTHER, PRIMARY, SPARSE}
-        self.guard = Guard(self.hub.app)
+        self.guard = Guard(self.hub.app, block)
         self.emulator = EmulatorThread(World())
         self.ended = dict.fromkeys(("a", "b", "c", "d", "e", "primary", "sparse"), 0)
         self.repos = {
@@ -225,40 +230,63 @@ def gauge(scrape: Exposition, name: str, *accounts: str) -> list[float]:
     return [scrape.value(f"cicd_exporter_{name}", account=account) for account in accounts]
 
 
+class _TooSlowError(Exception):
+    """The limits were over before it was seen what happens until then."""
+
+
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
-    folder = tmp_path_factory.mktemp("street")
-    with Street(folder) as street, Exporter(street.write(), env={TOKEN_ENV: "demo"}) as exporter:
+def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
+    for block in BLOCKS:
+        with contextlib.suppress(_TooSlowError):
+            return _lived(tmp_path_factory.mktemp("street"), block)
+    pytest.fail("others did not go on in any of the blocks")
+
+
+def _lived(folder: Path, block: float) -> Story:
+    with Street(folder, block) as street, Exporter(street.write(), env={TOKEN_ENV: "demo"}) as it:
         guard, world = street.guard, street.emulator.world
 
         def assert_counted(*names: str) -> Exposition:
-            scrape = exporter.scrape()
+            scrape = it.scrape()
             assert counted(scrape, *names) == {name: street.ended[name] for name in names}
             return scrape
 
+        def scraped_in_time() -> Exposition:
+            scrape = it.scrape()
+            until = min(guard.refused_until.values())
+            if time.monotonic() > until or world.clock() > quota.reset_at:
+                raise _TooSlowError
+            return scrape
+
+        def assert_others_go_on() -> Exposition:
+            scrape = scraped_in_time()
+            assert counted(scrape, *"ce") == {name: street.ended[name] for name in "ce"}
+            assert [0, 1, 0, 1, 0] == gauge(scrape, "account_up", *"acde", "primary")
+            return scrape
+
         street.build()
-        began = time.monotonic()
-        eventually(lambda: assert_counted("a", "b", "c", "d", "e", "primary"))
-        # A machine that needs long for one round needs as long to see what happens in a block.
-        guard.block[SHARED] = max(3.0, 3 * (time.monotonic() - began))
+        eventually(lambda: assert_counted("a", "b", "c", "d", "e", "primary"), within=60)
         street.build()
         guard.used_up_by = {SHARED: "/acme/a", PRIMARY: "/acme/p"}
-        quota = Quota(limit=FULL, remaining=0, reset_at=world.clock() + guard.block[SHARED])
+        quota = Quota(limit=FULL, remaining=0, reset_at=world.clock() + block + 2)
         world.accounts["d"].behaviour.quota = quota
-        eventually(lambda: [guard.refused(token) for token in LIMITED])
-        during = eventually(lambda: assert_counted("c", "e"), within=guard.block[SHARED])
-        status = {told["name"]: told for told in exporter.status()["accounts"]}
+        eventually(lambda: [guard.refused(token) for token in LIMITED], within=60)
+        during = eventually(assert_others_go_on, within=2 * block)
+        status = {told["name"]: told for told in it.status()["accounts"]}
 
         street.write(timeout=4)
-        exporter.process.send_signal(signal.SIGHUP)
-        exporter.logged("the configuration is reloaded")
+        it.process.send_signal(signal.SIGHUP)
+        it.logged("the configuration is reloaded")
         reloaded = time.monotonic()
-        time.sleep(max(guard.refused_until[SHARED] - 0.3 - reloaded, 0.0))
-        after_reload = exporter.scrape()
-        afterwards = eventually(lambda: assert_counted(*street.ended))
-        assert exporter.stop() == 0
-        assert "Traceback" not in exporter.log
-        yield Story(street, reloaded, during, status, after_reload, afterwards)
+        last = min(guard.refused_until.values()) - 0.3
+        time.sleep(max(last - reloaded, 0.0))  # what is sent too early is sent by then
+        after_reload = scraped_in_time()
+        if reloaded > last - 0.2:
+            raise _TooSlowError
+        afterwards = eventually(lambda: assert_counted(*street.ended), within=60)
+        assert it.stop() == 0
+        assert "Traceback" not in it.log
+        return Story(street, reloaded, during, status, after_reload, afterwards)
 
 
 @pytest.mark.parametrize("token", LIMITED)
@@ -275,7 +303,6 @@ def test_nobody_with_a_limited_token_says_a_word_before_it_is_reset(
 def test_a_reload_forgets_no_limit(story: Story) -> None:
     guard = story.street.guard
     until = guard.refused_until[SHARED]
-    assert story.reloaded < until - 0.5, "no time was left to see what it does"
     assert [] == [v for v in guard.of(SHARED) if story.reloaded < v.at < until]
 
 
@@ -303,7 +330,7 @@ def test_nothing_is_lost_once_the_limits_are_over(story: Story) -> None:
 def test_the_reserve_of_a_told_limit_is_left_to_people(story: Story) -> None:
     left = [visit.remaining for visit in story.street.guard.of(SPARSE)]
     before_reset = [n for n in left[: left.index(FULL - 1)] if n is not None]
-    assert RESERVE <= min(before_reset) < RESERVE + 5
+    assert RESERVE <= min(before_reset) < RESERVE + SPARED
 
 
 def test_a_wrong_token_is_tried_by_one_repo_in_each_pause(story: Story) -> None:
