@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from exporter.demo import World
 from exporter.http import Budget, RateLimit
 from exporter.http.stored import Limits, StoredLimits, Window
+from exporter.ledger.polling import AccountPolling
 from exporter.ledger.sqlite import inspection
 from exporter.recorder.budgets import Budgets
 from tests.tools.emulators.unified import EmulatorThread, Fault
@@ -68,6 +70,55 @@ def test_no_request_goes_out_before_a_limit_is_over_although_the_process_was_kil
         first = emulator.journal.requests()[before]
         assert first.at >= until - 1  # the emulator's clock has whole seconds
         assert b"demo" not in state.read_bytes()
+
+
+@pytest.mark.parametrize("status", [429, 503, 403])
+def test_a_killed_process_leaves_an_api_alone_for_as_long_as_it_asked(
+    tmp_path: Path, status: int
+) -> None:
+    world, state = World(), tmp_path / "state.db"
+    for name in ("asks", "fine"):
+        world.open(name, "github", REPO)
+    with EmulatorThread(world) as emulator:
+
+        def requests(name: str) -> int:
+            return sum(request.account == name for request in emulator.journal.requests())
+
+        def assert_stored() -> None:
+            with inspection._reading(state) as (db, *_):
+                limits = db.execute("SELECT until FROM budget").fetchall()
+                rows = db.execute("SELECT polling FROM account_polling").fetchall()
+            backoff = [msgspec.msgpack.decode(row, type=AccountPolling) for (row,) in rows]
+            ends = [until for (until,) in limits] + [row.backoff_until for row in backoff]
+            assert max(ends, default=0.0) > time.time() + 60
+
+        def assert_asked(name: str, times: int) -> None:
+            assert requests(name) >= times
+
+        accounts = [account(name, "github", emulator.url, [REPO]) for name in ("asks", "fine")]
+        file = configure(tmp_path, accounts, polling={"interval": 0.2, "max_interval": 0.2})
+        fault = Fault(
+            status=status,
+            headers={"Retry-After": "120"},
+            account="asks",
+            where="/unified/",
+            times=1,
+        )
+        emulator.faults.add(fault)
+        with Exporter(file) as exporter:
+            eventually(assert_stored)
+            exporter.kill()
+        before, others = requests("asks"), requests("fine")
+
+        with Exporter(file) as exporter:
+            eventually(lambda: assert_asked("fine", others + 10))  # many rounds later
+            told = {account["name"]: account for account in exporter.status()["accounts"]}
+            assert exporter.stop() == 0
+
+        assert requests("asks") == before
+        assert fault.hits == 1
+        assert told["asks"]["state"] == ("backing_off" if status == 503 else "limited")
+        assert told["fine"]["state"] == "up"
 
 
 def test_what_is_stored_leads_to_no_credential_and_is_of_one_budget_only() -> None:
