@@ -228,6 +228,9 @@ class Recorder(Savings):
         touched_at = max(now, time.time())  # by a clock that is behind it would seem idle at once
         async with self._turn:
             decide = self._deciding(target)
+            moves = not self.state_ok or not self._may_lag(target, cursor)
+            # Only with what is written anyway, and not where there may be no room for it.
+            saved = self.polling.changes_of(target.account) if moves and self.state_ok else {}
 
             def step() -> tuple[Target, Verdict, RowChanges, Changes]:
                 with self._ledger.transaction() as tx:
@@ -236,14 +239,19 @@ class Recorder(Savings):
                     rows = decide(tx, verdict, now=touched_at, events=events)
                     changes = tx.changes
                     news = rows.series or rows.pipelines or changes.closed
-                    if news or not self.state_ok or not self._may_lag(target, cursor):
+                    if news or moves:
                         tx.move(target, cursor)
                         stored = moved
                     else:
                         stored = self._stored[target.account, target.repo]
+                    self._save(tx, saved)
                 return stored, verdict, rows, changes
 
-            stored, verdict, rows, changes = await self._write(step)
+            try:
+                stored, verdict, rows, changes = await self._write(step)
+            except BaseException:
+                self.polling.unsaved(saved)
+                raise
             self._stored[target.account, target.repo] = stored
             changes.targets.append(moved)
             self._show(changes)

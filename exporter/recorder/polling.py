@@ -11,6 +11,10 @@ from exporter.ledger.polling import PollingChanges, StoredPolling
 class Source(Protocol):
     """An account whose polling is saved."""
 
+    @property
+    def is_late(self) -> bool:
+        """Whether rows must be written though no transaction is made for another reason."""
+
     def changes(self, *, whole: bool) -> PollingChanges:
         """What is to be written since the last call; `whole` leaves nothing for later."""
 
@@ -47,9 +51,19 @@ class PollingRows:
             del self._sources[account]
 
     def changes(self, *, whole: bool) -> dict[str, PollingChanges]:
-        """What is to be written, by account."""
-        found = {name: source.changes(whole=whole) for name, source in self._sources.items()}
+        """What is to be written now, by account; all of it if the `whole` is wanted."""
+        found = {
+            name: source.changes(whole=whole)
+            for name, source in self._sources.items()
+            if whole or source.is_late
+        }
         return {name: changes for name, changes in found.items() if changes}
+
+    def changes_of(self, account: str) -> dict[str, PollingChanges]:
+        """What may be written with a transaction about the account that is made anyway."""
+        source = self._sources.get(account)
+        changes = source.changes(whole=False) if source is not None else None
+        return {account: changes} if changes else {}
 
     def unsaved(self, changes: Mapping[str, PollingChanges]) -> None:
         """Return these at a later call: they could not be written."""

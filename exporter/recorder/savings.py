@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from exporter.errors import StateUnavailable
 from exporter.http.conditional import Memory
-from exporter.ledger import Ledger
+from exporter.ledger import Ledger, Transaction
+from exporter.ledger.polling import PollingChanges
 from exporter.recorder.budgets import Budgets
 from exporter.recorder.polling import PollingRows
 from exporter.recorder.steps import Steps
@@ -89,7 +90,7 @@ class Savings(Steps):
         task.add_done_callback(self._notes.discard)
 
     async def remember_polling(self, *, whole: bool = False) -> None:
-        """Write what the schedule has learned since the last time, in one transaction.
+        """Write what the schedule has learned and no other transaction has written, in one.
 
         `whole` leaves nothing for the next time. What cannot be written is written later.
         """
@@ -104,14 +105,18 @@ class Savings(Steps):
 
             def step() -> None:
                 with self._ledger.transaction() as tx:
-                    for account, rows in changes.items():
-                        tx.write_polling(account, rows)
+                    self._save(tx, changes)
 
             try:
                 if changes:
                     await self._write(step)
             except StateUnavailable:
                 self.polling.unsaved(changes)
+
+    @staticmethod
+    def _save(tx: Transaction, changes: Mapping[str, PollingChanges]) -> None:
+        for account, rows in changes.items():
+            tx.write_polling(account, rows)
 
     async def remember_limits(self) -> None:
         """Write what APIs have forbidden since the last time, if anything."""

@@ -155,6 +155,10 @@ class AccountPoller:
 
     def _health_changed(self) -> None:
         self.rows.touch()
+        self._save_now()
+
+    def _save_now(self) -> None:
+        self.rows.hurry()
         self._recorder.polling.urgent()
 
     # -- between the polls
@@ -353,7 +357,7 @@ class AccountPoller:
         self._outcome.failed(state, error)
         if state.backoff_until > monotonic():  # its API has asked for it
             self.rows.touch(state.repo.entry)
-            self._recorder.polling.urgent()
+            self._save_now()
         if was_gone != state.is_gone:
             self._show_active()
 

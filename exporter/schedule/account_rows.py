@@ -18,6 +18,9 @@ from exporter.sync.activity import Span
 
 _OLD = 60.0
 """Seconds after which the row of a repo that was polled again is written again."""
+_PATIENCE = 300.0
+"""Seconds that rows wait for a transaction which is made anyway; a restart after a crash polls
+the repos again whose rows have waited."""
 
 
 class AccountRows:
@@ -40,6 +43,8 @@ class AccountRows:
         self._salted = salted(self._identity)
         self._is_dirty = True
         self._dirty: set[str] = set()
+        self._waits_since: float | None = monotonic()
+        self._is_urgent = False
         self._dropped: set[str] = set()
 
     def is_same(self, row: AccountPolling) -> bool:
@@ -49,12 +54,24 @@ class AccountRows:
             self._salted = row.identity
         return is_same
 
+    @property
+    def is_late(self) -> bool:
+        """Whether rows must be written though no transaction is made for another reason."""
+        waits = self._waits_since is not None and monotonic() - self._waits_since >= _PATIENCE
+        return waits or self._is_urgent
+
     def touch(self, entry: str | None = None) -> None:
         """A repo has changed, or the account itself."""
         if entry is None:
             self._is_dirty = True
         else:
             self._dirty.add(entry)
+        if self._waits_since is None:
+            self._waits_since = monotonic()
+
+    def hurry(self) -> None:
+        """What has changed must be written at once."""
+        self._is_urgent = True
 
     def drop(self, entries: Iterable[str]) -> None:
         """Repos are no longer polled."""
@@ -76,6 +93,7 @@ class AccountRows:
         dropped, self._dropped = self._dropped - repos.keys(), set()
         account, self._is_dirty = self._row(now) if self._is_dirty else None, False
         self._dirty = (self._dirty & repos.keys()) - dirty.keys()
+        self._waits_since, self._is_urgent = now.monotonic if self._dirty else None, False
         rows = {}
         for entry, state in dirty.items():
             rows[entry] = repo_row(state, self._discovery.found_by.get(entry), now)
@@ -84,6 +102,7 @@ class AccountRows:
 
     def unsaved(self, changes: PollingChanges) -> None:
         """Return these at a later call: they could not be written."""
+        self._waits_since = monotonic()
         self._is_dirty = self._is_dirty or changes.account is not None
         self._dirty.update(changes.repos)
         self._dropped.update(changes.dropped)

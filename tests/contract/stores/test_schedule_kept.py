@@ -310,6 +310,26 @@ def test_rows_of_repos_that_are_polled_very_often_are_written_once_in_a_while(
     lives.live(work, "a/1", "a/2", interval=2.0, max_interval=2.0)
 
 
+def test_idle_polls_write_their_rows_with_their_cursors(lives: Lives) -> None:
+    async def work(on: Stage) -> None:
+        begun: list[str] = []
+        await on.rounds(HOUR)
+        polls, db = 0, on.rig.ledger._db
+        db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
+        for _ in range(180):
+            polls += len(await on.rounds(10))
+            await on.rig.recorder.remember_polling()
+        db.set_trace_callback(None)
+        assert polls <= len(begun) <= 1.1 * polls
+        await on.rounds(900)
+        await on.rig.recorder.remember_polling()
+        rows = on.rig.ledger.load().polling["acme"].repos
+        late = [e for e in on.account.repos if rows[e].polled_at < lives.wall() - 1300.0]
+        assert late == [], "every row is as old as its last poll, but for the newest"
+
+    lives.live(work, *REPOS[:50])
+
+
 def test_what_cannot_be_written_is_written_later(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
