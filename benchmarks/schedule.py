@@ -294,9 +294,9 @@ async def _play(scene: Scene, clock: virtual.Clock) -> Told:
     if scene.part > 1:
         divided = tuple(
             msgspec.structs.replace(one, requests=one.requests // scene.part)
-            for one in provider.allowances
+            for one in provider.published_limits
         )
-        provider = type(provider.__name__, (provider,), {"allowances": divided})
+        provider = type(provider.__name__, (provider,), {"published_limits": divided})
         if isinstance(server, GitHub):
             server.limit //= scene.part
     keys = {"name": "acme", "provider": scene.word, "token_env": "T", "repos": list(fleet.runs)}

@@ -15,7 +15,7 @@ from exporter.config.differences import Step, step
 from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
-from exporter.http import Api, Pace, Token
+from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -216,11 +216,11 @@ def account_reader(
 
 
 def account_api(
-    account: Provider, config: Config, groups: BudgetGroups, *, pace: Pace | None = None
+    account: Provider, config: Config, groups: BudgetGroups, *, retries: RetryPolicy | None = None
 ) -> tuple[Api, BudgetGroup]:
     """The way to one configured account's API: the only place that makes one.
 
-    `pace` is the usual one if it is not given.
+    `retries` is the usual one if it is not given.
     """
     token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
     group = groups.of(account, _credential(account, token))
@@ -231,7 +231,7 @@ def account_api(
         timeout=config.polling.timeout,
         ca_file=account.ca_file,
         proxy=account.proxy,
-        pace=Pace() if pace is None else pace,
+        retries=RetryPolicy() if retries is None else retries,
         budget=group.budget,
         likely_root=account.likely_root,
         dialect=account.dialect,

@@ -47,32 +47,33 @@ from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies, limits, paths, reflection, refusals, wire
 from exporter.http.acceptance import Acceptance
-from exporter.http.budget import TALLY, Allowance, Bucket, Budget, Means, Tally
+from exporter.http.budget import TALLY, Budget, Means, PublishedLimit, Tally, TokenBucket
 from exporter.http.call import Answer, ApiStats, Call
 from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
 from exporter.http.limits import RateLimit
-from exporter.http.pace import Pace
 from exporter.http.refusals import STANDARD, Dialect
-from exporter.http.secret import Token, sendable
+from exporter.http.retries import RetryPolicy
+from exporter.http.secret import Token, is_header_value
 from exporter.http.silence import Silence
 from exporter.http.throttle import Throttle
 from exporter.threads import begun, ended
 
 __all__ = [
+    "CONCURRENCY",
     "TALLY",
-    "Allowance",
     "Answer",
     "Api",
     "ApiStats",
-    "Bucket",
     "Budget",
     "Dialect",
     "Means",
-    "Pace",
+    "PublishedLimit",
     "RateLimit",
+    "RetryPolicy",
     "Tally",
     "Token",
+    "TokenBucket",
 ]
 
 T = TypeVar("T")
@@ -86,7 +87,9 @@ _MAX_RESOURCES = 32  # names that the server makes up must not fill our memory
 _MAX_PLACE, _MAX_TEXT = 160, 450  # characters of an error's text
 _MAX_URL = 16 * 1024  # characters; servers take 8 KiB, few of them more
 
-_PACE = Pace()
+CONCURRENCY = 8
+"""Requests of one account under way at once."""
+_RETRIES = RetryPolicy()
 _PLAIN = {"accept": "application/json"}
 _ALWAYS = {"accept-encoding": "gzip", "user-agent": f"cicd-exporter/{__version__}"}
 
@@ -113,7 +116,7 @@ class Api:
         timeout: float,
         ca_file: str | None = None,
         proxy: str | None = None,
-        pace: Pace = _PACE,
+        retries: RetryPolicy = _RETRIES,
         budget: Budget | None = None,
         token: Token | None = None,
         likely_root: str | None = None,
@@ -128,13 +131,13 @@ class Api:
         self._token = Token(env=None, file=None) if token is None else token
         self._credentials = headers
         self.timeout = timeout
-        self._pace = pace
-        self._slots = asyncio.Semaphore(pace.concurrency)
-        self._way: dict[str, Any] = {"ca_file": ca_file, "proxy": proxy, "pace": pace}
-        self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=pace.concurrency)
+        self._retries = retries
+        self._slots = asyncio.Semaphore(CONCURRENCY)
+        self._way: dict[str, Any] = {"ca_file": ca_file, "proxy": proxy, "retries": retries}
+        self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=CONCURRENCY)
         self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
-        self._throttle = Throttle(self.budget, pace, self.now)
+        self._throttle = Throttle(self.budget, retries, self.now)
         self._acceptance = Acceptance()
         self.silence = Silence()
         self.answers = Memory()
@@ -185,7 +188,7 @@ class Api:
         the next such request only asks for a newer one; at a 304 its body is the answer.
 
         `tries` is how often it is sent while the server fails (5xx, no answer in time), by
-        default as `pace` says.
+        default as `retries` says.
         """
         url = self._url(path, params)
         return await self._answer(Call("GET", url, into, self._credentials, conditional, tries))
@@ -212,11 +215,11 @@ class Api:
             try:
                 return await self._authorized(call)
             except TryLater as fault:
-                pause = max(fault.delay or 0.0, self._pace.pause(attempt))
-                hopeless = fault.reason == "rate_limited" or pause > self._pace.cap
-                if hopeless or attempt >= min(call.tries or math.inf, self._pace.attempts):
+                pause = max(fault.delay or 0.0, self._retries.pause(attempt))
+                hopeless = fault.reason == "rate_limited" or pause > self._retries.cap
+                if hopeless or attempt >= min(call.tries or math.inf, self._retries.attempts):
                     raise
-            await self._pace.sleep(pause)
+            await self._retries.sleep(pause)
 
     def _url(self, path: str, params: Mapping[str, str | int] | None) -> str:
         if not paths.is_safe(path):
@@ -254,7 +257,7 @@ class Api:
             )
             if wanted == self._said[0]:
                 return self._said[1]
-            if not all(map(sendable, wanted.values())):
+            if not all(map(is_header_value, wanted.values())):
                 raise Refused(
                     f"{self._place}: the credential holds what no header can carry",
                     reason="unauthorized",
@@ -300,7 +303,7 @@ class Api:
                 self.stats.errors[fault.reason] += 1
                 fault.counted = True
                 where = f"{self._place}{urlsplit(url).path}"[:_MAX_PLACE]
-                text = reflection.hushed(str(fault), {**headers, **form})[:_MAX_TEXT]
+                text = reflection.redact(str(fault), {**headers, **form})[:_MAX_TEXT]
                 fault.args = (f"{where}: {text}",)
                 raise
         if call.conditional:
@@ -310,7 +313,7 @@ class Api:
     async def _turn(self) -> None:
         """Wait until the budget has room for a request. Raises Waiting if that is far off."""
         while (wait := self.budget.admit(self._place)) > 0:
-            await self._pace.sleep(wait)
+            await self._retries.sleep(wait)
             if not self.budget.is_closed:
                 return
 

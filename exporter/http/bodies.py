@@ -39,7 +39,7 @@ _BEGIN_VALUES = (b",", b"[", b"{")
 _GZIP_WBITS = 31  # gzip only, with its header and checksum
 
 
-class Room:
+class BodyMemory:
     """What memory there is for the bodies of all answers under way.
 
     Where it does not do, those that take more than their fair share are refused: so what
@@ -71,7 +71,7 @@ class Room:
 
 
 _READER = Worker("decode")
-_ROOM = Room(_MAX_BODIES)  # the memory is that of the process
+_ROOM = BodyMemory(_MAX_BODIES)  # the memory is that of the process
 
 
 class _Gunzip:
@@ -105,7 +105,7 @@ class _Gunzip:
 
 
 async def receive(
-    response: httpx.Response, headers: Mapping[str, str], room: Room = _ROOM
+    response: httpx.Response, headers: Mapping[str, str], room: BodyMemory = _ROOM
 ) -> Reply:
     """The answer with its body, unpacked; `headers` are `wire.headers` of it.
 
@@ -137,7 +137,11 @@ async def decoded(reply: Reply, into: type[T], secrets: Iterable[str]) -> T:
 
 
 async def _body(
-    response: httpx.Response, headers: Mapping[str, str], room: Room, most_sent: int, most: int
+    response: httpx.Response,
+    headers: Mapping[str, str],
+    room: BodyMemory,
+    most_sent: int,
+    most: int,
 ) -> bytes:
     gunzip = _unpacker(headers)
     received = values = 0

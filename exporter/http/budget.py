@@ -39,7 +39,7 @@ _MARGIN, _MARGIN_SHARE = 20.0, 0.02
 """Requests, and a share of the limit, short of the reserve: what is under way counts too."""
 
 
-class Allowance(msgspec.Struct, frozen=True):
+class PublishedLimit(msgspec.Struct, frozen=True):
     """A limit that a provider publishes: `requests` in any `seconds`."""
 
     requests: int
@@ -71,29 +71,29 @@ class Means(msgspec.Struct, frozen=True):
     """By what is told, until it is full again: those that count."""
 
 
-class Bucket:
-    """Spaces requests so that no span of an allowance sees more than it allows.
+class TokenBucket:
+    """Spaces requests so that no span of `limit.seconds` holds more than `limit.requests`.
 
-    A burst and what drips in during the span make the allowance less its reserve.
+    The burst and the tokens of one span add up to the limit less the reserve.
     """
 
-    def __init__(self, allowance: Allowance, *, reserve: float) -> None:
+    def __init__(self, limit: PublishedLimit, *, reserve: float) -> None:
         self.reserve = reserve
         """The share of it that is left to people; for the next `resize`."""
-        self._allowance = allowance
-        self.resize(allowance.requests)
+        self._limit = limit
+        self.resize(limit.requests)
         self._level = self._burst
         self._at = time.monotonic()
 
     def resize(self, requests: float) -> None:
         """Allow so many requests from now on; Bitbucket tells what a plan has."""
-        if self._allowance.by_token or requests < 1:
-            requests = self._allowance.requests
+        if self._limit.by_token or requests < 1:
+            requests = self._limit.requests
         self.requests = requests
         allowed = max(requests * (1.0 - self.reserve), 1.0)
-        steady = allowed / self._allowance.seconds
+        steady = allowed / self._limit.seconds
         self._burst = max(1.0, min(_BURST_SHARE * allowed, _BURST_SECONDS * steady, _BURST))
-        self.rate = max(allowed - self._burst, 0.5) / self._allowance.seconds
+        self.rate = max(allowed - self._burst, 0.5) / self._limit.seconds
         """Requests per second in the long run."""
 
     def wait(self, now: float) -> float:
@@ -120,7 +120,7 @@ class Budget:
 
     def __init__(
         self,
-        buckets: Iterable[Bucket] = (),
+        buckets: Iterable[TokenBucket] = (),
         *,
         reserve: float = 0.0,
         unchanged_is_free: bool = False,

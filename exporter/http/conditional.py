@@ -19,7 +19,7 @@ import msgspec
 from msgspec import inspect
 
 from exporter.errors import TryLater
-from exporter.http.secret import sendable
+from exporter.http.secret import is_header_value
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ class Memory:
         if headers != self._headers:
             return  # the credential has changed meanwhile
         key = _key(url, into)
-        if not etag or len(etag) > _LONGEST_ETAG or not sendable(etag):
+        if not etag or len(etag) > _LONGEST_ETAG or not is_header_value(etag):
             self._drop(key)
             return
         plain = msgspec.json.encode(body)

@@ -20,7 +20,7 @@ _ESCAPES = (rb"\u00", rb"\/", rb"\"", rb"\\")
 """What begins the escape of a letter that a header can carry."""
 
 
-def hushed(text: str, headers: Mapping[str, str]) -> str:
+def redact(text: str, headers: Mapping[str, str]) -> str:
     """`text` on one printable line, with *** for any credential that the server echoes."""
     for secret in sorted(_values(headers), key=len, reverse=True):
         if len(secret) >= _SHOWN_FROM:

@@ -135,7 +135,7 @@ class Token:
         text = text.strip()
         if not text:
             raise Refused(f"{place} is not set or empty", reason="unauthorized")
-        if not sendable(text):
+        if not is_header_value(text):
             raise Refused(f"{place} holds more than one line of ASCII", reason="unauthorized")
         return text
 
@@ -163,6 +163,6 @@ def content(file: str, *, key: str, patience: float = files.PATIENCE) -> str:
     raise Refused(f"{key} {redacted(file)} {text}", reason="unauthorized")
 
 
-def sendable(value: str) -> bool:
+def is_header_value(value: str) -> bool:
     """Whether a header can carry `value`."""
     return value.isascii() and value.isprintable()

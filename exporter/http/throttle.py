@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from exporter.http import limits
 from exporter.http.budget import Budget
-from exporter.http.pace import Pace
+from exporter.http.retries import RetryPolicy
 
 _FROM, _TO = 1.0, 3600.0  # seconds that anybody may make us wait
 _UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each time
@@ -15,9 +15,9 @@ _UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each
 class Throttle:
     """The limits that one account meets. `now` tells the provider's time."""
 
-    def __init__(self, budget: Budget, pace: Pace, now: Callable[[], float]) -> None:
+    def __init__(self, budget: Budget, retries: RetryPolicy, now: Callable[[], float]) -> None:
         self._budget = budget
-        self._pace = pace
+        self._retries = retries
         self._now = now
         self._strikes = 0
 
@@ -40,5 +40,5 @@ class Throttle:
         delay = limits.wanted_delay(headers, self._now())
         if delay is None:
             return None
-        jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._pace.random()
+        jitter = 0.0 if "retry-after" in headers else 1.0 + 4.0 * self._retries.random()
         return min(max(delay, _FROM), _TO) + jitter

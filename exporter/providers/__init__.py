@@ -24,7 +24,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from exporter import times
 from exporter.errors import ProviderError
 from exporter.globs import matches
-from exporter.http import Allowance, Api, Dialect
+from exporter.http import Api, Dialect, PublishedLimit
 from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
 from exporter.redaction import shown
@@ -214,7 +214,7 @@ class Provider(BaseModel):
     """Whether names may hold spaces and quoted slashes; `name_pattern` alone says which may not."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
-    allowances: ClassVar[tuple[Allowance, ...]] = ()
+    published_limits: ClassVar[tuple[PublishedLimit, ...]] = ()
     """The limits that are published for the hosted service, where no header tells them."""
     token_page: ClassVar[TokenPage | None] = None
     """Where the API tells about the token, if it does."""
@@ -275,9 +275,9 @@ class Provider(BaseModel):
         return ""
 
     @property
-    def published(self) -> tuple[Allowance, ...]:
+    def published(self) -> tuple[PublishedLimit, ...]:
         """The published limits that hold for `url`: a self-hosted installation has its own."""
-        return self.allowances if self.root == (self.default_url or "").rstrip("/") else ()
+        return self.published_limits if self.root == (self.default_url or "").rstrip("/") else ()
 
     @property
     def consecutive_numbers(self) -> bool:

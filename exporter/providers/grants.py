@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
-from exporter.http.secret import sendable
+from exporter.http.secret import is_header_value
 from exporter.providers import Incidental
 
 _BEFORE = 360.0
@@ -51,7 +51,7 @@ class Granted(Incidental):
                 return
             try:
                 grant = await fetch()
-                if not grant.token or not sendable(grant.token):
+                if not grant.token or not is_header_value(grant.token):
                     what = f"the {self._kind} token that was granted cannot be used"
                     raise Malformed(what, reason="bad_shape")
             except ProviderError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from time import monotonic
 
-from exporter.http import Allowance, Bucket, Budget, Means
+from exporter.http import Budget, Means, PublishedLimit, TokenBucket
 from exporter.providers import Provider
 from exporter.schedule.plan import Costs, Demand, Plan, planned
 from exporter.sync.repo_sync import Bounds
@@ -111,7 +111,7 @@ class BudgetGroups:
     def __init__(self, reserve: float) -> None:
         self._reserve = reserve
         self._groups: dict[object, BudgetGroup] = {}
-        self._by_token: dict[object, Bucket] = {}
+        self._by_token: dict[object, TokenBucket] = {}
 
     def keep(self, reserve: float) -> None:
         """Leave another share of every limit to people from now on."""
@@ -131,10 +131,10 @@ class BudgetGroups:
             self._groups[key] = BudgetGroup(budget, name)
         return self._groups[key]
 
-    def _bucket(self, provider: Provider, credential: bytes, allowance: Allowance) -> Bucket:
-        if not allowance.by_token:
-            return Bucket(allowance, reserve=self._reserve)
-        key = (provider.root, credential, allowance)
+    def _bucket(self, provider: Provider, credential: bytes, limit: PublishedLimit) -> TokenBucket:
+        if not limit.by_token:
+            return TokenBucket(limit, reserve=self._reserve)
+        key = (provider.root, credential, limit)
         if key not in self._by_token:
-            self._by_token[key] = Bucket(allowance, reserve=self._reserve)
+            self._by_token[key] = TokenBucket(limit, reserve=self._reserve)
         return self._by_token[key]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http import Allowance, Bucket, Budget, Means, Tally
+from exporter.http import Budget, Means, PublishedLimit, Tally, TokenBucket
 from exporter.schedule import plan
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.plan import Costs, Demand, Plan, planned
@@ -168,7 +168,7 @@ def test_news_never_takes_all(monkeypatch):
 
 
 def test_accounts_that_group_a_budget_have_one_plan():
-    budget = Budget([Bucket(Allowance(60, HOUR), reserve=0.0)])
+    budget = Budget([TokenBucket(PublishedLimit(60, HOUR), reserve=0.0)])
     group = BudgetGroup(budget)
     assert not group.is_exhausted
     one, other = ([Demand(60, 60, 900)] * 30 for _ in range(2))

@@ -14,7 +14,7 @@ from exporter.commands.doctor.checks import About, Check
 from exporter.commands.doctor.reach import reached
 from exporter.config import Config
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
-from exporter.http import Answer, Pace, RateLimit
+from exporter.http import Answer, RateLimit, RetryPolicy
 from exporter.messages import duration
 from exporter.providers import Matches, Page, Provider, Query, Repo, TokenPage
 from exporter.providers.remedy import advice, credential
@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 _DEADLINE = 60.0
 """Seconds for one account."""
-_PACE = Pace(attempts=2)
+_RETRIES = RetryPolicy(attempts=2)
 _SKEWED = 30.0
 """Seconds by which a clock may be wrong."""
 _SOON = 14
@@ -73,7 +73,7 @@ class _Examination:
         self._reserve = config.polling.reserve
         self._about = about
         self._tell = tell
-        self._api, self._group = daemon.account_api(account, config, groups, pace=_PACE)
+        self._api, self._group = daemon.account_api(account, config, groups, retries=_RETRIES)
         self._host = urlsplit(account.root).netloc
         self._answered = False
         self._refusal: ProviderError | None = None

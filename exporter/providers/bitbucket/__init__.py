@@ -43,7 +43,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused
 from exporter.globs import matches
-from exporter.http import Allowance, Answer, Api, Dialect
+from exporter.http import Answer, Api, Dialect, PublishedLimit
 from exporter.model import Build
 from exporter.payload import at, each, reached, text, whole
 from exporter.providers import (
@@ -136,7 +136,7 @@ class Bitbucket(Provider):
     )
     default_url = "https://api.bitbucket.org/2.0"
     sites: ClassVar[tuple[str, ...]] = ("bitbucket.org",)
-    allowances = (Allowance(1000, 3600.0),)
+    published_limits = (PublishedLimit(1000, 3600.0),)
     dialect = Dialect(scope_headers=("x-accepted-oauth-scopes",))
     rights = "the scopes `repository` and `pipeline` (read)"
     example_values: ClassVar[dict[str, Any]] = {

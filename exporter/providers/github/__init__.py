@@ -46,7 +46,7 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import ProviderError, Refused, TryLater
-from exporter.http import Allowance, Api, Dialect
+from exporter.http import Api, Dialect, PublishedLimit
 from exporter.model import Build, Status
 from exporter.payload import moment, text, whole
 from exporter.providers import (
@@ -117,7 +117,7 @@ class GitHub(Provider):
     )
 
     # Secondary limit of the REST API: 900 points a minute, a GET is one of them, also at 304.
-    allowances = (Allowance(900, 60.0),)
+    published_limits = (PublishedLimit(900, 60.0),)
     unchanged_is_free = True
 
     provider: Literal["github"]

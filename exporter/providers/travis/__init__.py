@@ -39,7 +39,7 @@ from msgspec.structs import replace
 from pydantic import PrivateAttr
 
 from exporter.errors import Malformed
-from exporter.http import Allowance, Api
+from exporter.http import Api, PublishedLimit
 from exporter.model import Build, Status
 from exporter.payload import at, each, text, whole
 from exporter.providers import Incidental, Matches, Page, Provider, Query, Repo, paging
@@ -129,7 +129,7 @@ class Travis(Provider):
         "travis-ci.org",
         ".travis-ci.org",
     )
-    allowances = (Allowance(2000, 60.0),)
+    published_limits = (PublishedLimit(2000, 60.0),)
     anonymous = True
     rights = "the API token of a user who may see the repo"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/*"]}

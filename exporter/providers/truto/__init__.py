@@ -33,7 +33,7 @@ from msgspec.structs import replace
 from pydantic import Field, PrivateAttr, model_validator
 
 from exporter.errors import Gone, Malformed, ProviderError
-from exporter.http import Allowance, Api, Dialect
+from exporter.http import Api, Dialect, PublishedLimit
 from exporter.model import Build, BuildKey, Job, Status
 from exporter.payload import at, reached, text
 from exporter.providers import Fault, Matches, Page, Provider, Query, Repo, optional, paging
@@ -76,7 +76,9 @@ INTEGRATIONS: dict[str, Integration] = {
     "buddy": buddy.INTEGRATION,
 }
 
-_OF_INTEGRATIONS: dict[str, tuple[Allowance, ...]] = {"bitbucket": (Allowance(1000, 3600.0),)}
+_OF_INTEGRATIONS: dict[str, tuple[PublishedLimit, ...]] = {
+    "bitbucket": (PublishedLimit(1000, 3600.0),)
+}
 """The unified API adds nothing to the limits of the CI systems: their quota is spent."""
 
 
@@ -102,7 +104,7 @@ class Truto(Provider):
     }
     default_url = "https://api.truto.one"
     sites: ClassVar[tuple[str, ...]] = ("truto.one", "app.truto.one")
-    allowances = (Allowance(50, 10.0), Allowance(500, 10.0, by_token=True))
+    published_limits = (PublishedLimit(50, 10.0), PublishedLimit(500, 10.0, by_token=True))
     has_odd_names = True  # they are never a part of a path here, but values of parameters
 
     provider: Literal["truto"]
@@ -133,7 +135,7 @@ class Truto(Provider):
         return self.integrated_account_id
 
     @property
-    def published(self) -> tuple[Allowance, ...]:
+    def published(self) -> tuple[PublishedLimit, ...]:
         """Truto's limits, and the CI system's where its headers do not tell them."""
         told = super().published
         return told and told + _OF_INTEGRATIONS.get(self.integration, ())

@@ -33,7 +33,7 @@ from starlette.applications import Starlette
 
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import FAILING
@@ -607,7 +607,7 @@ class History:
             root=self.url + self.system.prefix,
             headers=lambda: self.native.headers("demo"),
             timeout=10.0,
-            pace=Pace(attempts=1, sleep=_nothing_waits),
+            retries=RetryPolicy(attempts=1, sleep=_nothing_waits),
         )
         self.repos: list[Repo] = []
 

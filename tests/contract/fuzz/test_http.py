@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import ProviderError, TryLater
-from exporter.http import Answer, Pace
+from exporter.http import Answer, RetryPolicy
 from exporter.providers import catalogue
 from tests.contract.fuzz import examples
 from tests.contract.fuzz.source import source
@@ -133,8 +133,8 @@ def replies(draw: st.DrawFn) -> bytes:
 
 def met(*answers: bytes, **options: Any) -> Visit:
     """What comes of servers that send this and hang up."""
-    pace = Pace(attempts=1, random=lambda: 1.0)
-    return visit(*map(hang_up, answers), timeout=5.0, pace=pace, **options)
+    retries = RetryPolicy(attempts=1, random=lambda: 1.0)
+    return visit(*map(hang_up, answers), timeout=5.0, retries=retries, **options)
 
 
 def check(visited: Visit) -> None:

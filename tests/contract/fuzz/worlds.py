@@ -14,7 +14,7 @@ import httpx
 import msgspec
 from msgspec.inspect import CollectionType, RawType, StructType, Type, UnionType
 
-from exporter.http import Answer, Api, Pace
+from exporter.http import Answer, Api, RetryPolicy
 from tests.contract.fuzz.natives import MADE_UP, Kinds, identities
 from tests.contract.fuzz.values import spelled
 
@@ -239,6 +239,6 @@ def connect(
 ) -> A:
     """A client that is real down to the transport; `prefix` is the path of the API root."""
     root = f"http://ci.test{prefix}"
-    api = kind(root=root, headers=lambda: headers, timeout=10.0, pace=Pace(attempts=1))
+    api = kind(root=root, headers=lambda: headers, timeout=10.0, retries=RetryPolicy(attempts=1))
     api._connections.transport = transport
     return api

@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.providers import Query, Repo
 from exporter.providers.azure_devops import AzureDevOps, Entra
 from tests.tools.azure_devops_station import provider
@@ -68,7 +68,9 @@ def account(url: str, **keys: Any) -> AzureDevOps:
 
 async def polls(directory: Directory, url: str, native: AzureDevOps, times: int) -> list[str]:
     """What polls have come to: `ok`, or the error."""
-    api = Api(root=url, headers=lambda: native.headers(None), timeout=5.0, pace=Pace(attempts=1))
+    api = Api(
+        root=url, headers=lambda: native.headers(None), timeout=5.0, retries=RetryPolicy(attempts=1)
+    )
     found = []
     for _ in range(times):
         try:

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError, Refused
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.metrics import families as f
 from exporter.providers import Query, Repo, catalogue
 from exporter.providers.azure_devops import AzureDevOps
@@ -125,7 +125,7 @@ def test_a_page_to_sign_in_is_told_as_what_it_is(
                 root=url,
                 headers=lambda: provider().headers("pat"),
                 timeout=5.0,
-                pace=Pace(attempts=1),
+                retries=RetryPolicy(attempts=1),
             )
             try:
                 await provider().page(api, Repo("acme/shop"), Query(since=0.0, size=30))

@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from exporter.demo.serve import serving
 from exporter.errors import Refused
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
 from exporter.model.vocabulary import by_word
@@ -446,7 +446,7 @@ def test_a_refused_or_unsigned_in_account_is_told_as_such(answer: str) -> None:
 
     async def polled() -> None:
         async with serving(Starlette(routes=[Route("/{p:path}", endpoint)])) as url:
-            api = Api(root=url, headers=dict, timeout=5.0, pace=Pace(attempts=1))
+            api = Api(root=url, headers=dict, timeout=5.0, retries=RetryPolicy(attempts=1))
             try:
                 await provider().page(api, REPO, Query(since=0.0, size=30))
             finally:

@@ -12,7 +12,7 @@ import pytest
 
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.model import Build, BuildKey, Ref, Status
 from exporter.model.vocabulary import by_word
 from exporter.providers import Query, Repo, catalogue
@@ -261,7 +261,7 @@ def test_an_answer_for_people_is_refused() -> None:
 
     async def read() -> None:
         async with serving(world.app()) as url:
-            api = Api(root=url, headers=dict, timeout=5.0, pace=Pace(attempts=1))
+            api = Api(root=url, headers=dict, timeout=5.0, retries=RetryPolicy(attempts=1))
             try:
                 await provider().page(api, Repo("team/shop"), Query(since=0.0, size=30))
             finally:

@@ -21,7 +21,7 @@ from exporter import providers
 from exporter.config import example, load
 from exporter.config.reference import reference
 from exporter.errors import ConfigError, Gone, Malformed, ProviderError, Refused, TryLater
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.metrics import families as f
 from exporter.providers import Provider, Query, Repo, catalogue
 from tests.conftest import ROOT
@@ -304,8 +304,8 @@ def test_what_goes_wrong_with_the_first_page_is_told_by_its_kind(
     async def first_page() -> None:
         async with Server(reply) as server:
             headers = provider.headers(TOKEN)
-            pace = Pace(attempts=1)
-            api = Api(root=server.root, headers=lambda: headers, timeout=10.0, pace=pace)
+            retries = RetryPolicy(attempts=1)
+            api = Api(root=server.root, headers=lambda: headers, timeout=10.0, retries=retries)
             try:
                 await provider.page(api, Repo(entry), Query(since=0.0, size=30))
             finally:

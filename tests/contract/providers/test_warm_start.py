@@ -18,7 +18,7 @@ from exporter.daemon import housekeeping
 from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.demo.serve import serving
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.http.conditional import Memory
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
 from exporter.metrics import families as f
@@ -50,7 +50,7 @@ class Life:
             root=root,
             headers=lambda: provider.headers(token),
             timeout=5.0,
-            pace=Pace(attempts=1),
+            retries=RetryPolicy(attempts=1),
         )
         self.account = self.joins(self.api, provider)
         self.schedule = Schedule([self.account])

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from exporter.errors import ProviderError
-from exporter.http import Answer, Api, ApiStats, Pace
+from exporter.http import Answer, Api, ApiStats, RetryPolicy
 from tests.tools.hostile import Reply, Request, Server, http
 
 SECRET = "s3cr3t-t0k3n"
@@ -63,9 +63,9 @@ async def connected(root: str, **options: Any) -> AsyncIterator[tuple[Api, list[
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    pace = options.pop("pace", Pace(sleep=sleep, random=lambda: 0.5))
+    retries = options.pop("retries", RetryPolicy(sleep=sleep, random=lambda: 0.5))
     settings: dict[str, Any] = {"headers": secret_headers, "timeout": 10.0} | options
-    api = Api(root=root, pace=pace, **settings)
+    api = Api(root=root, retries=retries, **settings)
     try:
         yield api, pauses
     finally:

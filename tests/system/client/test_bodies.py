@@ -17,7 +17,7 @@ import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies
-from exporter.http.bodies import Room
+from exporter.http.bodies import BodyMemory
 from tests.system.client import BODY, CHUNKED, ENDLESS, LONG, Item, attempt, connected, gz, visit
 from tests.tools.hostile import Reply, Server, flood, hang_up, http, reset
 
@@ -142,7 +142,7 @@ def test_the_body_of_an_error_is_unpacked_to_no_more_than_the_cap() -> None:
 
 
 def test_bodies_side_by_side_share_the_room_that_there_is() -> None:
-    room = Room(9_000_000)
+    room = BodyMemory(9_000_000)
     with room.taken() as endless, room.taken() as large, room.taken() as small:
         large(2_500_000)
         endless(6_000_000)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import Waiting
-from exporter.http import TALLY, Allowance, Api, Bucket, Budget, RateLimit, Tally
+from exporter.http import TALLY, Api, Budget, PublishedLimit, RateLimit, Tally, TokenBucket
 from exporter.http import budget as budgets
 from tests.system.client import OK, attempt
 from tests.tools.hostile import Server, http
@@ -52,7 +52,7 @@ def test_no_span_of_an_allowance_sees_more_than_it_allows(requests, seconds, res
     hand = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(budgets, "time", hand)
-        bucket = Bucket(Allowance(requests, seconds), reserve=reserve)
+        bucket = TokenBucket(PublishedLimit(requests, seconds), reserve=reserve)
         sent: list[float] = []
         for pause in pauses:
             hand.now += pause * seconds / 100
@@ -65,7 +65,7 @@ def test_no_span_of_an_allowance_sees_more_than_it_allows(requests, seconds, res
 
 
 def test_requests_over_a_published_limit_wait_for_their_turn(clock):
-    budget = Budget([Bucket(Allowance(600, 60.0), reserve=0.1)])
+    budget = Budget([TokenBucket(PublishedLimit(600, 60.0), reserve=0.1)])
     waits = [budget.admit("api") for _ in range(60)]
     assert waits[:30] == [0.0] * 30
     assert waits[30] == pytest.approx(60 / 510)
@@ -73,7 +73,7 @@ def test_requests_over_a_published_limit_wait_for_their_turn(clock):
 
 
 def test_a_turn_that_is_far_off_is_not_waited_for_and_costs_nothing(clock):
-    budget = Budget([Bucket(Allowance(60, 3600.0), reserve=0.0)])
+    budget = Budget([TokenBucket(PublishedLimit(60, 3600.0), reserve=0.0)])
     assert budget.admit("api") == 0.0
     assert budget.admit("api") == pytest.approx(3600 / 59, abs=1.5)
     with pytest.raises(Waiting, match="published limit"):
@@ -83,7 +83,7 @@ def test_a_turn_that_is_far_off_is_not_waited_for_and_costs_nothing(clock):
 
 
 def test_work_that_has_paid_for_its_first_request_does_not_wait_for_it(clock):
-    budget = Budget([Bucket(Allowance(60, 60.0), reserve=0.0)])
+    budget = Budget([TokenBucket(PublishedLimit(60, 60.0), reserve=0.0)])
     turns = [budget.prepay() for _ in range(100)]
     begun = [turn for turn in turns if turn is not None]
     assert begun[:12] == [clock.now] * 12
@@ -95,7 +95,7 @@ def test_work_that_has_paid_for_its_first_request_does_not_wait_for_it(clock):
 
 
 def test_a_limit_told_without_a_window_replaces_the_published_number(clock):
-    budget = Budget([Bucket(Allowance(1000, 3600.0), reserve=0.1)])
+    budget = Budget([TokenBucket(PublishedLimit(1000, 3600.0), reserve=0.1)])
     slow = budget.means().sent
     budget.told("", RateLimit(limit=10_000.0, remaining=None, reset_at=None), 0.0)
     assert budget.means().sent == pytest.approx(slow * (9000 - 30) / (900 - 7.5))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import Refused, TryLater, Waiting
-from exporter.http import Answer, Pace, RateLimit
+from exporter.http import CONCURRENCY, Answer, RateLimit
 from exporter.providers.truto import Truto
 from tests.system.client import OK, Visit, attempt, connected, visit
 from tests.tools.hostile import Server, http
@@ -109,7 +109,7 @@ def test_requests_side_by_side_meet_a_limit_once() -> None:
     async def go() -> list[float]:
         async with Server(http(status=429)) as server, connected(server.root) as (api, _):
             outcomes = await asyncio.gather(*(attempt(api, "/x", None, dict) for _ in range(12)))
-            assert len(server.requests) == Pace().concurrency
+            assert len(server.requests) == CONCURRENCY
         return sorted(getattr(outcome, "delay", 0.0) for outcome in outcomes)
 
     assert asyncio.run(go()) == pytest.approx([60] * 12, abs=1)

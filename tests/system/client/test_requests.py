@@ -12,7 +12,7 @@ import pytest
 
 from exporter import __version__
 from exporter.errors import Malformed, ProviderError, TryLater
-from exporter.http import Answer, Api, Pace
+from exporter.http import CONCURRENCY, Answer, Api
 from tests.system.client import OK, SECRET, attempt, connected, free_port, visit
 from tests.tools.hostile import Reply, Request, Server, http
 
@@ -180,7 +180,7 @@ def test_no_more_than_eight_requests_are_under_way() -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            if under_way == Pace().concurrency:
+            if under_way == CONCURRENCY:
                 full.set()
             await release.wait()
             under_way -= 1

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import Gone, Malformed, ProviderError, Refused, TryLater
-from exporter.http import Pace, bodies
+from exporter.http import RetryPolicy, bodies
 from exporter.providers.github import GitHub
 from tests.system.client import LONG, OK, Item, visit
 from tests.tools.hostile import Reply, flood, hang_up, http, reset, stall
@@ -179,7 +179,7 @@ def test_pauses_are_a_random_share_up_to_the_cap() -> None:
         pauses.append(seconds)
 
     pauses: list[float] = []
-    visit(http(status=500), pace=Pace(attempts=8, sleep=sleep, random=lambda: 1.0))
+    visit(http(status=500), retries=RetryPolicy(attempts=8, sleep=sleep, random=lambda: 1.0))
 
     assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0]
 

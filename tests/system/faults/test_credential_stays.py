@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from exporter.errors import ProviderError
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.model import Build
 from exporter.providers import Page, Provider, Query, Repo, catalogue
 from tests.tools.hostile import Reply, Request, Server, http
@@ -142,7 +142,7 @@ async def hosts(form: Form, folder: Path) -> AsyncIterator[Hosts]:
             root=f"http://127.0.0.1:{it.api.port}/api",
             headers=lambda: it.provider.headers(TOKEN),
             timeout=5.0,
-            pace=Pace(attempts=1),
+            retries=RetryPolicy(attempts=1),
         )
         try:
             yield it
@@ -310,7 +310,7 @@ def test_a_proxy_of_an_https_api_hears_of_no_credential(form: Form, tmp_path: Pa
                 headers=lambda: it.provider.headers(TOKEN),
                 timeout=5.0,
                 proxy=f"http://127.0.0.1:{it.other.port}",
-                pace=Pace(attempts=1),
+                retries=RetryPolicy(attempts=1),
             )
             it.other._replies = (http(status=502),)
             query = Query(since=0.0, size=30)

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from exporter.demo.serve import serving
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS
@@ -119,7 +119,7 @@ class Station(Rig):
             root=url + self.prefix,
             headers=lambda: self.native.headers(TOKEN),
             timeout=5.0,
-            pace=Pace(attempts=1),
+            retries=RetryPolicy(attempts=1),
         )
 
     async def repos(self, api: Api) -> list[Repo]:

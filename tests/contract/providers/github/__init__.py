@@ -12,7 +12,7 @@ from typing import Any, Self
 import msgspec
 
 from exporter.demo.serve import serving
-from exporter.http import Api, Pace
+from exporter.http import Api, RetryPolicy
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import Build
@@ -109,7 +109,7 @@ class Desk(Rig):
             root=f"{url}/api/v3",
             headers=lambda: self.native.headers(self.token),
             timeout=5.0,
-            pace=Pace(attempts=1),
+            retries=RetryPolicy(attempts=1),
         )
         self._stack.push_async_callback(self.api.aclose)
         return self

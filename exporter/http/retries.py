@@ -1,4 +1,4 @@
-"""How hard an API is pressed."""
+"""How often a failed request is sent again, and after which pauses."""
 
 from __future__ import annotations
 
@@ -9,20 +9,18 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 
-class Pace(msgspec.Struct, frozen=True, kw_only=True):
-    """How hard an API is pressed. Pauses are in seconds."""
+class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """Attempts of one request and the pauses between them, in seconds."""
 
-    concurrency: int = 8
-    """Requests under way at once."""
     attempts: int = 3
-    """How often one request is sent at most."""
+    """The most often that one request is sent."""
     base: float = 0.5
     """The longest pause before the second attempt; doubled before each further one."""
     cap: float = 8.0
-    """The longest pause at all; a server that asks for a longer one is left alone."""
+    """The longest pause. A request that the server puts off for longer is not sent again."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     random: Callable[[], float] = random.random
 
     def pause(self, attempt: int) -> float:
-        """Full jitter: a random share of a span that doubles with each attempt."""
+        """Seconds before the attempt after `attempt`: full jitter on an exponential backoff."""
         return self.random() * min(self.cap, self.base * 2.0 ** (attempt - 1))
