@@ -16,7 +16,7 @@ from exporter import daemon
 from exporter.commands import Command, Progress, config_file, form, loaded, sampling
 from exporter.config import Config
 from exporter.errors import ProviderError
-from exporter.http import TALLY, Means, Tally
+from exporter.http import REQUEST_COUNT, RequestCount, RequestRate
 from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.messages import duration, plain
@@ -53,7 +53,7 @@ class _Prospect(msgspec.Struct, kw_only=True):
     wildcards: dict[str, tuple[str, ...]] = {}
     repos: list[str] = []
     sampled: list[str] = []
-    cost: Means = Means(sent=1.0, counted=1.0)
+    cost: RequestRate = RequestRate(sent=1.0, counted=1.0)
     samples: int = 0
     """Of the sampled repos."""
 
@@ -154,7 +154,7 @@ async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospe
 
     Raises ProviderError if the account as a whole fails.
     """
-    tally = Tally()
+    requests = RequestCount()
     for repo in repos:
         try:
             floor = reader.api.now() - reader.rules.lookback
@@ -165,7 +165,7 @@ async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospe
                 reader, repo=repo, target=target, memory=memory, bounds=bounds
             )
             target = await first.run()
-            TALLY.set(tally)
+            REQUEST_COUNT.set(requests)
             await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
         except ProviderError as error:
             if error.account_wide:
@@ -174,10 +174,10 @@ async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospe
         else:
             prospect.sampled.append(repo.entry)
         finally:
-            TALLY.set(None)
+            REQUEST_COUNT.set(None)
     if prospect.sampled:
         count = len(prospect.sampled)
-        prospect.cost = Means(sent=tally.sent / count, counted=tally.counted / count)
+        prospect.cost = RequestRate(sent=requests.sent / count, counted=requests.counted / count)
 
 
 # -- what it comes to
@@ -229,20 +229,21 @@ def _intervals(found: list[_Prospect]) -> dict[str, float]:
         count = sum(len(p.repos) for p in group)
         plan = planned(
             (demands[p.account] for p in group for _ in p.repos),
-            _polls(group, group[0].group.budget.means(), max(count, 1)),
+            _polls(group, group[0].group.budget.headroom(), max(count, 1)),
         )
         intervals |= {name: plan.interval(demand) for name, demand in demands.items()}
     return intervals
 
 
-def _polls(group: list[_Prospect], means: Means, count: int) -> float:
-    """How many polls per second there are means for, at what they cost on average."""
+def _polls(group: list[_Prospect], headroom: RequestRate, count: int) -> float:
+    """Polls per second that the headroom is enough for, at their average cost."""
     sent, counted = (
         sum(getattr(p.cost, which) * len(p.repos) for p in group) / count
         for which in ("sent", "counted")
     )
     return min(
-        means.sent / sent if sent else math.inf, means.counted / counted if counted else math.inf
+        headroom.sent / sent if sent else math.inf,
+        headroom.counted / counted if counted else math.inf,
     )
 
 

@@ -47,7 +47,14 @@ from exporter import __version__
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies, limits, paths, reflection, refusals, wire
 from exporter.http.acceptance import Acceptance
-from exporter.http.budget import TALLY, Budget, Means, PublishedLimit, Tally, TokenBucket
+from exporter.http.budget import (
+    REQUEST_COUNT,
+    Budget,
+    PublishedLimit,
+    RequestCount,
+    RequestRate,
+    TokenBucket,
+)
 from exporter.http.call import Answer, ApiStats, Call
 from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
@@ -61,17 +68,17 @@ from exporter.threads import begun, ended
 
 __all__ = [
     "CONCURRENCY",
-    "TALLY",
+    "REQUEST_COUNT",
     "Answer",
     "Api",
     "ApiStats",
     "Budget",
     "Dialect",
-    "Means",
     "PublishedLimit",
     "RateLimit",
+    "RequestCount",
+    "RequestRate",
     "RetryPolicy",
-    "Tally",
     "Token",
     "TokenBucket",
 ]
@@ -135,7 +142,7 @@ class Api:
         self._slots = asyncio.Semaphore(CONCURRENCY)
         self._way: dict[str, Any] = {"ca_file": ca_file, "proxy": proxy, "retries": retries}
         self._connections = Connections(ca_file=ca_file, proxy=proxy, limit=CONCURRENCY)
-        self._said: tuple[dict[str, str], dict[str, str]] = ({}, {})
+        self._sent: tuple[dict[str, str], dict[str, str]] = ({}, {})
         """The account's headers the last time, and all that were sent with them."""
         self._throttle = Throttle(self.budget, retries, self.now)
         self._acceptance = Acceptance()
@@ -255,8 +262,8 @@ class Api:
             wanted = (
                 call.credentials() if call.method == "GET" else await self._made(call.credentials)
             )
-            if wanted == self._said[0]:
-                return self._said[1]
+            if wanted == self._sent[0]:
+                return self._sent[1]
             if not all(map(is_header_value, wanted.values())):
                 raise Refused(
                     f"{self._place}: the credential holds what no header can carry",
@@ -267,7 +274,7 @@ class Api:
             fault.counted = True
             raise
         headers = _PLAIN | {name.lower(): value for name, value in wanted.items()} | _ALWAYS
-        self._said, self._acceptance = (wanted, headers), Acceptance()
+        self._sent, self._acceptance = (wanted, headers), Acceptance()
         return headers
 
     async def _made(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
@@ -282,7 +289,7 @@ class Api:
         url, into = call.url, call.into
         form: dict[str, str] = {}
         async with self._slots:
-            await self._turn()
+            await self._wait_for_budget()
             try:
                 form = {} if call.form is None else await self._made(call.form)
                 known = self.answers.recall(url, into, headers) if call.conditional else None
@@ -293,7 +300,7 @@ class Api:
                         call.method, refusals.moved(reply, httpx.URL(self._root)), asked, form
                     )
                 if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
-                    self._throttle.passed()
+                    self._throttle.served()
                     self._acceptance.accepted(reply.url)
                     return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
                 body = await self._read(reply, into, headers)
@@ -310,7 +317,7 @@ class Api:
             self.answers.keep(url, into, headers, etag=reply.headers.get("etag"), body=body)
         return Answer(body=body, headers=reply.headers, status=reply.status)
 
-    async def _turn(self) -> None:
+    async def _wait_for_budget(self) -> None:
         """Wait until the budget has room for a request. Raises Waiting if that is far off."""
         while (wait := self.budget.admit(self._place)) > 0:
             await self._retries.sleep(wait)
@@ -355,7 +362,7 @@ class Api:
             resource = next((headers[name] for name in _RESOURCES if name in headers), "")
             if resource in self.stats.rate_limits or len(self.stats.rate_limits) < _MAX_RESOURCES:
                 self.stats.rate_limits[resource] = limit
-                self.budget.told(resource, limit, self.now())
+                self.budget.observe(resource, limit, self.now())
 
     async def _read(self, reply: wire.Reply, into: type[T], headers: Mapping[str, str]) -> T:
         """What the answer holds; raises what it stands for if that is no success."""
@@ -375,7 +382,7 @@ class Api:
     async def _again(self, url: httpx.URL) -> None:
         """Ask for what has accepted the credential; raises if it does no longer."""
         try:
-            reply = await self._send("GET", str(url), self._said[1], {})
+            reply = await self._send("GET", str(url), self._sent[1], {})
             self._judge(reply)
             await bodies.decoded(reply, msgspec.Raw, ())
         except ProviderError as error:
@@ -386,12 +393,12 @@ class Api:
         """Raise what a status other than success means, and heed what it says of limits."""
         if httpx.codes.is_success(reply.status):
             if "retry-after" in reply.headers:  # Azure DevOps slows down before it refuses
-                self._throttle.stop(reply.headers)
-            self._throttle.passed()
+                self._throttle.block(reply.headers)
+            self._throttle.served()
             return
         fault = refusals.refusal(reply, httpx.URL(self._root), self._dialect)
         if isinstance(fault, TryLater) and fault.reason == "rate_limited":
-            fault.delay = self._throttle.stop(reply.headers)
+            fault.delay = self._throttle.block(reply.headers)
         elif isinstance(fault, TryLater) and "retry-after" in reply.headers:
-            fault.delay = self._throttle.asked(reply.headers)
+            fault.delay = self._throttle.requested_delay(reply.headers)
         raise fault

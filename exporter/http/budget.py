@@ -1,12 +1,12 @@
-"""How much may be sent to an API: what it publishes, what its answers tell, what it refused.
+"""How much may be sent to an API, by its documentation, its headers and its refusals.
 
-Everybody who uses one credential lives on one budget. Some of it, the reserve, is left to
-people. Three kinds of limit are kept:
+All accounts with one credential share a budget. A share of each limit, the reserve, is
+left to people. There are three kinds of limit:
 
-    published   so many requests in so many seconds, as the provider's documentation says of
-                its hosted service: requests are spaced so that no such span sees more
-    told        headers with a limit, what remains of it and when it is full again: at the
-                reserve nothing is sent until then
+    published   a number of requests in a number of seconds, from the documentation of the
+                hosted service: requests are spaced so that no such span holds more
+    told        headers with the limit, what remains of it and when it resets: at the
+                reserve nothing is sent until the reset
     met         429 and the like: nothing is sent for as long as the answer asks
 """
 
@@ -48,27 +48,27 @@ class PublishedLimit(msgspec.Struct, frozen=True):
     """Whether all who use the token share it, also where they have budgets of their own."""
 
 
-class Tally(msgspec.Struct):
-    """What one piece of work has sent."""
+class RequestCount(msgspec.Struct):
+    """The requests of one poll."""
 
     sent: int = 0
     counted: int = 0
     """Without those that the provider's own limits leave out."""
-    turn: float | None = None
-    """When it is the turn of its first request, if that has been taken already; monotonic."""
+    admitted_at: float | None = None
+    """When the first request may be sent if `Budget.admit_first` took it; monotonic seconds."""
 
 
-TALLY: ContextVar[Tally | None] = ContextVar("TALLY", default=None)
-"""Where the requests of the current task are counted, if anybody wants to know."""
+REQUEST_COUNT: ContextVar[RequestCount | None] = ContextVar("REQUEST_COUNT", default=None)
+"""The count of the current task's requests, if there is one."""
 
 
-class Means(msgspec.Struct, frozen=True):
-    """Requests per second that a budget has for now; infinite where no limit is known."""
+class RequestRate(msgspec.Struct, frozen=True):
+    """Requests per second of a budget, or per poll of a repo; infinite where no limit is known."""
 
     sent: float = math.inf
-    """By what is published: every request."""
+    """Every request: what published limits restrict."""
     counted: float = math.inf
-    """By what is told, until it is full again: those that count."""
+    """Requests that the API counts: what its rate limit headers restrict."""
 
 
 class TokenBucket:
@@ -126,7 +126,7 @@ class Budget:
         unchanged_is_free: bool = False,
     ) -> None:
         self.blocked_until = 0.0
-        """Until then the provider wants to hear nothing."""
+        """Nothing is sent until then."""
         self._buckets = tuple(buckets)
         self._reserve = reserve
         self._unchanged_is_free = unchanged_is_free
@@ -135,8 +135,8 @@ class Budget:
         self.closed: Callable[[], None] = lambda: None
         """Called when the API has said that nothing is to be sent for a while."""
 
-    def keep(self, reserve: float) -> None:
-        """Leave another share to people from now on."""
+    def set_reserve(self, reserve: float) -> None:
+        """Change the share of each limit that is left to people."""
         self._reserve = reserve
         for bucket in self._buckets:
             bucket.reserve = reserve
@@ -147,7 +147,7 @@ class Budget:
     def delay(self) -> float:
         """Seconds until a request may be sent; 0 if that is now."""
         now = time.monotonic()
-        return max(self._turn(now), self._closed(now)[0])
+        return max(self._spacing(now), self._closed(now)[0])
 
     def admit(self, place: str) -> float:
         """Take one request out; returns the seconds to wait before it is sent.
@@ -156,12 +156,12 @@ class Budget:
         """
         now = time.monotonic()
         delay, why = self._closed(now)
-        tally = TALLY.get()
-        if tally is not None and tally.turn is not None and not why:
-            turn, tally.turn = tally.turn, None
-            return max(turn - now, 0.0)
+        count = REQUEST_COUNT.get()
+        if count is not None and count.admitted_at is not None and not why:
+            at, count.admitted_at = count.admitted_at, None
+            return max(at - now, 0.0)
         if not why:
-            delay = self._turn(now)
+            delay = self._spacing(now)
             why = "the API's published limit is used up" if delay > _PATIENCE else ""
         if why:
             raise Waiting(
@@ -172,13 +172,13 @@ class Budget:
         self._take()
         return delay
 
-    def prepay(self) -> float | None:
-        """Take out the first request of a piece of work; returns when its turn is.
+    def admit_first(self) -> float | None:
+        """Admit the first request of a poll ahead; returns when it may be sent, monotonic.
 
-        None if too many are waiting already, or all.
+        None if nothing may be sent now or `_QUEUE` seconds of requests wait already.
         """
         now = time.monotonic()
-        wait = self._turn(now)
+        wait = self._spacing(now)
         if wait > _QUEUE or self._closed(now)[0] > 0:
             return None
         self._take()
@@ -188,13 +188,13 @@ class Budget:
         for bucket in self._buckets:
             bucket.take()
 
-    def _turn(self, now: float) -> float:
-        """Seconds until it is one more request's turn, by what is published."""
+    def _spacing(self, now: float) -> float:
+        """Seconds until one more request may be sent by the published limits."""
         return max((bucket.wait(now) for bucket in self._buckets), default=0.0)
 
     @property
     def is_blocked(self) -> bool:
-        """Whether the provider wants to hear nothing."""
+        """Whether the provider has refused requests for a while."""
         return self.blocked_until > time.monotonic()
 
     @property
@@ -219,11 +219,11 @@ class Budget:
         for resource, window in list(self._windows.items()):
             if window.reset <= now:
                 del self._windows[resource]  # it is full again
-            elif window.remaining - self._under_way <= self._kept(window):
+            elif window.remaining - self._under_way <= self._reserved(window):
                 until = max(until, window.reset)
         return until
 
-    def _kept(self, window: _Window) -> float:
+    def _reserved(self, window: _Window) -> float:
         """What must remain of a limit: the reserve, and what may be under way."""
         return self._reserve * window.limit + min(_MARGIN, _MARGIN_SHARE * window.limit)
 
@@ -236,13 +236,13 @@ class Budget:
     def answered(self, *, unchanged: bool = False) -> None:
         """Count a request that was `sent`; `unchanged` if the answer was 304."""
         self._under_way -= 1
-        tally = TALLY.get()
-        if tally is not None:
-            tally.sent += 1
-            tally.counted += not (unchanged and self._unchanged_is_free)
+        count = REQUEST_COUNT.get()
+        if count is not None:
+            count.sent += 1
+            count.counted += not (unchanged and self._unchanged_is_free)
 
-    def told(self, resource: str, limit: RateLimit, now: float) -> None:
-        """Heed what an answer tells of a limit; `now` is the provider's time."""
+    def observe(self, resource: str, limit: RateLimit, now: float) -> None:
+        """Take a limit from the headers of an answer; `now` is the provider's time."""
         if limit.limit is None:
             return
         if limit.remaining is None or limit.reset_at is None:
@@ -260,8 +260,8 @@ class Budget:
         if self.is_closed and not was_closed:
             self.closed()
 
-    def stop(self, delay: float) -> None:
-        """Send nothing for so many seconds."""
+    def block(self, delay: float) -> None:
+        """Send nothing for `delay` seconds."""
         self.blocked_until = max(self.blocked_until, time.monotonic() + delay)
         self.closed()
 
@@ -295,13 +295,13 @@ class Budget:
             if ahead > 0 and resource not in self._windows:
                 self._windows[resource] = _Window(told.limit, told.remaining, now + ahead)
 
-    def means(self) -> Means:
-        """What may be sent per second from now on."""
+    def headroom(self) -> RequestRate:
+        """What may be sent per second from now on; infinite without limits."""
         now = time.monotonic()
         sent = min((bucket.rate for bucket in self._buckets), default=math.inf)
         counted = math.inf
         for window in self._windows.values():
             if window.reset > now:
-                left = max(window.remaining - self._kept(window), 0.0)
+                left = max(window.remaining - self._reserved(window), 0.0)
                 counted = min(counted, left / (window.reset - now))
-        return Means(sent, counted)
+        return RequestRate(sent, counted)

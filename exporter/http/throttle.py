@@ -1,4 +1,4 @@
-"""How long an API wants to be left alone, and how that is done."""
+"""How long nothing is sent after an API refused a request for its rate."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ from exporter.http import limits
 from exporter.http.budget import Budget
 from exporter.http.retries import RetryPolicy
 
-_FROM, _TO = 1.0, 3600.0  # seconds that anybody may make us wait
+_FROM, _TO = 1.0, 3600.0  # seconds; a delay that a server asks for is cut to these
 _UNKNOWN = 60.0  # GitHub wants a minute where it names no time, and longer each time
 
 
 class Throttle:
-    """The limits that one account meets. `now` tells the provider's time."""
+    """Blocks a budget when one account is rate limited. `now` is the provider's clock."""
 
     def __init__(self, budget: Budget, retries: RetryPolicy, now: Callable[[], float]) -> None:
         self._budget = budget
         self._retries = retries
         self._now = now
-        self._strikes = 0
+        self._refusals = 0
 
-    def passed(self) -> None:
+    def served(self) -> None:
         """A request was served."""
-        self._strikes = 0
+        self._refusals = 0
 
-    def stop(self, headers: Mapping[str, str]) -> float:
-        """Send nothing for as long as a limit asks; returns those seconds."""
+    def block(self, headers: Mapping[str, str]) -> float:
+        """Send nothing for as long as the answer asks; returns the seconds."""
         if not self._budget.is_blocked:  # else it is the same limit, met by a request beside
-            self._strikes += 1
-        delay = self.asked(headers)
+            self._refusals += 1
+        delay = self.requested_delay(headers)
         if delay is None:
-            delay = min(_UNKNOWN * 2 ** min(max(self._strikes - 1, 0), 6), _TO)
-        self._budget.stop(delay)
+            delay = min(_UNKNOWN * 2 ** min(max(self._refusals - 1, 0), 6), _TO)
+        self._budget.block(delay)
         return delay
 
-    def asked(self, headers: Mapping[str, str]) -> float | None:
-        """Seconds that an answer asks to wait, within reason."""
+    def requested_delay(self, headers: Mapping[str, str]) -> float | None:
+        """Seconds that an answer asks to wait, from `_FROM` to `_TO`; None if it asks for none."""
         delay = limits.wanted_delay(headers, self._now())
         if delay is None:
             return None

@@ -11,7 +11,7 @@ from collections.abc import Collection
 from time import monotonic
 
 from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
-from exporter.http import TALLY, Tally
+from exporter.http import REQUEST_COUNT, RequestCount
 from exporter.ledger.rows import Cursor, Vector, plus
 from exporter.metrics import families as f
 from exporter.metrics.increments import observation
@@ -250,12 +250,12 @@ class AccountPoller:
 
     # -- one poll
 
-    async def poll_in_turn(self, state: RepoState, tally: Tally) -> None:
+    async def poll_in_turn(self, state: RepoState, requests: RequestCount) -> None:
         """Poll a repo and let it wait for its next poll."""
         started, put_off = monotonic(), False
         state.begun_at, state.is_polled, state.is_hastened = started, True, False
         try:
-            put_off = await self.poll(state, tally)
+            put_off = await self.poll(state, requests)
         finally:
             state.is_polled = False
             self.rows.touch(state.repo.entry)
@@ -278,10 +278,10 @@ class AccountPoller:
             return interval
         return interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
 
-    async def poll(self, state: RepoState, tally: Tally) -> bool:
+    async def poll(self, state: RepoState, requests: RequestCount) -> bool:
         """Poll a repo; whether that must be done again as soon as the budget allows."""
         started = monotonic()
-        TALLY.set(tally)
+        REQUEST_COUNT.set(requests)
         poll: repo_sync.RepoSync | None = None
         try:
             async with asyncio.timeout(POLL_DEADLINE):
@@ -308,10 +308,10 @@ class AccountPoller:
         finally:
             if poll is not None:
                 self.rejected += poll.rejected
-                self.group.costs.note(tally, news=poll.moved or not state.was_polled)
+                self.group.costs.note(requests, news=poll.moved or not state.was_polled)
             seconds = monotonic() - started
             self._polls = plus(self._polls, observation(seconds, f.POLL_BUCKETS))
-            log.debug("polled", extra=log_facts(self.provider.name, state, tally, seconds))
+            log.debug("polled", extra=log_facts(self.provider.name, state, requests, seconds))
         return False
 
     async def _walk(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterable
 from hashlib import blake2b
 from time import monotonic
 
-from exporter.http import Budget, Means, PublishedLimit, TokenBucket
+from exporter.http import Budget, PublishedLimit, RequestRate, TokenBucket
 from exporter.providers import Provider
 from exporter.schedule.plan import Costs, Demand, Plan, planned
 from exporter.sync.repo_sync import Bounds
@@ -67,9 +67,9 @@ class BudgetGroup:
         return Bounds(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
 
     def limit(self) -> int | None:
-        """Requests per hour that there are means for; None if no limit is known."""
-        means = self.budget.means()
-        least = min(means.sent, means.counted)
+        """Requests per hour that the budget allows; None if no limit is known."""
+        headroom = self.budget.headroom()
+        least = min(headroom.sent, headroom.counted)
         return None if math.isinf(least) else round(3600 * least)
 
     def forecast(self, demands: Collection[Demand]) -> dict[str, object]:
@@ -86,18 +86,18 @@ class BudgetGroup:
     def plan(self) -> Plan:
         """The plan in force."""
         now = monotonic()
-        means = self.budget.means()
-        has_shrunk = means.counted < self._planned_for / 2
+        headroom = self.budget.headroom()
+        has_shrunk = headroom.counted < self._planned_for / 2
         if now - self._planned_at >= _EVERY or has_shrunk:
-            self._planned_at, self._planned_for = now, means.counted
-            self._plan = self._planned(means)
+            self._planned_at, self._planned_for = now, headroom.counted
+            self._plan = self._planned(headroom)
         return self._plan
 
-    def _planned(self, means: Means) -> Plan:
-        """A plan with these means; the one in force where none can be made."""
+    def _planned(self, headroom: RequestRate) -> Plan:
+        """A plan for this headroom; the one in force where none can be made."""
         try:
             demands = (demand for member in self._members.values() for demand in member())
-            return planned(demands, self.costs.polls(means))
+            return planned(demands, self.costs.polls(headroom))
         except Exception:  # it must cost no repo its turn
             if not self._is_broken:
                 log.exception("the polls cannot be planned: this is a bug, please report it")
@@ -117,7 +117,7 @@ class BudgetGroups:
         """Leave another share of every limit to people from now on."""
         self._reserve = reserve
         for group in self._groups.values():
-            group.budget.keep(reserve)
+            group.budget.set_reserve(reserve)
 
     def of(self, provider: Provider, credential: bytes) -> BudgetGroup:
         """The group of an account whose requests carry what `credential` is a digest of."""

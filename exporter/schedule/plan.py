@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from exporter.http import Means, Tally
+from exporter.http import RequestCount, RequestRate
 
 _LONGEST_TIMES = 1.93
 """An idle repo's interval is stretched by this at most, as long as that is enough: twice the
 longest interval is never passed, as a poll also waits for its turn."""
 _MARGIN = 0.99
-"""The share of the means that is planned with."""
+"""The share of the headroom that is planned with."""
 _LEAST = 0.2
-"""The share of the means that idle polls get, whatever news costs."""
+"""The share of the headroom that idle polls get, whatever news costs."""
 _WEIGHT = 0.02
 """Of the newest poll in what an idle one costs on average."""
 _MEMORY = 900.0
@@ -87,20 +87,23 @@ class Costs:
     """What polls cost, learned from those that were made. Requests, and per second."""
 
     def __init__(self) -> None:
-        self._idle = Means(sent=1.0, counted=1.0)
-        self._news = Means(sent=0.0, counted=0.0)
+        self._idle = RequestRate(sent=1.0, counted=1.0)
+        self._news = RequestRate(sent=0.0, counted=0.0)
         self._at = monotonic()
 
-    def note(self, tally: Tally, *, news: bool) -> None:
+    def note(self, requests: RequestCount, *, news: bool) -> None:
         """A poll has ended; what it cost beyond an idle one is the price of its news."""
         if not news:
             self._idle = _combined(
-                lambda mean, cost: mean + _WEIGHT * (cost - mean), self._idle, tally
+                lambda mean, cost: mean + _WEIGHT * (cost - mean), self._idle, requests
             )
             return
         self._fade()
         self._news = _combined(
-            lambda level, cost, idle: level + max(cost - idle, 0.0), self._news, tally, self._idle
+            lambda level, cost, idle: level + max(cost - idle, 0.0),
+            self._news,
+            requests,
+            self._idle,
         )
 
     def _fade(self) -> None:
@@ -109,14 +112,14 @@ class Costs:
         self._at = now
         self._news = _combined(lambda level: level * kept, self._news)
 
-    def polls(self, means: Means) -> float:
-        """How many polls per second there are means for."""
+    def polls(self, headroom: RequestRate) -> float:
+        """Polls per second that the headroom is enough for."""
         self._fade()
         rates = _combined(
             lambda have, news, idle: (
                 max(_MARGIN * have - news / _MEMORY, _LEAST * have) / max(idle, 1e-9)
             ),
-            means,
+            headroom,
             self._news,
             self._idle,
         )
@@ -128,8 +131,8 @@ class Costs:
         return polls * self._idle.sent + self._news.sent / _MEMORY
 
 
-def _combined(operation: Callable[..., float], *values: Means | Tally) -> Means:
-    return Means(
+def _combined(operation: Callable[..., float], *values: RequestRate | RequestCount) -> RequestRate:
+    return RequestRate(
         sent=operation(*(value.sent for value in values)),
         counted=operation(*(value.counted for value in values)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import msgspec
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater
-from exporter.http import Tally
+from exporter.http import RequestCount
 from exporter.model import Build, Status
 from exporter.providers import Repo
 from exporter.schedule.plan import Demand
@@ -94,13 +94,15 @@ class RepoState(msgspec.Struct):
         self.gone = self.gone + 1 if isinstance(error, Gone) else 0
 
 
-def log_facts(account: str, state: RepoState, tally: Tally, seconds: float) -> dict[str, object]:
+def log_facts(
+    account: str, state: RepoState, requests: RequestCount, seconds: float
+) -> dict[str, object]:
     """The facts of a log line about a poll of it that took so many seconds."""
     return {
         "account": account,
         "repo": state.repo.entry,
         "duration": round(seconds, 3),
-        "requests": tally.sent,
+        "requests": requests.sent,
         "result": state.reason or "ok",
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from time import monotonic
 from typing import Any
 
-from exporter.http import Tally
+from exporter.http import RequestCount
 from exporter.schedule.account import AccountPoller
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.dispatch import Lease
@@ -178,18 +178,18 @@ class BudgetRunner:
             state = account.queue.take(now, with_history=lane.catching_up < readers)
             if state is None:
                 return
-            turn = self.group.budget.prepay()
-            if turn is None:
+            admitted_at = self.group.budget.admit_first()
+            if admitted_at is None:
                 account.queue.put_back(state)
                 return
             lane.busy += 1
             lane.catching_up += state.is_unfinished
-            lane.spawn(self._poll(lane, state, Tally(turn=turn)))
+            lane.spawn(self._poll(lane, state, RequestCount(admitted_at=admitted_at)))
 
-    async def _poll(self, lane: _Lane, state: RepoState, tally: Tally) -> None:
+    async def _poll(self, lane: _Lane, state: RepoState, requests: RequestCount) -> None:
         was_unfinished = state.is_unfinished
         try:
-            await lane.account.poll_in_turn(state, tally)
+            await lane.account.poll_in_turn(state, requests)
         finally:
             lane.busy -= 1
             lane.catching_up -= was_unfinished
@@ -222,7 +222,7 @@ class BudgetRunner:
         async def one(state: RepoState) -> None:
             async with gate:
                 if self.not_now(account) is None:
-                    await account.poll(state, Tally())
+                    await account.poll(state, RequestCount())
 
         for _ in range(_ONCE_TRIES):
             if not account.is_prepared:

@@ -127,7 +127,7 @@ def test_what_is_stored_leads_to_no_credential_and_is_of_one_budget_only() -> No
     one, other = Budget(), Budget()
     budgets.adopt(b"one", one)
     budgets.adopt(b"other", other)
-    one.stop(120)
+    one.block(120)
 
     ((credential, limits),) = budgets.changes()
 
@@ -139,7 +139,7 @@ def test_what_is_stored_leads_to_no_credential_and_is_of_one_budget_only() -> No
     again.adopt(b"other", stranger)
     assert fresh.delay() == pytest.approx(120, abs=5)
     assert stranger.delay() == 0
-    fresh.stop(180)
+    fresh.block(180)
     assert [row.credential for row in again.changes()] == [credential]  # it is replaced
     assert again.changes() == []
 
@@ -161,7 +161,7 @@ def test_a_clock_that_was_put_back_keeps_nobody_waiting_longer_than_was_told(
     monkeypatch: pytest.MonkeyPatch, back: float
 ) -> None:
     told = Budget()
-    told.stop(120)
+    told.block(120)
     limits = told.limits()
     now = time.time()
     monkeypatch.setattr(time, "time", lambda: now - back)
@@ -187,11 +187,11 @@ def test_a_window_that_still_has_room_is_no_news() -> None:
     budget.closed = lambda: noted.append(None)
     now = time.time()
     for remaining in (90.0, 50.0, 15.0):
-        budget.told("core", RateLimit(100.0, remaining, now + 60), now)
+        budget.observe("core", RateLimit(100.0, remaining, now + 60), now)
     assert noted == []
 
-    budget.told("core", RateLimit(100.0, 10.0, now + 60), now)
-    budget.told("core", RateLimit(100.0, 9.0, now + 60), now)
+    budget.observe("core", RateLimit(100.0, 10.0, now + 60), now)
+    budget.observe("core", RateLimit(100.0, 9.0, now + 60), now)
 
     assert len(noted) == 1
     assert budget.limits().windows["core"].remaining == 9

@@ -74,7 +74,7 @@ def test_a_runner_says_why_nothing_is_sent(stage: Callable[..., Stage]) -> None:
         await on.rounds(60)
         assert (why(), why("a/1"), why("a/2")) == (None, "asked_to_wait", "not_due")
 
-        group.budget.told("core", RateLimit(100.0, 0.0, on.now + 3000.0), on.now)
+        group.budget.observe("core", RateLimit(100.0, 0.0, on.now + 3000.0), on.now)
         assert (why(), why("a/1")) == ("reserve", "reserve")
 
         health.failed(Refused("answered 401", reason="unauthorized"), now=0.0)
@@ -82,7 +82,7 @@ def test_a_runner_says_why_nothing_is_sent(stage: Callable[..., Stage]) -> None:
         health.backoff_until = on.now + 4000.0
         assert (why(), why("a/2")) == ("backing_off", "backing_off")
 
-        group.budget.stop(5000.0)
+        group.budget.block(5000.0)
         assert (why(), why("a/2")) == ("rate_limited", "rate_limited")
 
         await on.schedule.pause([on.account])

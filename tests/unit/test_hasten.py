@@ -113,7 +113,7 @@ def test_a_budget_that_is_used_up_is_not_passed(stage: Callable[..., Stage]) -> 
 
     async def main() -> None:
         await on.rounds(10)
-        on.account.group.budget.stop(3600.0)
+        on.account.group.budget.block(3600.0)
         hasten(on, "a/1")
         assert await on.rounds(30) == []
         on.account.group.budget.blocked_until = 0.0

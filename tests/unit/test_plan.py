@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.http import Budget, Means, PublishedLimit, Tally, TokenBucket
+from exporter.http import Budget, PublishedLimit, RequestCount, RequestRate, TokenBucket
 from exporter.schedule import plan
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.plan import Costs, Demand, Plan, planned
@@ -144,8 +144,8 @@ def test_idle_polls_that_count_for_nothing_are_not_held_back_by_that_limit(monke
     monkeypatch.setattr(plan, "monotonic", lambda: 1000.0)
     costs = Costs()
     for _ in range(1000):
-        costs.note(Tally(sent=1, counted=0), news=False)
-    assert costs.polls(Means(sent=10.0, counted=0.01)) == pytest.approx(9.9, rel=0.01)
+        costs.note(RequestCount(sent=1, counted=0), news=False)
+    assert costs.polls(RequestRate(sent=10.0, counted=0.01)) == pytest.approx(9.9, rel=0.01)
 
 
 def test_the_price_of_news_is_left_out_of_what_idle_polls_may_spend(monkeypatch):
@@ -154,17 +154,19 @@ def test_the_price_of_news_is_left_out_of_what_idle_polls_may_spend(monkeypatch)
     costs = Costs()
     for _ in range(90):  # three requests beyond an idle poll's, every ten seconds
         now[0] += 10
-        costs.note(Tally(sent=4, counted=4), news=True)
-    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.99 - 0.3 * (1 - 1 / math.e), rel=0.05)
+        costs.note(RequestCount(sent=4, counted=4), news=True)
+    assert costs.polls(RequestRate(sent=1.0)) == pytest.approx(
+        0.99 - 0.3 * (1 - 1 / math.e), rel=0.05
+    )
     now[0] += HOUR
-    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.99, rel=0.02)
+    assert costs.polls(RequestRate(sent=1.0)) == pytest.approx(0.99, rel=0.02)
 
 
 def test_news_never_takes_all(monkeypatch):
     monkeypatch.setattr(plan, "monotonic", lambda: 1000.0)
     costs = Costs()
-    costs.note(Tally(sent=10_000, counted=10_000), news=True)
-    assert costs.polls(Means(sent=1.0)) == pytest.approx(0.2)
+    costs.note(RequestCount(sent=10_000, counted=10_000), news=True)
+    assert costs.polls(RequestRate(sent=1.0)) == pytest.approx(0.2)
 
 
 def test_accounts_that_group_a_budget_have_one_plan():
@@ -177,7 +179,7 @@ def test_accounts_that_group_a_budget_have_one_plan():
         group.join(name, demands)
     assert group.plan.is_short
     assert group.is_exhausted
-    assert sum(2 / group.plan.interval(wish) for wish in one) <= budget.means().sent
+    assert sum(2 / group.plan.interval(wish) for wish in one) <= budget.headroom().sent
     group.leave("one", members["other"])
     assert list(group._members) == ["one", "other"]
     group.leave("one", members["one"])

@@ -270,7 +270,7 @@ def test_polls_that_wait_for_the_budget_are_nobodys_failure_and_lose_no_turn(
 
     async def main() -> None:
         await on.rounds(60)
-        on.account.group.budget.stop(3600.0)
+        on.account.group.budget.block(3600.0)
         assert await on.rounds(600) == []
         assert on.account.health.up
         assert on.account.view().budget_exhausted

@@ -11,7 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from exporter.errors import Waiting
-from exporter.http import TALLY, Api, Budget, PublishedLimit, RateLimit, Tally, TokenBucket
+from exporter.http import (
+    REQUEST_COUNT,
+    Api,
+    Budget,
+    PublishedLimit,
+    RateLimit,
+    RequestCount,
+    TokenBucket,
+)
 from exporter.http import budget as budgets
 from tests.system.client import OK, attempt
 from tests.tools.hostile import Server, http
@@ -48,7 +56,7 @@ def limit(of: float, left: float, reset: float) -> RateLimit:
     st.sampled_from([0.0, 0.1, 0.5]),
     st.lists(st.floats(0, 2), max_size=300),
 )
-def test_no_span_of_an_allowance_sees_more_than_it_allows(requests, seconds, reserve, pauses):
+def test_no_span_of_a_published_limit_sees_more_than_it_allows(requests, seconds, reserve, pauses):
     hand = Clock()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(budgets, "time", hand)
@@ -84,21 +92,21 @@ def test_a_turn_that_is_far_off_is_not_waited_for_and_costs_nothing(clock):
 
 def test_work_that_has_paid_for_its_first_request_does_not_wait_for_it(clock):
     budget = Budget([TokenBucket(PublishedLimit(60, 60.0), reserve=0.0)])
-    turns = [budget.prepay() for _ in range(100)]
+    turns = [budget.admit_first() for _ in range(100)]
     begun = [turn for turn in turns if turn is not None]
     assert begun[:12] == [clock.now] * 12
     assert turns[len(begun) :] == [None] * (100 - len(begun))  # too many are waiting already
-    token = TALLY.set(Tally(turn=begun[-1]))
+    token = REQUEST_COUNT.set(RequestCount(admitted_at=begun[-1]))
     assert budget.admit("api") == pytest.approx(begun[-1] - clock.now)
     assert budget.admit("api") > begun[-1] - clock.now
-    TALLY.reset(token)
+    REQUEST_COUNT.reset(token)
 
 
 def test_a_limit_told_without_a_window_replaces_the_published_number(clock):
     budget = Budget([TokenBucket(PublishedLimit(1000, 3600.0), reserve=0.1)])
-    slow = budget.means().sent
-    budget.told("", RateLimit(limit=10_000.0, remaining=None, reset_at=None), 0.0)
-    assert budget.means().sent == pytest.approx(slow * (9000 - 30) / (900 - 7.5))
+    slow = budget.headroom().sent
+    budget.observe("", RateLimit(limit=10_000.0, remaining=None, reset_at=None), 0.0)
+    assert budget.headroom().sent == pytest.approx(slow * (9000 - 30) / (900 - 7.5))
 
 
 # -- told limits
@@ -106,9 +114,9 @@ def test_a_limit_told_without_a_window_replaces_the_published_number(clock):
 
 def test_nothing_is_sent_from_the_reserve_before_the_reset(clock):
     budget = Budget(reserve=0.1)
-    budget.told("core", limit(5000, 521, 9000.0), 8000.0)
+    budget.observe("core", limit(5000, 521, 9000.0), 8000.0)
     assert budget.admit("api") == 0.0
-    budget.told("core", limit(5000, 520, 9000.0), 8000.0)
+    budget.observe("core", limit(5000, 520, 9000.0), 8000.0)
     with pytest.raises(Waiting, match="kept for people") as caught:
         budget.admit("api")
     assert caught.value.delay == 1000.0
@@ -121,33 +129,33 @@ def test_nothing_is_sent_from_the_reserve_before_the_reset(clock):
 
 def test_answers_that_overtake_each_other_never_raise_what_remains(clock):
     budget = Budget(reserve=0.1)
-    budget.told("core", limit(100, 12, 9000.0), 8000.0)
-    budget.told("core", limit(100, 60, 9001.0), 8000.0)
+    budget.observe("core", limit(100, 12, 9000.0), 8000.0)
+    budget.observe("core", limit(100, 60, 9001.0), 8000.0)
     assert budget.is_closed
-    budget.told("core", limit(100, 100, 12_600.0), 9002.0)
+    budget.observe("core", limit(100, 100, 12_600.0), 9002.0)
     assert not budget.is_closed
 
 
 @pytest.mark.parametrize("reset", [9e15, 1e300])
 def test_an_absurd_reset_closes_for_an_hour_at_most(clock, reset):
     budget = Budget()
-    budget.told("", limit(100, 0, reset), 8000.0)
+    budget.observe("", limit(100, 0, reset), 8000.0)
     assert budget.delay() == 3600.0
 
 
 def test_what_may_be_sent_per_second_is_what_is_left_until_the_reset(clock):
     budget = Budget(reserve=0.1)
-    assert budget.means() == budgets.Means()
-    budget.told("core", limit(5000, 2320, 9800.0), 8000.0)
-    assert budget.means().counted == pytest.approx(1.0)
+    assert budget.headroom() == budgets.RequestRate()
+    budget.observe("core", limit(5000, 2320, 9800.0), 8000.0)
+    assert budget.headroom().counted == pytest.approx(1.0)
     clock.now += 1800
-    assert budget.means() == budgets.Means()
+    assert budget.headroom() == budgets.RequestRate()
 
 
 def test_resources_that_a_server_makes_up_do_not_fill_the_memory(clock):
     budget = Budget()
     for n in range(1000):
-        budget.told(f"r{n}", limit(10, 9, 9000.0), 8000.0)
+        budget.observe(f"r{n}", limit(10, 9, 9000.0), 8000.0)
     assert len(budget._windows) < 100
 
 

@@ -68,7 +68,7 @@ def test_an_account_in_trouble_says_which_and_what_to_do(
 
 
 def test_an_account_that_waits_for_its_budget_is_limited_and_still_up(rig: Rig) -> None:
-    (account,) = told(rig, lambda poller: poller.account.group.budget.stop(60.0)).accounts
+    (account,) = told(rig, lambda poller: poller.account.group.budget.block(60.0)).accounts
 
     assert (account.state, account.up) == ("limited", True)
     assert account.budget.next_request_in_seconds == pytest.approx(60.0, abs=5.0)
