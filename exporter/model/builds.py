@@ -59,10 +59,10 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of one build, as far as it is known.
 
     `key` is unique in the account and the same in every attempt, but for builds with
-    `key_per_attempt`. `repo`, `workflow` and `branch` are raw: `metrics` makes labels of them. A `partial` build came from
-    a list that lacks something its provider's `detail` can fill; its `status` is then
-    provisional. `only_jobs` marks a pipeline whose jobs are listed without a build
-    (Buddy behind the unified API): it never completes and is no build itself.
+    `key_per_attempt`. `repo`, `workflow` and `branch` are raw: `metrics` makes labels of them. A
+    `partial` build came from a list that lacks something its provider's `detail` can fill; its
+    `status` is then provisional. `only_jobs` marks a pipeline whose jobs are listed without a
+    build (Buddy behind the unified API): it never completes and is no build itself.
     """
 
     key: BuildKey
