@@ -82,7 +82,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     async with aclosing(
         Api(root=account.root, headers=lambda: account.headers(TOKEN), timeout=30.0)
     ) as api:
-        reader = repo_sync.Reader(account, api, recorder, reading)
+        reader = repo_sync.Reader(account.connect(api), recorder, reading)
 
         async def one(entry: str) -> None:
             async with gate:

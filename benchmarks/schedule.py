@@ -343,7 +343,7 @@ def _poller(
     rules = Rules(
         lookback=24 * HOUR, retention=30 * 24 * HOUR, rerun_window=24 * HOUR, max_interval=900.0
     )
-    reader = repo_sync.Reader(account, api, recorder, rules)
+    reader = repo_sync.Reader(account.connect(api), recorder, rules)
     return AccountPoller(reader, interval=60.0, group=group), recorder
 
 

@@ -94,7 +94,7 @@ async def read(
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
-        await asyncio.gather(*(reader.api.aclose() for reader in readers))
+        await asyncio.gather(*(reader.source.api.aclose() for reader in readers))
         await recorder.close()
     sheet = Sheet(
         chronicle,

@@ -62,8 +62,9 @@ class AccountHistory:
 
     def __init__(self, reader: repo_sync.Reader, floor: float, progress: Progress) -> None:
         self._reader = reader
-        self._provider = reader.provider
-        self._api = reader.api
+        self._source = reader.source
+        self._provider = reader.source.account
+        self._api = reader.source.api
         self._floor = floor
         self._progress = progress
         self._gate = asyncio.Semaphore(_AT_ONCE)
@@ -71,10 +72,10 @@ class AccountHistory:
     async def read(self) -> list[Unread]:
         """Read all of it; returns what could not be read."""
         name = self._provider.name
-        discovery = Discovery(self._provider, AccountHealth(name, interval=_LAST_REST))
+        discovery = Discovery(self._source, AccountHealth(name, interval=_LAST_REST))
         try:
-            await self._patiently(lambda: self._provider.renew(self._api))
-            repos = await self._patiently(lambda: discovery.find(self._api, {}))
+            await self._patiently(self._source.renew)
+            repos = await self._patiently(lambda: discovery.find({}))
         except ProviderError as error:
             return [Unread(name, "", str(error))]
         self._progress.repos += len(repos)
@@ -97,7 +98,7 @@ class AccountHistory:
 
     async def _piece(self, repo: Repo, memory: Memory) -> bool:
         """Go on from where the last piece ended; whether there is more."""
-        await self._provider.renew(self._api)
+        await self._source.renew()
         one = repo_sync.RepoSync(
             self._reader,
             repo=repo,

@@ -106,11 +106,11 @@ async def _prospect(
         longest=max(interval, config.polling.max_interval),
         group=group,
     )
-    discovery = Discovery(account, AccountHealth(account.name, interval=interval))
+    discovery = Discovery(reader.source, AccountHealth(account.name, interval=interval))
     try:
         async with asyncio.timeout(_DEADLINE):
-            await account.renew(reader.api)
-            repos = await discovery.find(reader.api, {})
+            await reader.source.renew()
+            repos = await discovery.find({})
             prospect.repos = sorted(repos)
             chosen = [repos[entry] for entry in _spread(prospect.repos, sample)]
             await _sample(reader, chosen, prospect)
@@ -119,7 +119,7 @@ async def _prospect(
     except TimeoutError:
         prospect.errors.append(f"not done after {duration(_DEADLINE)}")
     finally:
-        await reader.api.aclose()
+        await reader.source.api.aclose()
         await recorder.close()
     prospect.wildcards = {
         pattern: discovery.matches.get(pattern, ())
@@ -157,8 +157,8 @@ async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospe
     requests = RequestCount()
     for repo in repos:
         try:
-            floor = reader.api.now() - reader.rules.lookback
-            account = reader.provider.name
+            floor = reader.source.api.now() - reader.rules.lookback
+            account = reader.source.account.name
             target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
             memory, bounds = Memory(), repo_sync.Bounds(monotonic() + _READING)
             first = repo_sync.RepoSync(

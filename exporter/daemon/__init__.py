@@ -2,9 +2,9 @@
 
 from exporter.daemon.application import (
     Application,
-    account_api,
     account_poller,
     account_reader,
+    account_source,
     assembled,
     labels_of,
     showing,
@@ -16,9 +16,9 @@ __all__ = [
     "Application",
     "Reloads",
     "Service",
-    "account_api",
     "account_poller",
     "account_reader",
+    "account_source",
     "assembled",
     "labels_of",
     "listening",

@@ -20,7 +20,7 @@ from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health
-from exporter.providers import Provider
+from exporter.providers import Provider, Source
 from exporter.recorder import Recorder
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
@@ -210,15 +210,15 @@ def account_reader(
     account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
 ) -> tuple[repo_sync.Reader, BudgetGroup]:
     """What reads one configured account, and whom it shares a budget with."""
-    api, group = account_api(account, config, groups)
+    source, group = account_source(account, config, groups)
     recorder.budgets.adopt(group.name, group.budget)
-    return repo_sync.Reader(account, api, recorder, _reading(config)), group
+    return repo_sync.Reader(source, recorder, _reading(config)), group
 
 
-def account_api(
+def account_source(
     account: Provider, config: Config, groups: BudgetGroups, *, retries: RetryPolicy | None = None
-) -> tuple[Api, BudgetGroup]:
-    """The way to one configured account's API: the only place that makes one.
+) -> tuple[Source[Provider], BudgetGroup]:
+    """The source of one configured account with its client: the only place that makes one.
 
     `retries` is the usual one if it is not given.
     """
@@ -226,7 +226,7 @@ def account_api(
     group = groups.of(account, _credential(account, token))
     api = Api(
         root=account.root,
-        headers=lambda: account.headers(token.known()),
+        headers=lambda: source.headers(token.known()),
         token=token,
         timeout=config.polling.timeout,
         ca_file=account.ca_file,
@@ -236,15 +236,16 @@ def account_api(
         likely_root=account.likely_root,
         dialect=account.dialect,
     )
-    return api, group
+    source = account.connect(api)
+    return source, group
 
 
 def _credential(account: Provider, token: Token) -> bytes:
     """What tells credentials apart and gives none away: by value, else by where it is."""
-    try:
-        known: object = sorted(account.headers(token.read()).items())
-    except ProviderError:
-        known = account.model_dump(include=set(account.credentials))
+    known: object = account.model_dump(include=set(account.credentials))
+    with contextlib.suppress(ProviderError):
+        if (value := token.read()) is not None:
+            known = sorted(account.headers(value).items())
     return hashlib.blake2b(repr(known).encode(), digest_size=16).digest()
 
 

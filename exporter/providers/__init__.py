@@ -1,35 +1,51 @@
 """What a provider is, and the catalogue of those there are.
 
-A provider's configuration is the provider: a frozen class whose fields are the keys
-of its account in the YAML file and whose methods fetch. It knows the API's paths,
-parameters and words and nothing of retries, status codes, sleeping, logging or
-metrics: `http.Api` and the poller do those once for all. A new provider is one more
-file in this folder; `catalogue` finds it.
+A provider has three parts. Its account is a frozen class whose fields are the keys of an
+account in the YAML file. Its source, which `Provider.connect` makes, reads the builds of one
+account. Its cache is what the source remembers between polls to save requests. A provider knows
+the API's paths, parameters and words and nothing of retries, status codes, sleeping, logging or
+metrics: `http.Api` and the poller do those once for all. A new provider is one more file in this
+folder; `catalogue` finds it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import importlib
 import pkgutil
 import re
-from collections.abc import Awaitable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from exporter import times
-from exporter.errors import ProviderError
 from exporter.globs import matches
 from exporter.http import Api, Dialect, PublishedLimit
 from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
+from exporter.providers.listing import Matches, Page, Query, Repo, Unread
+from exporter.providers.parts import by_part, optional
 from exporter.redaction import shown
 
-T = TypeVar("T")
+__all__ = [
+    "Duration",
+    "Entry",
+    "Fault",
+    "Matches",
+    "Page",
+    "Provider",
+    "Query",
+    "Repo",
+    "Source",
+    "TokenPage",
+    "Unread",
+    "basic",
+    "by_part",
+    "catalogue",
+    "optional",
+]
 
 
 def _duration(value: Any) -> Any:
@@ -60,68 +76,6 @@ Entry = Annotated[
 """One line of `repos`; a bare number is its own spelling."""
 
 
-class Repo(msgspec.Struct, frozen=True):
-    """One thing to poll: an entry of `repos`, or what a wildcard found."""
-
-    entry: str
-    """As in the configuration; the `repo` label of the poll metrics."""
-    default_branch: str | None = None
-    """Where discovery tells it."""
-
-
-class Matches(list[Repo]):
-    """What a wildcard matches, as far as the list of repos can be read."""
-
-    def __init__(self, repos: Iterable[Repo], error: ProviderError | None = None) -> None:
-        super().__init__(repos)
-        self.error = error
-        """Why there may be more: a page of the list fails."""
-
-
-class Query(msgspec.Struct, frozen=True):
-    """Which page of a repo's builds is wanted."""
-
-    since: float
-    """Builds wholly older than this need not be listed. Seconds, the provider's clock."""
-    size: int
-    """How many items a page should have; a hint."""
-    token: str | None = None
-    """`Page.next` of the page before; None asks for the first, the newest."""
-    deep: bool = False
-    """Whether all builds since then are wanted, not only what is new or still runs. Else a
-    list in order of creation may end at the first build created before `since`."""
-    behind: Mapping[str, float] = {}
-    """Parts of the list that earlier walks could not read, and since when: `Page.unread`."""
-    unfilled: frozenset[str] = frozenset()
-    """Builds, by `Build.native_id`, whose details could not be read by earlier polls."""
-
-    def since_for(self, part: str) -> float:
-        """From when on the builds of one part are wanted: earlier where it could not be read."""
-        return min(self.since, self.behind.get(part, self.since))
-
-
-class Unread(msgspec.Struct, frozen=True):
-    """A part of a list that could not be read while its siblings could."""
-
-    part: str
-    """Which one, the same at each poll, such as the path of a branch job."""
-    error: ProviderError
-
-
-class Page(msgspec.Struct, frozen=True):
-    """Builds as one listing page has them, newest first."""
-
-    builds: tuple[Build, ...]
-    next: str | None = None
-    """Asks for the page after this one; None at the end of the list."""
-    rejected: int = 0
-    """Items that could not be understood and are left out."""
-    unread: tuple[Unread, ...] = ()
-    """Parts that failed. Their builds are read from then on when they answer again."""
-    cut_off: bool = False
-    """Whether the API lists no further although there is more: what is behind is a gap."""
-
-
 class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
     """Where an API says what the token that asks may do; `doctor` looks there."""
 
@@ -137,62 +91,13 @@ class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
     """Whether nothing can be read without one of them, not even what is public."""
 
 
-class Incidental:
-    """What a provider remembers of earlier calls so as to make fewer.
-
-    It is equal to any other of its class, as it makes no difference to what a provider is:
-    a reload compares accounts. Losing it costs a few requests.
-    """
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self))
-
-    __hash__ = None  # type: ignore[assignment]  # how Python says it: equal, but mutable
-
-
-async def by_part(
-    calls: Mapping[str, Awaitable[T]], *, all_may_fail: bool = False
-) -> tuple[dict[str, T], tuple[Unread, ...]]:
-    """The results of calls made side by side, by part, and the parts that failed.
-
-    Raises the failure if it speaks of the whole account, or the first one if all have failed
-    and that is not said to be their own matter.
-    """
-    results = await asyncio.gather(*calls.values(), return_exceptions=True)
-    found: dict[str, T] = {}
-    unread: list[Unread] = []
-    for part, result in zip(calls, results, strict=True):
-        if isinstance(result, ProviderError) and not result.account_wide:
-            unread.append(Unread(part, result))
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            found[part] = result
-    if unread and not found and not all_may_fail:
-        raise unread[0].error
-    return found, tuple(unread)
-
-
-async def optional(call: Awaitable[T]) -> T | None:
-    """What a call returns; None if this one thing is gone or refused.
-
-    Raises what fails for now, and what speaks of the whole account.
-    """
-    try:
-        return await call
-    except ProviderError as error:
-        if not error.is_final:
-            raise
-        return None
-
-
 def basic(username: str, token: str) -> str:
     """The value of an `Authorization` header with a user name (RFC 7617)."""
     return "Basic " + base64.b64encode(f"{username}:{token}".encode()).decode()
 
 
 class Provider(BaseModel):
-    """The keys every account has, and what every provider can do."""
+    """The keys that every account has, and what follows from them."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
@@ -227,6 +132,8 @@ class Provider(BaseModel):
     sites: ClassVar[tuple[str, ...]] = ()
     """Hosts of the hosted service's pages for people; one that begins with a dot stands for all
     below it."""
+    source: ClassVar[type[Source[Any]]]
+    """What reads the builds of an account; `connect` makes one."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 counts against no told limit."""
 
@@ -271,7 +178,7 @@ class Provider(BaseModel):
 
     @property
     def quota(self) -> str:
-        """What has limits of its own among all that one token reaches; empty if nothing."""
+        """Names the rate limit of the account, where one token has several; else empty."""
         return ""
 
     @property
@@ -302,13 +209,21 @@ class Provider(BaseModel):
         """The API root that is meant by `url`, which is certainly another address; else None."""
         return api_of_site(url, public=cls.default_url, sites=cls.sites)
 
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether the account names no credential."""
+        return all(getattr(self, key) is None for key in self.credentials)
+
     def excludes(self, entry: str) -> bool:
         """Whether a glob of `exclude` matches."""
         return any(matches(glob, entry) for glob in self.exclude)
 
     def headers(self, token: str | None) -> dict[str, str]:
-        """The headers that every request carries, the credential among them."""
-        raise NotImplementedError
+        """The headers that every request carries, the credential among them.
+
+        `token` is what `token_env` or `token_file` holds, or what was granted in its place.
+        """
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
 
     @property
     def secret_files(self) -> tuple[str, ...]:
@@ -328,24 +243,50 @@ class Provider(BaseModel):
         """What `entry` names: the same however it is spelled."""
         return entry
 
-    async def renew(self, api: Api) -> None:
+    def connect(self, api: Api) -> Source[Any]:
+        """What reads this account's builds with `api`."""
+        return self.source(self, api)
+
+
+A_co = TypeVar("A_co", bound=Provider, covariant=True)
+
+
+class Source(Generic[A_co]):
+    """Reads one account with its client, and remembers what saves requests.
+
+    It lasts as long as the keys of its account are the same; losing it costs requests,
+    nothing else.
+    """
+
+    def __init__(self, account: A_co, api: Api) -> None:
+        self.account = account
+        self.api = api
+
+    def headers(self, token: str | None) -> dict[str, str]:
+        """The headers of the next request, with `token` or one that was granted in its place.
+
+        Raises Refused(`unauthorized`) if there is none yet.
+        """
+        return self.account.headers(token)
+
+    async def renew(self) -> None:
         """Get a new credential where one runs out; called before each poll, mostly for nothing."""
 
-    async def health(self, api: Api) -> None:
+    async def health(self) -> None:
         """Raise Refused if the provider says that the account needs a person."""
 
-    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+    async def discover(self, pattern: str) -> list[Repo]:
         """The repos that `pattern` matches, without archived and disabled ones.
 
         Returns `Matches` where a page of the list fails and those before it do not.
         """
         raise NotImplementedError
 
-    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
+    async def page(self, repo: Repo, query: Query) -> Page:
         """One page of builds, newest first, whatever their branch, event or status."""
         raise NotImplementedError
 
-    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+    async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
         """`build` with what its list item lacks, and with its jobs if `jobs` is set.
 
         `known` is what an earlier poll knew of the same attempt. Called only for builds
@@ -360,7 +301,7 @@ class Provider(BaseModel):
         """What is to be counted of a listed build whose `detail` has failed long enough."""
         return build
 
-    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
+    async def refresh(self, repo: Repo, known: Build) -> Build:
         """An unfinished build read again by itself, with its jobs if `jobs` is set.
 
         Raises Gone if the provider no longer has it.

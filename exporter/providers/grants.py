@@ -9,7 +9,6 @@ from typing import NamedTuple
 from exporter.errors import Malformed, ProviderError, Refused
 from exporter.http import Api
 from exporter.http.secret import is_header_value
-from exporter.providers import Incidental
 
 _BEFORE = 360.0
 """Seconds before its end when a token is renewed; more than a poll may take."""
@@ -24,7 +23,7 @@ class Grant(NamedTuple):
     """Epoch seconds, the API's clock."""
 
 
-class Granted(Incidental):
+class Granted:
     """The token in force; nothing prints it. `kind` is what it is called."""
 
     def __init__(self, kind: str) -> None:

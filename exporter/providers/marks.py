@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Generic, NamedTuple, TypeVar
 
 from exporter.providers import Query
+from exporter.providers.bounded import Bounded
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ class Marks(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._marks: dict[str, _Mark[T]] = {}
+        self._marks: Bounded[str, _Mark[T]] = Bounded(_MOST)
 
     def seen(self, part: str, query: Query) -> T | None:
         """How a part looked in the last committed read; None if it must be read."""
@@ -37,10 +38,7 @@ class Marks(Generic[T]):
 
     def note(self, part: str, look: T, query: Query) -> None:
         """Record that this walk reads a part. The oldest marks are dropped beyond 100,000."""
-        self._marks.pop(part, None)
         self._marks[part] = _Mark(look, query.since, query.deep)
-        while len(self._marks) > _MOST:
-            del self._marks[next(iter(self._marks))]
 
     def forget(self, part: str) -> None:
         """Drop the mark of a part that could not be read."""

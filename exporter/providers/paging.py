@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from exporter.errors import Malformed, ProviderError
 from exporter.model import Build
 from exporter.providers import Page
+from exporter.providers.bounded import Bounded
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ class Sizes:
     """How many items the pages of each list may have: fewer for a while after large ones failed."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[int, float]] = {}
+        self._known: Bounded[str, tuple[int, float]] = Bounded(_MOST_LISTS)
 
     def most(self, what: str, now: float) -> int:
         """The items of the largest page of the list `what` that is worth a request."""
@@ -42,10 +43,7 @@ class Sizes:
 
     def shrank(self, what: str, size: int, now: float) -> None:
         """Note that larger pages than this could not be made."""
-        self._known.pop(what, None)
         self._known[what] = (size, now)
-        if len(self._known) > _MOST_LISTS:
-            del self._known[next(iter(self._known))]
 
 
 async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -> list[T]:

@@ -59,15 +59,16 @@ class AccountPoller:
     def __init__(
         self, reader: repo_sync.Reader, *, interval: float, group: BudgetGroup | None = None
     ) -> None:
-        self.provider = reader.provider
-        self.api = reader.api
-        self.group = BudgetGroup(reader.api.budget) if group is None else group
+        self.source = reader.source
+        self.provider = reader.source.account
+        self.api = reader.source.api
+        self.group = BudgetGroup(self.api.budget) if group is None else group
         self.repos: dict[str, RepoState] = {}
         self.rejected = 0
         """Listed items that could not be parsed."""
-        interval = reader.provider.interval or interval
+        interval = self.provider.interval or interval
         self.health = AccountHealth(self.provider.name, interval=interval)
-        self.discovery = Discovery(self.provider, self.health)
+        self.discovery = Discovery(self.source, self.health)
         self.queue = DueQueue(self.repos)
         self._reader = reader
         self._recorder = reader.recorder
@@ -199,13 +200,13 @@ class AccountPoller:
     async def prepare(self) -> None:
         """Ask for the account's health and discover what its wildcards match."""
         try:
-            await self.provider.renew(self.api)
-            await self.provider.health(self.api)
+            await self.source.renew()
+            await self.source.health()
             now = monotonic()
             self._healthy_at = now
             if self.discovery.ended_at is None or now - self.discovery.ended_at >= _DISCOVERY:
                 before = {entry: state.repo for entry, state in self.repos.items()}
-                self._adopt(await self.discovery.find(self.api, before))
+                self._adopt(await self.discovery.find(before))
                 self._announced = False
                 # A wildcard that failed is tried again with the next look at the health.
                 unresolved = self.discovery.unresolved
@@ -317,7 +318,7 @@ class AccountPoller:
     async def _walk(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
         """A walk through the repo from where the last one ended."""
         await self._recorder.recall(self.provider.name, self.api.answers)
-        await self.provider.renew(self.api)
+        await self.source.renew()
         rules = self._reader.rules
         floor = repo_sync.now_of(self.api, rules) - rules.lookback
         target = await self._recorder.target(
@@ -338,7 +339,7 @@ class AccountPoller:
         if health.backoff_until > monotonic() and health.error is not None:
             return
         try:
-            await self.provider.health(self.api)
+            await self.source.health()
         except ProviderError as error:
             if error.account_wide and not isinstance(error, Waiting):
                 health.failed(error, now=time.time())

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from exporter.errors import Gone, Malformed, ProviderError
-from exporter.http import Api
 from exporter.ledger.polling import StoredPolling
-from exporter.providers import Matches, Provider, Repo
+from exporter.providers import Matches, Provider, Repo, Source
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.stored import Clocks
 from exporter.sync.paginator import count
@@ -26,7 +25,7 @@ _SHOWN = 100
 class Discovery:
     """Finds the repos of one account."""
 
-    def __init__(self, provider: Provider, health: AccountHealth) -> None:
+    def __init__(self, source: Source[Provider], health: AccountHealth) -> None:
         self.unresolved: dict[str, str] = {}
         """What is wrong with wildcards that could not be discovered, by wildcard."""
         self.matches: dict[str, tuple[str, ...]] = {}
@@ -39,7 +38,8 @@ class Discovery:
         """The wildcard that found a repo, by entry."""
         self.rejected = 0
         """Names that could not be taken."""
-        self._provider = provider
+        self._source = source
+        self._provider = source.account
         self._health = health
 
     def named(self) -> dict[str, Repo]:
@@ -71,7 +71,7 @@ class Discovery:
                     self.found_by[entry] = row.wildcard
         return apart(self._provider, found)
 
-    async def find(self, api: Api, before: dict[str, Repo]) -> dict[str, Repo]:
+    async def find(self, before: dict[str, Repo]) -> dict[str, Repo]:
         """All repos by entry; those found `before` stay if a wildcard is in trouble.
 
         Raises ProviderError if the account as a whole fails, or all that it has to go by.
@@ -81,9 +81,9 @@ class Discovery:
         failure: ProviderError | None = None
         for pattern in filter(self._provider.is_wildcard, self._provider.repos):
             try:
-                repos = await self._provider.discover(api, pattern)
+                repos = await self._source.discover(pattern)
             except ProviderError as error:
-                count(error, api.stats)
+                count(error, self._source.api.stats)
                 if error.account_wide:
                     raise
                 # One wildcard's trouble is not that of the other entries.
@@ -91,7 +91,7 @@ class Discovery:
                 failure = failure or error
             else:
                 if isinstance(repos, Matches) and repos.error is not None:
-                    count(repos.error, api.stats)
+                    count(repos.error, self._source.api.stats)
                     self._fails(pattern, repos.error)
                 # Discovery knows more of a repo than an entry does.
                 kept = [repo for repo in repos if self._is_taken(repo, pattern)]

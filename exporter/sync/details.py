@@ -14,10 +14,9 @@ from typing import TypeVar
 from msgspec.structs import replace
 
 from exporter.errors import Gone, ProviderError
-from exporter.http import Api
 from exporter.ledger.rows import AttemptKey
 from exporter.model import Build, Status, Unfilled
-from exporter.providers import Provider, Repo
+from exporter.providers import Provider, Repo, Source
 from exporter.sync.notes import Memory
 from exporter.sync.paginator import count
 
@@ -40,10 +39,10 @@ class Details:
     """Reads builds one by one for one poll. `stops` says when going on makes no sense."""
 
     def __init__(
-        self, provider: Provider, api: Api, repo: Repo, memory: Memory, *, max_interval: float
+        self, source: Source[Provider], repo: Repo, memory: Memory, *, max_interval: float
     ) -> None:
-        self._provider = provider
-        self._api = api
+        self._source = source
+        self._api = source.api
         self._repo = repo
         self._memory = memory
         self._max_interval = max_interval
@@ -100,13 +99,13 @@ class Details:
                 self.failed[f"build {_id_of(build)}"] = known
 
     def _detail(self, wanted: Wanted) -> Awaitable[Build]:
-        return self._provider.detail(self._api, self._repo, *wanted)
+        return self._source.detail(self._repo, *wanted)
 
     async def _again(self, known: Build) -> Build | None:
         key = AttemptKey(known.key, known.attempt)
         self._memory.checked[key] = monotonic()
         try:
-            build = await self._provider.refresh(self._api, self._repo, known)
+            build = await self._source.refresh(self._repo, known)
         except Gone:
             misses = self._memory.misses[key] = self._memory.misses.get(key, 0) + 1
             if misses < _MISSES:
@@ -133,7 +132,7 @@ class Details:
 
     def _without_detail(self, build: Build) -> Build:
         """`build` as it was listed, as its details are not to be had."""
-        return replace(self._provider.without_detail(build), partial=False, unfilled=None)
+        return replace(self._source.without_detail(build), partial=False, unfilled=None)
 
     def _may_be_read(self, known: Build | None) -> bool:
         """Whether a build whose details failed is to be asked for again."""

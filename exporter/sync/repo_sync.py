@@ -25,7 +25,7 @@ from exporter.metrics import families as f
 from exporter.metrics import increments
 from exporter.metrics.increments import Increment
 from exporter.model import Build, Status
-from exporter.providers import Page, Provider, Repo
+from exporter.providers import Page, Provider, Repo, Source
 from exporter.recorder import Recorder
 from exporter.sync.details import Details, Wanted
 from exporter.sync.notes import Memory
@@ -45,8 +45,7 @@ _ANEW = 3
 class Reader(msgspec.Struct, frozen=True):
     """What all polls of one account share."""
 
-    provider: Provider
-    api: Api
+    source: Source[Provider]
     recorder: Recorder
     rules: Rules
 
@@ -77,8 +76,8 @@ class RepoSync:
         memory: Memory,
         bounds: Bounds = _UNBOUND,
     ) -> None:
-        self._provider = reader.provider
-        self._api = reader.api
+        self._account = reader.source.account
+        self._api = reader.source.api
         self._recorder = reader.recorder
         self._rules = reader.rules
         self._repo = repo
@@ -89,22 +88,20 @@ class RepoSync:
         self._ground = SyncWindow(
             target.cursor,
             reader.rules,
-            now=now_of(reader.api, reader.rules),
+            now=now_of(self._api, reader.rules),
             deep=self._deep,
-            counts=reader.provider.consecutive_numbers,
+            counts=self._account.consecutive_numbers,
         )
         self._pages = Paginator(
-            partial(reader.provider.page, reader.api, repo),
+            partial(reader.source.page, repo),
             memory.past,
-            reader.api.stats,
+            self._api.stats,
             since=self._ground.horizon,
             deep=self._deep,
             behind=self._ground.behind,
             unfilled=frozenset(b.native_id for b in self._active.values() if b.unfilled),
         )
-        self._details = Details(
-            reader.provider, reader.api, repo, memory, max_interval=reader.rules.max_interval
-        )
+        self._details = Details(reader.source, repo, memory, max_interval=reader.rules.max_interval)
         self._details.at_once, self._details.until = bounds.at_once, bounds.until
         self._builds: list[Build] = []
         """What was read and is not committed yet."""
@@ -218,7 +215,7 @@ class RepoSync:
                 "builds have been missed: they are no longer listed",
                 extra={"account": self._target.account, "repo": self._target.repo},
             )
-            events = [increments.count(f.GAPS, self._provider.label, self._target.account)]
+            events = [increments.count(f.GAPS, self._account.label, self._target.account)]
         await self._commit(self._ground.after(walk), events=events)
         if self._deep:
             self._memory.deep_at = monotonic()
@@ -336,7 +333,7 @@ class RepoSync:
         return container is not None and any(job.id not in self._jobs_met for job in container.jobs)
 
     def _wants_detail(self, build: Build) -> bool:
-        return not build.only_jobs and (build.partial or self._provider.jobs)
+        return not build.only_jobs and (build.partial or self._account.jobs)
 
     @property
     def _active(self) -> Mapping[AttemptKey, Build]:

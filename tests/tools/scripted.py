@@ -21,7 +21,7 @@ from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, BuildKey, Status
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.providers import Page, Provider, Query, Repo, Source
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
@@ -66,6 +66,34 @@ class Scripted(Provider):
             if build.key == known.key:
                 return build
         raise Gone("no such build", reason="not_found")
+
+    async def health(self, api: Api) -> None:
+        pass
+
+    async def discover(self, api: Api, pattern: str) -> list[Repo]:
+        raise NotImplementedError
+
+    def connect(self, api: Api) -> Source[Any]:
+        return ScriptedSource(self, api)
+
+
+class ScriptedSource(Source[Scripted]):
+    """Reads what the account says, so that a test needs to change only one of them."""
+
+    async def page(self, repo: Repo, query: Query) -> Page:
+        return await self.account.page(self.api, repo, query)
+
+    async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
+        return await self.account.detail(self.api, repo, build, known)
+
+    async def refresh(self, repo: Repo, known: Build) -> Build:
+        return await self.account.refresh(self.api, repo, known)
+
+    async def health(self) -> None:
+        await self.account.health(self.api)
+
+    async def discover(self, pattern: str) -> list[Repo]:
+        return await self.account.discover(self.api, pattern)
 
 
 class Clock:
@@ -200,7 +228,7 @@ class Rig:
         )
         api: Any = self.remote
         return repo_sync.RepoSync(
-            repo_sync.Reader(self.provider, api, self.recorder, rules),
+            repo_sync.Reader(self.provider.connect(api), self.recorder, rules),
             repo=Repo("acme/shop"),
             target=target,
             memory=self.memory,

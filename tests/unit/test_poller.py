@@ -116,7 +116,7 @@ class Stage:
         api: Any = Idle()
         self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest)
         self.account = AccountPoller(
-            repo_sync.Reader(self.provider, api, self.rig.recorder, self.rules),
+            repo_sync.Reader(self.provider.connect(api), self.rig.recorder, self.rules),
             interval=60.0,
             group=budget_group.BudgetGroup(api.budget, token),
         )
@@ -480,7 +480,9 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     rig.provider._builds = [done(build("1"))]
     api: Any = Idle()
     rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    polling = AccountPoller(repo_sync.Reader(rig.provider, api, rig.recorder, rules), interval=60.0)
+    polling = AccountPoller(
+        repo_sync.Reader(rig.provider.connect(api), rig.recorder, rules), interval=60.0
+    )
 
     committed = asyncio.Event()
     apply = rig.book.apply

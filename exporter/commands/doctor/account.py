@@ -73,7 +73,8 @@ class _Examination:
         self._reserve = config.polling.reserve
         self._about = about
         self._tell = tell
-        self._api, self._group = daemon.account_api(account, config, groups, retries=_RETRIES)
+        self._source, self._group = daemon.account_source(account, config, groups, retries=_RETRIES)
+        self._api = self._source.api
         self._host = urlsplit(account.root).netloc
         self._answered = False
         self._refusal: ProviderError | None = None
@@ -107,8 +108,8 @@ class _Examination:
     async def _introduced(self) -> None:
         """Get a credential, ask for the account's health and what the token may do."""
         self._tell(f"{self._account.name}: asking who we are")
-        await self._account.renew(self._api)
-        await self._account.health(self._api)
+        await self._source.renew()
+        await self._source.health()
         page = self._account.token_page
         told = None
         if page is not None and credential(self._account):
@@ -132,12 +133,12 @@ class _Examination:
         repos = [Repo(entry) for entry in self._account.repos if not wild(entry)][:most]
         for pattern in filter(wild, self._account.repos):
             self._tell(f"{self._account.name}: discovering {pattern}")
-            found = await self._unless_refused(pattern, self._account.discover(self._api, pattern))
+            found = await self._unless_refused(pattern, self._source.discover(pattern))
             repos += self._matched(pattern, found) if found is not None else []
         for repo in repos[:most]:
             self._tell(f"{self._account.name}: asking for builds of {repo.entry}")
             query = Query(since=self._api.now() - self._lookback, size=_PAGE)
-            page = self._account.page(self._api, repo, query)
+            page = self._source.page(repo, query)
             if (listed := await self._unless_refused(repo.entry, page)) is not None:
                 self._checks.append(self._listed(repo, listed))
                 for unread in listed.unread:

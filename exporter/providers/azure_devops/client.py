@@ -13,7 +13,6 @@ import msgspec
 from exporter.errors import ProviderError, Refused
 from exporter.http import Answer, Api
 from exporter.payload import text
-from exporter.providers import Incidental
 from exporter.providers.azure_devops.mapping import Place, Run
 from exporter.providers.azure_devops.timeline import Record, Timeline
 from exporter.providers.paging import readable
@@ -32,7 +31,7 @@ _VERSION = re.compile(r"(?<![\d.])\d{1,2}\.\d(?![\d.]*\d)")
 _TOO_MUCH = frozenset({"server", "timeout", "too_large"})
 
 
-class Versions(Incidental):
+class Versions:
     """Which version a server knows, as its refusals tell."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, whole
 from exporter.providers import Query
+from exporter.providers.jenkins.cache import ControllerCache
 from exporter.providers.jenkins.mapping import (
     RUN_FIELDS,
     Run,
@@ -21,7 +22,6 @@ from exporter.providers.jenkins.mapping import (
     lacks,
     to_build,
 )
-from exporter.providers.jenkins.memo import Memo
 from exporter.providers.jenkins.tree import job_url
 from exporter.providers.paging import whole as whole_list
 
@@ -54,9 +54,9 @@ class Part(NamedTuple):
     rejected: int = 0
 
 
-async def listed(api: Api, memo: Memo, where: Where, mark: Mark, query: Query) -> Part:
+async def listed(api: Api, cache: ControllerCache, where: Where, mark: Mark, query: Query) -> Part:
     """Some builds of one job, and where there may be more to read."""
-    since, high = query.since_for(where.path), memo.high(where.path)
+    since, high = query.since_for(where.path), cache.high(where.path)
     tries = 1 if where.path in query.behind else None
     rejected = 0
     builds: list[Build] = []
@@ -64,7 +64,7 @@ async def listed(api: Api, memo: Memo, where: Where, mark: Mark, query: Query) -
         raws = await _range(api, where, mark.offset, mark.offset + query.size, tries)
         runs, odd = each(raws, Run)
         rejected += odd + sum(run.is_blank for run in runs)
-        told = [_noted(memo, run, where) for run in reversed(runs) if not run.is_blank]
+        told = [_noted(cache, run, where) for run in reversed(runs) if not run.is_blank]
         builds, newer, is_old = in_order(told, newer=mark.newer, since=since, high=high)
         mark = Mark(mark.offset + query.size, newer)
         if is_old or len(raws) < query.size:
@@ -74,13 +74,13 @@ async def listed(api: Api, memo: Memo, where: Where, mark: Mark, query: Query) -
     return Part(builds, None, rejected)
 
 
-async def single(api: Api, memo: Memo, where: Where, number: str) -> Build:
+async def single(api: Api, cache: ControllerCache, where: Where, number: str) -> Build:
     """One build by its number."""
     path = f"{job_url(where.path)}/{number}/api/json"
     run = (await api.get(path, {"tree": RUN_FIELDS}, into=Run)).body
     if run.is_blank:
         raise Malformed(f"{path}: the build says nothing of itself", reason="bad_shape")
-    return _noted(memo, run, where)
+    return _noted(cache, run, where)
 
 
 async def _range(
@@ -106,15 +106,15 @@ async def _range(
     return await whole_list(fetch, what=f"builds of {where.path}", sizes=sizes)
 
 
-def _noted(memo: Memo, run: Run, where: Where) -> Build:
+def _noted(cache: ControllerCache, run: Run, where: Where) -> Build:
     """A listed build. It is partial where more can be known of it.
 
     The stage view may tell more of a pipeline, and the poller of one that has lost its start.
     """
     build = to_build(run, where)
-    memo.note_kind(where.path, is_pipeline=run.is_pipeline)
+    cache.note_kind(where.path, is_pipeline=run.is_pipeline)
     if (queue_id := whole(run.queue_id)) is not None:
-        memo.started(where.queue_key(queue_id), build)
+        cache.started(where.queue_key(queue_id), build)
     is_over = build.status is Status.COMPLETED
     may_tell_more = run.is_pipeline and (not is_over or lacks(build))
     return replace(build, partial=may_tell_more or (is_over and build.started_at is None))

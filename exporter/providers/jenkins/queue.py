@@ -10,6 +10,7 @@ from exporter.errors import Gone, ProviderError
 from exporter.http import Api
 from exporter.model import Build
 from exporter.payload import at, each, whole
+from exporter.providers.jenkins.cache import ControllerCache
 from exporter.providers.jenkins.mapping import (
     LEFT_FIELDS,
     QUEUE_FIELDS,
@@ -19,7 +20,6 @@ from exporter.providers.jenkins.mapping import (
     split_id,
     to_queued,
 )
-from exporter.providers.jenkins.memo import Memo
 from exporter.providers.jenkins.snapshot import Snapshot
 from exporter.providers.jenkins.tree import Node
 
@@ -32,10 +32,10 @@ class _Queue(msgspec.Struct, frozen=True):
 
 
 async def queued(
-    api: Api, memo: Memo, snapshot: Snapshot, label: str, jobs: Sequence[Node]
+    api: Api, cache: ControllerCache, snapshot: Snapshot, label: str, jobs: Sequence[Node]
 ) -> list[Build]:
     """The queue items of some jobs; the queue is asked for if there may be any."""
-    async with memo.lock("queue"):
+    async with cache.lock("queue"):
         if snapshot.queue is None:
             buildable = (n for n in snapshot.nodes.values() if not n.is_container)
             may_wait = any(place.queued is not False for place in buildable)
@@ -64,12 +64,12 @@ async def _items(api: Api, snapshot: Snapshot) -> dict[str, list[QueueItem]]:
     return by_path
 
 
-async def number_of(api: Api, memo: Memo, path: str, known: Build) -> int | None:
+async def number_of(api: Api, cache: ControllerCache, path: str, known: Build) -> int | None:
     """The number of the build that a queued one has become; None if it still waits.
 
     Raises Gone if it was cancelled, or if the controller has lost its queue.
     """
-    number = memo.became(known)
+    number = cache.became(known)
     if number is not None:
         return number
     url = f"/queue/item/{split_id(known)[1]}/api/json"

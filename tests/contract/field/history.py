@@ -605,10 +605,11 @@ class History:
         self.memories: dict[str, Memory] = {}
         self.api = Api(
             root=self.url + self.system.prefix,
-            headers=lambda: self.native.headers("demo"),
+            headers=lambda: self.source.headers("demo"),
             timeout=10.0,
             retries=RetryPolicy(attempts=1, sleep=_nothing_waits),
         )
+        self.source = self.native.connect(self.api)
         self.repos: list[Repo] = []
 
     async def _restart(self) -> None:
@@ -655,7 +656,7 @@ class History:
     async def _read(self) -> None:
         if not self.repos:
             self.repos = await self._entries()
-        await self.native.renew(self.api)
+        await self.source.renew()
         for repo in self.repos:
             try:
                 await self._walk(repo)
@@ -667,7 +668,7 @@ class History:
         found: dict[str, Repo] = {}
         for entry in self.native.repos:
             wild = self.native.is_wildcard(entry)
-            for repo in await self.native.discover(self.api, entry) if wild else [Repo(entry)]:
+            for repo in await self.source.discover(entry) if wild else [Repo(entry)]:
                 found[repo.entry] = repo
         return list(found.values())
 
@@ -677,8 +678,7 @@ class History:
         for _ in range(20):
             one = repo_sync.RepoSync(
                 repo_sync.Reader(
-                    self.native,
-                    self.api,
+                    self.source,
                     self.rig.recorder,
                     Rules(
                         lookback=LOOKBACK,

@@ -272,7 +272,7 @@ def test_pipelines_that_fail_for_good_cost_little_and_are_not_forgotten(
     assert max(costs[1:]) <= 100
 
     del world.faults[broken[7]["id"]]
-    monkeypatch.setattr("exporter.providers.circleci.memo._LAST_PAUSE", 0.0)
+    monkeypatch.setattr("exporter.providers.circleci.cache._LAST_PAUSE", 0.0)
     for _ in range(3):
         rig.polled()
 

@@ -74,7 +74,7 @@ async def test_the_list_of_workflows_fails_while_builds_end(
     hub.broken["/actions/workflows"] = said(502, "Server Error")
     async with Desk(hub) as desk:
         deployed(hub, "by @someone")
-        page = await desk.native.page(desk.api, SHOP, Query(0.0, 30))
+        page = await desk.source.page(SHOP, Query(0.0, 30))
         await desk.polled()
         assert ["workflows"] == [unread.part for unread in page.unread]
         assert {"deploy.yml"} == workflows(desk)
@@ -262,7 +262,7 @@ async def test_a_re_run_whose_earlier_attempt_could_not_be_read_leaves_the_list(
         assert held.unfilled
         hub.end(rerun)
         with pytest.raises(TryLater, match="earlier attempts"):
-            await desk.native.refresh(desk.api, desk.found[0], held)
+            await desk.source.refresh(desk.found[0], held)
 
         hub.broken.clear()
         for _ in range(2):
@@ -449,7 +449,7 @@ async def test_a_list_of_runs_has_empty_pages_in_place_of_its_rest(hub: Hub) -> 
             empty = b'{"total_count": 1200, "workflow_runs": []}'
             hub.broken[f"&page={number}"] = Response(empty, media_type="application/json")
             page = f"{number}x100"
-            found = await desk.native.page(desk.api, SHOP, Query(0.0, 100, page))
+            found = await desk.source.page(SHOP, Query(0.0, 100, page))
             assert (is_cut, ()) == (found.cut_off, found.builds)
 
 
@@ -482,7 +482,7 @@ async def test_a_token_sees_only_the_public_part_of_an_organization(hub: Hub) ->
 
 async def said_of(desk: Desk) -> str:
     """What is wrong with what a wildcard finds."""
-    found = await desk.native.discover(desk.api, "acme/*")
+    found = await desk.source.discover("acme/*")
     assert isinstance(found, Matches)
     return str(found.error or "")
 
@@ -505,4 +505,4 @@ async def test_an_idle_repo_costs_what_it_did(hub: Hub) -> None:
     async with Desk(hub) as desk:
         await desk.polled()
         assert [LATEST] == await desk.polled()
-        assert Shelf() != desk.native._memo.shelf("acme/shop")
+        assert Shelf() != desk.source._cache.shelf("acme/shop")

@@ -384,7 +384,7 @@ def discovered(world: jenkins.Jenkins, pattern: str) -> Matches:
         async with serving(rig.app) as url:
             api = rig.api(url)
             try:
-                found = await rig.native.discover(api, pattern)
+                found = await rig.source(api).discover(pattern)
             finally:
                 await api.aclose()
         assert isinstance(found, Matches)

@@ -113,11 +113,11 @@ class Bench(Station):
 
     async def _discover(self, api: Api) -> None:
         with suppress(ProviderError):
-            await self.native.health(api)
+            await self.source(api).health()
         for entry in self.native.repos:
             if self.native.is_wildcard(entry):
                 with suppress(ProviderError):
-                    found = await self.native.discover(api, entry)
+                    found = await self.source(api).discover(entry)
                     assert all(isinstance(repo.entry, str) for repo in found)
 
     def counted(self) -> tuple[float, ...]:

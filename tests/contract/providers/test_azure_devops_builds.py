@@ -87,10 +87,11 @@ def test_polls_side_by_side_share_one_listing_and_each_sees_it_once() -> None:
     async def read() -> int:
         async with serving(app) as url:
             api = Station(native, app, "").api(url)
+            source = native.connect(api)
             for _ in range(2):
                 query = Query(since=time.time() - 7200, size=30)
                 pages = await asyncio.gather(
-                    *(native.page(api, Repo(f"acme/shop/repo-{i}"), query) for i in range(5))
+                    *(source.page(Repo(f"acme/shop/repo-{i}"), query) for i in range(5))
                 )
                 assert [1] * 5 == [len(page.builds) for page in pages]
             await api.aclose()

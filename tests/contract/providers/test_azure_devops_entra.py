@@ -69,13 +69,14 @@ def account(url: str, **keys: Any) -> AzureDevOps:
 async def polls(directory: Directory, url: str, native: AzureDevOps, times: int) -> list[str]:
     """What polls have come to: `ok`, or the error."""
     api = Api(
-        root=url, headers=lambda: native.headers(None), timeout=5.0, retries=RetryPolicy(attempts=1)
+        root=url, headers=lambda: source.headers(None), timeout=5.0, retries=RetryPolicy(attempts=1)
     )
+    source = native.connect(api)
     found = []
     for _ in range(times):
         try:
-            await native.renew(api)
-            await native.page(api, Repo("acme/shop"), Query(since=time.time(), size=30))
+            await source.renew()
+            await source.page(Repo("acme/shop"), Query(since=time.time(), size=30))
         except ProviderError as error:
             found.append(f"{error.reason} {error.account_wide}: {error}")
         else:
@@ -235,7 +236,10 @@ def test_a_token_of_entra_in_a_file_is_sent_as_bearer() -> None:
 
 def test_nothing_prints_a_granted_token(secret: Path) -> None:
     native = account("https://login.microsoftonline.com", client_secret_file=str(secret))
-    native._granted._token = "granted-token"
+    api: Any = None
+    source = native.connect(api)
+    source._granted._token = "granted-token"
 
-    assert "granted-token" not in f"{native!r} {native} {native._granted!r}"
+    assert source.headers(None)["Authorization"] == "Bearer granted-token"
+    assert "granted-token" not in f"{native!r} {native} {source!r} {source._granted!r}"
     assert native == account("https://login.microsoftonline.com", client_secret_file=str(secret))

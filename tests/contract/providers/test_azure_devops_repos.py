@@ -85,8 +85,10 @@ def test_odd_items_are_left_out_and_counted() -> None:
     async def read() -> tuple[int, int]:
         async with serving(world.app()) as url:
             api = station(world).api(url)
-            page = await provider().page(
-                api, Repo("acme/shop"), Query(since=time.time() - 9000, size=30)
+            page = (
+                await provider()
+                .connect(api)
+                .page(Repo("acme/shop"), Query(since=time.time() - 9000, size=30))
             )
             await api.aclose()
             return len(page.builds), page.rejected
@@ -128,7 +130,7 @@ def test_a_page_to_sign_in_is_told_as_what_it_is(
                 retries=RetryPolicy(attempts=1),
             )
             try:
-                await provider().page(api, Repo("acme/shop"), Query(since=0.0, size=30))
+                await provider().connect(api).page(Repo("acme/shop"), Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

@@ -23,8 +23,9 @@ from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
 from exporter.model.vocabulary import by_word
 from exporter.providers import Query, Repo
-from exporter.providers.bitbucket import Bitbucket, Envelope
+from exporter.providers.bitbucket import Bitbucket
 from exporter.providers.bitbucket.mapping import WORDS, Pipeline, Step, filled, to_build, to_job
+from exporter.providers.bitbucket.source import Envelope
 from exporter.times import instant
 from tests.tools import golden
 from tests.tools.bitbucket_station import provider, station
@@ -389,7 +390,7 @@ def test_the_page_size_of_a_walk_stays_when_it_is_resumed() -> None:
             api = station(world).api(url)
             while True:
                 query = Query(since=0.0, size=size, token=token)
-                page = await provider().page(api, REPO, query)
+                page = await provider().connect(api).page(REPO, query)
                 numbers += [build.number or 0 for build in page.builds]
                 token, size = page.next, 30
                 if token is None:
@@ -448,7 +449,7 @@ def test_a_refused_or_unsigned_in_account_is_told_as_such(answer: str) -> None:
         async with serving(Starlette(routes=[Route("/{p:path}", endpoint)])) as url:
             api = Api(root=url, headers=dict, timeout=5.0, retries=RetryPolicy(attempts=1))
             try:
-                await provider().page(api, REPO, Query(since=0.0, size=30))
+                await provider().connect(api).page(REPO, Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

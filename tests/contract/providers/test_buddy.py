@@ -44,7 +44,7 @@ def page(app: Any, **keys: Any) -> Any:
         async with serving(app) as url:
             api = Station(provider(), app, "/api").api(url)
             try:
-                return await provider(**keys).page(api, REPO, Query(since=0.0, size=30))
+                return await provider(**keys).connect(api).page(REPO, Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

@@ -17,6 +17,7 @@ from exporter.metrics import families as f
 from exporter.model import Ref, Status
 from exporter.providers import Query, Repo
 from exporter.providers.circleci import WORDS, CircleCI
+from exporter.providers.circleci.cache import PipelineReads
 from exporter.providers.circleci.mapping import (
     Listed,
     Pipeline,
@@ -27,7 +28,6 @@ from exporter.providers.circleci.mapping import (
     to_job,
     with_workflow,
 )
-from exporter.providers.circleci.memo import Memo
 from tests.tools import golden
 from tests.tools.emulators import circleci
 from tests.tools.emulators.rig import Station, entries, iso
@@ -381,7 +381,7 @@ def test_an_odd_pipeline_is_left_out_and_counted() -> None:
         async with serving(world.app()) as url:
             api = station(world).api(url)
             try:
-                return await provider().page(api, REPO, Query(since=0.0, size=30))
+                return await provider().connect(api).page(REPO, Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 
@@ -390,14 +390,13 @@ def test_an_odd_pipeline_is_left_out_and_counted() -> None:
     assert (1, 1) == (len(found.builds), found.rejected)
 
 
-def test_the_memo_is_bounded_and_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("exporter.providers.circleci.memo._MOST_REMEMBERED", 2)
-    memo = Memo()
+def test_what_is_remembered_of_pipelines_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("exporter.providers.circleci.cache._MOST_REMEMBERED", 2)
+    reads = PipelineReads()
     for name in "abac":
-        memo.note(name, done=True)
+        reads.note(name, done=True)
 
-    assert [True, False, True] == [name in memo for name in "abc"]
-    assert memo == Memo()
+    assert [True, False, True] == [name in reads for name in "abc"]
 
 
 # -- credentials and entries
@@ -415,7 +414,7 @@ def test_a_refused_token_is_told_as_such() -> None:
             api = station(world).api(url)
             api._credentials = dict
             try:
-                await provider().page(api, REPO, Query(since=0.0, size=30))
+                await provider().connect(api).page(REPO, Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

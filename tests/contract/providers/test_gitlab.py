@@ -13,6 +13,7 @@ import pytest
 from starlette.responses import HTMLResponse, Response
 
 from exporter.errors import Malformed, Refused, TryLater
+from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status, Unmapped
 from exporter.payload import each
@@ -33,6 +34,7 @@ from tests.tools import golden
 from tests.tools.emulators.gitlab import World
 from tests.tools.emulators.rig import Station, emulator, entries
 from tests.tools.gitlab_station import DAY, LIST, SHOP, asked, gitlab, paths, station
+from tests.tools.sources import source_of
 
 
 def seconds(rig: Station, family: f.Family) -> float:
@@ -205,11 +207,20 @@ def test_a_path_is_the_same_project_in_upper_and_lower_case():
     assert provider.excludes("Acme/Legacy-API")
 
 
+def resolved(rig: Station, discovery: Discovery) -> dict[str, Repo]:
+    async def find(api: Api) -> dict[str, Repo]:
+        rig.source(api)
+        return await discovery.find({})
+
+    found: dict[str, Repo] = asked(rig, find)
+    return found
+
+
 def test_a_project_is_called_as_the_configuration_spells_it():
     world = World(projects={"Acme/Shop": {}, "Acme/API": {}})
     rig = station(world, repos=["Acme/*", "acme/shop"])
-    discovery = Discovery(rig.native, AccountHealth("acme", interval=60.0))
-    found = asked(rig, lambda api: discovery.find(api, {}))
+    discovery = Discovery(source_of(rig.native, None), AccountHealth("acme", interval=60.0))
+    found = resolved(rig, discovery)
 
     assert found == {"acme/shop": Repo("acme/shop", "trunk"), "Acme/API": Repo("Acme/API", "trunk")}
 
@@ -485,7 +496,7 @@ def test_a_group_is_discovered_without_what_is_archived_disabled_or_excluded(pat
 def discovered(world: World, pattern: str) -> tuple[list[str], list[str]]:
     """What a pattern finds, and the requests that it took."""
     rig = station(world, repos=[pattern])
-    repos = asked(rig, lambda api: rig.native.discover(api, pattern))
+    repos = asked(rig, lambda api: rig.source(api).discover(pattern))
     return [repo.entry for repo in repos], rig.app.state.requests
 
 
@@ -520,8 +531,8 @@ def test_what_can_be_read_of_a_group_is_found_though_the_rest_of_it_fails():
     world = World(projects={f"acme/p{number}": {} for number in range(230)})
     world.fails = lambda request: 500 if "id_after=200" in str(request.url) else None
     rig = station(world, repos=["acme/*"])
-    discovery = Discovery(rig.native, AccountHealth("acme", interval=60.0))
-    found = asked(rig, lambda api: discovery.find(api, {}))
+    discovery = Discovery(source_of(rig.native, None), AccountHealth("acme", interval=60.0))
+    found = resolved(rig, discovery)
 
     assert list(found) == list(world.projects)[:200]
     assert "500" in discovery.unresolved["acme/*"]
@@ -540,7 +551,7 @@ def test_a_list_of_projects_ends_where_no_header_speaks_of_another_page():
 
 
 def first_page(rig: Station) -> Any:
-    return asked(rig, lambda api: rig.native.page(api, Repo(SHOP), Query(since=0.0, size=30)))
+    return asked(rig, lambda api: rig.source(api).page(Repo(SHOP), Query(since=0.0, size=30)))
 
 
 def test_a_limit_is_told_in_plain_text_and_obeyed():

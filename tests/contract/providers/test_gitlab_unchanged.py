@@ -35,7 +35,7 @@ def test_the_list_of_a_quiet_project_is_sent_once_in_six_hours():
     rig, yesterday = station(world), time.time() // DAY * DAY - DAY
     polls = iter([yesterday + 60 * minute for minute in range(361)])
     pages = during(
-        rig, lambda api: rig.native.page(api, Repo(SHOP), Query(since=next(polls), size=30)), 361
+        rig, lambda api: rig.source(api).page(Repo(SHOP), Query(since=next(polls), size=30)), 361
     )
 
     assert len(set(rig.app.state.requests)) == 2
@@ -49,7 +49,7 @@ def test_a_change_ends_the_quiet():
     rig, turns = station(world), iter(("running", "success"))
 
     async def page(api: Api) -> str | None:
-        found = await rig.native.page(api, Repo(SHOP), Query(since=0.0, size=30))
+        found = await rig.source(api).page(Repo(SHOP), Query(since=0.0, size=30))
         made.turns(next(turns, "success"))
         return found.builds[0].conclusion
 
@@ -62,7 +62,7 @@ def test_of_a_list_only_what_is_read_is_remembered():
     rig = station(world)
 
     async def remembered(api: Api) -> list[bytes]:
-        await rig.native.page(api, Repo(SHOP), Query(since=0.0, size=30))
+        await rig.source(api).page(Repo(SHOP), Query(since=0.0, size=30))
         return [zlib.decompress(row.packed) for row in api.answers.changes().kept]
 
     [[body]] = during(rig, remembered, 1)
@@ -77,7 +77,7 @@ def test_an_unfinished_pipeline_that_has_not_changed_is_not_sent_again():
     rig = station(world)
     known = to_build(Pipeline(id=made.id, status="manual"), Repo(SHOP))
     known = msgspec.structs.replace(known, partial=True)
-    builds = during(rig, lambda api: rig.native.refresh(api, Repo(SHOP), known), 3)
+    builds = during(rig, lambda api: rig.source(api).refresh(Repo(SHOP), known), 3)
 
     assert world.unchanged == 2
     assert {build.number for build in builds} == {made.iid}

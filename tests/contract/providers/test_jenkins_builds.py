@@ -10,13 +10,13 @@ import pytest
 
 from exporter.demo.serve import serving
 from exporter.errors import Gone, Malformed, StateUnavailable
-from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.providers import Page, Query, Repo
 from tests.tools.emulators import jenkins
 from tests.tools.emulators.jenkins import FREESTYLE
 from tests.tools.emulators.rig import Station
 from tests.tools.jenkins_station import provider, station
+from tests.tools.sources import source_of
 
 
 def total(rig: Station, family: f.Family) -> float:
@@ -73,11 +73,10 @@ def test_polls_side_by_side_share_one_tree_and_each_sees_it_once() -> None:
     async def read() -> list[bool]:
         async with serving(app) as url:
             api = Station(native, app, "/ci").api(url)
+            source = native.connect(api)
             for _ in range(2):
                 query = Query(since=0.0, size=30)
-                await asyncio.gather(
-                    *(native.page(api, Repo(f"team/{name}"), query) for name in "abc")
-                )
+                await asyncio.gather(*(source.page(Repo(f"team/{name}"), query) for name in "abc"))
             await api.aclose()
             return [request.startswith("/ci/api/json") for request in app.state.requests]
 
@@ -88,7 +87,9 @@ def test_a_page_token_of_another_provider_begins_the_walk_anew() -> None:
     api: Any = None
 
     with pytest.raises(Malformed):
-        asyncio.run(provider().page(api, Repo("team/shop"), Query(since=0.0, size=30, token="c/2")))
+        asyncio.run(
+            provider().connect(api).page(Repo("team/shop"), Query(since=0.0, size=30, token="c/2"))
+        )
 
 
 def test_what_has_rested_for_days_costs_nothing_even_when_all_is_read_again() -> None:
@@ -162,24 +163,27 @@ def test_what_was_read_but_not_committed_is_read_again(
     assert 1 == len(rig.polled())
 
 
-def test_a_walk_that_broke_off_between_pages_is_read_to_its_end() -> None:
+def test_a_walk_that_broke_off_between_pages_is_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     world = jenkins.Jenkins()
     world.run("team/shop", age=9000)
     rig = station(world)
     rig.polled()
     for i in range(100):
         world.run("team/shop", age=300 - i, lasts=10)
-    listed = rig.native.page
+    source = source_of(rig.native, None)
+    listed = source.page
 
-    async def dies(api: Api, repo: Repo, query: Query) -> Page:
+    async def dies(repo: Repo, query: Query) -> Page:
         if query.token is not None:
             raise Gone("killed", reason="not_found")
-        return await listed(api, repo, query)
+        return await listed(repo, query)
 
-    object.__setattr__(rig.native, "page", dies)
-    for _ in range(3):
-        rig.polled()
-    object.__setattr__(rig.native, "page", listed)
+    with monkeypatch.context() as patch:
+        patch.setattr(source, "page", dies)
+        for _ in range(3):
+            rig.polled()
     rig.polled()
 
     assert 101 == rig.value(f.BUILDS)

@@ -263,7 +263,7 @@ def test_an_answer_for_people_is_refused() -> None:
         async with serving(world.app()) as url:
             api = Api(root=url, headers=dict, timeout=5.0, retries=RetryPolicy(attempts=1))
             try:
-                await provider().page(api, Repo("team/shop"), Query(since=0.0, size=30))
+                await provider().connect(api).page(Repo("team/shop"), Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

@@ -44,11 +44,10 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from exporter.http import Api
 from exporter.model import Build, BuildKey, Status
 from exporter.model.vocabulary import Words, by_word, resolve_state
-from exporter.payload import each, moment
-from exporter.providers import Page, Provider, Query, Repo
+from exporter.payload import moment
+from exporter.providers import Page, Provider, Query, Repo, Source
 
 WORDS = Words(status=by_word({Status.IN_PROGRESS: "busy"}), conclusion=by_word({"passed": "fine"}))
 
@@ -60,9 +59,16 @@ class Item(msgspec.Struct):
     ended: str | None = None
 
 
+class NinthSource(Source["Ninth"]):
+    async def page(self, repo: Repo, query: Query) -> Page:
+        answer = await self.api.get(f"/{self.account.shelf}/{repo.entry}", into=list[msgspec.Raw])
+        return Page.of(answer.body, Item, lambda item: to_build(item, repo))
+
+
 class Ninth(Provider):
     """Ninth CI, wherever it runs."""
 
+    source = NinthSource
     default_url = "https://ninth.example/api"
     entry_form = "owner/name"
     entry_pattern = r"[^/]+/[^/]+"
@@ -72,14 +78,6 @@ class Ninth(Provider):
     shelf: str = "lower"
     """Where the builds are kept."""
 
-    def headers(self, token: str | None) -> dict[str, str]:
-        return {} if token is None else {"Authorization": f"Bearer {token}"}
-
-    async def page(self, api: Api, repo: Repo, query: Query) -> Page:
-        answer = await api.get(f"/{self.shelf}/{repo.entry}", into=list[msgspec.Raw])
-        items, rejected = each(answer.body, Item)
-        return Page(tuple(to_build(item, repo) for item in items), rejected=rejected)
-
 
 def to_build(item: Item, repo: Repo) -> Build:
     begun = moment(item.begun)
@@ -88,7 +86,6 @@ def to_build(item: Item, repo: Repo) -> Build:
         key=BuildKey(item.id),
         repo=repo.entry,
         branch="main",
-        created_at=begun,
         **state.fields(),
     )
 
@@ -307,7 +304,7 @@ def test_what_goes_wrong_with_the_first_page_is_told_by_its_kind(
             retries = RetryPolicy(attempts=1)
             api = Api(root=server.root, headers=lambda: headers, timeout=10.0, retries=retries)
             try:
-                await provider.page(api, Repo(entry), Query(since=0.0, size=30))
+                await provider.connect(api).page(Repo(entry), Query(since=0.0, size=30))
             finally:
                 await api.aclose()
 

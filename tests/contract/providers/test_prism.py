@@ -105,13 +105,13 @@ async def visit(case: Case, url: str) -> tuple[Page, list[Build], list[ProviderE
     api = Api(root=provider.root, headers=lambda: provider.headers("token"), timeout=20.0)
     repo, faults, builds = Repo(case.entry), [], []
     try:
-        page = await provider.page(api, repo, Query(since=0.0, size=30, token=case.token))
+        page = await provider.connect(api).page(repo, Query(since=0.0, size=30, token=case.token))
         if case.wildcard is not None:
-            await provider.discover(api, case.wildcard)
+            await provider.connect(api).discover(case.wildcard)
         for build in page.builds:
             for work in (
-                provider.detail(api, repo, build, None),
-                provider.refresh(api, repo, build),
+                provider.connect(api).detail(repo, build, None),
+                provider.connect(api).refresh(repo, build),
             ):
                 try:
                     builds.append(await work)

@@ -381,7 +381,7 @@ def test_a_large_owner_is_discovered_whole():
     world = World()
     world.repos = {f"acme/r{number}": {} for number in range(230)}
     rig = station(world, repos=["acme/*"])
-    repos = asked(rig, lambda api: rig.native.discover(api, "acme/*"))
+    repos = asked(rig, lambda api: rig.source(api).discover("acme/*"))
 
     assert [repo.entry for repo in repos] == list(world.repos)
     assert len(rig.app.state.requests) == 3
@@ -407,7 +407,7 @@ def asked(rig: Station, what: Callable[[Api], Awaitable[Any]]) -> Any:
 def first_page(answer: Any) -> Any:
     app = emulator({"/{rest:path}": lambda _: answer}, CREDENTIAL)
     rig = Station(travis(), app, "")
-    return asked(rig, lambda api: rig.native.page(api, Repo(SHOP), Query(since=0.0, size=30)))
+    return asked(rig, lambda api: rig.source(api).page(Repo(SHOP), Query(since=0.0, size=30)))
 
 
 def test_a_limit_is_obeyed():

@@ -35,6 +35,7 @@ from tests.tools.emulators.github import TOKEN, Hub
 from tests.tools.emulators.rig import TOKEN as GITLAB_TOKEN
 from tests.tools.gitlab_station import gitlab as gitlab_account
 from tests.tools.scripted import DAY, Rig, build, done
+from tests.tools.sources import source_of
 
 REPOS = 20
 ENTRIES = [f"acme/r{n}" for n in range(REPOS)]
@@ -57,7 +58,7 @@ class Life:
         self.housekeeping = Housekeeping(self.rig.recorder, self.schedule)
 
     def joins(self, api: Api, provider: Provider) -> AccountPoller:
-        reader = repo_sync.Reader(provider, api, self.rig.recorder, READING)
+        reader = repo_sync.Reader(source_of(provider, api), self.rig.recorder, READING)
         return AccountPoller(reader, interval=60.0)
 
     async def polls(self) -> Counter[str]:

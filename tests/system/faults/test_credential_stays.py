@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from exporter.errors import ProviderError
 from exporter.http import Api, RetryPolicy
 from exporter.model import Build
-from exporter.providers import Page, Provider, Query, Repo, catalogue
+from exporter.providers import Page, Provider, Query, Repo, Source, catalogue
 from tests.tools.hostile import Reply, Request, Server, http
 
 TOKEN = "s3cr3t-t0k3n"
@@ -102,6 +102,7 @@ class Hosts:
         self.api = Server(http("{}"))
         self.other = Server(http("{}"))
         self.client: Api
+        self.source: Source[Provider]
 
     def answer(self, reply: Reply) -> None:
         """What the API says from now on, whatever is asked."""
@@ -140,10 +141,11 @@ async def hosts(form: Form, folder: Path) -> AsyncIterator[Hosts]:
     async with it.api, it.other:
         it.client = Api(
             root=f"http://127.0.0.1:{it.api.port}/api",
-            headers=lambda: it.provider.headers(TOKEN),
+            headers=lambda: it.source.headers(TOKEN),
             timeout=5.0,
             retries=RetryPolicy(attempts=1),
         )
+        it.source = it.provider.connect(it.client)
         try:
             yield it
         finally:
@@ -154,7 +156,7 @@ async def granted(it: Hosts) -> None:
     """Let the App have its token, as a poll does first."""
     expires = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
     it.answer(http(json.dumps({"token": TOKEN, "expires_at": expires})))
-    await it.provider.renew(it.client)
+    await it.source.renew()
 
 
 REFUSED = object()
@@ -181,11 +183,11 @@ def test_no_redirect_takes_a_credential_away(form: Form, tmp_path: Path) -> None
             if "app" in form.keys:
                 for reply in replies[::7]:  # each is a signature, which takes its time
                     it.answer(reply)
-                    assert await tried(it.provider.renew(it.client)) is REFUSED
+                    assert await tried(it.source.renew()) is REFUSED
             await granted(it)
             for reply in replies:
                 it.answer(reply)
-                page = it.provider.page(it.client, Repo(form.entry), query)
+                page = it.source.page(Repo(form.entry), query)
                 assert await tried(page) is REFUSED
             it.assert_stayed()
 
@@ -274,24 +276,24 @@ def test_no_link_in_an_answer_takes_a_credential_away(
     async def go() -> None:
         async with hosts(form, tmp_path) as it:
             await granted(it)
-            provider, api, repo = it.provider, it.client, Repo(form.entry)
+            source, repo = it.source, Repo(form.entry)
             for ident in (form.id, it.elsewhere(place), "../../elsewhere", "?@127.0.0.1/"):
                 it.answer(told(form, it.elsewhere(place), ident))
                 token: str | None = None
                 found: list[Build] = []
                 for _ in range(3):
                     query = Query(since=0.0, size=1, token=token, deep=True)
-                    page = await tried(provider.page(api, repo, query))
+                    page = await tried(source.page(repo, query))
                     if not isinstance(page, Page) or page.next is None:
                         break
                     found += page.builds
                     token = page.next
                 for build in found:
-                    await tried(provider.detail(api, repo, build, None))
-                    await tried(provider.refresh(api, repo, build))
+                    await tried(source.detail(repo, build, None))
+                    await tried(source.refresh(repo, build))
                 if form.pattern:
-                    await tried(provider.discover(api, form.pattern))
-                await tried(provider.health(api))
+                    await tried(source.discover(form.pattern))
+                await tried(source.health())
                 if ident == form.id:
                     assert found
                     assert token is not None
@@ -307,14 +309,15 @@ def test_a_proxy_of_an_https_api_hears_of_no_credential(form: Form, tmp_path: Pa
             await granted(it)
             proxied = Api(
                 root="https://ci.invalid/api",
-                headers=lambda: it.provider.headers(TOKEN),
+                headers=lambda: it.source.headers(TOKEN),
                 timeout=5.0,
                 proxy=f"http://127.0.0.1:{it.other.port}",
                 retries=RetryPolicy(attempts=1),
             )
             it.other._replies = (http(status=502),)
             query = Query(since=0.0, size=30)
-            assert await tried(it.provider.page(proxied, Repo(form.entry), query)) is REFUSED
+            it.source.api = proxied
+            assert await tried(it.source.page(Repo(form.entry), query)) is REFUSED
             await proxied.aclose()
             (request,) = it.other.requests
             assert (request.method, request.target) == ("CONNECT", "ci.invalid:443")

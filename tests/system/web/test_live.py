@@ -42,7 +42,7 @@ class Running:
     def __init__(self, rig: Rig) -> None:
         api: Any = Idle()
         rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-        reader = repo_sync.Reader(rig.provider, api, rig.recorder, rules)
+        reader = repo_sync.Reader(rig.provider.connect(api), rig.recorder, rules)
         self.recorder, self.view = rig.recorder, rig.book
         self.account = AccountPoller(reader, interval=60.0)
         self.schedule = Schedule([self.account])

@@ -17,12 +17,13 @@ from exporter.http import Api, RetryPolicy
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS
-from exporter.providers import Provider, Repo
+from exporter.providers import Provider, Repo, Source
 from exporter.schedule.discovery import apart
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.sync.window import Rules
 from tests.tools.scripted import DAY, Rig
+from tests.tools.sources import source_of
 
 Endpoint = Callable[[Request], Any]
 
@@ -122,11 +123,15 @@ class Station(Rig):
             retries=RetryPolicy(attempts=1),
         )
 
+    def source(self, api: Api) -> Source[Provider]:
+        """The source of the account, which goes on with another client of the same API."""
+        return source_of(self.native, api)
+
     async def repos(self, api: Api) -> list[Repo]:
         found: dict[str, Repo] = {}
         for entry in self.native.repos:
             wild = self.native.is_wildcard(entry)
-            for repo in await self.native.discover(api, entry) if wild else [Repo(entry)]:
+            for repo in await self.source(api).discover(entry) if wild else [Repo(entry)]:
                 found[repo.entry] = repo
         self.entries = list(found)
         return list(found.values())
@@ -138,7 +143,7 @@ class Station(Rig):
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
         poll = repo_sync.RepoSync(
-            repo_sync.Reader(self.native, api, self.recorder, rules),
+            repo_sync.Reader(self.source(api), self.recorder, rules),
             repo=repo,
             target=target,
             memory=self.memories.setdefault(repo.entry, Memory()),

@@ -107,10 +107,11 @@ class Desk(Rig):
         url = await self._stack.enter_async_context(serving(self.hub.app))
         self.api = Api(
             root=f"{url}/api/v3",
-            headers=lambda: self.native.headers(self.token),
+            headers=lambda: self.source.headers(self.token),
             timeout=5.0,
             retries=RetryPolicy(attempts=1),
         )
+        self.source = self.native.connect(self.api)
         self._stack.push_async_callback(self.api.aclose)
         return self
 
@@ -119,11 +120,11 @@ class Desk(Rig):
         self.crash()
 
     async def discovered(self) -> list[str]:
-        await self.native.renew(self.api)
+        await self.source.renew()
         self.found = []
         for entry in self.native.repos:
             wild = self.native.is_wildcard(entry)
-            self.found += await self.native.discover(self.api, entry) if wild else [Repo(entry)]
+            self.found += await self.source.discover(entry) if wild else [Repo(entry)]
         return [repo.entry for repo in self.found]
 
     async def polled(self, *, deep: bool = False) -> list[str]:
@@ -134,11 +135,11 @@ class Desk(Rig):
             self.memories.clear()
         before = len(self.hub.requests)
         for repo in self.found:
-            await self.native.renew(self.api)
+            await self.source.renew()
             cursor = Cursor(floor=time.time() - self.lookback)
             target = await self.recorder.target("acme", repo.entry, cursor)
             rules = Rules(self.lookback, 30 * DAY, self.rerun_window, 900.0)
-            reader = repo_sync.Reader(self.native, self.api, self.recorder, rules)
+            reader = repo_sync.Reader(self.source, self.recorder, rules)
             memory = self.memories.setdefault(repo.entry, Memory())
             await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
         return self.hub.requests[before:]

@@ -9,7 +9,7 @@ from exporter.errors import Gone
 from exporter.metrics import families as f
 from exporter.model import Status
 from exporter.providers import Query
-from exporter.providers.github.memo import Memo
+from exporter.providers.github.cache import AttemptCache
 from tests.contract.providers.github import FORK, LATEST, RUNS, SHOP, WORKFLOWS, Desk, live
 from tests.tools.emulators.github import Hub, said
 from tests.tools.scripted import DAY
@@ -111,9 +111,9 @@ async def test_a_page_goes_on_where_it_ended_whatever_the_size_of_the_next(hub: 
     for number in range(45):
         hub.end(hub.begin(ago=50 + number))
     async with Desk(hub) as desk:
-        first = await desk.native.page(desk.api, SHOP, Query(since=0.0, size=20))
-        second = await desk.native.page(desk.api, SHOP, Query(0.0, 100, first.next))
-        third = await desk.native.page(desk.api, SHOP, Query(0.0, 100, second.next))
+        first = await desk.source.page(SHOP, Query(since=0.0, size=20))
+        second = await desk.source.page(SHOP, Query(0.0, 100, first.next))
+        third = await desk.source.page(SHOP, Query(0.0, 100, second.next))
 
         keys = [build.key for page in (first, second, third) for build in page.builds]
         assert 45 == len(keys) == len(set(keys))
@@ -235,29 +235,28 @@ async def test_an_approval_is_waited_for_and_the_run_goes_on(hub: Hub) -> None:
 async def test_read_again_by_itself_a_build_stays_the_attempt_it_was(hub: Hub) -> None:
     build = hub.begin()
     async with Desk(hub) as desk:
-        page = await desk.native.page(desk.api, SHOP, Query(0.0, 30))
+        page = await desk.source.page(SHOP, Query(0.0, 30))
         known = page.builds[0]
-        assert known == await desk.native.refresh(desk.api, SHOP, known)
+        assert known == await desk.source.refresh(SHOP, known)
         hub.end(build, "failure")
         hub.again(build)
-        failed = await desk.native.refresh(desk.api, SHOP, known)
+        failed = await desk.source.refresh(SHOP, known)
         assert (1, "failed") == (failed.attempt, failed.conclusion)
 
         held = hub.begin()
         hub.end(held, "action_required")
-        known = (await desk.native.page(desk.api, SHOP, Query(0.0, 30))).builds[0]
+        known = (await desk.source.page(SHOP, Query(0.0, 30))).builds[0]
         assert Status.WAITING is known.status
         hub.again(held)
-        assert 2 == (await desk.native.refresh(desk.api, SHOP, known)).attempt
+        assert 2 == (await desk.source.refresh(SHOP, known)).attempt
         with pytest.raises(Gone):
-            await desk.native.refresh(desk.api, SHOP, msgspec.structs.replace(known, native_id="1"))
+            await desk.source.refresh(SHOP, msgspec.structs.replace(known, native_id="1"))
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    memo = Memo()
+    cache = AttemptCache()
     for number in range(6000):
-        memo.attempts.put((number, 1), None)
+        cache.attempts[(number, 1)] = None
 
-    assert (0, 1) not in memo.attempts
-    assert (5999, 1) in memo.attempts
-    assert Memo() == memo
+    assert (0, 1) not in cache.attempts
+    assert (5999, 1) in cache.attempts

@@ -144,16 +144,16 @@ async def test_an_app_s_token_is_renewed_before_it_ends(
     async with Desk(hub, token_env=None, app=app) as desk:
         clock = time.time()
         monkeypatch.setattr(desk.api, "now", lambda: clock)
-        await asyncio.gather(*(desk.native.renew(desk.api) for _ in range(5)))
-        first = desk.native.headers(None)
+        await asyncio.gather(*(desk.source.renew() for _ in range(5)))
+        first = desk.source.headers(None)
         clock += 3000
-        await desk.native.renew(desk.api)
-        assert (1, first) == (len(hub.grants), desk.native.headers(None))
+        await desk.source.renew()
+        assert (1, first) == (len(hub.grants), desk.source.headers(None))
         clock += 400
-        await desk.native.renew(desk.api)
+        await desk.source.renew()
 
         assert 2 == len(hub.grants)
-        assert first != desk.native.headers(None)
+        assert first != desk.source.headers(None)
         assert len(first["Authorization"]) > 500
 
 
@@ -178,8 +178,8 @@ async def test_an_app_s_key_may_be_replaced(
     async with Desk(hub, token_env=None, app=app) as desk:
         for signer in (key, other):
             await asyncio.to_thread(Path(app["private_key_file"]).write_bytes, pem(signer))
-            desk.native._granted._until = 0.0
-            await desk.native.renew(desk.api)
+            desk.source._granted._until = 0.0
+            await desk.source.renew()
 
             assert "12345" == claims(hub.grants[-1]["jwt"], signer)[1]["iss"]
 
@@ -203,19 +203,22 @@ async def test_without_a_token_the_whole_account_is_in_trouble(
     hub.broken["access_tokens"] = answer
     async with Desk(hub, token_env=None, app=app) as desk:
         with pytest.raises(kind) as caught:
-            await desk.native.renew(desk.api)
+            await desk.source.renew()
 
         assert caught.value.account_wide
         assert "ghs_secret" not in str(caught.value)
         with pytest.raises(Refused, match="no installation token yet"):
-            desk.native.headers(None)
+            desk.source.headers(None)
 
 
 def test_nothing_prints_the_token_of_an_app(app: dict[str, Any]) -> None:
     provider = github(token_env=None, app=app)
-    provider._granted._token = "ghs_secret"
+    api: Any = None
+    source = provider.connect(api)
+    source._granted._token = "ghs_secret"
 
-    assert "ghs_secret" not in f"{provider!r} {provider} {provider._granted!r}"
+    assert source.headers(None)["Authorization"] == "Bearer ghs_secret"
+    assert "ghs_secret" not in f"{provider!r} {provider} {source!r} {source._granted!r}"
     assert "ghs_secret" not in provider.model_dump_json()
     assert provider == github(token_env=None, app=app)
     assert provider != github(token_env=None, app={**app, "id": 1})

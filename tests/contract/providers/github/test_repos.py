@@ -51,7 +51,7 @@ async def test_a_short_page_of_repos_may_have_a_next_one() -> None:
     pages = [hostile.http(f'[{{"full_name":"acme/r{n}"}}]', link=link) for n in (1, 2)]
     async with hostile.Server(*pages) as server:
         api = Api(root=server.root, headers=dict, timeout=5.0)
-        found = await github().discover(api, "acme/*")
+        found = await github().connect(api).discover("acme/*")
         await api.aclose()
 
     assert ["acme/r1", "acme/r2"] == [repo.entry for repo in found]

@@ -14,6 +14,7 @@ from exporter.model import Build, Status
 from exporter.providers import Query, Repo
 from exporter.providers.truto import Truto
 from exporter.times import instant
+from tests.tools.sources import source_of
 
 ACCOUNT = "62f44730-dd91-461e-bd6a-aedd9e0ad79d"
 ENTRIES = {
@@ -92,7 +93,7 @@ def listed(*items: Any, **envelope: Any) -> dict[str, Any]:
 
 def page(provider: Truto, api: Any, entry: str | None = None, token: str | None = None) -> Any:
     repo = Repo(entry or provider.repos[0], default_branch="main")
-    return asyncio.run(provider.page(api, repo, Query(since=0.0, size=30, token=token)))
+    return asyncio.run(source_of(provider, api).page(repo, Query(since=0.0, size=30, token=token)))
 
 
 def one(integration: str, item: dict[str, Any], **keys: Any) -> Build:
@@ -104,11 +105,11 @@ def one(integration: str, item: dict[str, Any], **keys: Any) -> Build:
 
 
 def detail(provider: Truto, api: Any, build: Build, known: Build | None = None) -> Build:
-    return asyncio.run(provider.detail(api, Repo(provider.repos[0]), build, known))
+    return asyncio.run(source_of(provider, api).detail(Repo(provider.repos[0]), build, known))
 
 
 def refresh(provider: Truto, api: Any, known: Build) -> Build:
-    return asyncio.run(provider.refresh(api, Repo(provider.repos[0]), known))
+    return asyncio.run(source_of(provider, api).refresh(Repo(provider.repos[0]), known))
 
 
 # -- sample payloads

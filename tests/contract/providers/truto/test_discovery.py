@@ -69,7 +69,7 @@ def test_a_wildcard_discovers(integration, pattern, resource, scope, items, expe
     pages = [listed(*items[:1], next_cursor="2"), listed(next_cursor="3"), listed(*items[1:])]
     api: Any = FakeApi(**{resource: pages})
 
-    assert expected == asyncio.run(provider.discover(api, pattern))
+    assert expected == asyncio.run(provider.connect(api).discover(pattern))
     asked = {"integrated_account_id": ACCOUNT, "limit": 100, **scope}
     assert [asked, asked | {"next_cursor": "2"}, asked | {"next_cursor": "3"}] == [
         params for path, params in api.calls if path == resource

@@ -25,7 +25,7 @@ CAPABILITIES = f"/integrated-account/{ACCOUNT}/capabilities"
 def health(**answers: Any) -> list[str]:
     spelled = {k.replace("accounts", "/integrated-account"): v for k, v in answers.items()}
     api: Any = FakeApi(**spelled)
-    asyncio.run(truto("github").health(api))
+    asyncio.run(truto("github").connect(api).health())
     return list(api.paths)
 
 
@@ -111,6 +111,6 @@ def test_an_account_that_needs_a_person_counts_as_refused():
     api: Any = FakeApi(**{"/integrated-account": listed(ACTIVE | {"status": "needs_reauth"})})
 
     with pytest.raises(Refused):
-        asyncio.run(truto("github").health(api))
+        asyncio.run(truto("github").connect(api).health())
 
     assert {"unauthorized": 1} == api.stats.errors

@@ -20,6 +20,7 @@ from tests.tools.emulators.unified import (
     recoverable_conclusion,
     recoverable_trigger,
 )
+from tests.tools.sources import source_of
 
 NOW = 1_795_000_000.0
 E2E_ENTRIES = ENTRIES | {"azuredevops": "ws/shop"}
@@ -62,13 +63,12 @@ def story(integration: str) -> list[Run]:
 async def read(provider: Truto, api: Api) -> list[Build]:
     """All builds of the provider's repo, with their details."""
     repo, token, found = Repo(provider.repos[0]), None, list[Build]()
+    source = source_of(provider, api)
     while True:
-        read_page = await provider.page(api, repo, Query(since=0.0, size=30, token=token))
+        read_page = await source.page(repo, Query(since=0.0, size=30, token=token))
         assert read_page.rejected == 0
         found += [
-            await provider.detail(api, repo, build, None)
-            if build.partial or provider.jobs
-            else build
+            await source.detail(repo, build, None) if build.partial or provider.jobs else build
             for build in read_page.builds
         ]
         if (token := read_page.next) is None:
@@ -129,7 +129,7 @@ def test_a_build_that_ends_between_two_polls_is_refreshed(integration):
     async def play(api: Api) -> tuple[Build, Build]:
         (known,) = await read(provider, api)
         clock[0] = NOW
-        return known, await provider.refresh(api, Repo(entry), known)
+        return known, await source_of(provider, api).refresh(Repo(entry), known)
 
     with EmulatorThread(world) as emulator:
         known, ended = through_http(emulator, provider, play)
@@ -142,12 +142,12 @@ def test_a_blocked_account_is_found_out(emulator):
     emulator.world.open("blocked", "github", "acme/shop", is_blocked=True)
     provider = truto("github", integrated_account_id="blocked")
     with pytest.raises(Refused, match="blocked"):
-        through_http(emulator, provider, provider.health)
+        through_http(emulator, provider, lambda api: provider.connect(api).health())
 
 
 def test_discovery_finds_what_there_is(emulator):
     emulator.world.open("found", "bitbucket", "acme/shop", "acme/api", "acme/web", "other/x")
     provider = truto("bitbucket", integrated_account_id="found", repos=["acme/*"])
-    repos = through_http(emulator, provider, lambda api: provider.discover(api, "acme/*"))
+    repos = through_http(emulator, provider, lambda api: provider.connect(api).discover("acme/*"))
 
     assert ["acme/api", "acme/shop", "acme/web"] == sorted(repo.entry for repo in repos)

@@ -1,23 +1,23 @@
-"""What is worth remembering of earlier calls so as to make fewer."""
+"""What is remembered of earlier requests to save some."""
 
 from __future__ import annotations
 
 from exporter.model import Build, BuildKey, Job, Status
-from exporter.providers import Incidental
+from exporter.providers.bounded import Bounded
 
 _FRUITLESS = 3
 _AGAIN_EVERY = 50
 _MOST_BUILDS = 10_000
 
 
-class Memo(Incidental):
-    """Lasts as long as the provider's configuration; losing it costs a few requests."""
+class Lookups:
+    """What earlier requests for single builds and for jobs were worth."""
 
     def __init__(self) -> None:
         self._fruitless = 0
         self._left_out = 0
-        self._pages: dict[BuildKey, int] = {}
-        self._empty: dict[BuildKey, None] = {}
+        self._pages: Bounded[BuildKey, int] = Bounded(_MOST_BUILDS)
+        self._empty: Bounded[BuildKey, None] = Bounded(_MOST_BUILDS)
 
     def is_worthwhile(self) -> bool:
         """Whether to ask for a single build to fill the gaps of a completed one.
@@ -29,15 +29,13 @@ class Memo(Incidental):
         self._left_out += 1
         return self._left_out % _AGAIN_EVERY == 0
 
-    def heard(self, *, nothing: bool) -> None:
+    def brought(self, *, nothing: bool) -> None:
         """Note whether a single build has brought anything."""
         self._fruitless = self._fruitless + 1 if nothing else 0
 
     def came_to_nothing(self, key: BuildKey) -> None:
         """Note that no job will ever tell how a build went: it is none."""
         self._empty[key] = None
-        if len(self._empty) > _MOST_BUILDS:
-            del self._empty[next(iter(self._empty))]
 
     def is_nothing(self, key: BuildKey) -> bool:
         """Whether that was noted of a build."""
@@ -48,8 +46,6 @@ class Memo(Incidental):
         self._pages.pop(build.key, None)
         if pages > 1 and build.status is not Status.COMPLETED:
             self._pages[build.key] = pages
-            if len(self._pages) > _MOST_BUILDS:
-                del self._pages[next(iter(self._pages))]
 
     def cheaper_alone(self, build: Build, known: Build | None) -> tuple[Job, ...]:
         """The unfinished jobs, if to ask for each takes fewer requests than their list.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from exporter.errors import ProviderError
-from exporter.providers import Incidental
+from exporter.providers.bounded import Bounded
 
 _MOST_REMEMBERED = 10_000
 _AT_ONCE = 3
@@ -20,35 +20,31 @@ class _Failing(NamedTuple):
     error: ProviderError
 
 
-class Memo(Incidental):
-    """Lasts as long as the configuration; losing it costs a few requests.
+class PipelineReads:
+    """Which pipelines were read to their end, and which could not be read.
 
     Of pipelines that have ended only a re-run changes anything, and that is looked for.
     """
 
     def __init__(self) -> None:
-        self._done: dict[str, None] = {}
-        self._failing: dict[str, _Failing] = {}
+        self._done: Bounded[str, None] = Bounded(_MOST_REMEMBERED)
+        self._failing: Bounded[str, _Failing] = Bounded(_MOST_REMEMBERED)
 
     def __contains__(self, pipeline: str) -> bool:
         return pipeline in self._done
 
     def note(self, pipeline: str, *, done: bool) -> None:
-        """Remember how a pipeline was met; the longest unmet is forgotten first."""
+        """Note that a pipeline was read, and whether nothing more of it is to come."""
         self._failing.pop(pipeline, None)
         self._done.pop(pipeline, None)
         if done:
             self._done[pipeline] = None
-            if len(self._done) > _MOST_REMEMBERED:
-                del self._done[next(iter(self._done))]
 
     def fails(self, pipeline: str, error: ProviderError, now: float) -> None:
         """Note that a pipeline could not be read."""
-        before = self._failing.pop(pipeline, None)
+        before = self._failing.get(pipeline)
         times = 1 if before is None else before.times + 1
         self._failing[pipeline] = _Failing(times, now, error)
-        if len(self._failing) > _MOST_REMEMBERED:
-            del self._failing[next(iter(self._failing))]
 
     def failure(self, pipeline: str, now: float) -> ProviderError | None:
         """Why a pipeline is not asked for now; None if it is to be."""

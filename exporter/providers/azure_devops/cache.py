@@ -11,11 +11,12 @@ import msgspec
 
 from exporter.errors import ProviderError, TryLater
 from exporter.model import Build, BuildKey, Status
-from exporter.providers import Incidental, Unread
+from exporter.providers import Unread
 from exporter.providers.azure_devops.client import Versions
 from exporter.providers.azure_devops.mapping import Run
 from exporter.providers.azure_devops.names import Definition, Names
 from exporter.providers.azure_devops.timeline import Reading
+from exporter.providers.bounded import Bounded
 
 FRESH = 15.0
 """Seconds that one listing of a project may serve other entries of the same project."""
@@ -53,13 +54,13 @@ class _Failure(msgspec.Struct):
     at: float
 
 
-class Memo(Incidental):
+class Memo:
     """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
 
     def __init__(self) -> None:
         self.versions = Versions()
-        self._readings: dict[BuildKey, Reading] = {}
-        self._failures: dict[BuildKey, _Failure] = {}
+        self._readings: Bounded[BuildKey, Reading] = Bounded(_MOST_READINGS)
+        self._failures: Bounded[BuildKey, _Failure] = Bounded(_MOST_FAILURES)
         self._names: dict[str, Names] = {}
         self._held: dict[tuple[str, str | None], _Held] = {}
         self._locks: WeakValueDictionary[tuple[str, str | None], asyncio.Lock] = (
@@ -138,10 +139,7 @@ class Memo(Incidental):
     def keep(self, build: Build, reading: Reading) -> None:
         """Remember what a timeline said."""
         self._failures.pop(build.key, None)
-        self._readings.pop(build.key, None)
         self._readings[build.key] = reading.slim
-        if len(self._readings) > _MOST_READINGS:
-            del self._readings[next(iter(self._readings))]
 
     def is_current(self, build: Build, now: float) -> bool:
         """Whether the timeline of a build, as it is listed, need not be read (again).
@@ -164,10 +162,8 @@ class Memo(Incidental):
 
     def fails(self, build: Build, error: ProviderError, now: float) -> None:
         """Take note that a timeline cannot be read for now."""
-        known = self._failures.pop(build.key, None)
+        known = self._failures.get(build.key)
         self._failures[build.key] = _Failure(error, now if known is None else known.since, now)
-        if len(self._failures) > _MOST_FAILURES:
-            del self._failures[next(iter(self._failures))]
 
     def spares(self, build: Build, now: float) -> bool:
         """Whether it is too early to ask again for a timeline that could not be read."""

@@ -1,19 +1,17 @@
-"""What is remembered between polls so as to ask for less."""
+"""What is remembered between polls to save requests."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from exporter.model import Build, BuildKey
-from exporter.providers import Incidental, Query
+from exporter.providers import Query
+from exporter.providers.bounded import Bounded
 from exporter.providers.jenkins.snapshot import Snapshot, Thrift
 from exporter.providers.jenkins.tree import Node, Pulse
 from exporter.providers.marks import Marks
-
-K = TypeVar("K")
-T = TypeVar("T")
 
 FRESH = 15.0
 """Seconds that one snapshot of the controller may serve other entries."""
@@ -38,17 +36,17 @@ class _Begun(NamedTuple):
     """Epoch seconds."""
 
 
-class Memo(Incidental):
-    """Lasts as long as the provider's configuration; losing it costs requests, nothing else."""
+class ControllerCache:
+    """What is known of a controller's jobs, its queue and its plugins."""
 
     def __init__(self) -> None:
         self.snapshot: Snapshot | None = None
         self.thrift = Thrift()
         self.marks: Marks[Pulse] = Marks()
         """The last builds of jobs."""
-        self._plain: dict[str, None] = {}
-        self._high: dict[str, int] = {}
-        self._begun: dict[BuildKey, _Begun] = {}
+        self._plain: Bounded[str, None] = Bounded(_MOST)
+        self._high: Bounded[str, int] = Bounded(_MOST)
+        self._begun: Bounded[BuildKey, _Begun] = Bounded(_MOST_BEGUN)
         self._stages_seen = False
         self._strikes = 0
         self._no_stages_until = 0.0
@@ -83,7 +81,7 @@ class Memo(Incidental):
         seen = self.marks.seen(path, query)
         if seen is not None:
             if seen.number is not None:
-                _keep(self._high, path, seen.number)
+                self._high[path] = seen.number
             if seen == pulse and pulse.number is not None:
                 return False
         if (high := self._high.get(path)) is not None and (pulse.number or high) < high:
@@ -100,8 +98,7 @@ class Memo(Incidental):
     def started(self, key: BuildKey, build: Build) -> None:
         """Note which build a queued one has become."""
         if build.number is not None and build.started_at is not None:
-            self._begun.pop(key, None)
-            _keep(self._begun, key, _Begun(build.number, build.started_at), most=_MOST_BEGUN)
+            self._begun[key] = _Begun(build.number, build.started_at)
 
     def became(self, queued: Build) -> int | None:
         """The number of the build that a queued one has become, if a list has shown it.
@@ -121,7 +118,7 @@ class Memo(Incidental):
         if is_pipeline:
             self._plain.pop(path, None)
         else:
-            _keep(self._plain, path, None)
+            self._plain[path] = None
 
     def may_have_stages(self, path: str, now: float) -> bool:
         """Whether to ask for stages: not for an hour after the plugin was found missing."""
@@ -133,10 +130,3 @@ class Memo(Incidental):
         self._strikes = 0 if found else self._strikes + 1
         if not self._stages_seen and self._strikes >= _STRIKES:
             self._no_stages_until = now + _NO_STAGES_FOR
-
-
-def _keep(notes: dict[K, T], key: K, value: T, most: int = _MOST) -> None:
-    """Remember a value; the oldest ones are forgotten when there are too many."""
-    notes[key] = value
-    while len(notes) > most:
-        del notes[next(iter(notes))]
