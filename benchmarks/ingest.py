@@ -21,8 +21,9 @@ from pathlib import Path
 
 from exporter.demo.serve import serving
 from exporter.http import Api
+from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -70,7 +71,7 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
         series_limit=500_000,
         max_open_age=7 * DAY,
     )
-    ledger = open_ledger(f"sqlite:///{folder}/state.db", Terms(30 * DAY, DAY))
+    ledger = open_ledger(f"sqlite:///{folder}/state.db", LedgerConfig(30 * DAY, DAY))
     book = SeriesView(rules, {"acme": "github"})
     recorder = Recorder(ledger, book, retention=30 * DAY)
     recorder.start(["acme"])

@@ -32,7 +32,8 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 
 from benchmarks.startup import fill, started
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger import LedgerConfig
+from exporter.ledger.sqlite.ledger import open_ledger
 
 SERIES = 18_000
 """Counters and histograms, which make 100,000 samples."""
@@ -244,7 +245,9 @@ def main() -> None:
     series = int(sys.argv[1]) if len(sys.argv) > 1 else SERIES
     with tempfile.TemporaryDirectory() as name, idle_system() as system:
         folder = Path(name)
-        fill(open_ledger(f"sqlite:///{folder}/state.db", Terms(30 * 86400.0, 86400.0)), series)
+        fill(
+            open_ledger(f"sqlite:///{folder}/state.db", LedgerConfig(30 * 86400.0, 86400.0)), series
+        )
         print("| idle polls | a second | of a core | ms of CPU for one |")  # noqa: T201
         print("|---|---:|---:|---:|", flush=True)  # noqa: T201
         print(f"| httpx alone, 200 at once | {bare(system)} |", flush=True)  # noqa: T201

@@ -28,7 +28,8 @@ import msgspec
 
 from benchmarks import virtual
 from exporter.http import Api
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger import LedgerConfig
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules as Shown
 from exporter.providers import catalogue
@@ -325,15 +326,15 @@ def _poller(
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
     book = SeriesView(shown, {account.name: account.label}, clock=clock.monotonic)
 
-    def noted(target: Any, verdict: Any) -> None:
-        for news in verdict.completed:
+    def noted(target: Any, findings: Any) -> None:
+        for news in findings.completed:
             key = (target.repo, news.build.number)
             if key in seen:
                 raise AssertionError(f"{key} was counted twice")
             seen[key] = clock.time()
 
     recorder = Recorder(
-        open_ledger("memory:", Terms(30 * 24 * HOUR, 24 * HOUR, quiet=False)),
+        open_ledger("memory:", LedgerConfig(30 * 24 * HOUR, 24 * HOUR, gauges_only=False)),
         book,
         retention=30 * 24 * HOUR,
     )

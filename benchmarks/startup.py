@@ -25,8 +25,9 @@ from statistics import median
 import msgspec
 
 from benchmarks.scrape_world import BUCKETS, facts_of, labels_of, series_of, target_of
+from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor, PipelineRow, RowChanges, SeriesRow, Target
-from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
+from exporter.ledger.sqlite.ledger import SqliteLedger, open_ledger
 from exporter.metrics import families as f
 from exporter.model import Build, BuildKey, Status
 
@@ -44,17 +45,17 @@ def fill(ledger: SqliteLedger, series: int) -> None:
     with ledger.transaction() as tx:
         for family in f.FAMILIES:
             if family.persistent and family.buckets:
-                tx.bounds(family.name, BUCKETS.of(family))
+                tx.check_buckets(family.name, BUCKETS.of(family))
     for n in range(series // _SERIES):
         with ledger.transaction() as tx:
             target = _target(tx.target("acme", target_of(n).repo, Cursor(now - 86400.0)), now)
             builds = [_build(key := key + 1, now) for _ in range(_BUILDS * _SERIES)]
-            tx.judge(target, builds, now=now)
+            tx.reconcile(target, builds, now=now)
             rows = tuple(SeriesRow(*row, is_live=True) for row in series_of(n))
             facts = msgspec.structs.replace(facts_of(n), touched=now)
             pipeline = PipelineRow(target.id, labels_of(n), _encode(facts))
             tx.save("acme", RowChanges((pipeline,), rows))
-            tx.move(target, target.cursor)
+            tx.advance_cursor(target, target.cursor)
     ledger.close()
 
 
@@ -135,7 +136,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             url = f"sqlite:///{folder}/state.db"
-            fill(open_ledger(url, Terms(30 * 86400.0, 86400.0)), series)
+            fill(open_ledger(url, LedgerConfig(30 * 86400.0, 86400.0)), series)
             size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
             file = configured(folder)
             took = [times(file) for _ in range(3)]

@@ -22,12 +22,9 @@ from exporter.backfill.grid import LONGEST_STEP, Grid, grid
 from exporter.backfill.reading import AccountHistory, Progress, Unread
 from exporter.backfill.text import FAMILIES, Sheet
 from exporter.config import Config
-from exporter.daemon.application import account_reader, labels_of, showing
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
-from exporter.recorder import Recorder
+from exporter.daemon.application import account_reader, labels_of, recorder_in_memory, showing
 from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync.window import Rules
-from exporter.view.series_view import SeriesView
 
 __all__ = ["FAMILIES", "LONGEST_STEP", "Grid", "History", "Progress", "Unread", "grid", "read"]
 
@@ -69,12 +66,9 @@ async def read(
     """
     floor = wanted.since - _EARLIER
     reach = time.time() - floor + 86400.0
-    terms = Terms(retention=reach, lookback=reach, quiet=False)
     chronicle = Chronicle(showing(config), labels_of(config), wanted)
-    view = SeriesView(showing(config), labels_of(config), hold=False)
-    recorder = Recorder(open_ledger("memory:", terms), view, retention=reach)
+    recorder = recorder_in_memory(config, reach=reach, lookback=reach)
     recorder.news = chronicle.note
-    recorder.start(labels_of(config))
     groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
     rules = Rules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)

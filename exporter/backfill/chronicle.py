@@ -12,7 +12,7 @@ from collections.abc import Container, Iterator, Mapping
 import msgspec
 
 from exporter.backfill.grid import Grid
-from exporter.ledger.rows import Labels, RowChanges, SeriesKey, Target, Vector, Verdict
+from exporter.ledger.rows import Findings, Labels, RowChanges, SeriesKey, Target, Vector
 from exporter.metrics import families as f
 from exporter.metrics.changes import changes_for
 from exporter.metrics.effects import effects_of, touched
@@ -66,14 +66,14 @@ class Chronicle:
         self._histories: dict[SeriesKey, History] = {}
         self._began: dict[Labels, float] = {}
 
-    def note(self, target: Target, verdict: Verdict) -> None:
-        """Take in the news of a verdict."""
-        for news in verdict.completed:
-            self.builds += self._note(target, Verdict(completed=[news]), news.build.time)
-        for done in verdict.jobs:
-            self._note(target, Verdict(jobs=[done]), done.job.time or done.build.time)
+    def note(self, target: Target, findings: Findings) -> None:
+        """Take in the news of a findings."""
+        for news in findings.completed:
+            self.builds += self._note(target, Findings(completed=[news]), news.build.time)
+        for done in findings.jobs:
+            self._note(target, Findings(jobs=[done]), done.job.time or done.build.time)
 
-    def _note(self, target: Target, news: Verdict, at: float | None) -> bool:
+    def _note(self, target: Target, news: Findings, at: float | None) -> bool:
         """Take in one event; whether it is on the grid."""
         if at is None:
             self.timeless += 1

@@ -18,10 +18,8 @@ from exporter.config import Config
 from exporter.errors import ProviderError
 from exporter.http import REQUEST_COUNT, RequestCount, RequestRate
 from exporter.ledger.rows import Cursor
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
 from exporter.messages import duration, plain
 from exporter.providers import Provider, Repo
-from exporter.recorder import Recorder
 from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
@@ -29,7 +27,6 @@ from exporter.schedule.plan import Demand, planned
 from exporter.sync import repo_sync
 from exporter.sync.notes import Memory
 from exporter.threads import to_the_end
-from exporter.view.series_view import SeriesView
 
 _AT_ONCE = 8
 """Accounts that are looked at side by side."""
@@ -96,7 +93,9 @@ async def _prospects(config: Config, sample: int) -> list[_Prospect]:
 async def _prospect(
     account: Provider, config: Config, groups: BudgetGroups, sample: int
 ) -> _Prospect:
-    recorder = _recorder(config)
+    recorder = daemon.recorder_in_memory(
+        config, reach=config.state.retention, lookback=config.polling.lookback
+    )
     reader, group = daemon.account_reader(account, config, recorder, groups)
     interval = account.interval or config.polling.interval
     prospect = _Prospect(
@@ -128,19 +127,6 @@ async def _prospect(
     prospect.errors += map(plain, discovery.unresolved.values())
     prospect.samples = recorder.view.samples
     return prospect
-
-
-def _recorder(config: Config) -> Recorder:
-    """A recorder of its own, whose state is kept nowhere."""
-    terms = Terms(config.state.retention, config.polling.lookback, quiet=False)
-    labels = daemon.labels_of(config)
-    recorder = Recorder(
-        open_ledger("memory:", terms),
-        SeriesView(daemon.showing(config), labels, hold=False),
-        retention=config.state.retention,
-    )
-    recorder.start(labels)
-    return recorder
 
 
 def _spread(entries: list[str], most: int) -> list[str]:

@@ -7,6 +7,7 @@ from exporter.daemon.application import (
     account_source,
     assembled,
     labels_of,
+    recorder_in_memory,
     showing,
 )
 from exporter.daemon.reload import Reloads
@@ -22,6 +23,7 @@ __all__ = [
     "assembled",
     "labels_of",
     "listening",
+    "recorder_in_memory",
     "serve",
     "showing",
 ]

@@ -16,7 +16,8 @@ from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
 from exporter.http import Api, RetryPolicy, Token
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger import LedgerConfig
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health
@@ -116,7 +117,7 @@ class Application:
         config, labels = self.config, labels_of(self.config)
         self.ledger = open_ledger(
             config.state.url,
-            _terms(config, hold=self._hold),
+            _remembering(config, hold=self._hold),
             on_corrupt=config.state.on_corrupt,
             damage=damage,
         )
@@ -150,7 +151,7 @@ class Application:
             raise
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config = config
-        self.ledger.terms = _terms(config, hold=self._hold)
+        self.ledger.configure(_remembering(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
         self._resume(kept)
         return change
@@ -278,13 +279,28 @@ def showing(config: Config) -> MetricsRules:
     )
 
 
-def _terms(config: Config, *, hold: bool) -> Terms:
-    return Terms(
+def _remembering(config: Config, *, hold: bool) -> LedgerConfig:
+    return LedgerConfig(
         config.state.retention,
         config.polling.lookback,
-        quiet=hold,
+        gauges_only=hold,
         native=config.web.native_histograms,
     )
+
+
+def recorder_in_memory(config: Config, *, reach: float, lookback: float) -> Recorder:
+    """A recorder of its own, whose state is kept nowhere and which holds nothing back.
+
+    It remembers builds for `reach` seconds, and reads `lookback` seconds at first.
+    """
+    labels = labels_of(config)
+    recorder = Recorder(
+        open_ledger("memory:", LedgerConfig(reach, lookback, gauges_only=False)),
+        SeriesView(showing(config), labels, hold=False),
+        retention=reach,
+    )
+    recorder.start(labels)
+    return recorder
 
 
 def labels_of(config: Config) -> dict[str, str]:

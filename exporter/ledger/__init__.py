@@ -1,8 +1,35 @@
-"""The ledger: what was seen and counted, where each repo's reading stands, what APIs answered.
+"""The ledger: what was seen and counted, where each repo's sync stands, what APIs answered.
 
-`Ledger` is all that the floors above know of it; nothing of SQL shows. It judges
-builds and commits the verdict together with what follows from it, so that a crash at
-any instant neither loses nor doubles.
+`Ledger` is the contract of a store; nothing of SQL shows. A transaction finds out which builds
+are news, loads the rows of series and pipelines that they touch, and writes what becomes of
+them, so that a crash at any instant neither loses nor doubles:
+
+    >>> from exporter.ledger.rows import Cursor, RowChanges, SeriesKey, SeriesRow, Touched
+    >>> from exporter.ledger.sqlite.ledger import open_ledger
+    >>> from exporter.model import Build, BuildKey, Status
+    >>> ended = Build(key=BuildKey("7"), repo="acme/shop", status=Status.COMPLETED,
+    ...     conclusion="passed", completed_at=1000.0)
+    >>> passed = SeriesKey("cicd_builds_total", ("github", "acme", "acme/shop", "CI", "main"))
+    >>> ledger = open_ledger("memory:", LedgerConfig(retention=1e12, lookback=3600.0))
+    >>> def poll():
+    ...     with ledger.transaction() as tx:
+    ...         target = tx.target("acme", "acme/shop", Cursor(floor=0.0))
+    ...         findings = tx.reconcile(target, [ended], now=2000.0)
+    ...         rows = tx.load(Touched([], [passed]), accounts=["acme"])
+    ...         for news in findings.completed:
+    ...             before = rows.series.get(passed, SeriesRow(passed, (0.0,)))
+    ...             after = before._replace(vector=(before.vector[0] + 1,))
+    ...             tx.save("acme", RowChanges(series=(after,)))
+    ...     return len(findings.completed), [row.vector for row in tx.changes.series]
+    >>> poll()  # the build is news: what is committed may be shown
+    (1, [(1.0,)])
+    >>> poll()  # it is listed again, and counted no more
+    (0, [])
+    >>> [row.vector for row in ledger.load().series]
+    [(1.0,)]
+
+What goes wrong with the store leaves each method as StateUnavailable; if its content is at
+fault, as StateDamaged, which is one of those. Nothing of the transaction is kept then.
 """
 
 from __future__ import annotations
@@ -11,6 +38,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
+import msgspec
+
 from exporter.http.stored import AnswerChanges, StoredAnswer, StoredLimits
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.rows import (
@@ -18,6 +47,7 @@ from exporter.ledger.rows import (
     Changes,
     Counted,
     Cursor,
+    Findings,
     Labels,
     PipelineRow,
     RowChanges,
@@ -27,9 +57,19 @@ from exporter.ledger.rows import (
     Snapshot,
     Target,
     Touched,
-    Verdict,
 )
 from exporter.model import Build
+
+
+class LedgerConfig(msgspec.Struct, frozen=True):
+    """How long the ledger remembers, and what it takes for history. Spans in seconds."""
+
+    retention: float
+    lookback: float
+    gauges_only: bool = True
+    """Whether history feeds only the gauges where an earlier state was lost or is not kept."""
+    native: bool = False
+    """Whether the native buckets of histograms are wanted."""
 
 
 class Transaction(Protocol):
@@ -41,10 +81,10 @@ class Transaction(Protocol):
     changes: Changes
     """What was written so far, as it stands: what is shown differently once it is committed."""
 
-    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+    def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
         """Record `builds` and return what is news. `now` is epoch seconds, the provider's clock."""
 
-    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+    def close(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         """Forget unfinished builds that are gone."""
 
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
@@ -53,7 +93,7 @@ class Transaction(Protocol):
     def save(self, account: str, changes: RowChanges) -> None:
         """Write what becomes of pipelines and series of an account."""
 
-    def move(self, target: Target, cursor: Cursor) -> None:
+    def advance_cursor(self, target: Target, cursor: Cursor) -> None:
         """Keep where the reading of a repo stands."""
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
@@ -76,19 +116,19 @@ class Transaction(Protocol):
     def count_samples(self, samples: Mapping[str, int]) -> None:
         """Keep how many samples accounts have in use."""
 
-    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+    def check_buckets(self, family: str, bounds: tuple[float, ...]) -> bool:
         """Keep a histogram's bounds; False if they changed and its series were dropped."""
 
-    def limit(self, samples: int) -> None:
+    def set_series_limit(self, samples: int) -> None:
         """Keep the series limit that is obeyed from now on."""
 
-    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+    def save_responses(self, account: str, changes: AnswerChanges) -> None:
         """Keep, or no longer keep, answers of an account's API."""
 
-    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+    def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
 
-    def write_polling(self, account: str, changes: PollingChanges) -> None:
+    def save_polling(self, account: str, changes: PollingChanges) -> None:
         """Write what has changed of the schedule of an account."""
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
@@ -100,6 +140,9 @@ class Transaction(Protocol):
 
 class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
+
+    def configure(self, config: LedgerConfig) -> None:
+        """Go by another configuration from the next transaction on."""
 
     def load(self) -> Snapshot:
         """Everything that the process needs in memory. Raises StateDamaged, StateUnavailable."""
@@ -117,7 +160,7 @@ class Ledger(Protocol):
         Raises StateUnavailable.
         """
 
-    def answers(self, account: str) -> list[StoredAnswer]:
+    def responses(self, account: str) -> list[StoredAnswer]:
         """The kept answers of an account, the most recently used last.
 
         Raises StateUnavailable; to go on without them costs requests and nothing else.

@@ -17,9 +17,9 @@ from exporter.ledger.rows import (
     Completed,
     Corrected,
     Counted,
+    Findings,
     JobCompleted,
     Target,
-    Verdict,
 )
 from exporter.model import Build, BuildKey, Job, Status
 
@@ -54,10 +54,10 @@ class Seen(msgspec.Struct):
     """When each counted job was last marked as listed, epoch seconds."""
 
 
-class Findings(msgspec.Struct):
+class Reconciled(msgspec.Struct):
     """What is news, and the rows that remember it."""
 
-    verdict: Verdict = msgspec.field(default_factory=Verdict)
+    findings: Findings = msgspec.field(default_factory=Findings)
     renamed: dict[BuildKey, BuildKey] = {}
     """Keys of counted builds whose start was not known, and what they are called from now on."""
     attempts: dict[AttemptKey, Counted] = {}
@@ -75,7 +75,7 @@ def reconcile(  # noqa: PLR0913 - two clocks
     floor: float,
     now: float,
     stamp: float | None = None,
-) -> Findings:
+) -> Reconciled:
     """Compare `builds`, in the order in which they are listed, with the rows.
 
     What completed before `floor` (epoch seconds) is no news; `now` is the provider's clock, and
@@ -86,7 +86,7 @@ def reconcile(  # noqa: PLR0913 - two clocks
     reading = _Reading(seen, target=target, floor=floor, now=now, stamp=stamp)
     for build in builds:
         reading.read(build)
-    return reading.findings
+    return reading.found
 
 
 def known_key(
@@ -136,7 +136,7 @@ class _Reading:
         self._floor = floor
         self._now = now
         self._stamp = stamp
-        self.findings = Findings()
+        self.found = Reconciled()
 
     def read(self, build: Build) -> None:
         build = self._identified(build)
@@ -156,7 +156,7 @@ class _Reading:
         if known != build.key and build.key.started is None:
             build = replace(build, key=known)
         elif known != build.key:
-            self.findings.renamed[known] = build.key
+            self.found.renamed[known] = build.key
             self._attempts[build.key] = self._attempts.pop(known)
             for job in [job for job in self._jobs_seen if job.key == known]:
                 self._jobs_seen[replace(job, key=build.key)] = self._jobs_seen.pop(job)
@@ -178,7 +178,7 @@ class _Reading:
         build = self._without_waits(build)
         missed = self._missed(build)
         self._count(build, build.attempt, Counted(build.conclusion, self._listed(build)))
-        self.findings.verdict.completed.append(Completed(build, missed))
+        self.found.findings.completed.append(Completed(build, missed))
 
     def _is_history(self, build: Build) -> bool:
         """Whether it completed before the floor, or retention may have forgotten it.
@@ -206,10 +206,10 @@ class _Reading:
         again = _ended_again(build, row)
         if (changed or again) and not row.flags & _MISSED:
             if changed:
-                self.findings.verdict.anomalies.append("conclusion_changed")
+                self.found.findings.anomalies.append("conclusion_changed")
             else:
-                self.findings.verdict.anomalies.append("ended_again")
-            self.findings.verdict.corrected.append(Corrected(build, row.ended))
+                self.found.findings.anomalies.append("ended_again")
+            self.found.findings.corrected.append(Corrected(build, row.ended))
         moves = build.changed_at is not None
         after = Counted(
             conclusion=build.conclusion if build.conclusion is not None else row.conclusion,
@@ -240,7 +240,7 @@ class _Reading:
         self._close(build, below=True)
         if self._keep_active(build):
             words = (u for u in build.unmapped if u.field == "status")
-            self.findings.verdict.unmapped.extend(words)
+            self.found.findings.unmapped.extend(words)
 
     def _reopened(self, build: Build, row: Counted) -> None:
         """A counted attempt is listed as unfinished: it runs again, or the page is an old one."""
@@ -249,7 +249,7 @@ class _Reading:
         if row.flags & _MISSED or build.partial or _is_older(build, row):
             return
         if not row.flags & _REOPENED:
-            self.findings.verdict.anomalies.append("reopened")
+            self.found.findings.anomalies.append("reopened")
             self._count(
                 build,
                 build.attempt,
@@ -267,13 +267,11 @@ class _Reading:
         before = rows.get(build.attempt)
         if before != build:
             key = AttemptKey(build.key, build.attempt)
-            rows[build.attempt] = self.findings.active[key] = build
-            self.findings.closed.pop(key, None)
-            verdict = self.findings.verdict
-            verdict.active = [b for b in verdict.active if AttemptKey(b.key, b.attempt) != key]
-            verdict.active.append(build)
-            if key in verdict.settled:
-                verdict.settled.remove(key)
+            rows[build.attempt] = self.found.active[key] = build
+            self.found.closed.pop(key, None)
+            findings = self.found.findings
+            findings.active = [b for b in findings.active if AttemptKey(b.key, b.attempt) != key]
+            findings.active.append(build)
         return before is None
 
     def _close(self, build: Build, *, below: bool = False) -> None:
@@ -292,11 +290,10 @@ class _Reading:
                 self._forget(AttemptKey(key, attempt))
 
     def _forget(self, key: AttemptKey) -> None:
-        self.findings.active.pop(key, None)
-        self.findings.closed[key] = None
-        verdict = self.findings.verdict
-        verdict.settled.append(key)
-        verdict.active = [b for b in verdict.active if AttemptKey(b.key, b.attempt) != key]
+        self.found.active.pop(key, None)
+        self.found.closed[key] = None
+        findings = self.found.findings
+        findings.active = [b for b in findings.active if AttemptKey(b.key, b.attempt) != key]
 
     def _without_waits(self, build: Build) -> Build:
         """`build` with all of its earlier attempts that are known never to have run."""
@@ -330,10 +327,10 @@ class _Reading:
             key = JobKey(build.key, job.attempt, job.id, job.run)
             listed = self._jobs_seen.get(key)
             if listed is None:
-                self.findings.verdict.jobs.append(JobCompleted(build, job))
+                self.found.findings.jobs.append(JobCompleted(build, job))
             now = self._listed(job)
             if listed is None or abs(now - listed) > _TOUCH:
-                self._jobs_seen[key] = self.findings.jobs[key] = now
+                self._jobs_seen[key] = self.found.jobs[key] = now
 
     # -- the rows of attempts
 
@@ -348,7 +345,7 @@ class _Reading:
         if attempt == build.attempt and row.ended is None:
             row = replace(row, ended=build.completed_at, changed=build.changed_at)
         self._attempts.setdefault(build.key, {})[attempt] = row
-        self.findings.attempts[AttemptKey(build.key, attempt)] = row
+        self.found.attempts[AttemptKey(build.key, attempt)] = row
 
 
 def _is_older(build: Build, row: Counted) -> bool:

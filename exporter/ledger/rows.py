@@ -1,6 +1,6 @@
 """What passes between the ledger, the metrics and the sync: plain rows.
 
-The ledger says what is news (`Verdict`), the metrics what becomes of the rows of pipelines and
+The ledger says what is news (`Findings`), the metrics what becomes of the rows of pipelines and
 series (`RowChanges`), and the ledger commits both in one transaction. What is shown is made
 of rows as they stand after a commit (`Changes`), wherever they come from.
 """
@@ -58,25 +58,25 @@ Cells = dict[int, int]
 number that `exporter.metrics.native` gives it."""
 
 
-class Spread(msgspec.Struct, array_like=True, frozen=True):
+class SparseBuckets(msgspec.Struct, array_like=True, frozen=True):
     """How the observations of a histogram series spread over cells, in memory as in the ledger."""
 
     shown: Cells = {}
     held: Cells = {}
     """Those of what is held back."""
 
-    def with_cells(self, cells: Iterable[int], *, held: bool) -> Spread:
+    def with_cells(self, cells: Iterable[int], *, held: bool) -> SparseBuckets:
         """The same with more observations."""
         if held:
-            return Spread(self.shown, _counted(self.held, cells))
-        return Spread(_counted(self.shown, cells), self.held)
+            return SparseBuckets(self.shown, _counted(self.held, cells))
+        return SparseBuckets(_counted(self.shown, cells), self.held)
 
-    def released(self) -> Spread:
+    def released(self) -> SparseBuckets:
         """The same with nothing held back."""
         shown = dict(self.shown)
         for cell, count in self.held.items():
             shown[cell] = shown.get(cell, 0) + count
-        return Spread(shown)
+        return SparseBuckets(shown)
 
 
 def _counted(known: Cells, cells: Iterable[int]) -> Cells:
@@ -107,7 +107,7 @@ class SeriesRow(NamedTuple):
     """What is held back until it has been seen at 0."""
     is_live: bool = False
     """Whether increments show at once."""
-    spread: Spread | None = None
+    spread: SparseBuckets | None = None
     """Of a histogram, where native buckets are counted."""
     created_at: float | None = None
     """Epoch seconds, our clock; None if it began with history, or before this was recorded."""
@@ -202,15 +202,13 @@ class JobCompleted(msgspec.Struct, frozen=True):
     job: Job
 
 
-class Verdict(msgspec.Struct):
+class Findings(msgspec.Struct):
     """What the ledger found in a batch of builds."""
 
     completed: list[Completed] = []
     jobs: list[JobCompleted] = []
     active: list[Build] = []
     """Unfinished, in the state last seen."""
-    settled: list[AttemptKey] = []
-    """Were unfinished and are no more: completed, superseded or gone."""
     corrected: list[Corrected] = []
     """Counted before; they have ended again or otherwise since."""
     anomalies: list[str] = []
@@ -256,7 +254,7 @@ class Target(msgspec.Struct, frozen=True):
     account: str
     repo: str
     cursor: Cursor
-    quiet: bool = False
+    gauges_only: bool = False
     """Its first walk feeds the gauges only: an earlier state was lost or is not kept."""
 
     @property

@@ -2,5 +2,5 @@
 
 `families` is the table and `reference` its page. `labels`, `effects`, `facts` (what a
 pipeline remembers beside its counters) and `gauges` are pure. `book` holds the series in
-memory, and `draft` tells what a verdict would do to it.
+memory, and `draft` tells what a findings would do to it.
 """

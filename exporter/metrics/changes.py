@@ -17,7 +17,7 @@ from exporter.ledger.rows import (
     Rows,
     SeriesKey,
     SeriesRow,
-    Spread,
+    SparseBuckets,
     Target,
     Vector,
     plus,
@@ -208,7 +208,7 @@ class _Decision:
                 self._series[key] = self._new(key, (0.0,))
 
     def _add(self, counted: Iterable[Increment], source: Source | None) -> None:
-        if self._target.quiet and not self._target.exposed:
+        if self._target.gauges_only and not self._target.exposed:
             return  # the state was lost: Prometheus may have counted this history already
         for key, vector in counted:
             row = self._place(key, vector)
@@ -225,7 +225,7 @@ class _Decision:
         is_held = not self._takes_at_once(row)
         spread = row.spread
         if self._rules.native and (cells := native.cells(vector)):
-            spread = (spread or Spread()).with_cells(cells, held=is_held)
+            spread = (spread or SparseBuckets()).with_cells(cells, held=is_held)
         if is_held:
             shown, is_live = row.vector, row.is_live
             held = vector if row.held is None else plus(row.held, vector)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.ledger.rows import Labels, SeriesKey, Target, Touched, Verdict
+from exporter.ledger.rows import Findings, Labels, SeriesKey, Target, Touched
 from exporter.metrics import cardinality, facts, increments
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
@@ -37,14 +37,14 @@ class Effect(msgspec.Struct, frozen=True):
 
 
 def effects_of(
-    verdict: Verdict,
+    findings: Findings,
     *,
     target: Target,
     provider: str,
     rules: MetricsRules,
     events: Iterable[Increment] = (),
 ) -> list[Effect]:
-    """What `verdict`, news of a repo, does; `provider` is the label of its account.
+    """What `findings`, news of a repo, does; `provider` is the label of its account.
 
     `events` are increments that come from no build, such as a gap.
     """
@@ -52,8 +52,8 @@ def effects_of(
     def labels_of(build: Build) -> Labels:
         return pipeline(build, provider=provider, account=target.account, shown=rules.branches)
 
-    effects = [_unfinished(build, labels_of(build)) for build in verdict.active]
-    for news in verdict.completed:
+    effects = [_unfinished(build, labels_of(build)) for build in findings.active]
+    for news in findings.completed:
         labels = labels_of(news.build)
         effects.append(
             Effect(
@@ -64,7 +64,7 @@ def effects_of(
                 source=(news.build, news.build),
             )
         )
-    for done in verdict.jobs:
+    for done in findings.jobs:
         labels = labels_of(done.build)
         effects.append(
             Effect(
@@ -75,11 +75,11 @@ def effects_of(
                 source=(done.job, done.build),
             )
         )
-    for again in verdict.corrected:
+    for again in findings.corrected:
         how = functools.partial(facts.corrected, ended=again.ended)
         effects.append(Effect(labels_of(again.build), _completes(again.build, how)))
-    counted = [increments.count(f.ANOMALIES, provider, kind) for kind in verdict.anomalies]
-    counted += [increments.count(f.UNMAPPED, provider, word.field) for word in verdict.unmapped]
+    counted = [increments.count(f.ANOMALIES, provider, kind) for kind in findings.anomalies]
+    counted += [increments.count(f.UNMAPPED, provider, word.field) for word in findings.unmapped]
     counted += events
     if counted:
         effects.append(Effect(increments=tuple(counted)))

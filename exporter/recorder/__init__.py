@@ -19,10 +19,10 @@ from exporter.ledger.rows import (
     Changes,
     Counted,
     Cursor,
+    Findings,
     RowChanges,
     Snapshot,
     Target,
-    Verdict,
 )
 from exporter.metrics.increments import Increment
 from exporter.metrics.rules import MetricsRules
@@ -65,7 +65,7 @@ class Recorder(Savings):
         """By account and repo: what the ledger would tell if it was asked again."""
         self._accounts: tuple[str, ...] = ()
         self._open_builds = OpenBuilds()
-        self.news: Callable[[Target, Verdict], None] | None = None
+        self.news: Callable[[Target, Findings], None] | None = None
         """Called with what a commit has found, once it is shown."""
 
     def start(self, accounts: Iterable[str]) -> None:
@@ -98,7 +98,7 @@ class Recorder(Savings):
 
         def step() -> Changes:
             with self._ledger.transaction() as tx:
-                decide(tx, Verdict(active=builds), now=time.time())
+                decide(tx, Findings(active=builds), now=time.time())
             return tx.changes
 
         return step
@@ -232,23 +232,23 @@ class Recorder(Savings):
             # Only with what is written anyway, and not where there may be no room for it.
             saved = self.polling.changes_of(target.account) if moves and self.state_ok else {}
 
-            def step() -> tuple[Target, Verdict, RowChanges, Changes]:
+            def step() -> tuple[Target, Findings, RowChanges, Changes]:
                 with self._ledger.transaction() as tx:
-                    verdict = tx.judge(target, builds, now=now)
-                    tx.settle(target, gone)
-                    rows = decide(tx, verdict, now=touched_at, events=events)
+                    findings = tx.reconcile(target, builds, now=now)
+                    tx.close(target, gone)
+                    rows = decide(tx, findings, now=touched_at, events=events)
                     changes = tx.changes
                     news = rows.series or rows.pipelines or changes.closed
                     if news or moves:
-                        tx.move(target, cursor)
+                        tx.advance_cursor(target, cursor)
                         stored = moved
                     else:
                         stored = self._stored[target.account, target.repo]
                     self._save(tx, saved)
-                return stored, verdict, rows, changes
+                return stored, findings, rows, changes
 
             try:
-                stored, verdict, rows, changes = await self._write(step)
+                stored, findings, rows, changes = await self._write(step)
             except BaseException:
                 self.polling.unsaved(saved)
                 raise
@@ -257,8 +257,8 @@ class Recorder(Savings):
             self._show(changes)
             self.view.dropped.update(rows.dropped)
             if self.news is not None:
-                self.news(moved, verdict)
-            news = verdict.completed or verdict.jobs or verdict.active or changes.closed
+                self.news(moved, findings)
+            news = findings.completed or findings.jobs or findings.active or changes.closed
             return moved, bool(news)
 
     async def release(self) -> None:

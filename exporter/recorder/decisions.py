@@ -10,6 +10,7 @@ from typing import Protocol
 from exporter.errors import StateDamaged
 from exporter.ledger import Transaction
 from exporter.ledger.rows import (
+    Findings,
     Labels,
     PipelineRow,
     RowChanges,
@@ -17,7 +18,6 @@ from exporter.ledger.rows import (
     SeriesRow,
     Snapshot,
     Target,
-    Verdict,
 )
 from exporter.metrics import eviction, facts, soundness
 from exporter.metrics import families as f
@@ -37,14 +37,14 @@ class Decide(Protocol):
     """`decide` for a repo, by the rules that hold."""
 
     def __call__(
-        self, tx: Transaction, verdict: Verdict, *, now: float, events: Iterable[Increment] = ()
+        self, tx: Transaction, findings: Findings, *, now: float, events: Iterable[Increment] = ()
     ) -> RowChanges:
         """Write what becomes of the rows that news touch, and return it."""
 
 
 def decide(  # noqa: PLR0913 - all that it depends on
     tx: Transaction,
-    verdict: Verdict,
+    findings: Findings,
     *,
     target: Target,
     provider: str,
@@ -59,7 +59,7 @@ def decide(  # noqa: PLR0913 - all that it depends on
     `provider` is the label of its account, `accounts` share the series limit, `seen` are series
     that were shown at 0 for long enough. `now` is epoch seconds.
     """
-    effects = effects_of(verdict, target=target, provider=provider, rules=rules, events=events)
+    effects = effects_of(findings, target=target, provider=provider, rules=rules, events=events)
     if not effects:
         return RowChanges()
     rows = tx.load(touched(effects), accounts=accounts)
@@ -81,7 +81,7 @@ def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
     for family in f.FAMILIES:
         if family.persistent and family.buckets:
             bounds = rules.buckets.of(family)
-            if not tx.bounds(family.name, bounds):
+            if not tx.check_buckets(family.name, bounds):
                 log.warning(
                     "buckets have changed: the histogram starts anew at 0",
                     extra={"metric": family.name},
@@ -113,7 +113,7 @@ def limited(
         if rows:
             tx.save(account, RowChanges(pipelines=rows))
     tx.count_samples(samples)
-    tx.limit(limit)
+    tx.set_series_limit(limit)
     if out:
         log.warning(
             "metrics.series_limit is lower than what the state holds: the pipelines idle for"

@@ -43,7 +43,7 @@ class Savings(Steps):
             if not answers.is_new:
                 return  # done by who had the turn before
             try:
-                rows = await self._attempt(lambda: self._ledger.answers(account))
+                rows = await self._attempt(lambda: self._ledger.responses(account))
             except StateUnavailable as error:
                 log.warning("%s: everything is asked for anew", error, extra={"account": account})
                 rows = []
@@ -67,7 +67,7 @@ class Savings(Steps):
 
             def step() -> None:
                 with self._ledger.transaction() as tx:
-                    tx.keep_answers(account, changes)
+                    tx.save_responses(account, changes)
 
             try:
                 await self._write(step)
@@ -116,7 +116,7 @@ class Savings(Steps):
     @staticmethod
     def _save(tx: Transaction, changes: Mapping[str, PollingChanges]) -> None:
         for account, rows in changes.items():
-            tx.write_polling(account, rows)
+            tx.save_polling(account, rows)
 
     async def remember_limits(self) -> None:
         """Write what APIs have forbidden since the last time, if anything."""
@@ -128,7 +128,7 @@ class Savings(Steps):
 
             def step() -> None:
                 with self._ledger.transaction() as tx:
-                    tx.keep_limits(changes, now=time.time())
+                    tx.save_limits(changes, now=time.time())
 
             try:
                 if changes:

@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from exporter.ledger.rows import Exemplar, Labels, SeriesKey, SeriesRow, Spread, Vector
+from exporter.ledger.rows import Exemplar, Labels, SeriesKey, SeriesRow, SparseBuckets, Vector
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import Exemplars, Items
@@ -74,7 +74,7 @@ class Group(msgspec.Struct, eq=False):
     held: dict[Own, Vector] | None = None
     """What is kept back."""
     exemplars: dict[Own, Exemplars] | None = None
-    spreads: dict[Own, Spread] | None = None
+    spreads: dict[Own, SparseBuckets] | None = None
     """Of histograms, where native buckets are counted."""
 
     @property

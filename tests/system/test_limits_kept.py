@@ -202,11 +202,11 @@ def test_rows_that_are_over_go(tmp_path: Path) -> None:
     now = time.time()
     rows = [StoredLimits(b"past", Limits(now - 1)), StoredLimits(b"new", Limits(now + 60))]
     with rig.ledger.transaction() as tx:
-        tx.keep_limits(rows[:1], now=now - 100)
+        tx.save_limits(rows[:1], now=now - 100)
     assert rig.ledger.load().limits == rows[:1]
 
     with rig.ledger.transaction() as tx:
-        tx.keep_limits(rows, now=now)
+        tx.save_limits(rows, now=now)
 
     assert rig.ledger.load().limits == rows[1:]
     rig.crash()

@@ -125,7 +125,7 @@ def test_what_needs_a_restart_waits_for_it_and_the_rest_applies(
         scrape = inside.scrape()
         assert scrape.total(BUILDS, account="one", branch="other") == 1
         assert scrape.value("cicd_exporter_series_limit") == 1000
-        assert inside.assembly.ledger.terms.retention == 40 * 86400
+        assert inside.assembly.ledger.config.retention == 40 * 86400
 
     run(stage, work)
 

@@ -1,4 +1,4 @@
-"""Books without a ledger: what the metrics make of a verdict, and nothing else."""
+"""Books without a ledger: what the metrics make of a findings, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from exporter.ledger.rows import (
     Completed,
     Corrected,
     Cursor,
+    Findings,
     JobCompleted,
     Labels,
     RowChanges,
     SeriesKey,
     Target,
-    Verdict,
 )
 from exporter.metrics.changes import changes_for
 from exporter.metrics.effects import effects_of, touched
@@ -69,22 +69,22 @@ def _builds(names: str, times: st.SearchStrategy[float] | None) -> st.SearchStra
 
 
 @st.composite
-def verdicts(
+def some_findings(
     draw: st.DrawFn, names: str = "abc", times: st.SearchStrategy[float] | None = None
-) -> Verdict:
+) -> Findings:
     """What a ledger might find."""
-    verdict = Verdict()
+    findings = Findings()
     for each in draw(_builds(names, times)):
         done = [job for job in each.jobs if job.status is Status.COMPLETED]
-        verdict.jobs += [JobCompleted(each, job) for job in done]
+        findings.jobs += [JobCompleted(each, job) for job in done]
         if each.only_jobs or draw(st.booleans()):
-            verdict.active.append(each)
+            findings.active.append(each)
         else:
             ended = msgspec.structs.replace(each, status=Status.COMPLETED, partial=False)
-            verdict.completed.append(Completed(ended, draw(st.integers(0, 2))))
-    verdict.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
-    verdict.corrected = [Corrected(news.build, None) for news in verdict.completed[:1]]
-    return verdict
+            findings.completed.append(Completed(ended, draw(st.integers(0, 2))))
+    findings.anomalies = draw(st.lists(st.just("reopened"), max_size=2))
+    findings.corrected = [Corrected(news.build, None) for news in findings.completed[:1]]
+    return findings
 
 
 def a_book(
@@ -114,14 +114,14 @@ class Book(SeriesView):
     def drafted(
         self,
         target: Target,
-        verdict: Verdict,
+        findings: Findings,
         *,
         now: float | None = None,
         events: Iterable[Increment] = (),
     ) -> RowChanges:
-        """What becomes of the rows by a verdict."""
+        """What becomes of the rows by a findings."""
         effects = effects_of(
-            verdict,
+            findings,
             target=target,
             provider=self.provider_of(target),
             rules=self.rules,
@@ -136,13 +136,20 @@ class Book(SeriesView):
             seen=self.due(),
         )
 
-    def learn(self, verdict: Verdict, target: Target = SHOWN, **more: Any) -> Changes:
-        """What the recorder does with a verdict."""
-        drafted = self.drafted(target, verdict, **more)
+    def learn(
+        self,
+        findings: Findings,
+        target: Target = SHOWN,
+        *,
+        closed: Iterable[AttemptKey] = (),
+        **more: Any,
+    ) -> Changes:
+        """What the recorder does with findings; `closed` builds are no longer unfinished."""
+        drafted = self.drafted(target, findings, **more)
         changes = self.table.save(drafted)
         changes.targets = [target]
-        changes.closed = [(target.id, key) for key in verdict.settled]
-        changes.open_builds = [(target.id, build) for build in verdict.active]
+        changes.closed = [(target.id, key) for key in closed]
+        changes.open_builds = [(target.id, build) for build in findings.active]
         self.apply(changes)
         self.dropped.update(drafted.dropped)
         self.known[target.id] = target
@@ -175,24 +182,24 @@ class Book(SeriesView):
         self.table.samples = self.samples
 
 
-def learn(book: Book, verdict: Verdict) -> None:
-    """What the recorder does with a verdict."""
-    book.learn(verdict)
+def learn(book: Book, findings: Findings) -> None:
+    """What the recorder does with a findings."""
+    book.learn(findings)
 
 
-def completed(missed: int = 0, **values: Any) -> Verdict:
+def completed(missed: int = 0, **values: Any) -> Findings:
     """News of a build that waited for 3 seconds and passed after 20, unless `values` differ."""
     known: dict[str, Any] = {"created_at": 100.0, "started_at": 103.0, "completed_at": 123.0}
     known |= {"status": Status.COMPLETED, "conclusion": "passed", **values}
-    return Verdict(completed=[Completed(build("1", **known), missed)])
+    return Findings(completed=[Completed(build("1", **known), missed)])
 
 
-def job_done(of: Build | None = None, **values: Any) -> Verdict:
+def job_done(of: Build | None = None, **values: Any) -> Findings:
     """News of such a job."""
     known: dict[str, Any] = {"id": "7", "name": "test", "status": Status.COMPLETED}
     known |= {"created_at": 100.0, "started_at": 103.0, "completed_at": 123.0}
     known |= {"conclusion": "passed", **values}
-    return Verdict(jobs=[JobCompleted(of or build("1"), Job(**known))])
+    return Findings(jobs=[JobCompleted(of or build("1"), Job(**known))])
 
 
 def shown_gauges(book: SeriesView, family: Family) -> dict[Labels, float]:

@@ -15,8 +15,9 @@ from exporter.errors import Gone, ProviderError
 from exporter.http import Api, ApiStats, Budget
 from exporter.http.conditional import Memory as Answers
 from exporter.http.silence import Silence
+from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor, Target
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -179,7 +180,9 @@ class Rig:
         """What a process does at its start."""
         ledger = open_ledger(
             self.url,
-            Terms(self.retention, self.lookback, quiet=self.hold, native=self.rules.native),
+            LedgerConfig(
+                self.retention, self.lookback, gauges_only=self.hold, native=self.rules.native
+            ),
             on_corrupt=self.on_corrupt,
             alone=self.alone,
         )

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger.rows import SeriesKey, Verdict
+from exporter.ledger.rows import Findings, SeriesKey
 from exporter.metrics import cardinality
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 from exporter.model import OTHER
 from exporter.view.series_view import SeriesView
-from tests.tools.books import PIPELINE, a_book, learn, verdicts
+from tests.tools.books import PIPELINE, a_book, learn, some_findings
 from tests.tools.scripted import Rig, build, done
 
 NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
@@ -53,12 +53,12 @@ def conclusions(book: SeriesView) -> Counter[tuple[str, str]]:
     return +found
 
 
-@given(st.lists(verdicts(), max_size=8), st.integers(200, 600))
-def test_conclusions_stay_right_at_the_limit(history: list[Verdict], limit: int) -> None:
+@given(st.lists(some_findings(), max_size=8), st.integers(200, 600))
+def test_conclusions_stay_right_at_the_limit(history: list[Findings], limit: int) -> None:
     book, free = a_book(limit), a_book()
-    for verdict in history:
-        learn(book, verdict)
-        learn(free, verdict)
+    for findings in history:
+        learn(book, findings)
+        learn(free, findings)
 
     assert conclusions(book) == conclusions(free)
 

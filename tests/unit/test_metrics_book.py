@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
-from exporter.ledger.rows import Target, Verdict
+from exporter.ledger.rows import Findings, Target
 from exporter.metrics import families as f
 from exporter.metrics import gauges, increments
 from exporter.metrics.families import Buckets, Family, sample_count
@@ -29,7 +29,7 @@ from tests.tools.books import (
     learn,
     scraped,
     shown_gauges,
-    verdicts,
+    some_findings,
 )
 from tests.tools.scripted import BUCKETS, DAY, Rig, build, done
 
@@ -49,14 +49,14 @@ def content(book: SeriesView) -> bytes:
 
 
 @given(
-    st.lists(verdicts(), min_size=1, max_size=3),
+    st.lists(some_findings(), min_size=1, max_size=3),
     st.sampled_from([40, 200, 100_000]),
     st.sampled_from([0.0, 60.0]),
 )
-def test_a_draft_changes_nothing(history: list[Verdict], limit: int, zero_hold: float) -> None:
+def test_a_draft_changes_nothing(history: list[Findings], limit: int, zero_hold: float) -> None:
     book = a_book(limit, zero_hold, clock=lambda: 5.0)
-    for verdict in history[:-1]:
-        learn(book, verdict)
+    for findings in history[:-1]:
+        learn(book, findings)
     before = content(book)
 
     drafts = [book.drafted(SHOWN, history[-1], now=7.0) for _ in range(2)]
@@ -99,23 +99,23 @@ def total(book: SeriesView, family: Family) -> float:
     return sum(vector[0] for vector in vectors)
 
 
-@given(st.lists(verdicts(), max_size=5), st.integers(1, 400), st.sampled_from([0.0, 60.0]))
+@given(st.lists(some_findings(), max_size=5), st.integers(1, 400), st.sampled_from([0.0, 60.0]))
 def test_no_more_samples_are_exposed_than_the_limit(
-    history: list[Verdict], limit: int, zero_hold: float
+    history: list[Findings], limit: int, zero_hold: float
 ) -> None:
     book = a_book(limit, zero_hold)
-    for verdict in history:
-        learn(book, verdict)
+    for findings in history:
+        learn(book, findings)
 
         assert exposed(book).total() <= book.samples == room_of(book) <= limit
 
 
-@given(st.lists(verdicts(), max_size=8), st.integers(150, 600))
-def test_sums_stay_right_at_the_limit(history: list[Verdict], limit: int) -> None:
+@given(st.lists(some_findings(), max_size=8), st.integers(150, 600))
+def test_sums_stay_right_at_the_limit(history: list[Findings], limit: int) -> None:
     book, free = a_book(limit), a_book()
-    for verdict in history:
-        learn(book, verdict)
-        learn(free, verdict)
+    for findings in history:
+        learn(book, findings)
+        learn(free, findings)
 
     for family in (f.BUILDS, f.RETRIES, f.JOBS, f.MISSING):
         assert total(book, family) == total(free, family)
@@ -189,7 +189,7 @@ def test_unfinished_jobs_that_have_no_room_are_counted_as_other() -> None:
     jobs = tuple(Job(id=str(n), name=f"job {n}", status=Status.QUEUED) for n in range(100))
     book = a_book(limit=100)
 
-    learn(book, Verdict(active=[build("1", jobs=jobs)]))
+    learn(book, Findings(active=[build("1", jobs=jobs)]))
 
     active = shown_gauges(book, f.JOBS_ACTIVE)
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
@@ -319,7 +319,7 @@ def test_a_gap_is_counted_for_the_account(account: str) -> None:
     book.configure(book.rules, {account: "scripted"})
 
     events = [increments.count(f.GAPS, "scripted", account)]
-    book.learn(Verdict(), Target(1, account, "r", SHOWN.cursor), now=0.0, events=events)
+    book.learn(Findings(), Target(1, account, "r", SHOWN.cursor), now=0.0, events=events)
 
     ((key, vector),) = book.stored()
     assert (key.family, key.labels, vector) == (f.GAPS.name, ("scripted", clean(account)), (1.0,))

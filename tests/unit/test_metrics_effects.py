@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from exporter.ledger.rows import AttemptKey, Vector, Verdict
+from exporter.ledger.rows import AttemptKey, Findings, Vector
 from exporter.metrics import families as f
 from exporter.metrics import increments
 from exporter.model import CONCLUSIONS, BuildKey, Job, Status, Unmapped
@@ -16,12 +16,12 @@ from tests.tools.books import PIPELINE, SHOWN, a_book, completed, job_done, lear
 from tests.tools.scripted import DAY, build
 
 
-def brought(verdict: Verdict) -> dict[str, float]:
-    """What a verdict adds, of histograms the sum, under `family label label`.
+def brought(findings: Findings) -> dict[str, float]:
+    """What a findings adds, of histograms the sum, under `family label label`.
 
     The labels of the one pipeline are left out.
     """
-    change = a_book().drafted(SHOWN, verdict, now=1e9)
+    change = a_book().drafted(SHOWN, findings, now=1e9)
     found: dict[str, float] = {}
     for delta in change.series:
         labels = delta.series.labels
@@ -33,7 +33,7 @@ def brought(verdict: Verdict) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("verdict", "adds"),
+    ("findings", "adds"),
     [
         pytest.param(
             completed(),
@@ -126,7 +126,7 @@ def brought(verdict: Verdict) -> dict[str, float]:
             id="negative spans",
         ),
         pytest.param(
-            Verdict(anomalies=["reopened", "reopened"], unmapped=[Unmapped("status", "odd")]),
+            Findings(anomalies=["reopened", "reopened"], unmapped=[Unmapped("status", "odd")]),
             {
                 "cicd_exporter_anomalies_total scripted reopened": 2,
                 "cicd_exporter_unmapped_values_total scripted status": 1,
@@ -135,12 +135,12 @@ def brought(verdict: Verdict) -> dict[str, float]:
         ),
     ],
 )
-def test_a_completed_build_adds(verdict: Verdict, adds: dict[str, float]) -> None:
-    assert brought(verdict) == adds
+def test_a_completed_build_adds(findings: Findings, adds: dict[str, float]) -> None:
+    assert brought(findings) == adds
 
 
 @pytest.mark.parametrize(
-    ("verdict", "adds"),
+    ("findings", "adds"),
     [
         pytest.param(
             job_done(),
@@ -179,8 +179,8 @@ def test_a_completed_build_adds(verdict: Verdict, adds: dict[str, float]) -> Non
         ),
     ],
 )
-def test_a_completed_job_adds(verdict: Verdict, adds: dict[str, float]) -> None:
-    assert brought(verdict) == adds
+def test_a_completed_job_adds(findings: Findings, adds: dict[str, float]) -> None:
+    assert brought(findings) == adds
 
 
 def test_the_table_has_every_kind_of_anomaly() -> None:
@@ -202,7 +202,7 @@ def test_a_bound_includes_its_own_value(seconds: float, counts: Vector) -> None:
 
 def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() -> None:
     book = a_book()
-    change = book.drafted(SHOWN, Verdict(active=[build("1", trigger="cron")]), now=1e9)
+    change = book.drafted(SHOWN, Findings(active=[build("1", trigger="cron")]), now=1e9)
 
     zeros = {d.series.labels[5:] for d in change.series if d.series.family == f.BUILDS.name}
     assert zeros == {("cron", conclusion) for conclusion in CONCLUSIONS}
@@ -212,9 +212,9 @@ def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() 
 def test_a_partial_build_is_not_shown_before_it_is_known() -> None:
     partial = build("1", partial=True, jobs=(Job(id="1", name="t", status=Status.QUEUED),))
     book = a_book()
-    learn(book, Verdict(active=[build("2")]))
+    learn(book, Findings(active=[build("2")]))
 
-    learn(book, Verdict(active=[partial]))
+    learn(book, Findings(active=[partial]))
 
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
     assert shown_gauges(book, f.JOBS_ACTIVE) == {}
@@ -226,7 +226,7 @@ def test_builds_and_jobs_older_than_the_open_age_leave_the_gauges() -> None:
     new = build("2", created_at=time.time() - 6 * DAY, jobs=(job,))
     book = a_book()
 
-    learn(book, Verdict(active=[old, new]))
+    learn(book, Findings(active=[old, new]))
 
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
     assert shown_gauges(book, f.OLDEST_ACTIVE) == {(*PIPELINE, "in_progress"): new.created_at}
@@ -235,9 +235,9 @@ def test_builds_and_jobs_older_than_the_open_age_leave_the_gauges() -> None:
 
 def test_a_status_once_seen_goes_to_0_and_the_oldest_of_none_is_absent() -> None:
     book = a_book()
-    learn(book, Verdict(active=[build("1", status=Status.WAITING)]))
+    learn(book, Findings(active=[build("1", status=Status.WAITING)]))
 
-    learn(book, Verdict(settled=[AttemptKey(BuildKey("1"), 1)]))
+    book.learn(Findings(), closed=[AttemptKey(BuildKey("1"), 1)])
 
     assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "waiting"): 0.0}
     assert shown_gauges(book, f.OLDEST_ACTIVE) == {}

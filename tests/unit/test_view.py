@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.ledger.rows import Changes, Cursor, Target, Verdict
+from exporter.ledger.rows import Changes, Cursor, Findings, Target
 from exporter.metrics import cardinality, facts
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.model import OTHER
 from exporter.outputs.prometheus import Exposition, Health
-from tests.tools.books import PIPELINE, Book, a_book, job_done, shown_gauges, verdicts
+from tests.tools.books import PIPELINE, Book, a_book, job_done, shown_gauges, some_findings
 from tests.tools.scripted import build
 
 NOW = 1e6
@@ -23,13 +22,13 @@ TARGETS = [
 ]
 """The first walk of the last one goes on."""
 
-History = list[tuple[Verdict, int, int]]
+History = list[tuple[Findings, int, int]]
 """News, which target they are of, and how many unfinished builds of it end with them."""
 
 LIMITS = st.sampled_from([60, 120, 200, 400, 100_000])
 HOLDS = st.sampled_from([0.0, 60.0])
 HISTORIES = st.lists(
-    st.tuples(verdicts(), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=5
+    st.tuples(some_findings(), st.integers(0, 2), st.integers(0, 3)), min_size=1, max_size=5
 )
 
 
@@ -40,8 +39,7 @@ def lived(history: History, limit: int, hold: float) -> tuple[Book, list[Changes
     for news, n, ended in history:
         target = TARGETS[n]
         running = [key for number, key in book.unfinished if number == target.id]
-        verdict = msgspec.structs.replace(news, settled=running[:ended])
-        applied.append(book.learn(verdict, target, now=NOW))
+        applied.append(book.learn(news, target, closed=running[:ended], now=NOW))
     return book, applied
 
 
@@ -92,8 +90,8 @@ def test_what_has_lived_shows_what_a_fresh_one_loads(
 
 
 def test_rows_of_accounts_that_are_not_configured_are_not_shown() -> None:
-    book, _ = lived([(Verdict(anomalies=["reopened"]), 0, 0)], 1000, 0.0)
-    book.learn(Verdict(completed=[]), TARGETS[0], now=NOW)
+    book, _ = lived([(Findings(anomalies=["reopened"]), 0, 0)], 1000, 0.0)
+    book.learn(Findings(completed=[]), TARGETS[0], now=NOW)
     everything = book.snapshot()
 
     other = a_book()
@@ -107,7 +105,7 @@ def test_rows_of_accounts_that_are_not_configured_are_not_shown() -> None:
 
 def test_an_account_that_comes_back_is_shown_as_it_was() -> None:
     book = a_book(native=True)
-    book.learn(Verdict(active=[build("1")], jobs=job_done().jobs), TARGETS[0], now=NOW)
+    book.learn(Findings(active=[build("1")], jobs=job_done().jobs), TARGETS[0], now=NOW)
     before = shown(book)
 
     rules = book.rules
@@ -121,7 +119,7 @@ def test_an_account_that_comes_back_is_shown_as_it_was() -> None:
 
 def test_a_running_build_is_shown_where_there_is_a_pipeline_for_it() -> None:
     book = a_book()
-    book.learn(Verdict(active=[build("1"), build("2", branch="x")]))
+    book.learn(Findings(active=[build("1"), build("2", branch="x")]))
     row = book.table.pipelines[PIPELINE]
 
     book.apply(Changes(forgotten=[PIPELINE]))
@@ -136,7 +134,7 @@ def test_a_running_build_is_shown_where_there_is_a_pipeline_for_it() -> None:
 
 def test_a_pipeline_that_is_marked_as_evicted_is_not_shown() -> None:
     book = a_book(1000)
-    book.learn(Verdict(jobs=job_done().jobs))
+    book.learn(Findings(jobs=job_done().jobs))
     row = book.table.pipelines[PIPELINE]
     known = cardinality.marked(facts.decode(row.facts), Mark.EVICTED, 1000)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from exporter.ledger.reconcile import Findings, JobKey, Seen
+from exporter.ledger.reconcile import JobKey, Reconciled, Seen
 from exporter.ledger.rows import AttemptKey, Counted, Target
 from exporter.ledger.sqlite import bulk
 from exporter.ledger.sqlite.codec import columns, compact, decoder, key_of
@@ -69,9 +69,9 @@ def _wanted(ids: Iterable[str]) -> str:
     return json.dumps([compact(ident) for ident in dict.fromkeys(ids)])
 
 
-def write(db: sqlite3.Connection, account: int, target: Target, findings: Findings) -> None:
+def write(db: sqlite3.Connection, account: int, target: Target, found: Reconciled) -> None:
     """Keep what `reconcile` has found."""
-    renamed = [(*columns(new), account, *columns(old)) for old, new in findings.renamed.items()]
+    renamed = [(*columns(new), account, *columns(old)) for old, new in found.renamed.items()]
     for table in ("attempt", "job"):
         bulk.write(
             db,
@@ -79,7 +79,7 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
             " WHERE account = ? AND key = ? AND started = ?",
             renamed,
         )
-    forget(db, account, findings.closed)
+    forget(db, account, found.closed)
     bulk.write(
         db,
         "INSERT INTO active (account, key, started, attempt, target, build)"
@@ -87,7 +87,7 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
         " ON CONFLICT (account, key, started, attempt) DO UPDATE SET build = excluded.build",
         [
             (account, *columns(key), attempt, target.id, _encode(build))
-            for (key, attempt), build in findings.active.items()
+            for (key, attempt), build in found.active.items()
         ],
     )
     bulk.write(
@@ -97,7 +97,7 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (account, *columns(key), attempt, *_values(row))
-            for (key, attempt), row in findings.attempts.items()
+            for (key, attempt), row in found.attempts.items()
         ],
     )
     bulk.write(
@@ -106,7 +106,7 @@ def write(db: sqlite3.Connection, account: int, target: Target, findings: Findin
         " VALUES (?, ?, ?, ?, ?, ?, ?)",
         [
             (account, *columns(job.key), job.attempt, compact(job.job), job.run or 0, listed)
-            for job, listed in findings.jobs.items()
+            for job, listed in found.jobs.items()
         ],
     )
 

@@ -16,6 +16,7 @@ import msgspec
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer, StoredLimits
+from exporter.ledger import LedgerConfig
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
 from exporter.ledger.rows import (
@@ -23,6 +24,7 @@ from exporter.ledger.rows import (
     Changes,
     Counted,
     Cursor,
+    Findings,
     Labels,
     PipelineRow,
     RowChanges,
@@ -32,7 +34,6 @@ from exporter.ledger.rows import (
     Snapshot,
     Target,
     Touched,
-    Verdict,
 )
 from exporter.ledger.sqlite import (
     build_rows,
@@ -65,20 +66,9 @@ def _roll_back(db: sqlite3.Connection) -> None:
         db.execute("ROLLBACK")
 
 
-class Terms(msgspec.Struct, frozen=True):
-    """How long the ledger remembers, and what it takes for history. Spans in seconds."""
-
-    retention: float
-    lookback: float
-    quiet: bool = True
-    """Whether history is left uncounted where an earlier state was lost or is not kept."""
-    native: bool = False
-    """Whether anybody wants to know of the native buckets that were counted."""
-
-
 def open_ledger(
     url: str,
-    terms: Terms,
+    config: LedgerConfig,
     *,
     on_corrupt: Literal["fail", "quarantine"] = "fail",
     damage: str | None = None,
@@ -93,14 +83,16 @@ def open_ledger(
     opened = state_file.connect(
         path, on_corrupt=on_corrupt, now=time.time(), damage=damage, alone=alone
     )
-    return SqliteLedger(opened, terms, alone=alone)
+    return SqliteLedger(opened, config, alone=alone)
 
 
 class SqliteLedger:
     """A ledger in one SQLite file that nobody else may use meanwhile."""
 
-    def __init__(self, opened: state_file.Opened, terms: Terms, *, alone: bool = True) -> None:
-        self.terms = terms
+    def __init__(
+        self, opened: state_file.Opened, config: LedgerConfig, *, alone: bool = True
+    ) -> None:
+        self.config = config
         self.series = RowCache[SeriesKey, SeriesRow](_MOST_SERIES if alone else 0)
         self.pipelines = RowCache[Labels, PipelineRow](_MOST_PIPELINES if alone else 0)
         self.is_volatile = opened.file is None
@@ -113,8 +105,12 @@ class SqliteLedger:
     def _db(self) -> sqlite3.Connection:
         return self._opened.connection
 
+    def configure(self, config: LedgerConfig) -> None:
+        self.config = config
+        self.forget_rows()  # they may lack their native buckets
+
     def load(self) -> Snapshot:
-        return loading.load(self._db, native=self.terms.native)
+        return loading.load(self._db, native=self.config.native)
 
     def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
         with loading.reading():
@@ -124,7 +120,7 @@ class SqliteLedger:
             attempts = build_rows.attempts(self._db, account, touched(builds))
         return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
 
-    def answers(self, account: str) -> list[StoredAnswer]:
+    def responses(self, account: str) -> list[StoredAnswer]:
         with loading.reading():
             rows = self._db.execute(
                 "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
@@ -216,13 +212,13 @@ class SqliteLedger:
             self._accounts = loading.accounts(self._db)
         return self._accounts.get(name)
 
-    def is_quiet(self, first_poll: float) -> bool:
+    def is_gauges_only(self, first_poll: float) -> bool:
         """Whether history read now may have been counted by a state that was lost."""
-        if not self.terms.quiet:
+        if not self.config.gauges_only:
             return False
         lost_at = self.meta("quarantined_at")
         return self.is_volatile or (
-            lost_at is not None and first_poll - self.terms.lookback < lost_at
+            lost_at is not None and first_poll - self.config.lookback < lost_at
         )
 
     def meta(self, key: str) -> float | None:
@@ -244,31 +240,31 @@ class SqliteTransaction:
             "SELECT id, cursor, quiet FROM target WHERE account = ? AND repo = ?", (number, repo)
         ).fetchone()
         if row is None:
-            quiet = self._ledger.is_quiet(cursor.floor + self._ledger.terms.lookback)
+            gauges_only = self._ledger.is_gauges_only(cursor.floor + self._ledger.config.lookback)
             row = self._db.execute(
                 "INSERT INTO target (account, repo, cursor, quiet) VALUES (?, ?, ?, ?)"
                 " RETURNING id, cursor, quiet",
-                (number, repo, _encode(cursor), quiet),
+                (number, repo, _encode(cursor), gauges_only),
             ).fetchone()
         return Target(
-            id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), quiet=bool(row[2])
+            id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), gauges_only=bool(row[2])
         )
 
-    def judge(self, target: Target, builds: Iterable[Build], *, now: float) -> Verdict:
+    def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
         # What is decided for good needs the consent of both clocks.
         earliest, latest = sorted((now, time.time()))
         pruned_to = retention.pruned_to(self._db, target.account, now=latest)
-        floor = max(target.cursor.floor, earliest - self._ledger.terms.retention, pruned_to)
+        floor = max(target.cursor.floor, earliest - self._ledger.config.retention, pruned_to)
         account = self._ledger.account_id(target.account)
         listed = list(builds)
         seen = build_rows.seen(self._db, account, touched(listed))
-        findings = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
-        build_rows.write(self._db, account, target, findings)
-        self.changes.closed += ((target.id, key) for key in findings.closed)
-        self.changes.open_builds += ((target.id, build) for build in findings.active.values())
-        return findings.verdict
+        found = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
+        build_rows.write(self._db, account, target, found)
+        self.changes.closed += ((target.id, key) for key in found.closed)
+        self.changes.open_builds += ((target.id, build) for build in found.active.values())
+        return found.findings
 
-    def settle(self, target: Target, keys: Iterable[AttemptKey]) -> None:
+    def close(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         account = self._ledger.account_id(target.account)
         gone = list(keys)
         build_rows.forget(self._db, account, gone)
@@ -297,7 +293,7 @@ class SqliteTransaction:
         self.changes.series += changes.series
         self.changes.exemplars += changes.exemplars
 
-    def move(self, target: Target, cursor: Cursor) -> None:
+    def advance_cursor(self, target: Target, cursor: Cursor) -> None:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
@@ -307,7 +303,7 @@ class SqliteTransaction:
         self.changes.series += released
 
     def _read(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesRow]:
-        native = self._ledger.terms.native
+        native = self._ledger.config.native
         return self._ledger.series.get(
             keys, functools.partial(series.read, self._db, native=native)
         )
@@ -339,7 +335,7 @@ class SqliteTransaction:
             [(number, account, number) for account, number in samples.items()],
         )
 
-    def bounds(self, family: str, bounds: tuple[float, ...]) -> bool:
+    def check_buckets(self, family: str, bounds: tuple[float, ...]) -> bool:
         wanted = _pack(bounds)
         row = self._db.execute(
             "SELECT value FROM cicd_exporter_meta WHERE key = ?", (BOUNDS + family,)
@@ -354,12 +350,12 @@ class SqliteTransaction:
         self._db.execute("DELETE FROM native WHERE family = ?", (family,))
         return row is None
 
-    def limit(self, samples: int) -> None:
+    def set_series_limit(self, samples: int) -> None:
         self._db.execute(
             "INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('series_limit', ?)", (samples,)
         )
 
-    def keep_answers(self, account: str, changes: AnswerChanges) -> None:
+    def save_responses(self, account: str, changes: AnswerChanges) -> None:
         if self._ledger.is_volatile:
             return  # they would be in memory twice, and end with it
         number = self._ledger.account_id(account)
@@ -378,11 +374,11 @@ class SqliteTransaction:
             ],
         )
 
-    def keep_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
+    def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
         limits.keep(self._db, changes, now=now)
 
-    def write_polling(self, account: str, changes: PollingChanges) -> None:
+    def save_polling(self, account: str, changes: PollingChanges) -> None:
         polling.write(self._db, self._ledger.account_id(account), changes)
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
-        retention.prune(self._db, now - self._ledger.terms.retention, now=now, spared=spared)
+        retention.prune(self._db, now - self._ledger.config.retention, now=now, spared=spared)

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from exporter.ledger.rows import Labels, PipelineRow, SeriesKey, SeriesRow, Spread
+from exporter.ledger.rows import Labels, PipelineRow, SeriesKey, SeriesRow, SparseBuckets
 from exporter.ledger.sqlite import bulk
 from exporter.ledger.sqlite.codec import SEPARATOR, decoder, pack, split, unpack
 
 _encode = msgspec.msgpack.Encoder().encode
-_spread = decoder(Spread)
+_spread = decoder(SparseBuckets)
 
 _SERIES = "s.vector, s.held, s.opened, s.created_at"
 _WANTED = """

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Metric, PlatformCollector, Proc
 from prometheus_client.exposition import generate_latest as generate_text
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from exporter.ledger.rows import Labels, Spread, Vector
+from exporter.ledger.rows import Labels, SparseBuckets, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Family, Kind
 from exporter.metrics.gauges import Item, Items
@@ -207,7 +207,7 @@ def _writer(family: Family, form: Format) -> Writer:
     return writer(family, form, bounds=bounds, shared=0)
 
 
-def _spreads(group: Group) -> dict[Own, Spread] | None:
+def _spreads(group: Group) -> dict[Own, SparseBuckets] | None:
     return group.spreads
 
 

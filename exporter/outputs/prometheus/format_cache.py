@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from exporter.ledger.rows import Labels, Spread
+from exporter.ledger.rows import Labels, SparseBuckets
 from exporter.metrics.families import Buckets, Family
 from exporter.metrics.gauges import Item, Items
 from exporter.outputs.prometheus import protobuf, text
@@ -27,7 +27,7 @@ Read = Callable[[Any, Iterable[str]], Items]
 """What there is to show of these families of a group."""
 
 
-Spreads = Callable[[Any], Mapping[Own, Spread] | None]
+Spreads = Callable[[Any], Mapping[Own, SparseBuckets] | None]
 """Where the observations of a group's histograms are, if anybody counts that."""
 
 
@@ -59,7 +59,7 @@ def writer(family: Family, form: Format, *, bounds: tuple[float, ...], shared: i
 
 
 def told(
-    form: Format, names: Labels, values: Labels, spreads: Mapping[Own, Spread] | None = None
+    form: Format, names: Labels, values: Labels, spreads: Mapping[Own, SparseBuckets] | None = None
 ) -> Any:
     """What the series of a group share, as a writer wants it."""
     if form == "protobuf":

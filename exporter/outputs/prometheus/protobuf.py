@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from exporter.ledger.rows import Exemplar, Labels, Spread
+from exporter.ledger.rows import Exemplar, Labels, SparseBuckets
 from exporter.metrics import native
 from exporter.metrics.exemplars import LABEL
 from exporter.metrics.families import Family
@@ -33,7 +33,7 @@ class Shared(NamedTuple):
     """What the series of a group have in common."""
 
     labels: bytes
-    spreads: Mapping[Own, Spread] | None
+    spreads: Mapping[Own, SparseBuckets] | None
     """Of its histograms, where native buckets are counted."""
 
 

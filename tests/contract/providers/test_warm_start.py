@@ -138,7 +138,7 @@ async def test_another_token_reuses_nothing_and_nothing_of_it_is_left(tmp_path: 
         await second.ends()
 
         third = begin()
-        assert len(third.rig.ledger.answers("acme")) == REPOS
+        assert len(third.rig.ledger.responses("acme")) == REPOS
         assert await third.polls() == {"200": REPOS}
         assert third.builds == 3 * REPOS
         await third.ends()
@@ -223,13 +223,13 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
             life.housekeeping.start(timers)
             timers.start()  # and no polls
             await turn.wait()
-            assert life.rig.ledger.answers("acme") == []
+            assert life.rig.ledger.responses("acme") == []
             await life.polls()
             async with asyncio.timeout(10):
                 for _ in range(2):  # the first may have begun before
                     turn.clear()
                     await turn.wait()
-        assert len(life.rig.ledger.answers("acme")) == 2 * REPOS
+        assert len(life.rig.ledger.responses("acme")) == 2 * REPOS
         await timers.stop()
         await life.ends()
 
@@ -241,7 +241,7 @@ async def test_a_state_in_memory_keeps_no_answers() -> None:
         await life.polls()
         await life.housekeeping.remember()
 
-        assert life.rig.ledger.answers("acme") == []
+        assert life.rig.ledger.responses("acme") == []
         await life.dies()
 
 
@@ -277,7 +277,7 @@ def row(url: str, *, used: float = 0.0, etag: str = '"1"') -> StoredAnswer:
 def written(rig: Rig, *kept: StoredAnswer, dropped: tuple[str, ...] = ()) -> None:
     with rig.ledger.transaction() as tx:
         keys = [AnswerKey(url, "shape") for url in dropped]
-        tx.keep_answers("acme", AnswerChanges(list(kept), keys))
+        tx.save_responses("acme", AnswerChanges(list(kept), keys))
 
 
 def test_answers_survive_kill_9_as_they_were_last_written(tmp_path: Path) -> None:
@@ -287,8 +287,8 @@ def test_answers_survive_kill_9_as_they_were_last_written(tmp_path: Path) -> Non
     written(rig, new, dropped=("/b", "/nowhere"))
     rig.restart()
 
-    assert rig.ledger.answers("acme") == [row("/c", used=1.0), new]
-    assert rig.ledger.answers("other") == []
+    assert rig.ledger.responses("acme") == [row("/c", used=1.0), new]
+    assert rig.ledger.responses("other") == []
     rig.crash()
 
 
@@ -298,7 +298,7 @@ def test_answers_that_nobody_asked_for_in_a_week_are_forgotten(tmp_path: Path) -
     written(rig, row("/a", used=now - 6.9 * DAY), row("/b", used=now - 7.1 * DAY))
     rig.run(rig.recorder.sweep)
 
-    assert [a.key.url for a in rig.ledger.answers("acme")] == ["/a"]
+    assert [a.key.url for a in rig.ledger.responses("acme")] == ["/a"]
     rig.crash()
 
 
@@ -321,14 +321,14 @@ def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
     db.execute(f"PRAGMA max_page_count = {pages}")
     rig.run(lambda: rig.recorder.remember("acme", memory))
 
-    assert (rig.recorder.state_ok, rig.ledger.answers("acme")) == (False, [])
+    assert (rig.recorder.state_ok, rig.ledger.responses("acme")) == (False, [])
     db.execute("PRAGMA max_page_count = 1000000")
     rig.run(lambda: rig.recorder.remember("acme", memory))
-    assert rig.ledger.answers("acme") == []  # the counters first
+    assert rig.ledger.responses("acme") == []  # the counters first
     rig.provider._builds = [done(build("1"))]
     rig.poll()
     rig.run(lambda: rig.recorder.remember("acme", memory))
-    assert (rig.recorder.state_ok, len(rig.ledger.answers("acme"))) == (True, 1)
+    assert (rig.recorder.state_ok, len(rig.ledger.responses("acme"))) == (True, 1)
     rig.crash()
 
 

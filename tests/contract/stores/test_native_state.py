@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from exporter.ledger.rows import SeriesKey, Spread
+from exporter.ledger.rows import SeriesKey, SparseBuckets
 from exporter.metrics import families as f
 from exporter.metrics import native
 from exporter.metrics.families import Buckets
@@ -40,11 +40,11 @@ def lasted(rig: Rig, *seconds: float) -> None:
     rig.poll()
 
 
-def stored(rig: Rig) -> dict[SeriesKey, Spread]:
+def stored(rig: Rig) -> dict[SeriesKey, SparseBuckets]:
     return {x.series: x.spread for x in rig.ledger.load().series if x.spread is not None}
 
 
-def in_memory(rig: Rig) -> dict[SeriesKey, Spread]:
+def in_memory(rig: Rig) -> dict[SeriesKey, SparseBuckets]:
     found = {}
     for series in rig.book.series.values():
         spread = (series.group.spreads or {}).get(series.own)
@@ -186,7 +186,7 @@ class Toggled(RuleBasedStateMachine):
     def process_starts_again(self, on: bool) -> None:
         rig = self.rig
         rig.rules = msgspec.structs.replace(rig.rules, native=on)
-        rig.ledger.terms = msgspec.structs.replace(rig.ledger.terms, native=on)
+        rig.ledger.configure(msgspec.structs.replace(rig.ledger.config, native=on))
         rig.book = type(rig.book)(rig.rules, {"acme": "scripted"}, clock=rig.clock, hold=rig.hold)
         rig.recorder.view = rig.book
         rig.recorder.start(["acme"])

@@ -13,15 +13,16 @@ from typing import Any
 import pytest
 
 from exporter.errors import StateRefused, StateUnavailable
+from exporter.ledger import LedgerConfig
 from exporter.ledger.sqlite import schema
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets
 from tests.tools.scripted import DAY, Rig, build, done
 
 
 def _open(path: Path, on_corrupt: Any = "fail") -> None:
-    open_ledger(f"sqlite:///{path}", Terms(30 * DAY, DAY), on_corrupt=on_corrupt).close()
+    open_ledger(f"sqlite:///{path}", LedgerConfig(30 * DAY, DAY), on_corrupt=on_corrupt).close()
 
 
 def _fill(path: Path, builds: int = 3) -> None:

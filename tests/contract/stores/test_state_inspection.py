@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import StateRefused
+from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite import inspection
-from exporter.ledger.sqlite.ledger import SqliteLedger, Terms, open_ledger
+from exporter.ledger.sqlite.ledger import SqliteLedger, open_ledger
 from exporter.ledger.sqlite.schema import VERSION
 from exporter.metrics import soundness
 from exporter.model import Build, BuildKey, Status
@@ -30,15 +31,16 @@ from tests.tools.system import configure
 DAY = 86400.0
 HOLD = """
 import sys
-from exporter.ledger.sqlite.ledger import Terms, open_ledger
-ledger = open_ledger(f"sqlite:///{sys.argv[1]}", Terms(1e6, 1e5))
+from exporter.ledger import LedgerConfig
+from exporter.ledger.sqlite.ledger import open_ledger
+ledger = open_ledger(f"sqlite:///{sys.argv[1]}", LedgerConfig(1e6, 1e5))
 print("held", flush=True)
 sys.stdin.read()
 """
 WRITE = """
 import itertools, sys
-from tests.contract.stores.test_state_inspection import DAY, Terms, build, open_ledger, write
-ledger = open_ledger(f"sqlite:///{sys.argv[1]}", Terms(30 * DAY, DAY))
+from tests.contract.stores.test_state_inspection import DAY, LedgerConfig, build, open_ledger, write
+ledger = open_ledger(f"sqlite:///{sys.argv[1]}", LedgerConfig(30 * DAY, DAY))
 ledger._db.execute("PRAGMA wal_autocheckpoint = 8")
 for number in itertools.count(100):
     write(ledger, build(number))
@@ -69,14 +71,16 @@ def write(ledger: SqliteLedger, *builds: Build) -> None:
     now = time.time()
     with ledger.transaction() as tx:
         target = tx.target("acme", "acme/shop", Cursor(floor=now - DAY))
-        tx.judge(target, builds, now=now)
+        tx.reconcile(target, builds, now=now)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """A state with five builds of one repo, of which one still runs."""
     file = tmp_path / "state.db"
-    with contextlib.closing(open_ledger(f"sqlite:///{file}", Terms(30 * DAY, DAY))) as ledger:
+    with contextlib.closing(
+        open_ledger(f"sqlite:///{file}", LedgerConfig(30 * DAY, DAY))
+    ) as ledger:
         write(ledger, *(build(n) for n in range(4)), build(9, Status.IN_PROGRESS))
     return file
 
@@ -124,7 +128,9 @@ def test_a_state_in_use_is_read_and_its_owner_named(path) -> None:
 
 
 def test_what_was_committed_a_moment_ago_is_seen(path) -> None:
-    with contextlib.closing(open_ledger(f"sqlite:///{path}", Terms(30 * DAY, DAY))) as ledger:
+    with contextlib.closing(
+        open_ledger(f"sqlite:///{path}", LedgerConfig(30 * DAY, DAY))
+    ) as ledger:
         seen = []
         for number in range(10, 20):
             write(ledger, build(number))
@@ -139,7 +145,7 @@ def test_looking_keeps_no_exporter_from_starting(path, monkeypatch) -> None:
     copy = shutil.copyfile
 
     def copying(source: Path, to: Path) -> object:
-        with contextlib.closing(open_ledger(f"sqlite:///{path}", Terms(30 * DAY, DAY))):
+        with contextlib.closing(open_ledger(f"sqlite:///{path}", LedgerConfig(30 * DAY, DAY))):
             taken.append(source.name)
         return copy(source, to)
 

@@ -39,28 +39,28 @@ Call = Callable[[Any, Target], object]
 READS: dict[str, Call] = {
     "load": lambda ledger, target: ledger.load(),
     "counted": lambda ledger, target: ledger.counted(target, [build("1")]),
-    "answers": lambda ledger, target: ledger.answers("acme"),
+    "responses": lambda ledger, target: ledger.responses("acme"),
 }
 WRITES: dict[str, Call] = {
     "target": lambda tx, target: tx.target("acme", "acme/other", Cursor(floor=0.0)),
-    "judge": lambda tx, target: tx.judge(target, [done(build("1"))], now=time.time()),
-    "settle": lambda tx, target: tx.settle(target, [AttemptKey(BuildKey("1"), 1)]),
+    "reconcile": lambda tx, target: tx.reconcile(target, [done(build("1"))], now=time.time()),
+    "close": lambda tx, target: tx.close(target, [AttemptKey(BuildKey("1"), 1)]),
     "load": lambda tx, target: tx.load(Touched([KEY.labels[:5]], [KEY]), accounts=["acme"]),
     "save": lambda tx, target: tx.save("acme", CHANGES),
-    "move": lambda tx, target: tx.move(target, Cursor(floor=1.0)),
+    "advance_cursor": lambda tx, target: tx.advance_cursor(target, Cursor(floor=1.0)),
     "release": lambda tx, target: tx.release([KEY]),
     "snapshot": lambda tx, target: tx.snapshot(),
     "pipelines": lambda tx, target: tx.pipelines(),
     "series_of": lambda tx, target: tx.series_of([KEY.labels[:5]], [KEY.family]),
     "forget": lambda tx, target: tx.forget([KEY.labels[:5]], [KEY.family]),
     "count_samples": lambda tx, target: tx.count_samples({"acme": 7}),
-    "bounds": lambda tx, target: tx.bounds(f.BUILD_QUEUE.name, (1.0,)),
-    "limit": lambda tx, target: tx.limit(7),
-    "keep_answers": lambda tx, target: tx.keep_answers("acme", AnswerChanges([ANSWER], [])),
-    "keep_limits": lambda tx, target: tx.keep_limits(
+    "check_buckets": lambda tx, target: tx.check_buckets(f.BUILD_QUEUE.name, (1.0,)),
+    "set_series_limit": lambda tx, target: tx.set_series_limit(7),
+    "save_responses": lambda tx, target: tx.save_responses("acme", AnswerChanges([ANSWER], [])),
+    "save_limits": lambda tx, target: tx.save_limits(
         [StoredLimits(b"whose", Limits(9e9))], now=time.time()
     ),
-    "write_polling": lambda tx, target: tx.write_polling(
+    "save_polling": lambda tx, target: tx.save_polling(
         "acme", PollingChanges(ACCOUNT, {"acme/shop": REPO})
     ),
     "prune": lambda tx, target: tx.prune(now=time.time()),
@@ -127,7 +127,7 @@ def test_what_cannot_be_written_is_unavailable_and_leaves_nothing(
         with rig.ledger.transaction() as tx:
             fault(rig)
             WRITES[name](tx, target)
-            tx.limit(8)  # whatever it needed the database for: this does
+            tx.set_series_limit(8)  # whatever it needed the database for: this does
 
     with pytest.raises(StateUnavailable, match=r"the state cannot be (read|written)"):
         transaction()

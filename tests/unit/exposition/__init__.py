@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from prometheus_client.samples import Sample
 
 from exporter.http import ApiStats, RateLimit
-from exporter.ledger.rows import Labels, Vector, Verdict
+from exporter.ledger.rows import Findings, Labels, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets, Family
 from exporter.model import Job, Status
@@ -113,7 +113,7 @@ def lively(*texts: str) -> Book:
     for text in texts:
         names: dict[str, Any] = {"repo": text, "workflow": text, "trigger": text}
         waiting = Job(id="1", name=text, status=Status.QUEUED)
-        learn(book, Verdict(active=[build(f"{text}1", **names, jobs=(waiting,))]))
+        learn(book, Findings(active=[build(f"{text}1", **names, jobs=(waiting,))]))
         learn(book, completed(**names, conclusion=text or None))
         learn(book, completed(**names, attempt=2))
         learn(book, job_done(build("1", **names), name=text))

@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
 )
 
-from exporter.ledger.rows import Verdict
+from exporter.ledger.rows import Findings
 from exporter.metrics import families as f
 from exporter.model import Job, Status
 from exporter.outputs import prometheus as module
@@ -33,7 +33,7 @@ def test_builds_and_jobs_leave_the_gauges_one_by_one_as_they_grow_old() -> None:
         build("2", created_at=NOW + 3, jobs=(job,)),
         build("3", created_at=NOW + 1, workflow="other"),
     ]
-    learn(book, Verdict(active=running))
+    learn(book, Findings(active=running))
     told = []
 
     for after in (0, 1.5, 2.5, 3.5):
@@ -172,7 +172,7 @@ def exemplars(shown: module.Exposition, family: f.Family) -> dict[str, tuple[Any
     }
 
 
-def lasting(seconds: float, at: float, **told: Any) -> Verdict:
+def lasting(seconds: float, at: float, **told: Any) -> Findings:
     return completed(created_at=at - seconds, started_at=at - seconds, completed_at=at, **told)
 
 

@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from exporter.ledger.rows import Changes, Cursor, Labels, Target, Vector, Verdict
+from exporter.ledger.rows import Changes, Cursor, Findings, Labels, Target, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Family
 from exporter.outputs.prometheus import Exposition, Format
 from exporter.view.series_view import SeriesView
-from tests.tools.books import a_book, completed, job_done, verdicts
+from tests.tools.books import a_book, completed, job_done, some_findings
 from tests.tools.scripted import build
 from tests.unit.exposition import FORMATS, Polled, exposition, view, written
 from tests.unit.exposition.messages import families, native_of
@@ -89,26 +89,29 @@ class Life(RuleBasedStateMachine):
     def anew(self) -> Exposition:
         return exposition(self.book, self.views, clock=lambda: self.now)
 
-    @rule(verdict=verdicts("a", st.sampled_from([7.9e5, 8.1e5, 8.6e5, NOW])), n=st.integers(0, 2))
-    def poll(self, verdict: Verdict, n: int) -> None:
+    @rule(
+        findings=some_findings("a", st.sampled_from([7.9e5, 8.1e5, 8.6e5, NOW])),
+        n=st.integers(0, 2),
+    )
+    def poll(self, findings: Findings, n: int) -> None:
         target = self.targets[n]
-        self.book.learn(verdict, target, now=self.now)
+        self.book.learn(findings, target, now=self.now)
 
     @rule(created_at=st.sampled_from([8.1e5, 8.6e5, NOW]), n=st.integers(0, 2))
     def build_begins(self, created_at: float, n: int) -> None:
         self.serial += 1
-        self.poll(Verdict(active=[build(str(self.serial), created_at=created_at)]), n)
+        self.poll(Findings(active=[build(str(self.serial), created_at=created_at)]), n)
 
     @rule(conclusion=st.sampled_from(["passed", "failed"]), n=st.integers(0, 2))
     def build_ends(self, conclusion: str, n: int) -> None:
         self.serial += 1
         news = completed(conclusion=conclusion, number=self.serial)
-        self.poll(Verdict(completed=news.completed, jobs=job_done().jobs), n)
+        self.poll(Findings(completed=news.completed, jobs=job_done().jobs), n)
 
     @rule(n=st.integers(0, 2), count=st.integers(1, 3))
     def end_builds(self, n: int, count: int) -> None:
         running = list(self.book.active.get(self.targets[n].id, {}))
-        self.poll(Verdict(settled=running[:count]), n)
+        self.book.learn(Findings(), self.targets[n], closed=running[:count], now=self.now)
 
     @rule()
     def first_walk_ends(self) -> None:

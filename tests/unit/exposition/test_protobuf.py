@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.ledger.rows import Exemplar, Verdict
+from exporter.ledger.rows import Exemplar, Findings
 from exporter.metrics import families as f
 from exporter.metrics import native
 from exporter.metrics.increments import observation
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import negotiate
 from exporter.outputs.prometheus.format_cache import told, writer
-from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, verdicts
+from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, some_findings
 from tests.unit.exposition import HOSTILE, Values, exposition, lively, ours, view, written
 from tests.unit.exposition.messages import families, labels_of, natives, read
 from tests.unit.exposition.test_text import BUCKETS, expositions
@@ -58,12 +58,12 @@ def test_it_says_what_the_text_says_of_any_numbers(values: Values, shared: int) 
 
 
 @settings(max_examples=25)
-@given(st.lists(verdicts(), max_size=4))
-def test_it_says_what_the_text_says_of_any_builds(news: list[Verdict]) -> None:
+@given(st.lists(some_findings(), max_size=4))
+def test_it_says_what_the_text_says_of_any_builds(news: list[Findings]) -> None:
     book = a_book(native=True)
     shown = exposition(book, [view()])
-    for verdict in news:
-        learn(book, verdict)
+    for findings in news:
+        learn(book, findings)
         shown.text("protobuf")
     body = shown.text("protobuf")
 
@@ -161,7 +161,7 @@ def test_cells_that_cannot_be_are_no_reason_to_lose_a_scrape() -> None:
     assert native.buckets({other: 1}, (1.0, 1.0, 0.0), homes) == plain
 
 
-def lasting(seconds: float, **told: Any) -> Verdict:
+def lasting(seconds: float, **told: Any) -> Findings:
     return completed(created_at=1e6 - 3, started_at=1e6, completed_at=1e6 + seconds, **told)
 
 
