@@ -100,7 +100,7 @@ def methods(contract: type) -> set[str]:
 
 
 def test_every_method_is_tried() -> None:
-    assert methods(Ledger) == {*READS, "look", "transaction", "close"}
+    assert methods(Ledger) == {*READS, "configure", "look", "transaction", "close"}
     assert methods(Transaction) == {*WRITES}
 
 
