@@ -113,7 +113,7 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def queue(self) -> float | None:
-        """Seconds from creation to start of a first attempt; None if it cannot be told.
+        """Seconds from creation to start of a first attempt; None if that is not known.
 
         A later attempt keeps the creation time of the first one at most providers,
         so the span would be the time until somebody pressed the button.

@@ -1,4 +1,4 @@
-"""The vocabulary: what builds and jobs are said to be, and what native words say of it.
+"""The vocabulary: our words for builds and jobs, and what native words mean in them.
 
 Words follow the unified CI/CD API; two of its gaps are closed here. `waiting` is a status of
 its own, because a build held for a person is not late. `error` is a conclusion of its own,

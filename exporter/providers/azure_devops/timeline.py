@@ -283,10 +283,10 @@ def _to_job(record: Record, inside: Sequence[Record], gated: set[str], above: li
 
 def _worst(records: Sequence[Record], jobs: Iterable[Job]) -> str | None:
     """What the jobs say together; where they have nothing to say, what holds them does."""
-    said = {job.conclusion for job in jobs}
+    results = {job.conclusion for job in jobs}
     parts = {r.conclusion for r in records if r.type in _RANKED or r.is_check} - {None}
-    found = worst(said)
-    return worst(said | parts) if found in (None, "passed", "skipped") else found
+    found = worst(results)
+    return worst(results | parts) if found in (None, "passed", "skipped") else found
 
 
 # -- builds

@@ -152,11 +152,11 @@ def filled(build: Build, jobs: tuple[Job, ...]) -> Build:
     """
     is_numbered = build.changed_at is None  # else all runs of it are one attempt
     mine = [job for job in jobs if job.attempt == build.attempt or not is_numbered]
-    told, ran = summary(mine), summary(job for job in mine if job.conclusion != "skipped")
+    every, ran = summary(mine), summary(job for job in mine if job.conclusion != "skipped")
     build = replace(build, started_at=ran.started)
     if build.status is not Status.COMPLETED:
         return build
-    return filled_by(build, ran._replace(conclusion=told.conclusion))
+    return filled_by(build, ran._replace(conclusion=every.conclusion))
 
 
 def _state(state: Any, *, started: float | None, ended: float | None) -> State:

@@ -147,9 +147,9 @@ def _cause(item: Pipeline) -> str | None:
     kind = word(at(item.trigger, "type"))
     if kind is not None and kind not in _INTEGRATIONS:
         return kind
-    said = at(item.trigger_parameters, "circleci")
-    told = (word(at(said, name)) for name in ("event_type", "trigger_type"))
-    return next((event for event in told if event in WORDS.trigger), kind)
+    more = at(item.trigger_parameters, "circleci")
+    events = (word(at(more, name)) for name in ("event_type", "trigger_type"))
+    return next((event for event in events if event in WORDS.trigger), kind)
 
 
 def with_workflow(base: Build, item: Workflow) -> Build:
@@ -178,15 +178,15 @@ def with_workflow(base: Build, item: Workflow) -> Build:
 def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
     """Add the jobs of a workflow, and its start, end and conclusion by them."""
     jobs = tuple(map(to_job, items))
-    said = summary(jobs)
+    by_jobs = summary(jobs)
     over = all(job.status is Status.COMPLETED for job in jobs)
-    silent = said.ended is not None and said.ended < now - PATIENCE
+    silent = by_jobs.ended is not None and by_jobs.ended < now - PATIENCE
     if over and silent:
         build = replace(build, status=Status.COMPLETED)  # its own status may stay `running`
     build = replace(build, started_at=started(items), jobs=jobs)
     if build.status is not Status.COMPLETED:
         return build
-    return filled_by(build, said._replace(started=None))
+    return filled_by(build, by_jobs._replace(started=None))
 
 
 def to_job(item: Listed) -> Job:

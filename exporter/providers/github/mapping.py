@@ -244,7 +244,7 @@ def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
 
     Jobs that an attempt takes over from the one before are left to that one. A skipped
     job never ran. Where no job tells anything the run's own times stand. A run that has
-    completed moments before `now` may have a job that is not yet told so: until then it
+    completed moments before `now` may have a job that is not shown as completed yet: until then it
     is not complete, or that job would never be counted.
     """
     listed = [to_job(task, build) for task in tasks if _is_of(task, build)]
@@ -255,11 +255,11 @@ def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
     ran = [job for job in jobs if job.conclusion != "skipped"]
     if not ran:
         return replace(without_jobs(build), jobs=jobs)
-    said = summary(ran)
-    build = replace(build, jobs=jobs, started_at=said.started)
-    if build.status is not Status.COMPLETED or said.ended is None:
+    by_jobs = summary(ran)
+    build = replace(build, jobs=jobs, started_at=by_jobs.started)
+    if build.status is not Status.COMPLETED or by_jobs.ended is None:
         return build
-    return replace(build, completed_at=said.ended)
+    return replace(build, completed_at=by_jobs.ended)
 
 
 def _is_of(task: Task, build: Build) -> bool:

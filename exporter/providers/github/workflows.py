@@ -111,9 +111,9 @@ def file_of(path: Any) -> str:
 
 
 def _path(path: Any) -> str:
-    told = text(path) or ""
-    file = _FILE.match(told)
-    return told.partition("@")[0] if file is None else file[0]
+    full = text(path) or ""
+    file = _FILE.match(full)
+    return full.partition("@")[0] if file is None else file[0]
 
 
 def _name(workflow: Workflow) -> str:

@@ -52,8 +52,8 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def is_blank(self) -> bool:
         """Whether status, result and start are all missing."""
-        told = isinstance(self.building, bool) or word(self.result) is not None
-        return not told and moment(self.timestamp) is None
+        has_state = isinstance(self.building, bool) or word(self.result) is not None
+        return not has_state and moment(self.timestamp) is None
 
 
 class QueueItem(msgspec.Struct, frozen=True, rename="camel"):
@@ -207,8 +207,8 @@ def _end(run: Run, started: float | None) -> float | None:
 
 def _created(run: Run, started: float | None) -> float | None:
     """When it entered the queue; None without the Metrics plugin."""
-    told = (at(action, "queuingDurationMillis") for action in listed(run.actions))
-    spans = (span(value, per_second=1000) for value in told)
+    values = (at(action, "queuingDurationMillis") for action in listed(run.actions))
+    spans = (span(value, per_second=1000) for value in values)
     queued = next((queued for queued in spans if queued is not None), None)
     return None if queued is None or started is None else started - queued
 
@@ -233,9 +233,11 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     words = [(text(at(cause, "_class")) or "").lower() for cause in causes]  # some are long
     known = {WORDS.trigger[kind] for kind in words if kind in WORDS.trigger}
     for cause, kind in zip(causes, words, strict=True):
-        said = (text(at(cause, "shortDescription")) or "").lower()
+        description = (text(at(cause, "shortDescription")) or "").lower()
         known.update(
-            why for start, why in BY_DESCRIPTION.items() if not kind and said.startswith(start)
+            why
+            for start, why in BY_DESCRIPTION.items()
+            if not kind and description.startswith(start)
         )
     first = next((why for why in PRIORITY if why in known), None)
     if first is not None:
@@ -282,8 +284,8 @@ def to_job(stage: Stage, build: Build) -> Job:
     started = moment(stage.start_time_millis)
     lasted = span(stage.duration_millis, per_second=1000)
     ended = None if started is None or lasted is None else started + lasted
-    said = word(stage.status)
-    status: str | None = None if said == "null" else said
+    status = word(stage.status)
+    status = None if status == "null" else status
     if status == "not_executed" and build.status is not Status.COMPLETED:
         status = "queued"
     state = resolve_state(WORDS, status, started=started, ended=ended)
@@ -299,14 +301,14 @@ def with_stages(build: Build, status: Any, stages: Sequence[Stage], *, jobs: boo
 
     That is its jobs, that it waits for a person, and what it lacks since the controller died.
     """
-    told = tuple(to_job(stage, build) for stage in stages)
-    build = replace(build, jobs=told if jobs else (), partial=False)
-    said = word(status) or ""
+    found = tuple(to_job(stage, build) for stage in stages)
+    build = replace(build, jobs=found if jobs else (), partial=False)
+    native = word(status) or ""
     if build.status is not Status.COMPLETED:
-        held = WORDS.status.get(said) is Status.WAITING
+        held = WORDS.status.get(native) is Status.WAITING
         return replace(build, status=Status.WAITING if held else Status.IN_PROGRESS)
-    by_stages = summary(told)
-    conclusion = WORDS.conclusion.get(said) or by_stages.conclusion
+    by_stages = summary(found)
+    conclusion = WORDS.conclusion.get(native) or by_stages.conclusion
     return filled_by(build, by_stages._replace(conclusion=conclusion))
 
 

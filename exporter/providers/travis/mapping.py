@@ -87,8 +87,8 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         jobs=tuple(jobs),
         **state._replace(completed_at=ended if completed else None).fields(*unknown),
     )
-    said = summary(build.jobs)._replace(conclusion=None)
-    return filled_by(build, said) if completed else build
+    by_jobs = summary(build.jobs)._replace(conclusion=None)
+    return filled_by(build, by_jobs) if completed else build
 
 
 def _ref(branch: str | None, tag: str | None, why: str) -> Ref:

@@ -23,7 +23,7 @@ from exporter.providers.truto.vocabulary import unified
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """Build ids are unique in an organization; the repo is the build's own.
 
-    A build whose stages are run again goes on under its id, and no attempt is told.
+    A build whose stages are run again goes on under its id, and the answer has no attempts.
     """
     workspace, _, wanted = entry.partition("/")
     repo = next(iter(_repos(item)), wanted)

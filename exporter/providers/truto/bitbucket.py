@@ -37,7 +37,7 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 
 
 def _key(uuid: str) -> BuildKey:
-    """The key of a pipeline, the same whether its id is told with braces or without them."""
+    """The key of a pipeline, the same for an id with braces and without them."""
     return BuildKey(f"{{{uuid.strip('{}')}}}")
 
 

@@ -41,13 +41,13 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     # As it is spelled: the numbers 007 and 7 are two builds.
     spelled = text(look(item, "number", _REMOTE)) or build.number
     number = item.native_id if build.number is None else spelled
-    said = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
+    states = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
     return replace(
         _with_branch(build, item),
         key=BuildKey.begun(f"{entry}#{number}", build.started_at),
         key_per_attempt=True,
         workflow=entry,
-        partial=build.started_at is None or all(value is None for value in said),
+        partial=build.started_at is None or all(value is None for value in states),
     )
 
 

@@ -95,10 +95,10 @@ def joined(build: Build, single: Build) -> Build:
     """`build` with its gaps filled from the single build, if that is the same attempt."""
     if single.attempt != build.attempt or single.status is not Status.COMPLETED:
         return build
-    said = Summary(single.started_at, single.completed_at, single.conclusion)
+    by_single = Summary(single.started_at, single.completed_at, single.conclusion)
     unknown = () if build.conclusion is not None else single.unmapped
     return replace(
-        filled_by(build, said),
+        filled_by(build, by_single),
         key=single.key if build.key.is_beginning_of(single.key) else build.key,
         unmapped=tuple(dict.fromkeys(build.unmapped + unknown)),
     )
@@ -123,27 +123,27 @@ def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
     where there are no jobs (`build` is then completed if that is its end), and while the
     pipeline is set up (`build` is in progress), as more jobs follow then.
     """
-    said = _summary(build, jobs)
+    by_jobs = _summary(build, jobs)
     unfinished = [job for job in jobs.all if job.status is not Status.COMPLETED]
     if not jobs.all and build.status is Status.COMPLETED:
         return build
-    is_set_up = build.status is Status.IN_PROGRESS and (said.ended or now) > now - PATIENCE
+    is_set_up = build.status is Status.IN_PROGRESS and (by_jobs.ended or now) > now - PATIENCE
     if jobs.all and not unfinished and not is_set_up:
         return replace(
             build,
             status=Status.COMPLETED,
-            started_at=said.started,
-            completed_at=said.ended,
-            conclusion=said.conclusion,
+            started_at=by_jobs.started,
+            completed_at=by_jobs.ended,
+            conclusion=by_jobs.conclusion,
         )
     held = {job.id for job in unfinished if job.status is Status.WAITING}
-    begun = said.started is not None or any(j.status is Status.IN_PROGRESS for j in jobs.all)
+    begun = by_jobs.started is not None or any(j.status is Status.IN_PROGRESS for j in jobs.all)
     if held and all(job.id in held | jobs.blocked for job in unfinished):
         status = Status.WAITING
     else:
         status = Status.IN_PROGRESS if begun else Status.QUEUED
     return replace(
-        build, status=status, started_at=said.started, completed_at=None, conclusion=None
+        build, status=status, started_at=by_jobs.started, completed_at=None, conclusion=None
     )
 
 

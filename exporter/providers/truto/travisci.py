@@ -23,7 +23,7 @@ from exporter.providers.truto.vocabulary import unified
 def _refine(build: Build, item: Run, entry: str) -> Build:
     """A tag's build has the raw `tag`; its branch is then the tag's name.
 
-    A restart uses the id again, so where no attempts are told the build goes on after its end.
+    A restart uses the id again, so without attempts in the answer the build goes on after its end.
     """
     del entry
     if at(item.remote_data, "tag"):
