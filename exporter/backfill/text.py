@@ -15,7 +15,7 @@ from exporter.backfill.grid import Grid
 from exporter.ledger.rows import Labels, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets, Family
-from exporter.outputs.prometheus.text import Format, Writer, head, told
+from exporter.outputs.prometheus.text import Format, Writer, encode_labels, head
 
 _FORM: Format = "openmetrics"
 _BATCH = 200
@@ -79,10 +79,10 @@ class Sheet:
         return self._grid.before(self._chronicle.began(key))
 
     def _series(self, family: Family, writer: Writer, key: SeriesKey) -> Iterator[tuple[str, int]]:
-        labels = told(self._names(family), (*key.labels, *self._more.values()))
+        labels = encode_labels(self._names(family), (*key.labels, *self._more.values()))
         at = self._first(key)
         for vector, end in self._runs(self._chronicle.history(key)):
-            (row,) = writer.rows([(labels, [((), vector, None)])])
+            (row,) = writer.encode([(labels, [((), vector, None)])])
             point = row.decode()
             while at < end:
                 stop = min(end, at + _BATCH * self._grid.step)

@@ -64,9 +64,9 @@ class Group(msgspec.Struct, eq=False):
     """Series whose first labels are the same: their numbers and bytes are kept together."""
 
     labels: Labels = ()
-    roster: SlotTable[Any] | None = None
-    place: int = 0
-    """Where it is in the roster, if it is in one."""
+    table: SlotTable[Any] | None = None
+    slot: int = 0
+    """Which one of the table it has, if it is in one."""
     shape: Shape = msgspec.field(default_factory=lambda: _shape({}))
     numbers: array[float] = msgspec.field(default_factory=lambda: array("d"))
     closed: frozenset[Own] = frozenset()
@@ -82,19 +82,19 @@ class Group(msgspec.Struct, eq=False):
         """Whether a scrape has it."""
         return True
 
-    def enter(self, roster: SlotTable[Any]) -> None:
-        """Take a place."""
-        self.roster, self.place = roster, roster.add(self)
+    def enter(self, table: SlotTable[Any]) -> None:
+        """Take a slot."""
+        self.table, self.slot = table, table.add(self)
 
     def leave(self) -> None:
         """Give it up."""
-        if self.roster is not None:
-            self.roster.remove(self.place)
+        if self.table is not None:
+            self.table.remove(self.slot)
 
     def mark(self, *families: str) -> None:
         """Samples of these families, by default of all, have changed."""
-        if self.roster is not None:
-            self.roster.mark(self.place, *families)
+        if self.table is not None:
+            self.table.mark(self.slot, *families)
 
     def series(self) -> Iterator[Series]:
         """All of them."""

@@ -1,7 +1,6 @@
-"""Who has which place in the exposition, and whose samples have changed.
+"""Slots: where the bytes of a group of series are kept, and which of them have changed.
 
-The bytes of a scrape are kept by place, so a group has one as long as it lives, and
-another group may have it afterwards.
+A group has one slot as long as it lives; another group may have it afterwards.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from exporter.metrics.families import Family
 
 G = TypeVar("G")
 
-Journal = dict[int, int]
-"""Places whose samples have changed, with the bits of the families that did. Its reader
+DirtySlots = dict[int, int]
+"""Slots whose samples have changed, with the bits of the families that did. Its reader
 takes out what it has read."""
 
 
@@ -26,50 +25,50 @@ class SlotTable(Generic[G]):
         """The names of the labels that a group has."""
         self.families = families
         self.groups: list[G | None] = []
-        """By place; None where nobody is."""
+        """By slot; None where one is free."""
         self._bits = {family.name: 1 << n for n, family in enumerate(families)}
         self._all = (1 << len(families)) - 1
         self._chosen: dict[int, tuple[str, ...]] = {}
         self._free: list[int] = []
-        self._journals: list[Journal] = []
+        self._trackers: list[DirtySlots] = []
 
     def add(self, group: G) -> int:
-        """Give a group a place."""
+        """Give a group a slot, and return it."""
         if self._free:
-            place = self._free.pop()
-            self.groups[place] = group
+            slot = self._free.pop()
+            self.groups[slot] = group
         else:
-            place = len(self.groups)
+            slot = len(self.groups)
             self.groups.append(group)
-        self.mark(place)
-        return place
+        self.mark(slot)
+        return slot
 
-    def remove(self, place: int) -> None:
-        """Nobody is there any more."""
-        self.groups[place] = None
-        self._free.append(place)
-        self.mark(place)
+    def remove(self, slot: int) -> None:
+        """Free a slot."""
+        self.groups[slot] = None
+        self._free.append(slot)
+        self.mark(slot)
 
-    def mark(self, place: int, *families: str) -> None:
+    def mark(self, slot: int, *families: str) -> None:
         """Samples of these families, by default of all, have changed there."""
         changed = 0 if families else self._all
         for family in families:
             changed |= self._bits[family]
-        for journal in self._journals:
-            journal[place] = journal.get(place, 0) | changed
+        for dirty in self._trackers:
+            dirty[slot] = dirty.get(slot, 0) | changed
 
     def chosen(self, bits: int) -> tuple[str, ...]:
-        """The families that bits in a journal stand for."""
+        """The families that the bits of a dirty slot stand for."""
         if bits not in self._chosen:
             self._chosen[bits] = tuple(name for name, bit in self._bits.items() if bits & bit)
         return self._chosen[bits]
 
-    def watch(self) -> Journal:
-        """A journal of what changes from now on; it begins with all that there is."""
-        journal = dict.fromkeys(range(len(self.groups)), self._all)
-        self._journals.append(journal)
-        return journal
+    def track(self) -> DirtySlots:
+        """The slots that change from now on, beginning with all that there are."""
+        dirty = dict.fromkeys(range(len(self.groups)), self._all)
+        self._trackers.append(dirty)
+        return dirty
 
-    def unwatch(self, journal: Journal) -> None:
-        """Nobody reads this journal any more."""
-        self._journals = [kept for kept in self._journals if kept is not journal]
+    def untrack(self, dirty: DirtySlots) -> None:
+        """Stop filling what `track` has returned."""
+        self._trackers = [kept for kept in self._trackers if kept is not dirty]

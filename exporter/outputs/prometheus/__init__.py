@@ -1,11 +1,11 @@
-"""The bytes of a scrape: what the book and the accounts hold, in the format asked for.
+"""The bytes of a scrape: what the view and the accounts show, in the format asked for.
 
-Samples are written when they have changed, and a scrape joins what is written. For each
-format somebody asks for there is an `edition`; `text` writes, `packing` packs. What the
-exporter shows of itself (`own`) is short and written anew each time.
+Samples are encoded when they have changed, and a scrape joins what is encoded. Each format that
+is asked for has a `FormatCache`; `text` and `protobuf` encode, `packing` compresses. The metrics
+about the exporter (`self_metrics`) are few and encoded anew each time.
 
-All this is done in the event loop, in steps of less than a millisecond, between which
-others have their turn. An answer is put together in one of them, so it is of one instant.
+All this is done in the event loop, in steps of less than a millisecond, so that other requests
+and polls go on in between. An answer is joined in one step, so it is of one instant.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ from exporter.metrics import families as f
 from exporter.metrics.families import Family, Kind
 from exporter.metrics.gauges import Item, Items
 from exporter.metrics.labels import clean
-from exporter.outputs.prometheus.format_cache import FormatCache, Source, Writer, told, writer
+from exporter.outputs.prometheus.format_cache import (
+    FormatCache,
+    Source,
+    Writer,
+    encode_labels,
+    writer,
+)
 from exporter.outputs.prometheus.negotiation import CONTENT_TYPES, negotiate, wants_gzip
 from exporter.outputs.prometheus.packing import Packer, gzipped
 from exporter.outputs.prometheus.self_metrics import (
@@ -34,7 +40,7 @@ from exporter.outputs.prometheus.self_metrics import (
     AccountView,
     Health,
     RepoView,
-    own_values,
+    self_metrics,
 )
 from exporter.outputs.prometheus.text import Format
 from exporter.view.series import Group, Own
@@ -72,7 +78,7 @@ class _Repo(msgspec.Struct):
     labels: Labels
     last_success: float = 0.0
     interval: float = 0.0
-    place: int = 0
+    slot: int = 0
 
 
 class Exposition:
@@ -80,25 +86,25 @@ class Exposition:
 
     def __init__(
         self,
-        book: SeriesView,
+        view: SeriesView,
         accounts: Callable[[], Iterable[AccountView]],
         health: Health,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._book = book
+        self._view = view
         self._accounts = accounts
         self._health = health
         self._clock = clock
         self._now = 0.0
         self._packer = Packer()
-        self._editions: dict[Format, FormatCache] = {}
+        self._caches: dict[Format, FormatCache] = {}
         self._repos: dict[Labels, dict[str, _Repo]] = {}
         """By account and entry."""
         self._of_repos = SlotTable[_Repo](f.LAST_SUCCESS.labels, *OF_REPO)
         self._sources = (
-            Source(book.of_pipelines, self._read, _spreads),
-            Source(book.of_jobs, self._read, _spreads),
+            Source(view.of_pipelines, self._read, _spreads),
+            Source(view.of_jobs, self._read, _spreads),
             Source(self._of_repos, _read_repo),
         )
 
@@ -106,7 +112,7 @@ class Exposition:
     def offers(self) -> tuple[Format, ...]:
         """The formats there are for those who ask."""
         known: tuple[Format, ...] = ("text", "openmetrics")
-        return (*known, "protobuf") if self._book.rules.native else known
+        return (*known, "protobuf") if self._view.rules.native else known
 
     def text(self, form: Format = "text") -> bytes:
         """All of it, at once."""
@@ -116,56 +122,56 @@ class Exposition:
 
     def steps(self, form: Format, *, packed: bool = False) -> Iterator[None]:
         """Write, and pack, what has changed until now, step by step."""
-        edition = self._edition(form)
+        kept = self._cache(form)
         self._now = self._clock()
-        self._book.age(self._now)
+        self._view.age(self._now)
         self._look_at_repos()
-        yield from edition.refresh()
+        yield from kept.refresh()
         if packed:
-            for sheet in edition.sheets.values():
-                yield from sheet.pack(self._packer)
+            for buffer in kept.buffers.values():
+                yield from buffer.pack(self._packer)
 
     def answer(self, form: Format, *, packed: bool = False) -> Answer:
         """What is there now. What has changed since the `steps` may be missing."""
-        edition = self._edition(form)
-        own = self._own(form, edition)
+        kept = self._cache(form)
+        own = self._own(form, kept)
         if packed:
-            sheets = [sheet.packed(self._packer) for sheet in edition.sheets.values()]
-            body = gzipped([*sheets, self._packer.pack(own)])
+            buffers = [buffer.packed(self._packer) for buffer in kept.buffers.values()]
+            body = gzipped([*buffers, self._packer.pack(own)])
             return Answer(len(body), [[body]])
-        size = sum(sheet.size for sheet in edition.sheets.values()) + len(own)
-        batches = [batch for sheet in edition.sheets.values() for batch in sheet.batches()]
+        size = sum(buffer.size for buffer in kept.buffers.values()) + len(own)
+        batches = [batch for buffer in kept.buffers.values() for batch in buffer.batches()]
         return Answer(size, [*batches, [own]])
 
-    def _edition(self, form: Format) -> FormatCache:
+    def _cache(self, form: Format) -> FormatCache:
         now = monotonic()
-        if form not in self._editions:
-            self._editions[form] = FormatCache(form, self._book.rules.buckets, self._sources)
-        self._editions[form].asked_at = now
-        for other, edition in list(self._editions.items()):
-            if now - edition.asked_at > _OUT_OF_USE:
-                edition.close()
-                del self._editions[other]
-        return self._editions[form]
+        if form not in self._caches:
+            self._caches[form] = FormatCache(form, self._view.rules.buckets, self._sources)
+        self._caches[form].used_at = now
+        for other, kept in list(self._caches.items()):
+            if now - kept.used_at > _OUT_OF_USE:
+                kept.close()
+                del self._caches[other]
+        return self._caches[form]
 
     def _read(self, group: Group, families: Iterable[str]) -> Items:
-        return self._book.read(group, families, self._now)
+        return self._view.read(group, families, self._now)
 
-    def _own(self, form: Format, edition: FormatCache) -> bytes:
+    def _own(self, form: Format, kept: FormatCache) -> bytes:
         """What the exporter shows of itself, and the end."""
         sizes = {
-            name: sheet.samples
-            for name, sheet in edition.sheets.items()
+            name: buffer.samples
+            for name, buffer in kept.buffers.items()
             if f.is_pipeline_family(name)
         }
-        values = own_values(self._book, self._accounts(), self._health, sizes)
+        values = self_metrics(self._view, self._accounts(), self._health, sizes)
         if form == "protobuf":
             values |= map(_family, _process().collect())
-        nothing, written = told(form, (), ()), b""
+        nothing, written = encode_labels(form, (), ()), b""
         for family, series in values.items():
             items: list[Item] = [(labels, vector, None) for labels, vector in series.items()]
             ours = _writer(family, form)
-            (row,) = ours.rows([(nothing, items)])
+            (row,) = ours.encode([(nothing, items)])
             written += ours.head(len(row)) + row
         if form == "protobuf":
             return written
@@ -181,17 +187,17 @@ class Exposition:
                 shown = known.get(entry)
                 if shown is None:
                     shown = known[entry] = _Repo((*view.labels, clean(entry)))
-                    shown.place = self._of_repos.add(shown)
+                    shown.slot = self._of_repos.add(shown)
                 elif (shown.last_success, shown.interval) == (repo.last_success, repo.interval):
                     continue
                 shown.last_success, shown.interval = repo.last_success, repo.interval
-                self._of_repos.mark(shown.place)
+                self._of_repos.mark(shown.slot)
             if len(known) > len(view.repos):
                 for entry in known.keys() - view.repos.keys():
-                    self._of_repos.remove(known.pop(entry).place)
+                    self._of_repos.remove(known.pop(entry).slot)
         for left in self._repos.values():
             for repo in left.values():
-                self._of_repos.remove(repo.place)
+                self._of_repos.remove(repo.slot)
         self._repos = polled
 
 

@@ -1,4 +1,4 @@
-"""The ready bytes of one format: written when samples change, joined when they are read."""
+"""The encoded bytes of one format: encoded when samples change, joined when they are read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from exporter.outputs.prometheus import protobuf, text
 from exporter.outputs.prometheus.packing import Packer, Segment, joined
 from exporter.outputs.prometheus.text import Format
 from exporter.view.series import Own
-from exporter.view.slots import Journal, SlotTable
+from exporter.view.slots import DirtySlots, SlotTable
 
 _BATCH = 1 << 19
 """Bytes, about, that are joined and sent at once."""
@@ -24,17 +24,17 @@ _HISTOGRAMS, _SEVERAL, _SINGLES = 16, 64, 512
 has around 100 kB. A changed sample costs the packing of a segment."""
 
 Read = Callable[[Any, Iterable[str]], Items]
-"""What there is to show of these families of a group."""
+"""Returns what these families of a group show."""
 
 
 Spreads = Callable[[Any], Mapping[Own, SparseBuckets] | None]
-"""Where the observations of a group's histograms are, if anybody counts that."""
+"""Returns the sparse buckets of a group's histograms, if they are counted."""
 
 
 class Source(NamedTuple):
     """Groups and how they are read."""
 
-    roster: SlotTable[Any]
+    table: SlotTable[Any]
     read: Read
     spreads: Spreads = lambda _: None
 
@@ -47,8 +47,8 @@ class Writer(Protocol):
     def head(self, size: int) -> bytes:
         """What is before the samples of the family, which are so many bytes."""
 
-    def rows(self, groups: Iterable[tuple[Any, Sequence[Item]]]) -> list[bytes]:
-        """The samples of each group: what its series share, as they are `told`, and these."""
+    def encode(self, groups: Iterable[tuple[Any, Sequence[Item]]]) -> list[bytes]:
+        """The samples of each group: its labels, as `encode_labels` gives them, and its series."""
 
 
 def writer(family: Family, form: Format, *, bounds: tuple[float, ...], shared: int) -> Writer:
@@ -58,41 +58,41 @@ def writer(family: Family, form: Format, *, bounds: tuple[float, ...], shared: i
     return text.Writer(family, form, bounds=bounds, shared=shared)
 
 
-def told(
+def encode_labels(
     form: Format, names: Labels, values: Labels, spreads: Mapping[Own, SparseBuckets] | None = None
 ) -> Any:
-    """What the series of a group share, as a writer wants it."""
+    """The labels of a group, and with protobuf its sparse buckets, in the form a writer takes."""
     if form == "protobuf":
-        return protobuf.Shared(protobuf.told(names, values), spreads)
-    return text.told(names, values)
+        return protobuf.Shared(protobuf.encode_labels(names, values), spreads)
+    return text.encode_labels(names, values)
 
 
-class Sheet:
-    """One family: the bytes of each place, and their packed segments."""
+class FamilyBuffer:
+    """The bytes of one family, by slot, and their compressed segments."""
 
     def __init__(self, writer: Writer, step: int) -> None:
         self._head = writer.head
-        self._write = writer.rows
+        self._write = writer.encode
         self._samples_each = writer.samples_each
         self._step = step
         self._rows: list[bytes] = []
         self._counts: list[int] = []
-        """How many series are at each place."""
+        """How many series are at each slot."""
         self._segments: list[Segment | None] = []
         self._size: int | None = None
         self._packed: Segment | None = None
 
     def put(self, entries: list[tuple[int, Any, list[Item]]]) -> None:
-        """What is at some places from now on: the place, what its group shares, its series."""
+        """Replace the bytes of some slots: the slot, the labels of its group, its series."""
         rows, counts, segments = self._rows, self._counts, self._segments
         written = self._write([(shared, items) for _, shared, items in entries])
-        for (place, _, items), row in zip(entries, written, strict=True):
-            if place >= len(rows):
-                self._grow(place + 1)
-            if row != rows[place]:
-                rows[place] = row
-                counts[place] = len(items)
-                segments[place // self._step] = self._packed = self._size = None
+        for (slot, _, items), row in zip(entries, written, strict=True):
+            if slot >= len(rows):
+                self._grow(slot + 1)
+            if row != rows[slot]:
+                rows[slot] = row
+                counts[slot] = len(items)
+                segments[slot // self._step] = self._packed = self._size = None
 
     def _grow(self, size: int) -> None:
         more = size - len(self._rows)
@@ -150,57 +150,57 @@ class FormatCache:
     """All families of the sources in one format."""
 
     def __init__(self, form: Format, buckets: Buckets, sources: Iterable[Source]) -> None:
-        self.asked_at = 0.0
-        """When somebody wanted it; monotonic seconds."""
+        self.used_at = 0.0
+        """When a scrape last asked for it; monotonic seconds."""
         self._form = form
-        self._sources = [(source, source.roster.watch()) for source in sources]
-        self.sheets = {
-            family.name: Sheet(
+        self._sources = [(source, source.table.track()) for source in sources]
+        self.buffers = {
+            family.name: FamilyBuffer(
                 writer(
                     family,
                     form,
                     bounds=buckets.of(family),
-                    shared=len(source.roster.labels),
+                    shared=len(source.table.labels),
                 ),
-                _step(family, source.roster),
+                _step(family, source.table),
             )
             for source, _ in self._sources
-            for family in source.roster.families
+            for family in source.table.families
         }
 
     def refresh(self) -> Iterator[None]:
         """Write what has changed; some groups a step."""
-        for source, journal in self._sources:
-            places = sorted(journal)
-            for start in range(0, len(places), _GROUPS):
-                self._write(source, journal, places[start : start + _GROUPS])
+        for source, dirty in self._sources:
+            slots = sorted(dirty)
+            for start in range(0, len(slots), _GROUPS):
+                self._write(source, dirty, slots[start : start + _GROUPS])
                 yield
 
-    def _write(self, source: Source, journal: Journal, places: list[int]) -> None:
-        roster = source.roster
+    def _write(self, source: Source, dirty: DirtySlots, slots: list[int]) -> None:
+        table = source.table
         entries = defaultdict[str, list[tuple[int, Any, list[Item]]]](list)
-        for place in places:
-            bits = journal.pop(place, 0)  # another one may have been here between two steps
-            families, group = roster.chosen(bits), roster.groups[place]
+        for slot in slots:
+            bits = dirty.pop(slot, 0)  # another one may have been here between two steps
+            families, group = table.chosen(bits), table.groups[slot]
             if group is None:
-                shared = told(self._form, (), ())
+                shared = encode_labels(self._form, (), ())
                 for family in families:
-                    entries[family].append((place, shared, []))
+                    entries[family].append((slot, shared, []))
             else:
                 spreads = source.spreads(group)
-                shared = told(self._form, roster.labels, group.labels, spreads)
+                shared = encode_labels(self._form, table.labels, group.labels, spreads)
                 for family, items in source.read(group, families).items():
-                    entries[family].append((place, shared, items))
+                    entries[family].append((slot, shared, items))
         for family, known in entries.items():
-            self.sheets[family].put(known)
+            self.buffers[family].put(known)
 
     def close(self) -> None:
-        """Nobody wants it any more."""
-        for source, journal in self._sources:
-            source.roster.unwatch(journal)
+        """Let go of the sources: no scrape asks for this format any more."""
+        for source, dirty in self._sources:
+            source.table.untrack(dirty)
 
 
-def _step(family: Family, roster: SlotTable[Any]) -> int:
+def _step(family: Family, table: SlotTable[Any]) -> int:
     if family.kind == "histogram":
         return _HISTOGRAMS
-    return _SEVERAL if len(family.labels) > len(roster.labels) else _SINGLES
+    return _SEVERAL if len(family.labels) > len(table.labels) else _SINGLES

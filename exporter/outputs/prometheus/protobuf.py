@@ -77,7 +77,7 @@ def _text(number: int, text: str) -> bytes:
     return _message(number, text.encode("utf-8", "replace"))
 
 
-def told(names: Labels, values: Labels) -> bytes:
+def encode_labels(names: Labels, values: Labels) -> bytes:
     """Labels as they are written."""
     return b"".join(
         _message(1, _text(1, name) + _text(2, value))
@@ -108,7 +108,7 @@ class _Labels(dict[Labels, bytes]):
     def __missing__(self, values: Labels) -> bytes:
         if len(self) >= _MOST_LABELS:
             self.clear()
-        written = self[values] = told(self._names, values)
+        written = self[values] = encode_labels(self._names, values)
         return written
 
 
@@ -149,7 +149,7 @@ class Writer:
         """What is before the samples of the family, which are so many bytes."""
         return varint(len(self._head) + size) + self._head
 
-    def rows(self, groups: Iterable[tuple[Shared, Sequence[Item]]]) -> list[bytes]:
+    def encode(self, groups: Iterable[tuple[Shared, Sequence[Item]]]) -> list[bytes]:
         """The samples of each group."""
         return self._histograms(groups) if self._is_histogram else self._plain(groups)
 
@@ -225,4 +225,4 @@ def _told_exemplar(exemplar: Exemplar) -> bytes:
     nanoseconds = int((exemplar.at - whole) * 1e9)
     time = _tag(1, _VARINT) + varint(whole) + _tag(2, _VARINT) + varint(nanoseconds)
     value = _tag(2, _DOUBLE) + _double(exemplar.seconds)
-    return _message(3, told((LABEL,), (exemplar.build,)) + value + _message(3, time))
+    return _message(3, encode_labels((LABEL,), (exemplar.build,)) + value + _message(3, time))

@@ -64,7 +64,7 @@ class Health(msgspec.Struct):
 Values = dict[Family, dict[Labels, Vector]]
 
 
-def own_values(
+def self_metrics(
     book: SeriesView, views: Iterable[AccountView], health: Health, sizes: Mapping[str, int]
 ) -> Values:
     """All values but those of builds, jobs and repos.

@@ -33,7 +33,7 @@ def head(family: Family, form: Format) -> bytes:
     return f"# HELP {name} {family.help}\n# TYPE {name} {family.kind}\n".encode()
 
 
-def told(names: Labels, values: Labels) -> str:
+def encode_labels(names: Labels, values: Labels) -> str:
     """Labels as they are written, without braces."""
     text = "".join(values)
     if "\\" in text or '"' in text or "\n" in text:
@@ -79,7 +79,7 @@ class _Labels(dict[Labels, str]):
     def __missing__(self, values: Labels) -> str:
         if len(self) >= _MOST_LABELS:
             self.clear()
-        own = self._before + told(self._names, values) if self._names else ""
+        own = self._before + encode_labels(self._names, values) if self._names else ""
         text = self[values] = own + self._after
         return text
 
@@ -113,8 +113,8 @@ class Writer:
         """What is before the samples of the family, which are so many bytes."""
         return self._head
 
-    def rows(self, groups: Iterable[tuple[str, Sequence[Item]]]) -> list[bytes]:
-        """The samples of each group: its labels, as they are `told`, and its series."""
+    def encode(self, groups: Iterable[tuple[str, Sequence[Item]]]) -> list[bytes]:
+        """The samples of each group: its labels, as they are `encode_labels`, and its series."""
         texts = self._histograms(groups) if self._lines else self._plain(groups)
         try:
             return [text.encode() for text in texts]
@@ -160,5 +160,5 @@ class Writer:
 
 
 def _told_exemplar(exemplar: Exemplar) -> str:
-    labels = told((LABEL,), (exemplar.build,))
+    labels = encode_labels((LABEL,), (exemplar.build,))
     return f" # {{{labels}}} {number(exemplar.seconds)} {exemplar.at!r}"

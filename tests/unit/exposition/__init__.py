@@ -19,7 +19,7 @@ from exporter.metrics import families as f
 from exporter.metrics.families import Buckets, Family
 from exporter.model import Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
-from exporter.outputs.prometheus.text import Writer, head, told
+from exporter.outputs.prometheus.text import Writer, encode_labels, head
 from exporter.view.series_view import SeriesView
 from tests.tools.books import Book, a_book, completed, job_done, learn
 from tests.tools.scripted import build
@@ -81,8 +81,8 @@ def written(values: Values, buckets: Buckets, form: Format, *, shared: int = 0) 
         writer = Writer(family, form, bounds=buckets.of(family), shared=most)
         body += head(family, form)
         for labels, vector in series.items():
-            group = told(family.labels[:most], labels[:most])
-            (row,) = writer.rows([(group, [(labels[most:], vector, None)])])
+            group = encode_labels(family.labels[:most], labels[:most])
+            (row,) = writer.encode([(group, [(labels[most:], vector, None)])])
             body += row
     return body + (b"# EOF\n" if form == "openmetrics" else b"")
 

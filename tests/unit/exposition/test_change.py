@@ -146,12 +146,12 @@ def test_a_format_that_nobody_asks_for_any_more_is_given_up(
     shown = exposition(book)
     shown.text("text")
     shown.text("openmetrics")
-    assert len(book.of_pipelines._journals) == 2
+    assert len(book.of_pipelines._trackers) == 2
 
     now = 1000.0
     shown.text("openmetrics")
 
-    assert len(book.of_pipelines._journals) == 1
+    assert len(book.of_pipelines._trackers) == 1
     assert shown.text("text").count(b"cicd_builds_total{") == 8
 
 

@@ -17,7 +17,7 @@ from exporter.metrics import native
 from exporter.metrics.increments import observation
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import negotiate
-from exporter.outputs.prometheus.format_cache import told, writer
+from exporter.outputs.prometheus.format_cache import encode_labels, writer
 from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, some_findings
 from tests.unit.exposition import HOSTILE, Values, exposition, lively, ours, view, written
 from tests.unit.exposition.messages import families, labels_of, natives, read
@@ -42,8 +42,8 @@ def put(values: Values, *, shared: int = 0) -> bytes:
         hand = writer(family, "protobuf", bounds=BUCKETS.of(family), shared=most)
         rows = b""
         for labels, vector in series.items():
-            group = told("protobuf", family.labels[:most], labels[:most])
-            rows += b"".join(hand.rows([(group, [(labels[most:], vector, None)])]))
+            group = encode_labels("protobuf", family.labels[:most], labels[:most])
+            rows += b"".join(hand.encode([(group, [(labels[most:], vector, None)])]))
         body += hand.head(len(rows)) + rows
     return body
 
@@ -230,7 +230,9 @@ def test_exemplars_are_in_their_buckets() -> None:
 def test_the_time_of_an_exemplar_is_kept_to_the_microsecond(at: float) -> None:
     hand = writer(f.BUILD_DURATION, "protobuf", bounds=(10.0, 60.0), shared=0)
     exemplars = {0: Exemplar(0, "7", 9.0, at)}
-    (row,) = hand.rows([(told("protobuf", (), ()), [(("",) * 6, (1.0, 0.0, 0.0, 9.0), exemplars)])])
+    (row,) = hand.encode(
+        [(encode_labels("protobuf", (), ()), [(("",) * 6, (1.0, 0.0, 0.0, 9.0), exemplars)])]
+    )
     (family,) = families(hand.head(len(row)) + row)
     known = family.metric[0].histogram.bucket[0].exemplar.timestamp
 
