@@ -45,7 +45,7 @@ class Housekeeping:
     async def remember(self) -> None:
         """Save what a restart would have to ask the APIs for again."""
         for account in self._schedule.accounts:
-            await self._recorder.remember(account.provider.name, account.api.answers)
+            await self._recorder.remember(account.provider.name, account.api.responses)
         await self._recorder.remember_limits()
 
     async def remember_polling(self, *, whole: bool = False) -> None:

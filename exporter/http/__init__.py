@@ -9,7 +9,7 @@ providers:
     api = Api(root=url, headers=lambda: {"Authorization": f"Bearer {token}"}, timeout=10.0)
     try:
         answer = await api.get("/runs", {"page": 2}, into=list[Run])
-        newest = answer.body[0].id
+        print(answer.body[0].id)
     except ProviderError as error:
         print(error.reason, error)
     finally:

@@ -19,9 +19,9 @@ from exporter.http import bodies, limits, paths, reflection, refusals, wire
 from exporter.http.acceptance import Acceptance
 from exporter.http.budget import Budget
 from exporter.http.call import Answer, ApiStats, Call
-from exporter.http.conditional import Memory
 from exporter.http.connections import Connections
 from exporter.http.refusals import STANDARD, Dialect
+from exporter.http.response_cache import ResponseCache
 from exporter.http.retries import RetryPolicy
 from exporter.http.secret import Token, is_header_value
 from exporter.http.silence import Silence
@@ -92,8 +92,8 @@ class Api:
         self._throttle = Throttle(self.budget, retries, self.now)
         self._acceptance = Acceptance()
         self.silence = Silence()
-        self.answers = Memory()
-        """What conditional requests have been answered."""
+        self.responses = ResponseCache()
+        """Of conditional requests."""
 
     def beside(self, root: str) -> Api:
         """A client for another server of the account, such as that which grants its tokens.
@@ -136,8 +136,8 @@ class Api:
         308) to below `root` is followed once, any other is refused, so the credential
         goes nowhere else. Raises only ProviderErrors, as the table of this module says.
 
-        A `conditional` answer with an `ETag` is remembered, as what was read from it, and
-        the next such request only asks for a newer one; at a 304 its body is the answer.
+        A `conditional` answer with an `ETag` is stored, and the next such request sends it
+        as `If-None-Match`; after a 304 the stored body is the answer.
 
         `tries` is how often it is sent while the server fails (5xx, no answer in time), by
         default as `retries` says.
@@ -237,17 +237,19 @@ class Api:
             await self._wait_for_budget()
             try:
                 form = {} if call.form is None else await self._made(call.form)
-                known = self.answers.recall(url, into, headers) if call.conditional else None
-                asked = headers if known is None else known.asking(headers)
+                stored = self.responses.lookup(url, into, headers) if call.conditional else None
+                asked = headers if stored is None else stored.conditional(headers)
                 reply = await self._send(call.method, url, asked, form)
                 if reply.status in _PERMANENT_REDIRECTS and call.method == "GET":
                     reply = await self._send(
                         call.method, refusals.moved(reply, httpx.URL(self._root)), asked, form
                     )
-                if known is not None and reply.status == HTTPStatus.NOT_MODIFIED:
+                if stored is not None and reply.status == HTTPStatus.NOT_MODIFIED:
                     self._throttle.served()
                     self._acceptance.accepted(reply.url)
-                    return Answer(self.answers.body(url, into, known), reply.headers, reply.status)
+                    return Answer(
+                        self.responses.body(url, into, stored), reply.headers, reply.status
+                    )
                 body = await self._read(reply, into, headers)
                 if call.method == "GET":
                     self._acceptance.accepted(reply.url)
@@ -259,7 +261,7 @@ class Api:
                 fault.args = (f"{where}: {text}",)
                 raise
         if call.conditional:
-            self.answers.keep(url, into, headers, etag=reply.headers.get("etag"), body=body)
+            self.responses.store(url, into, headers, etag=reply.headers.get("etag"), body=body)
         return Answer(body=body, headers=reply.headers, status=reply.status)
 
     async def _wait_for_budget(self) -> None:

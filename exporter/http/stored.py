@@ -1,4 +1,4 @@
-"""Rows of what the client knows of an API beyond a restart: stored answers and limits."""
+"""Rows of the client that outlive a restart: stored responses and limits."""
 
 from __future__ import annotations
 
@@ -7,63 +7,63 @@ from typing import NamedTuple
 import msgspec
 
 
-class AnswerKey(NamedTuple):
-    """Which answer of an account's API."""
+class ResponseKey(NamedTuple):
+    """Which response of an account's API."""
 
     url: str
     shape: str
-    """A digest of the type that it was read as."""
+    """A digest of the type that it was decoded as."""
 
 
-class StoredAnswer(NamedTuple):
-    """An answer as the state has it, so that the API need only say that it still holds."""
+class StoredResponse(NamedTuple):
+    """A response as the state stores it, for revalidation by its entity tag."""
 
-    key: AnswerKey
+    key: ResponseKey
     etag: str
     packed: bytes
-    """What was read from it: JSON, compressed."""
+    """What was decoded from it: JSON, compressed."""
     reader: bytes
-    """A salted digest of the headers it was asked for with, the credential among them."""
+    """A salted digest of the request headers, the credential among them."""
     used: float
-    """Epoch seconds when it was last asked for, to the day."""
+    """Epoch seconds of the last request for it, to the day."""
 
 
-class AnswerChanges(NamedTuple):
-    """What has changed among the answers of an account since they were last saved."""
+class ResponseChanges(NamedTuple):
+    """The changes to the stored responses of an account since they were last saved."""
 
-    kept: list[StoredAnswer]
-    dropped: list[AnswerKey]
+    kept: list[StoredResponse]
+    dropped: list[ResponseKey]
 
 
 class Window(msgspec.Struct, frozen=True, array_like=True):
-    """What an API has told of one of its limits."""
+    """A rate limit as headers of an API reported it."""
 
     limit: float
     remaining: float
     reset: float
-    """When it is full again, epoch seconds, our clock."""
+    """When it resets, epoch seconds, local clock."""
 
 
 class Limits(msgspec.Struct, frozen=True, array_like=True):
-    """What an API has forbidden to whoever uses one credential."""
+    """The limits in force for one credential."""
 
     blocked_until: float | None = None
-    """Until then it wants no request. Epoch seconds, our clock."""
+    """Nothing is sent until then. Epoch seconds, local clock."""
     windows: dict[str, Window] = {}
     """By the API's name of the limit."""
     told_at: float = 0.0
-    """When that was so, if there is any. Epoch seconds, our clock."""
+    """When they were reported; 0 without any. Epoch seconds, local clock."""
 
     @property
     def until(self) -> float:
-        """When all of it is over; 0 if there is nothing."""
+        """When the last of them ends; 0 without any."""
         ends = [window.reset for window in self.windows.values()]
         return max([*ends, self.blocked_until or 0.0])
 
 
 class StoredLimits(NamedTuple):
-    """Limits as the state has them."""
+    """Limits as the state stores them."""
 
     credential: bytes
-    """A salted digest of whose they are."""
+    """A salted digest of the credential."""
     limits: Limits

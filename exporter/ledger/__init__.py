@@ -40,7 +40,7 @@ from typing import Protocol
 
 import msgspec
 
-from exporter.http.stored import AnswerChanges, StoredAnswer, StoredLimits
+from exporter.http.stored import ResponseChanges, StoredLimits, StoredResponse
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.rows import (
     AttemptKey,
@@ -122,7 +122,7 @@ class Transaction(Protocol):
     def set_series_limit(self, samples: int) -> None:
         """Keep the series limit that is obeyed from now on."""
 
-    def save_responses(self, account: str, changes: AnswerChanges) -> None:
+    def save_responses(self, account: str, changes: ResponseChanges) -> None:
         """Keep, or no longer keep, answers of an account's API."""
 
     def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
@@ -160,7 +160,7 @@ class Ledger(Protocol):
         Raises StateUnavailable.
         """
 
-    def responses(self, account: str) -> list[StoredAnswer]:
+    def responses(self, account: str) -> list[StoredResponse]:
         """The kept answers of an account, the most recently used last.
 
         Raises StateUnavailable; to go on without them costs requests and nothing else.

@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from exporter.errors import StateUnavailable
-from exporter.http.conditional import Memory
+from exporter.http.response_cache import ResponseCache
 from exporter.ledger import Ledger, Transaction
 from exporter.ledger.polling import PollingChanges
 from exporter.recorder.budgets import Budgets
@@ -33,12 +33,12 @@ class Savings(Steps):
         self._notes: set[asyncio.Task[None]] = set()
         self._is_noting_polling = False
 
-    async def recall(self, account: str, answers: Memory) -> None:
+    async def recall(self, account: str, answers: ResponseCache) -> None:
         """Give `answers` back what was remembered of an account's API, the first time."""
         if answers.is_new:
             await self._finish(self._recall(account, answers))
 
-    async def _recall(self, account: str, answers: Memory) -> None:
+    async def _recall(self, account: str, answers: ResponseCache) -> None:
         async with self._turn:
             if not answers.is_new:
                 return  # done by who had the turn before
@@ -49,7 +49,7 @@ class Savings(Steps):
                 rows = []
             answers.restore(rows)
 
-    async def remember(self, account: str, answers: Memory) -> None:
+    async def remember(self, account: str, answers: ResponseCache) -> None:
         """Write what has changed in `answers`, of an account's API, since the last time.
 
         What cannot be written is written later: to lose it costs a restart some requests
@@ -57,7 +57,7 @@ class Savings(Steps):
         """
         await self._finish(self._remember(account, answers))
 
-    async def _remember(self, account: str, answers: Memory) -> None:
+    async def _remember(self, account: str, answers: ResponseCache) -> None:
         async with self._turn:
             if not self.state_ok:
                 return  # what there is room for belongs to the counters

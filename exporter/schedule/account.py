@@ -119,7 +119,7 @@ class AccountPoller:
     async def close(self) -> None:
         """Save what was learned and close the connections. Polls must have been stopped."""
         self._recorder.polling.leave(self.provider.name, self.rows)
-        await self._recorder.remember(self.provider.name, self.api.answers)
+        await self._recorder.remember(self.provider.name, self.api.responses)
         await self.api.aclose()
 
     # -- over a restart
@@ -317,7 +317,7 @@ class AccountPoller:
 
     async def _walk(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
         """A walk through the repo from where the last one ended."""
-        await self._recorder.recall(self.provider.name, self.api.answers)
+        await self._recorder.recall(self.provider.name, self.api.responses)
         await self.source.renew()
         rules = self._reader.rules
         floor = repo_sync.now_of(self.api, rules) - rules.lookback

@@ -13,7 +13,7 @@ from pydantic import PrivateAttr
 
 from exporter.errors import Gone, ProviderError
 from exporter.http import Api, ApiStats, Budget
-from exporter.http.conditional import Memory as Answers
+from exporter.http.response_cache import ResponseCache
 from exporter.http.silence import Silence
 from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor, Target
@@ -116,7 +116,7 @@ class Idle(Clock):
     def __init__(self) -> None:
         super().__init__()
         self.budget = Budget()
-        self.answers = Answers()
+        self.responses = ResponseCache()
 
     async def has_new_credential(self) -> bool:
         return False

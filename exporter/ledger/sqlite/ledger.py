@@ -15,7 +15,7 @@ from typing import Literal
 import msgspec
 
 from exporter.errors import StateRefused, StateUnavailable
-from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer, StoredLimits
+from exporter.http.stored import ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import LedgerConfig
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
@@ -120,7 +120,7 @@ class SqliteLedger:
             attempts = build_rows.attempts(self._db, account, touched(builds))
         return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
 
-    def responses(self, account: str) -> list[StoredAnswer]:
+    def responses(self, account: str) -> list[StoredResponse]:
         with loading.reading():
             rows = self._db.execute(
                 "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
@@ -128,7 +128,7 @@ class SqliteLedger:
                 " AND typeof(reader) = 'blob' AND typeof(used) = 'real'",
                 (self._known_account(account),),
             ).fetchall()
-        answers = [StoredAnswer(AnswerKey(*row[:2]), *row[2:]) for row in rows]
+        answers = [StoredResponse(ResponseKey(*row[:2]), *row[2:]) for row in rows]
         return sorted(answers, key=lambda answer: answer.used)
 
     @contextmanager
@@ -355,7 +355,7 @@ class SqliteTransaction:
             "INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('series_limit', ?)", (samples,)
         )
 
-    def save_responses(self, account: str, changes: AnswerChanges) -> None:
+    def save_responses(self, account: str, changes: ResponseChanges) -> None:
         if self._ledger.is_volatile:
             return  # they would be in memory twice, and end with it
         number = self._ledger.account_id(account)

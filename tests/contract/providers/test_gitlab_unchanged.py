@@ -63,7 +63,7 @@ def test_of_a_list_only_what_is_read_is_remembered():
 
     async def remembered(api: Api) -> list[bytes]:
         await rig.source(api).page(Repo(SHOP), Query(since=0.0, size=30))
-        return [zlib.decompress(row.packed) for row in api.answers.changes().kept]
+        return [zlib.decompress(row.packed) for row in api.responses.changes().kept]
 
     [[body]] = during(rig, remembered, 1)
     [item] = json.loads(body)

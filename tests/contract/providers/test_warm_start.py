@@ -19,8 +19,8 @@ from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.demo.serve import serving
 from exporter.http import Api, RetryPolicy
-from exporter.http.conditional import Memory
-from exporter.http.stored import AnswerChanges, AnswerKey, StoredAnswer
+from exporter.http.response_cache import ResponseCache
+from exporter.http.stored import ResponseChanges, ResponseKey, StoredResponse
 from exporter.metrics import families as f
 from exporter.providers import Provider
 from exporter.providers.github import client
@@ -212,7 +212,7 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
         life, turn = begin(), asyncio.Event()
         remember = life.rig.recorder.remember
 
-        async def remembered(account: str, answers: Memory) -> None:
+        async def remembered(account: str, answers: ResponseCache) -> None:
             await remember(account, answers)
             turn.set()
 
@@ -270,14 +270,16 @@ async def test_gitlab_begins_with_304_too(tmp_path: Path) -> None:
 # --- the state ---
 
 
-def row(url: str, *, used: float = 0.0, etag: str = '"1"') -> StoredAnswer:
-    return StoredAnswer(AnswerKey(url, "shape"), etag, b"packed", b"reader", used or time.time())
+def row(url: str, *, used: float = 0.0, etag: str = '"1"') -> StoredResponse:
+    return StoredResponse(
+        ResponseKey(url, "shape"), etag, b"packed", b"reader", used or time.time()
+    )
 
 
-def written(rig: Rig, *kept: StoredAnswer, dropped: tuple[str, ...] = ()) -> None:
+def written(rig: Rig, *kept: StoredResponse, dropped: tuple[str, ...] = ()) -> None:
     with rig.ledger.transaction() as tx:
-        keys = [AnswerKey(url, "shape") for url in dropped]
-        tx.save_responses("acme", AnswerChanges(list(kept), keys))
+        keys = [ResponseKey(url, "shape") for url in dropped]
+        tx.save_responses("acme", ResponseChanges(list(kept), keys))
 
 
 def test_answers_survive_kill_9_as_they_were_last_written(tmp_path: Path) -> None:
@@ -302,13 +304,13 @@ def test_answers_that_nobody_asked_for_in_a_week_are_forgotten(tmp_path: Path) -
     rig.crash()
 
 
-def learnt(rig: Rig) -> Memory:
+def learnt(rig: Rig) -> ResponseCache:
     """What an account has been answered, not written yet."""
-    memory, nobody = Memory(), httpx.Headers()
-    rig.run(lambda: rig.recorder.recall("acme", memory))
-    memory.recall("/a", str, nobody)
-    memory.keep("/a", str, nobody, etag='"1"', body=os.urandom(50_000).hex())
-    return memory
+    cache, nobody = ResponseCache(), httpx.Headers()
+    rig.run(lambda: rig.recorder.recall("acme", cache))
+    cache.lookup("/a", str, nobody)
+    cache.store("/a", str, nobody, etag='"1"', body=os.urandom(50_000).hex())
+    return cache
 
 
 def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
@@ -316,28 +318,28 @@ def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
 ) -> None:
     """The disk is full: SQLite's own limit on pages stands in for it."""
     rig = Rig(tmp_path / "s.db")
-    memory, db = learnt(rig), rig.ledger._db
+    cache, db = learnt(rig), rig.ledger._db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
-    rig.run(lambda: rig.recorder.remember("acme", memory))
+    rig.run(lambda: rig.recorder.remember("acme", cache))
 
     assert (rig.recorder.state_ok, rig.ledger.responses("acme")) == (False, [])
     db.execute("PRAGMA max_page_count = 1000000")
-    rig.run(lambda: rig.recorder.remember("acme", memory))
+    rig.run(lambda: rig.recorder.remember("acme", cache))
     assert rig.ledger.responses("acme") == []  # the counters first
     rig.provider._builds = [done(build("1"))]
     rig.poll()
-    rig.run(lambda: rig.recorder.remember("acme", memory))
+    rig.run(lambda: rig.recorder.remember("acme", cache))
     assert (rig.recorder.state_ok, len(rig.ledger.responses("acme"))) == (True, 1)
     rig.crash()
 
 
 def test_without_news_nothing_is_written(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db")
-    memory = learnt(rig)
-    rig.run(lambda: rig.recorder.remember("acme", memory))
+    cache = learnt(rig)
+    rig.run(lambda: rig.recorder.remember("acme", cache))
     before = rig.ledger._db.total_changes
-    rig.run(lambda: rig.recorder.remember("acme", memory))
+    rig.run(lambda: rig.recorder.remember("acme", cache))
 
     assert rig.ledger._db.total_changes == before
     rig.crash()
@@ -349,9 +351,9 @@ def test_answers_that_cannot_be_read_are_asked_for_anew(
     rig = Rig(tmp_path / "s.db")
     written(rig, row("/a"))
     rig.ledger._db.execute("ALTER TABLE answer RENAME TO elsewhere")
-    memory = Memory()
-    rig.run(lambda: rig.recorder.recall("acme", memory))
+    cache = ResponseCache()
+    rig.run(lambda: rig.recorder.recall("acme", cache))
 
-    assert not memory.is_new
+    assert not cache.is_new
     assert "everything is asked for anew" in caplog.text
     rig.crash()

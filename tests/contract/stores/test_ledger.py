@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from exporter import ledger as contract
-from exporter.http.stored import AnswerChanges, AnswerKey, Limits, StoredAnswer, StoredLimits
+from exporter.http.stored import Limits, ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import Ledger, LedgerConfig, Transaction
 from exporter.ledger.rows import (
     AttemptKey,
@@ -285,9 +285,9 @@ def test_all_that_a_process_needs_is_in_the_snapshot(store: Ledger, reopened: Op
 def test_responses_are_kept_where_the_rest_outlives_the_process(
     store: Ledger, reopened: Open, request: pytest.FixtureRequest
 ) -> None:
-    kept = StoredAnswer(AnswerKey("u", "s"), "etag", b"packed", b"reader", 1.0)
+    kept = StoredResponse(ResponseKey("u", "s"), "etag", b"packed", b"reader", 1.0)
     with store.transaction() as tx:
-        tx.save_responses("acme", AnswerChanges([kept], []))
+        tx.save_responses("acme", ResponseChanges([kept], []))
 
     outlives = request.node.callspec.params["reopened"] != "memory"
     assert reopened().responses("acme") == ([kept] if outlives else [])

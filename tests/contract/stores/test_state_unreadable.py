@@ -12,8 +12,8 @@ import pytest
 from msgspec.structs import replace
 
 from exporter.errors import StateUnavailable
-from exporter.http.conditional import Memory
-from exporter.http.stored import AnswerChanges, AnswerKey, Limits, StoredAnswer, StoredLimits
+from exporter.http.response_cache import ResponseCache
+from exporter.http.stored import Limits, ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import Ledger, Transaction
 from exporter.ledger.polling import AccountPolling, PollingChanges, RepoPolling
 from exporter.ledger.rows import (
@@ -31,7 +31,7 @@ from exporter.model import BuildKey
 from tests.tools.scripted import DAY, Rig, build, done
 
 KEY = SeriesKey("cicd_builds_total", ("a", "b", "c", "d", "e", "push", "passed"))
-ANSWER = StoredAnswer(AnswerKey("u", "s"), "etag", b"packed", b"reader", 1.0)
+ANSWER = StoredResponse(ResponseKey("u", "s"), "etag", b"packed", b"reader", 1.0)
 CHANGES = RowChanges((PipelineRow(1, KEY.labels[:5], b""),), (SeriesRow(KEY, (1.0,)),), samples=1)
 ACCOUNT = AccountPolling(1.0, b"whose", (60.0, 900.0))
 REPO = RepoPolling(1.0, 2.0, 1.0, 1.0, 60.0, (60.0, 60.0, 900.0))
@@ -56,7 +56,7 @@ WRITES: dict[str, Call] = {
     "count_samples": lambda tx, target: tx.count_samples({"acme": 7}),
     "check_buckets": lambda tx, target: tx.check_buckets(f.BUILD_QUEUE.name, (1.0,)),
     "set_series_limit": lambda tx, target: tx.set_series_limit(7),
-    "save_responses": lambda tx, target: tx.save_responses("acme", AnswerChanges([ANSWER], [])),
+    "save_responses": lambda tx, target: tx.save_responses("acme", ResponseChanges([ANSWER], [])),
     "save_limits": lambda tx, target: tx.save_limits(
         [StoredLimits(b"whose", Limits(9e9))], now=time.time()
     ),
@@ -170,7 +170,7 @@ def test_who_asks_for_it_is_told_and_the_state_is_not_ok(
 
 def test_answers_that_cannot_be_read_are_asked_for_anew(rig: Rig) -> None:
     broken_disk(rig)
-    answers = Memory()
+    answers = ResponseCache()
 
     rig.run(lambda: rig.recorder.recall("acme", answers))
 

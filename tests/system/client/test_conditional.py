@@ -11,7 +11,7 @@ import pytest
 
 from exporter.errors import Gone, Malformed
 from exporter.http import Answer
-from exporter.http.conditional import Memory
+from exporter.http.response_cache import ResponseCache
 from tests.system.client import OK, Visit, connected, visit
 from tests.tools.hostile import Server, http
 
@@ -78,12 +78,12 @@ def test_another_credential_asks_everything_anew() -> None:
 
 def test_an_answer_to_an_old_credential_is_not_remembered() -> None:
     old, new = (httpx.Headers({"PRIVATE-TOKEN": token}) for token in ("old", "new"))
-    memory = Memory()
-    assert memory.recall("u", int, old) is None
-    assert memory.recall("u", int, new) is None
-    memory.keep("u", int, old, etag='"x"', body=1)
+    cache = ResponseCache()
+    assert cache.lookup("u", int, old) is None
+    assert cache.lookup("u", int, new) is None
+    cache.store("u", int, old, etag='"x"', body=1)
 
-    assert memory.recall("u", int, new) is None
+    assert cache.lookup("u", int, new) is None
 
 
 def test_remembered_answers_are_told_apart_by_address_and_type() -> None:
@@ -122,12 +122,12 @@ def test_the_question_follows_a_permanent_redirect() -> None:
 
 
 def test_the_least_recently_asked_for_is_forgotten() -> None:
-    headers, memory = httpx.Headers(), Memory(most=2)
-    memory.recall("a", int, headers)
+    headers, cache = httpx.Headers(), ResponseCache(most=2)
+    cache.lookup("a", int, headers)
     for url in ("a", "b"):
-        memory.keep(url, int, headers, etag='"x"', body=1)
-    memory.recall("a", int, headers)
-    memory.keep("c", int, headers, etag='"x"', body=1)
+        cache.store(url, int, headers, etag='"x"', body=1)
+    cache.lookup("a", int, headers)
+    cache.store("c", int, headers, etag='"x"', body=1)
 
-    known = [url for url in "abc" if memory.recall(url, int, headers) is not None]
+    known = [url for url in "abc" if cache.lookup(url, int, headers) is not None]
     assert ["a", "c"] == known

@@ -11,12 +11,33 @@ import msgspec
 import pytest
 
 from exporter import __version__
+from exporter import http as http_client
 from exporter.errors import Malformed, ProviderError, TryLater
 from exporter.http import CONCURRENCY, Answer, Api
 from tests.system.client import OK, SECRET, attempt, connected, free_port, visit
 from tests.tools.hostile import Reply, Request, Server, http
 
 # The request
+
+
+def test_the_example_of_the_client_works(capsys: pytest.CaptureFixture[str]) -> None:
+    _, _, rest = str(http_client.__doc__).partition("providers:\n\n")
+    example, _, _ = rest.partition("\nWhat a failed request becomes:")
+    names: dict[str, Any] = {"msgspec": msgspec, "Api": Api, "ProviderError": ProviderError}
+    exec(f"async def example(url, token):\n{example}", names)
+
+    async def run(reply: Reply) -> Request:
+        async with Server(reply) as server:
+            await names["example"](server.root, SECRET)
+        return server.requests[0]
+
+    request = asyncio.run(run(http('[{"id":7,"name":"CI"}]')))
+    assert request.target == "/runs?page=2"
+    assert request.headers["authorization"] == f"Bearer {SECRET}"
+    asyncio.run(run(http(status=404)))
+    newest, failure = capsys.readouterr().out.splitlines()
+    assert newest == "7"
+    assert failure.startswith("not_found ")
 
 
 def test_a_request_carries_the_credential_and_names_us() -> None:
