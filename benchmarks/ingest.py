@@ -30,8 +30,8 @@ from exporter.metrics.rules import MetricsRules
 from exporter.providers import Repo, catalogue
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
-from exporter.sync.window import Rules as Reading
+from exporter.sync.notes import RepoNotes
+from exporter.sync.window import SyncRules as Reading
 from exporter.view.series_view import SeriesView
 from tests.tools.emulators.github import TOKEN, Hub
 
@@ -78,18 +78,18 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     known = {"name": "acme", "provider": "github", "repos": ENTRIES, "url": f"{url}/api/v3"}
     account = catalogue()["github"].model_validate(known)
     reading = Reading(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-    memories = {entry: Memory() for entry in ENTRIES}
+    memories = {entry: RepoNotes() for entry in ENTRIES}
     gate = asyncio.Semaphore(AT_ONCE)
     async with aclosing(
         Api(root=account.root, headers=lambda: account.headers(TOKEN), timeout=30.0)
     ) as api:
-        reader = repo_sync.Reader(account.connect(api), recorder, reading)
+        reader = repo_sync.SyncContext(account.connect(api), recorder, reading)
 
         async def one(entry: str) -> None:
             async with gate:
                 target = await recorder.target("acme", entry, Cursor(time.time() - DAY))
                 poll = repo_sync.RepoSync(
-                    reader, repo=Repo(entry), target=target, memory=memories[entry]
+                    reader, repo=Repo(entry), target=target, notes=memories[entry]
                 )
                 await poll.run()
 

@@ -38,7 +38,7 @@ from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync import repo_sync
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
 
 HOUR, MINUTE = 3600.0, 60.0
@@ -341,10 +341,10 @@ def _poller(
     recorder.news = noted
     recorder._worker = virtual.AtOnce()  # type: ignore[assignment]  # noqa: SLF001
     recorder.start([account.name])
-    rules = Rules(
+    rules = SyncRules(
         lookback=24 * HOUR, retention=30 * 24 * HOUR, rerun_window=24 * HOUR, max_interval=900.0
     )
-    reader = repo_sync.Reader(account.connect(api), recorder, rules)
+    reader = repo_sync.SyncContext(account.connect(api), recorder, rules)
     return AccountPoller(reader, interval=60.0, group=group), recorder
 
 

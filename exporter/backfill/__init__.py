@@ -24,7 +24,7 @@ from exporter.backfill.text import FAMILIES, Sheet
 from exporter.config import Config
 from exporter.daemon.application import account_reader, labels_of, recorder_in_memory, showing
 from exporter.schedule.budget_group import BudgetGroups
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 
 __all__ = ["FAMILIES", "LONGEST_STEP", "Grid", "History", "Progress", "Unread", "grid", "read"]
 
@@ -71,7 +71,7 @@ async def read(
     recorder.news = chronicle.note
     groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
-    rules = Rules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
+    rules = SyncRules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
     readers = [
         msgspec.structs.replace(account_reader(account, config, recorder, groups)[0], rules=rules)
         for account in config.accounts

@@ -16,7 +16,7 @@ from exporter.providers import Repo
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
+from exporter.sync.notes import RepoNotes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class Unread(msgspec.Struct, frozen=True):
 class AccountHistory:
     """Reads the history of one account since `floor` (epoch seconds) into its recorder."""
 
-    def __init__(self, reader: repo_sync.Reader, floor: float, progress: Progress) -> None:
+    def __init__(self, reader: repo_sync.SyncContext, floor: float, progress: Progress) -> None:
         self._reader = reader
         self._source = reader.source
         self._provider = reader.source.account
@@ -85,7 +85,7 @@ class AccountHistory:
 
     async def _repo(self, repo: Repo) -> Unread | None:
         async with self._gate:
-            memory = Memory()
+            memory = RepoNotes()
             try:
                 while await self._patiently(lambda: self._piece(repo, memory)):
                     log.debug("there is more to read", extra=self._where(repo))
@@ -96,15 +96,15 @@ class AccountHistory:
                 self._progress.done += 1
             return None
 
-    async def _piece(self, repo: Repo, memory: Memory) -> bool:
+    async def _piece(self, repo: Repo, memory: RepoNotes) -> bool:
         """Go on from where the last piece ended; whether there is more."""
         await self._source.renew()
         one = repo_sync.RepoSync(
             self._reader,
             repo=repo,
             target=await self._target(repo),
-            memory=memory,
-            bounds=repo_sync.Bounds(until=monotonic() + _PIECE),
+            notes=memory,
+            limits=repo_sync.PollLimits(until=monotonic() + _PIECE),
         )
         await one.run()
         return one.is_unfinished

@@ -25,7 +25,7 @@ from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.plan import Demand, planned
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
+from exporter.sync.notes import RepoNotes
 from exporter.threads import to_the_end
 
 _AT_ONCE = 8
@@ -135,7 +135,7 @@ def _spread(entries: list[str], most: int) -> list[str]:
     return [entries[int(i * step)] for i in range(min(most, len(entries)))]
 
 
-async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospect) -> None:
+async def _sample(reader: repo_sync.SyncContext, repos: list[Repo], prospect: _Prospect) -> None:
     """Poll some repos twice as the exporter would; the second time tells what an idle poll costs.
 
     Raises ProviderError if the account as a whole fails.
@@ -146,13 +146,11 @@ async def _sample(reader: repo_sync.Reader, repos: list[Repo], prospect: _Prospe
             floor = reader.source.api.now() - reader.rules.lookback
             account = reader.source.account.name
             target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
-            memory, bounds = Memory(), repo_sync.Bounds(monotonic() + _READING)
-            first = repo_sync.RepoSync(
-                reader, repo=repo, target=target, memory=memory, bounds=bounds
-            )
+            notes, limits = RepoNotes(), repo_sync.PollLimits(monotonic() + _READING)
+            first = repo_sync.RepoSync(reader, repo=repo, target=target, notes=notes, limits=limits)
             target = await first.run()
             REQUEST_COUNT.set(requests)
-            await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
+            await repo_sync.RepoSync(reader, repo=repo, target=target, notes=notes).run()
         except ProviderError as error:
             if error.account_wide:
                 raise

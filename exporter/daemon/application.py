@@ -30,7 +30,7 @@ from exporter.status import report
 from exporter.status.document import StatusReport
 from exporter.status.report import Reload
 from exporter.sync import repo_sync
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
 
 log = logging.getLogger(__name__)
@@ -209,11 +209,11 @@ def account_poller(
 
 def account_reader(
     account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
-) -> tuple[repo_sync.Reader, BudgetGroup]:
+) -> tuple[repo_sync.SyncContext, BudgetGroup]:
     """What reads one configured account, and whom it shares a budget with."""
     source, group = account_source(account, config, groups)
     recorder.budgets.adopt(group.name, group.budget)
-    return repo_sync.Reader(source, recorder, _reading(config)), group
+    return repo_sync.SyncContext(source, recorder, _reading(config)), group
 
 
 def account_source(
@@ -253,8 +253,8 @@ def _credential(account: Provider, token: Token) -> bytes:
 # -- what each part wants to know of a configuration
 
 
-def _reading(config: Config) -> Rules:
-    return Rules(
+def _reading(config: Config) -> SyncRules:
+    return SyncRules(
         lookback=config.polling.lookback,
         retention=config.state.retention,
         rerun_window=config.polling.rerun_window,

@@ -57,7 +57,7 @@ class AccountPoller:
     """
 
     def __init__(
-        self, reader: repo_sync.Reader, *, interval: float, group: BudgetGroup | None = None
+        self, reader: repo_sync.SyncContext, *, interval: float, group: BudgetGroup | None = None
     ) -> None:
         self.source = reader.source
         self.provider = reader.source.account
@@ -329,8 +329,8 @@ class AccountPoller:
             self._reader,
             repo=state.repo,
             target=target,
-            memory=state.memory,
-            bounds=self.group.bounds(until, self._span.longest),
+            notes=state.notes,
+            limits=self.group.poll_limits(until, self._span.longest),
         )
 
     async def _diagnose(self) -> None:

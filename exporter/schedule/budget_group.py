@@ -11,7 +11,7 @@ from time import monotonic
 from exporter.http import Budget, PublishedLimit, RequestRate, TokenBucket
 from exporter.providers import Provider
 from exporter.schedule.plan import Costs, Demand, Plan, planned
-from exporter.sync.repo_sync import Bounds
+from exporter.sync.repo_sync import PollLimits
 
 log = logging.getLogger(__name__)
 
@@ -60,11 +60,11 @@ class BudgetGroup:
         """Whether polls wait for the budget."""
         return self.is_short or self.budget.is_closed
 
-    def bounds(self, until: float, longest: float) -> Bounds:
+    def poll_limits(self, until: float, longest: float) -> PollLimits:
         """How far a poll may go that must end at `until`; less far when the budget is short."""
         if not self.is_short:
-            return Bounds(until, longest)
-        return Bounds(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
+            return PollLimits(until, longest)
+        return PollLimits(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
 
     def limit(self) -> int | None:
         """Requests per hour that the budget allows; None if no limit is known."""

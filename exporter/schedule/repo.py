@@ -13,7 +13,7 @@ from exporter.model import Build, Status
 from exporter.providers import Repo
 from exporter.schedule.plan import Demand
 from exporter.sync.activity import Span, busy_interval, habitual_interval, idle_interval
-from exporter.sync.notes import Memory
+from exporter.sync.notes import RepoNotes
 
 _SLACK, _MOST_SLACK = 0.05, 5.0
 """What a poll may be late where many are due: a share of its interval, and seconds at most."""
@@ -36,7 +36,7 @@ class RepoState(msgspec.Struct):
     """The one in force."""
     moved_at: float
     """When a poll last brought news; before the first one, when the repo was met."""
-    memory: Memory = msgspec.field(default_factory=Memory)
+    notes: RepoNotes = msgspec.field(default_factory=RepoNotes)
     last_success: float = 0.0
     error: str | None = None
     reason: str | None = None
@@ -127,10 +127,10 @@ def demand_for(
     that was witnessed makes an interval longer; when it is short, what the repo usually brings
     is all that counts.
     """
-    pulse = state.memory.pulse
-    silence, gap = at - state.moved_at, pulse.gap(now)
+    activity = state.notes.activity
+    silence, gap = at - state.moved_at, activity.mean_gap(now)
     plenty = idle_interval(span, silence=silence, gap=gap)
-    short = habitual_interval(span, silence=max(silence, pulse.silence(now)), gap=gap)
+    short = habitual_interval(span, silence=max(silence, activity.idle_for(now)), gap=gap)
     age = min((now - begun for build in active if (begun := _begun(build))), default=math.inf)
     short = min(short, max(span.interval, _AHEAD * span.longest))
     busy = busy_interval(span, age=max(age, 0.0))

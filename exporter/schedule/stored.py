@@ -13,7 +13,7 @@ from exporter.providers import Repo
 from exporter.schedule.plan import Demand
 from exporter.schedule.repo import RepoState
 from exporter.sync.activity import Activity
-from exporter.sync.notes import Memory
+from exporter.sync.notes import RepoNotes
 
 
 class Clocks(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def repo_row(state: RepoState, wildcard: str | None, now: Clocks) -> RepoPolling
         error=state.error,
         reason=state.reason,
         advice=state.advice,
-        begun=state.memory.pulse.begun,
+        begun=state.notes.activity.begun,
         wildcard=wildcard,
         default_branch=state.repo.default_branch,
     )
@@ -72,7 +72,7 @@ def repo_state(row: RepoPolling, entry: str, now: Clocks) -> RepoState:
         demand=Demand(*row.demand),
         interval=row.interval,
         moved_at=now.past(row.moved_at, written_at=row.written_at),
-        memory=Memory(pulse=Activity(begun=dict(row.begun))),
+        notes=RepoNotes(activity=Activity(begun=dict(row.begun))),
         last_success=row.last_success,
         error=row.error,
         reason=row.reason,

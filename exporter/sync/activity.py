@@ -1,4 +1,4 @@
-"""How often a repo brings news, and so how often it is worth a poll.
+"""How often a repo has new builds, and so how often it is worth a poll.
 
 All functions are pure. Spans are in seconds.
 """
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 _KEPT = 8
-"""The latest builds that tell how often builds begin."""
+"""The latest builds whose times are kept."""
 _POLLS_PER_BUILD = 20.0
 """A busy repo is polled so many times between two builds ..."""
 _OF_SILENCE, _OF_LONG_SILENCE = 5.0, 60.0
@@ -23,39 +23,39 @@ _STALE = 86400.0
 
 
 class Activity(msgspec.Struct):
-    """What polls have seen of a repo's life."""
+    """When the latest builds of a repo began."""
 
     begun: dict[str, float] = {}
-    """When its latest builds were created, by their keys; epoch seconds."""
+    """Creation times, by build key; epoch seconds."""
 
     def note(self, builds: Iterable[tuple[str, float]]) -> None:
-        """Note builds by key and time of creation."""
+        """Note builds by key and creation time."""
         self.begun.update(builds)
         if len(self.begun) > _KEPT:
             latest = heapq.nlargest(_KEPT, self.begun.items(), key=lambda item: item[1])
             self.begun = dict(latest)
 
-    def gap(self, now: float) -> float:
-        """The mean time between builds, the present silence counted in; infinite if unknown."""
+    def mean_gap(self, now: float) -> float:
+        """Mean seconds between builds, with the time since the last one; infinite if unknown."""
         if len(self.begun) < 2:
             return float("inf")
         return max(now - min(self.begun.values()), 0.0) / len(self.begun)
 
-    def silence(self, now: float) -> float:
-        """How long no build has begun; infinite if none is known."""
+    def idle_for(self, now: float) -> float:
+        """Seconds since the last build began; infinite if none is known."""
         return max(now - max(self.begun.values(), default=float("-inf")), 0.0)
 
 
 class Span(msgspec.Struct, frozen=True):
-    """What the configuration says of intervals."""
+    """The configured polling intervals of an account."""
 
     interval: float
-    """What a busy repo gets."""
+    """Of a busy repo."""
     longest: float
-    """How far an idle one backs off."""
+    """Of an idle repo."""
 
     def within(self, wanted: float) -> float:
-        """The interval allowed that is nearest to the one wanted."""
+        """The allowed interval that is nearest to the wanted one."""
         return min(max(wanted, self.interval), self.longest)
 
 

@@ -1,4 +1,4 @@
-"""What is worth knowing from one poll of a repo to the next, but not worth storing."""
+"""What one poll of a repo leaves in notes for the next. Losing it costs requests only."""
 
 from __future__ import annotations
 
@@ -12,45 +12,46 @@ from exporter.errors import ProviderError
 from exporter.ledger.rows import AttemptKey
 from exporter.model import Build
 from exporter.sync.activity import Activity
-from exporter.sync.paginator import Past
+from exporter.sync.paginator import PageSizes
 
 _AGAIN = 6 * 3600.0
-"""Seconds after which the ledger is told everything anew: it marks what is still listed."""
+"""Seconds after which all listed builds go to the ledger again, which marks them as listed."""
 
 
-class Memory(msgspec.Struct):
-    """What the polls of one repo remember."""
+class RepoNotes(msgspec.Struct):
+    """Notes on one repo."""
 
     deep_at: float | None = None
-    """Monotonic seconds of the last walk through the whole `rerun_window`."""
+    """When the whole `rerun_window` was last read; monotonic seconds."""
     misses: dict[AttemptKey, int] = {}
+    """Requests in a row that did not find an unfinished build."""
     checked: dict[AttemptKey, float] = {}
-    """Monotonic seconds when an unfinished build was last read by itself."""
+    """When an unfinished build was last requested by itself; monotonic seconds."""
     failures: dict[AttemptKey, ProviderError] = {}
-    """Why the details of a build could not be read when they were last asked for."""
-    pulse: Activity = msgspec.field(default_factory=Activity)
-    past: Past = msgspec.field(default_factory=Past)
-    _known: frozenset[int] = frozenset()
-    _known_since: float = 0.0
+    """Why the details of a build could not be read when they were last requested."""
+    activity: Activity = msgspec.field(default_factory=Activity)
+    page_sizes: PageSizes = msgspec.field(default_factory=PageSizes)
+    _settled: frozenset[int] = frozenset()
+    _settled_since: float = 0.0
     _floor: float = -math.inf
 
-    def told(self, builds: Iterable[Build], *, floor: float) -> set[Build]:
-        """Those that `tell` was told of at the last poll and that are listed as they were then.
+    def unchanged(self, builds: Iterable[Build], *, floor: float) -> set[Build]:
+        """The builds that are listed as at the last sync and were settled then.
 
         The ledger can learn nothing from them, unless what completed since `floor` (epoch
-        seconds) is news and it was later then: a clock was wrong.
+        seconds) counts and the floor was later then, as a clock was wrong.
         """
-        if monotonic() - self._known_since > _AGAIN or floor < self._floor:
-            self._known = frozenset()
-        known = self._known
-        return {build for build in builds if hash(build) in known} if known else set()
+        if monotonic() - self._settled_since > _AGAIN or floor < self._floor:
+            self._settled = frozenset()
+        settled = self._settled
+        return {build for build in builds if hash(build) in settled} if settled else set()
 
-    def tell(self, builds: Iterable[Build], *, floor: float) -> None:
-        """Remember which builds a whole clean walk found counted, or too old to be.
+    def settle(self, builds: Iterable[Build], *, floor: float) -> None:
+        """Note the builds that a complete sync found counted, or too old to be.
 
-        Of each only its hash, to be small.
+        Only their hashes are kept, to save notes.
         """
-        if not self._known:
-            self._known_since = monotonic()
-        self._known = frozenset(map(hash, builds))
+        if not self._settled:
+            self._settled_since = monotonic()
+        self._settled = frozenset(map(hash, builds))
         self._floor = floor

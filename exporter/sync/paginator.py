@@ -1,4 +1,4 @@
-"""The pages of one list: how large they may be, and whether the list ends."""
+"""The pages of one list: their size, and whether the list ends."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from exporter.providers import Page, Query
 _PAGE, _DEEP_PAGE = 30, 100
 """Items asked for on a page: few when little is new, many when much must be read."""
 _SMALLEST = 10
-"""Items of the smallest page that is tried where larger ones are too large."""
+"""Items of the smallest page that is requested."""
 _TRUCE = 3600.0
-"""Seconds before larger pages are tried again."""
+"""Seconds after which larger pages are tried again."""
 _TOO_MUCH = frozenset({"too_large", "server", "timeout"})
-"""What an API says that cannot make a page of some size; at the next poll it is a smaller one."""
+"""Reasons for which the next poll requests smaller pages."""
 _STALE = 3
-"""Pages in a row that list nothing new before the list is taken to have no end."""
+"""Pages in a row without a new build after which a list is endless."""
 _MOST_EMPTY = 400
-"""The same where there has been nothing at all."""
+"""Empty pages after which a list without any build is endless."""
 
 
-class Past(msgspec.Struct):
-    """How the list of a repo has behaved in earlier polls."""
+class PageSizes(msgspec.Struct):
+    """How many items a page of one list may have, as learned from earlier polls."""
 
     size: int = _DEEP_PAGE
-    """Items that a page may have without being too large."""
+    """Items to request at most."""
     shrunk_at: float = -math.inf
-    """Monotonic seconds."""
+    """When pages were last too large; monotonic seconds."""
 
     def shrink(self, size: int) -> None:
-        """Try smaller pages than those of `size`, which the API could not make."""
+        """Request smaller pages than those of `size`, which the API could not serve."""
         self.size, self.shrunk_at = max(size // 2, _SMALLEST), monotonic()
 
     def grow(self) -> None:
-        """Try larger pages again now and then: what was too large need not stay so."""
+        """Request larger pages again once in a while."""
         if monotonic() - self.shrunk_at > _TRUCE:
             self.size = min(self.size * 2, _DEEP_PAGE)
 
 
 class Paginator:
-    """Asks for the pages of one walk; `since` and `deep` are those of `Query`."""
+    """Requests the pages of one sync; `since` and `deep` are those of `Query`."""
 
-    def __init__(  # noqa: PLR0913 - what one walk knows
+    def __init__(  # noqa: PLR0913 - all parts of a query
         self,
         ask: Callable[[Query], Awaitable[Page]],
-        past: Past,
+        page_sizes: PageSizes,
         stats: ApiStats,
         *,
         since: float,
@@ -61,7 +61,7 @@ class Paginator:
         unfilled: frozenset[str] = frozenset(),
     ) -> None:
         self._ask = ask
-        self._past = past
+        self._page_sizes = page_sizes
         self._stats = stats
         self._query = Query(
             since=since,
@@ -77,7 +77,7 @@ class Paginator:
     async def get(self, token: str | None) -> Page:
         """One page. A first one that is too large is asked for once more, half as long.
 
-        A later one is not, as its token counts pages of one length: the next walk begins
+        A later one is not, as its token counts pages of one length: the next sync begins
         with shorter ones. Raises what the provider raises.
         """
         self._tokens.add(token)
@@ -95,22 +95,22 @@ class Paginator:
         except ProviderError as error:
             count(error, self._stats)
             if error.reason in _TOO_MUCH:
-                self._past.shrink(self._size)
+                self._page_sizes.shrink(self._size)
             raise
 
     @property
     def _size(self) -> int:
-        return min(self._query.size, self._past.size)
+        return min(self._query.size, self._page_sizes.size)
 
     def endless(self, page: Page) -> Malformed | None:
-        """The error that the list is if it does not end behind `page`, which has a next one.
+        """The error if the list does not end behind `page`, which has a next one; else None.
 
-        It comes to a page it has told of already, or tells of the same builds again and
-        again. Empty pages prove little: what they hold may be excluded.
+        An endless list returns to a page that was read, or lists the same builds again and
+        again. Empty pages prove little, as the builds on them may be excluded.
         """
         keys = {AttemptKey(build.key, build.attempt) for build in page.builds}
-        told = any(build.only_jobs for build in page.builds) or not keys <= self._listed
-        self._stale = 0 if told or not keys else self._stale + 1
+        has_news = any(build.only_jobs for build in page.builds) or not keys <= self._listed
+        self._stale = 0 if has_news or not keys else self._stale + 1
         self._listed |= keys
         if page.next in self._tokens:
             what = "repeats its cursor"
@@ -126,7 +126,7 @@ class Paginator:
 
 
 def count(error: ProviderError, stats: ApiStats) -> None:
-    """Count what only the provider's code could see in an answer; the client counts the rest."""
+    """Count an error that only the provider could find in a response; the client counts others."""
     if isinstance(error, Malformed) and not error.counted:
         error.counted = True
         stats.errors[error.reason] += 1

@@ -25,8 +25,8 @@ from exporter.model import Build, BuildKey, Status
 from exporter.providers import Page, Provider, Query, Repo, Source
 from exporter.recorder import Recorder
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
-from exporter.sync.window import Rules as ReadingRules
+from exporter.sync.notes import RepoNotes
+from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
 
 T = TypeVar("T")
@@ -171,7 +171,7 @@ class Rig:
         self.provider = Scripted(
             name="acme", provider="scripted", token_env="T", repos=["acme/shop"], **options
         )
-        self.memory = Memory()
+        self.memory = RepoNotes()
         self.unread: Mapping[str, ProviderError] = {}
         self.remote = Clock()
         self.start()
@@ -190,7 +190,7 @@ class Rig:
         self.ledger = ledger
         self.recorder = Recorder(ledger, self.book, retention=self.retention)
         self.recorder.start(self.accounts)
-        self.memory = Memory()
+        self.memory = RepoNotes()
 
     def crash(self) -> None:
         """End without a word: what is not committed is gone."""
@@ -226,15 +226,15 @@ class Rig:
             self.unread = poll.unread
 
     def walk(self, target: Target) -> repo_sync.RepoSync:
-        rules = ReadingRules(
+        rules = SyncRules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
         api: Any = self.remote
         return repo_sync.RepoSync(
-            repo_sync.Reader(self.provider.connect(api), self.recorder, rules),
+            repo_sync.SyncContext(self.provider.connect(api), self.recorder, rules),
             repo=Repo("acme/shop"),
             target=target,
-            memory=self.memory,
+            notes=self.memory,
         )
 
     # -- what a scrape shows

@@ -55,10 +55,10 @@ def test_a_repo_with_a_build_every_ten_minutes_is_never_idle_between_them():
 
 
 def test_a_repo_that_was_busy_by_day_backs_off_at_night():
-    pulse = Activity()
-    pulse.note((str(n), n * 600.0) for n in range(20))
+    activity = Activity()
+    activity.note((str(n), n * 600.0) for n in range(20))
     night = 20 * 600.0 + 15 * HOUR
-    silence, gap = pulse.silence(night), pulse.gap(night)
+    silence, gap = activity.idle_for(night), activity.mean_gap(night)
     assert idle_interval(SPAN, silence=silence, gap=gap) == SPAN.longest
 
 
@@ -79,21 +79,21 @@ def test_an_unfinished_build_at_most_doubles_the_rate_and_never_lowers_it(age):
     assert busy_interval(FIXED, age=age) in (None, MINUTE)
 
 
-def test_a_pulse_keeps_the_latest_builds_only_whatever_the_order():
-    pulse = Activity()
+def test_a_activity_keeps_the_latest_builds_only_whatever_the_order():
+    activity = Activity()
     for n in (5, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11):
-        pulse.note([(str(n), float(n))])
-    pulse.note([("11", 11.0)])
-    assert sorted(pulse.begun.values()) == [4, 5, 6, 7, 8, 9, 10, 11]
-    assert pulse.gap(12.0) == 1.0
-    assert pulse.silence(12.0) == 1.0
+        activity.note([(str(n), float(n))])
+    activity.note([("11", 11.0)])
+    assert sorted(activity.begun.values()) == [4, 5, 6, 7, 8, 9, 10, 11]
+    assert activity.mean_gap(12.0) == 1.0
+    assert activity.idle_for(12.0) == 1.0
 
 
 def test_nothing_is_made_of_a_single_build():
-    pulse = Activity()
-    assert pulse.silence(5.0) == math.inf
-    pulse.note([("1", 1.0)])
-    assert pulse.gap(5.0) == math.inf
+    activity = Activity()
+    assert activity.idle_for(5.0) == math.inf
+    activity.note([("1", 1.0)])
+    assert activity.mean_gap(5.0) == math.inf
 
 
 # -- all of them

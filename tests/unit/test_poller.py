@@ -33,7 +33,7 @@ from exporter.schedule.account import AccountPoller
 from exporter.status import report
 from exporter.status.document import AccountReport
 from exporter.sync import details, paginator, repo_sync
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done, finished
 
 HOUR = 3600.0
@@ -114,9 +114,11 @@ class Stage:
             name="acme", provider="scripted", token_env="T", repos=list(repos), **kw
         )
         api: Any = Idle()
-        self.rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest)
+        self.rules = SyncRules(
+            lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=longest
+        )
         self.account = AccountPoller(
-            repo_sync.Reader(self.provider.connect(api), self.rig.recorder, self.rules),
+            repo_sync.SyncContext(self.provider.connect(api), self.rig.recorder, self.rules),
             interval=60.0,
             group=budget_group.BudgetGroup(api.budget, token),
         )
@@ -479,9 +481,9 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db")
     rig.provider._builds = [done(build("1"))]
     api: Any = Idle()
-    rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+    rules = SyncRules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
     polling = AccountPoller(
-        repo_sync.Reader(rig.provider.connect(api), rig.recorder, rules), interval=60.0
+        repo_sync.SyncContext(rig.provider.connect(api), rig.recorder, rules), interval=60.0
     )
 
     committed = asyncio.Event()

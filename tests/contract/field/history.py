@@ -39,8 +39,8 @@ from exporter.metrics import families as f
 from exporter.model import FAILING
 from exporter.providers import Provider, Repo
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
-from exporter.sync.window import Rules
+from exporter.sync.notes import RepoNotes
+from exporter.sync.window import SyncRules
 from tests.tools.scripted import DAY, Rig
 
 HOUR = 3600.0
@@ -602,7 +602,7 @@ class History:
         self.rig.restart()
         # What survives a power cut is others' subject, and flushing takes most of the time.
         self.rig.ledger._db.execute("PRAGMA synchronous = OFF")
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, RepoNotes] = {}
         self.api = Api(
             root=self.url + self.system.prefix,
             headers=lambda: self.source.headers("demo"),
@@ -677,10 +677,10 @@ class History:
         target = await self.rig.recorder.target("acme", repo.entry, cursor)
         for _ in range(20):
             one = repo_sync.RepoSync(
-                repo_sync.Reader(
+                repo_sync.SyncContext(
                     self.source,
                     self.rig.recorder,
-                    Rules(
+                    SyncRules(
                         lookback=LOOKBACK,
                         retention=RETENTION,
                         rerun_window=WINDOW,
@@ -689,7 +689,7 @@ class History:
                 ),
                 repo=repo,
                 target=target,
-                memory=self.memories.setdefault(repo.entry, Memory()),
+                notes=self.memories.setdefault(repo.entry, RepoNotes()),
             )
             target = await one.run()
             if not one.is_unfinished:

@@ -13,7 +13,7 @@ from exporter.errors import Malformed, TryLater
 from exporter.metrics import families as f
 from exporter.providers import Matches, Query
 from exporter.providers.github.workflows import Shelf
-from exporter.sync.notes import Memory
+from exporter.sync.notes import RepoNotes
 from tests.contract.providers.github import FORK, LATEST, RUNS, SHOP, WORKFLOWS, Desk, live
 from tests.tools.emulators.github import Hub, iso, said, workflow
 from tests.tools.scripted import DAY
@@ -36,7 +36,7 @@ def workflows(desk: Desk) -> set[str]:
 def gone_over(desk: Desk) -> None:
     """The process is another one now, on the same state."""
     desk.native = desk.native.model_copy(deep=False)
-    desk.memories = {repo.entry: Memory() for repo in desk.found}
+    desk.memories = {repo.entry: RepoNotes() for repo in desk.found}
 
 
 def deployed(hub: Hub, title: str, conclusion: str = "failure", **fields: Any) -> int:

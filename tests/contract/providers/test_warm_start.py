@@ -28,7 +28,7 @@ from exporter.providers.github.mapping import Runs
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.sync import repo_sync
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 from tests.contract.providers.github import github, live
 from tests.tools.emulators import gitlab
 from tests.tools.emulators.github import TOKEN, Hub
@@ -39,7 +39,7 @@ from tests.tools.sources import source_of
 
 REPOS = 20
 ENTRIES = [f"acme/r{n}" for n in range(REPOS)]
-READING = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+READING = SyncRules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
 
 
 class Life:
@@ -58,7 +58,7 @@ class Life:
         self.housekeeping = Housekeeping(self.rig.recorder, self.schedule)
 
     def joins(self, api: Api, provider: Provider) -> AccountPoller:
-        reader = repo_sync.Reader(source_of(provider, api), self.rig.recorder, READING)
+        reader = repo_sync.SyncContext(source_of(provider, api), self.rig.recorder, READING)
         return AccountPoller(reader, interval=60.0)
 
     async def polls(self) -> Counter[str]:

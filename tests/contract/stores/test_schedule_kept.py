@@ -159,7 +159,7 @@ def test_a_busy_repo_is_still_busy_after_a_restart(lives: Lives) -> None:
 
     async def after(on: Stage) -> None:
         (state,) = on.account.repos.values()
-        assert len(state.memory.pulse.begun) == 6
+        assert len(state.notes.activity.begun) == 6
         assert state.last_success > 0
         assert not state.was_polled
 

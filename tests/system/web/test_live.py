@@ -28,7 +28,7 @@ from exporter.schedule.account import AccountPoller
 from exporter.status.document import StatusReport
 from exporter.status.report import Reload, of_process
 from exporter.sync import repo_sync
-from exporter.sync.window import Rules
+from exporter.sync.window import SyncRules
 from exporter.web import shared
 from tests.system.web import client, ours, served
 from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done
@@ -41,8 +41,8 @@ class Running:
 
     def __init__(self, rig: Rig) -> None:
         api: Any = Idle()
-        rules = Rules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
-        reader = repo_sync.Reader(rig.provider.connect(api), rig.recorder, rules)
+        rules = SyncRules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
+        reader = repo_sync.SyncContext(rig.provider.connect(api), rig.recorder, rules)
         self.recorder, self.view = rig.recorder, rig.book
         self.account = AccountPoller(reader, interval=60.0)
         self.schedule = Schedule([self.account])

@@ -20,8 +20,8 @@ from exporter.model import CONCLUSIONS
 from exporter.providers import Provider, Repo, Source
 from exporter.schedule.discovery import apart
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
-from exporter.sync.window import Rules
+from exporter.sync.notes import RepoNotes
+from exporter.sync.window import SyncRules
 from tests.tools.scripted import DAY, Rig
 from tests.tools.sources import source_of
 
@@ -79,7 +79,7 @@ class Station(Rig):
         self.native = provider
         self.app = app
         self.prefix = prefix
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, RepoNotes] = {}
         self.entries: list[str] = []
 
     def restart(self) -> None:
@@ -139,14 +139,14 @@ class Station(Rig):
     async def _one(self, api: Api, repo: Repo) -> None:
         floor = time.time() - self.lookback
         target = await self.recorder.target("acme", repo.entry, Cursor(floor=floor))
-        rules = Rules(
+        rules = SyncRules(
             lookback=self.lookback, retention=self.retention, rerun_window=DAY, max_interval=900.0
         )
         poll = repo_sync.RepoSync(
-            repo_sync.Reader(self.source(api), self.recorder, rules),
+            repo_sync.SyncContext(self.source(api), self.recorder, rules),
             repo=repo,
             target=target,
-            memory=self.memories.setdefault(repo.entry, Memory()),
+            notes=self.memories.setdefault(repo.entry, RepoNotes()),
         )
         try:
             await poll.run()

@@ -21,8 +21,8 @@ from exporter.providers.github import GitHub
 from exporter.providers.github.mapping import Run, Task, to_build
 from exporter.providers.github.workflows import Names, Workflow
 from exporter.sync import repo_sync
-from exporter.sync.notes import Memory
-from exporter.sync.window import Rules
+from exporter.sync.notes import RepoNotes
+from exporter.sync.window import SyncRules
 from exporter.times import instant
 from tests.tools.emulators.github import TOKEN, Hub
 from tests.tools.scripted import DAY, Rig
@@ -98,7 +98,7 @@ class Desk(Rig):
         self.rerun_window = DAY
         self.native = github(**keys)
         self.token: str | None = TOKEN
-        self.memories: dict[str, Memory] = {}
+        self.memories: dict[str, RepoNotes] = {}
         self.found: list[Repo] = []
 
     async def __aenter__(self) -> Self:
@@ -138,10 +138,10 @@ class Desk(Rig):
             await self.source.renew()
             cursor = Cursor(floor=time.time() - self.lookback)
             target = await self.recorder.target("acme", repo.entry, cursor)
-            rules = Rules(self.lookback, 30 * DAY, self.rerun_window, 900.0)
-            reader = repo_sync.Reader(self.source, self.recorder, rules)
-            memory = self.memories.setdefault(repo.entry, Memory())
-            await repo_sync.RepoSync(reader, repo=repo, target=target, memory=memory).run()
+            rules = SyncRules(self.lookback, 30 * DAY, self.rerun_window, 900.0)
+            reader = repo_sync.SyncContext(self.source, self.recorder, rules)
+            memory = self.memories.setdefault(repo.entry, RepoNotes())
+            await repo_sync.RepoSync(reader, repo=repo, target=target, notes=memory).run()
         return self.hub.requests[before:]
 
     @property
