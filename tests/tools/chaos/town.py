@@ -25,6 +25,9 @@ from tests.tools.system import account
 
 RATE = 60
 """Seconds of the town's life in one of ours: a walk's overlap of 10 minutes is soon over."""
+STEP = 1.5
+"""Seconds of ours in which the town's life goes so fast after each step of the storm. Then it goes
+as fast as ours: to a machine that needs long for a step no build is older than to another one."""
 TICK = 0.05
 PACE = 0.1
 """Seconds of ours: between two steps of the town, and on average between two builds."""
@@ -56,10 +59,16 @@ class Clock:
     """Epoch seconds of the town; nobody's jumps trouble it."""
 
     def __init__(self) -> None:
-        self._epoch, self._begun = time.time(), time.monotonic()
+        self._step = time.time(), time.monotonic()
 
     def __call__(self) -> float:
-        return self._epoch + RATE * (time.monotonic() - self._begun)
+        at, begun = self._step
+        passed = time.monotonic() - begun
+        return at + RATE * min(passed, STEP) + max(passed - STEP, 0.0)
+
+    def steps(self) -> None:
+        """The next step of the storm begins."""
+        self._step = self(), time.monotonic()
 
 
 class Town:
@@ -139,12 +148,12 @@ class Town:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._opened.wait(10)
+        assert self._opened.wait(60)
         return self
 
     def __exit__(self, *error: object) -> None:
         self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(10)
+        self._thread.join(60)
 
     # -- its life, all of it in one thread
 
