@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from exporter.providers.azure_devops import AzureDevOps, Place
+from exporter.providers.azure_devops import AzureDevOps, ProjectPath
 from tests.tools.emulators import azure_devops
 from tests.tools.emulators.rig import Station
 
-PLACE = Place.of("Acme/shop")
+PLACE = ProjectPath.of("Acme/shop")
 
 
 def provider(*repos: str, **keys: Any) -> AzureDevOps:

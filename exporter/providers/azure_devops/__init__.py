@@ -49,7 +49,7 @@ from exporter.providers import Fault, Provider, basic
 from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.mapping import (
     PROJECT,
-    Place,
+    ProjectPath,
     Run,
     to_build,
 )
@@ -59,7 +59,16 @@ from exporter.providers.azure_devops.timeline import (
 )
 from exporter.providers.azure_devops.vocabulary import WORDS
 
-__all__ = ["PROVIDER", "WORDS", "AzureDevOps", "Entra", "Place", "Run", "read_timeline", "to_build"]
+__all__ = [
+    "PROVIDER",
+    "WORDS",
+    "AzureDevOps",
+    "Entra",
+    "ProjectPath",
+    "Run",
+    "read_timeline",
+    "to_build",
+]
 
 
 _JWT = re.compile(r"eyJ[\w-]*\.[\w-]+\.[\w-]*")

@@ -13,7 +13,7 @@ import msgspec
 from exporter.errors import ProviderError, Refused
 from exporter.http import Answer, Api
 from exporter.payload import text
-from exporter.providers.azure_devops.mapping import Place, Run
+from exporter.providers.azure_devops.mapping import ProjectPath, Run
 from exporter.providers.azure_devops.timeline import Record, Timeline
 from exporter.providers.paging import readable
 
@@ -74,7 +74,7 @@ class Client:
         self._api = api
         self._versions = versions
 
-    async def run(self, place: Place, native_id: str) -> Run:
+    async def run(self, place: ProjectPath, native_id: str) -> Run:
         """A single build."""
         path = f"{project(place)}/_apis/build/builds/{quote(native_id, safe='')}"
         return (await self._get(path, {}, into=Run)).body
@@ -113,7 +113,7 @@ class Client:
         answer = await self._get(path, {**params, "$top": size, **more}, into=_List, tries=tries)
         return answer.body.value, text(answer.headers.get("x-ms-continuationtoken"))
 
-    async def records(self, place: Place, native_id: str, timeline: str = "") -> list[Record]:
+    async def records(self, place: ProjectPath, native_id: str, timeline: str = "") -> list[Record]:
         """A timeline of a build, by default the one in force. It is asked for once."""
         path = f"{project(place)}/_apis/build/builds/{quote(native_id, safe='')}/timeline"
         if timeline:
@@ -135,6 +135,6 @@ class Client:
                     raise
 
 
-def project(place: Place) -> str:
+def project(place: ProjectPath) -> str:
     """The path of a project."""
     return f"/{quote(place.organization, safe='')}/{quote(place.project, safe='')}"

@@ -23,7 +23,7 @@ PROJECT = (
 """Names that Microsoft allows for projects, with spaces and letters of any language."""
 
 
-class Place(NamedTuple):
+class ProjectPath(NamedTuple):
     """The parts of an entry; `repository` is empty for a whole project."""
 
     organization: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
     repository: str
 
     @classmethod
-    def of(cls, entry: str) -> Place:
+    def of(cls, entry: str) -> ProjectPath:
         """Split an entry, which may be percent-encoded as in a web address (`my%20tools`).
 
         A GitHub repository's name has a slash in it. No name has a percent sign.
@@ -66,7 +66,7 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
         )
 
 
-def to_build(run: Run, place: Place, names: Names) -> Build:
+def to_build(run: Run, place: ProjectPath, names: Names) -> Build:
     """Map a listed build as its first attempt."""
     started, finished = moment(run.start_time), moment(run.finish_time)
     state = resolve_state(
@@ -112,7 +112,7 @@ def repositories(run: Run) -> list[str]:
     return [name for name in names if name is not None]
 
 
-def belongs(run: Run, place: Place) -> bool:
+def belongs(run: Run, place: ProjectPath) -> bool:
     """Whether a build of the project is of the entry's repository, in any case of letters."""
     names = {name.casefold() for name in repositories(run)}
     return not place.repository or place.repository.casefold() in names

@@ -21,7 +21,7 @@ from exporter.providers.azure_devops.cache import Listing, Memo, is_of
 from exporter.providers.azure_devops.client import MOST, Client, project
 from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.mapping import (
-    Place,
+    ProjectPath,
     Run,
     belongs,
     repositories,
@@ -90,7 +90,7 @@ class AzureDevOpsSource(Source[Provider]):
         `finishTime` has old builds before new ones. The unfinished come first, for one
         that ends between the two requests is then heard of in the right order.
         """
-        place, client = Place.of(repo.entry), self._client()
+        place, client = ProjectPath.of(repo.entry), self._client()
         since = query.since // _STEP * _STEP
         size = query.size if query.deep else MOST
         listing = await self._cache.listing(
@@ -130,13 +130,13 @@ class AzureDevOpsSource(Source[Provider]):
         failure = self._cache.failure(build)
         if failure is not None:
             raise failure
-        place = Place.of(repo.entry)
+        place = ProjectPath.of(repo.entry)
         attempts = await self._attempts(place, replace(build, attempt=1), anew=True)
         return replace(attempts[-1], partial=False)
 
     async def refresh(self, repo: Repo, known: Build) -> Build:
         """The single build and, when it is due, its timeline."""
-        place = Place.of(repo.entry)
+        place = ProjectPath.of(repo.entry)
         run = await self._client().run(place, known.native_id)
         build = to_build(run, place, await self._names(place, [run]))
         if run.deleted is True and build.status is not Status.COMPLETED:
@@ -149,7 +149,9 @@ class AzureDevOpsSource(Source[Provider]):
 
     # -- lists
 
-    async def _listing(self, client: Client, place: Place, since: float, query: Query) -> Listing:
+    async def _listing(
+        self, client: Client, place: ProjectPath, since: float, query: Query
+    ) -> Listing:
         path = f"{project(place)}/_apis/build/builds"
         raws: list[msgspec.Raw] = []
         unread: tuple[Unread, ...] = ()
@@ -175,7 +177,7 @@ class AzureDevOpsSource(Source[Provider]):
         runs, rejected = each([*raws, *ended], Run, most=_MOST_LISTED)
         return Listing(tuple(_once(runs)), following, rejected, unread)
 
-    async def _names(self, place: Place, runs: Sequence[Run]) -> Names:
+    async def _names(self, place: ProjectPath, runs: Sequence[Run]) -> Names:
         """What the pipelines and repositories of a project are called."""
         path = project(place)
 
@@ -192,7 +194,7 @@ class AzureDevOpsSource(Source[Provider]):
 
     # -- timelines
 
-    async def _listed_attempts(self, place: Place, build: Build) -> list[Build]:
+    async def _listed_attempts(self, place: ProjectPath, build: Build) -> list[Build]:
         """As `_attempts`; a timeline that fails for now is this build's own trouble.
 
         A completed one waits for it, as only the timeline knows which attempt has ended.
@@ -210,7 +212,9 @@ class AzureDevOpsSource(Source[Provider]):
             return [build if known is None else with_reading(build, known, jobs=self.account.jobs)]
         return [replace(build, attempt=1 if reading is None else reading.attempt, partial=True)]
 
-    async def _attempts(self, place: Place, build: Build, *, anew: bool = False) -> list[Build]:
+    async def _attempts(
+        self, place: ProjectPath, build: Build, *, anew: bool = False
+    ) -> list[Build]:
         """The attempts of a listed build, its newest at the end.
 
         Those before are told each time, so that none is lost with a poll that fails.
@@ -223,7 +227,7 @@ class AzureDevOpsSource(Source[Provider]):
             return [build]
         return [*reading.earlier, with_reading(build, reading, jobs=self.account.jobs)]
 
-    async def _read(self, place: Place, build: Build, before: Reading | None) -> Reading:
+    async def _read(self, place: ProjectPath, build: Build, before: Reading | None) -> Reading:
         """The timeline, and those of earlier attempts that were not read `before`."""
         client = self._client()
         try:
@@ -251,7 +255,7 @@ class AzureDevOpsSource(Source[Provider]):
 
 
 async def _earlier(
-    client: Client, place: Place, build: Build, records: Sequence[Record], attempt: int
+    client: Client, place: ProjectPath, build: Build, records: Sequence[Record], attempt: int
 ) -> list[Record]:
     """The records of the timelines that an earlier attempt has left behind."""
     found: list[Record] = []

@@ -75,7 +75,7 @@ class Action(msgspec.Struct, frozen=True):
     finish_date: Any = None
 
 
-class Place(NamedTuple):
+class PipelinePath(NamedTuple):
     """The parts of an entry; `pipeline` is empty for a whole project."""
 
     workspace: str
@@ -95,7 +95,7 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
     `start_date` is when it was asked for: the creation of what has not begun, and for want
     of another the start of what has.
     """
-    place = place_of(repo.entry)
+    place = path_of(repo.entry)
     asked, ended = moment(item.start_date), moment(item.finish_date)
     state = resolve_state(WORDS, word(item.status), started=asked, ended=ended)
     completed = state.status is Status.COMPLETED
@@ -140,14 +140,14 @@ def to_job(item: Action, build: Build) -> Job | None:
     )
 
 
-def place_of(entry: str) -> Place:
+def path_of(entry: str) -> PipelinePath:
     """Split an entry into its parts."""
     workspace, _, rest = entry.partition("/")
     project, _, pipeline = rest.partition("/")
-    return Place(workspace, project, pipeline)
+    return PipelinePath(workspace, project, pipeline)
 
 
-def key_of(place: Place, pipeline: int | str) -> str:
+def key_of(place: PipelinePath, pipeline: int | str) -> str:
     """The key of a pipeline, as ids count the executions of each pipeline by itself."""
     return f"{place.workspace}/{place.project}/{pipeline}"
 

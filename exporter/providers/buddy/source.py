@@ -22,12 +22,12 @@ from exporter.providers.buddy.mapping import (
     Envelope,
     Execution,
     Pipeline,
-    Place,
+    PipelinePath,
     Project,
     asked_at,
     key_of,
     labels,
-    place_of,
+    path_of,
     to_build,
     to_job,
 )
@@ -74,7 +74,7 @@ class BuddySource(Source[Provider]):
 
     async def discover(self, pattern: str) -> list[Repo]:
         """The active projects of a workspace."""
-        workspace = place_of(pattern).workspace
+        workspace = path_of(pattern).workspace
         path = f"/workspaces/{quote(workspace, safe='')}/projects"
         projects = await _all(self.api, path, "projects", Project)
         active = (p.name for p in projects if word(p.status) in (None, "active"))
@@ -86,7 +86,7 @@ class BuddySource(Source[Provider]):
 
         Only the first page asks which pipelines there are; the token names those that go on.
         """
-        place = place_of(repo.entry)
+        place = path_of(repo.entry)
         pipelines = self._listed.get(repo.entry)
         is_first = query.token is None
         if is_first or pipelines is None:
@@ -136,7 +136,7 @@ class BuddySource(Source[Provider]):
 
     async def _single(self, repo: Repo, known: Build) -> Build:
         pipeline, _, execution = known.native_id.partition("/")
-        path = f"{place_of(repo.entry).path}/{quote(pipeline, safe='')}/executions"
+        path = f"{path_of(repo.entry).path}/{quote(pipeline, safe='')}/executions"
         item = (await self.api.get(f"{path}/{quote(execution, safe='')}", into=Execution)).body
         build = to_build(item, Pipeline(pipeline, name=known.workflow), repo)
         actions = each(item.action_executions or (), Action)[0]
@@ -145,7 +145,7 @@ class BuddySource(Source[Provider]):
             build = replace(build, completed_at=summary(jobs).ended)
         return replace(build, jobs=jobs if self.account.jobs else (), partial=False)
 
-    async def _pipelines(self, place: Place) -> list[Pipeline]:
+    async def _pipelines(self, place: PipelinePath) -> list[Pipeline]:
         """The pipelines of a project, or the one that the entry names."""
         listed = await _all(self.api, place.path, "pipelines", Pipeline)
         names = labels(listed)
@@ -158,7 +158,7 @@ class BuddySource(Source[Provider]):
             raise Gone(what, reason="not_found")
         return named
 
-    def _is_wanted(self, place: Place, item: Pipeline, query: Query) -> bool:
+    def _is_wanted(self, place: PipelinePath, item: Pipeline, query: Query) -> bool:
         """Whether the pipeline runs, looks different, or is read again whatever it looks like."""
         last, _ = item.look
         if str(item.id) in query.behind:
@@ -168,7 +168,7 @@ class BuddySource(Source[Provider]):
 
     async def _executions(self, repo: Repo, item: Pipeline, wanted: Span, query: Query) -> Part:
         """One page of the executions of one pipeline; in parts where that is too much."""
-        path = f"{place_of(repo.entry).path}/{quote(str(item.id), safe='')}/executions"
+        path = f"{path_of(repo.entry).path}/{quote(str(item.id), safe='')}/executions"
         behind = str(item.id) in query.behind
         number, size = wanted
         few = size // 5 if size % 5 == 0 else size

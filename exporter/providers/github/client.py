@@ -14,7 +14,15 @@ from exporter.http import Api
 from exporter.payload import each, whole
 from exporter.providers import optional, paging
 from exporter.providers.github.listed import ListPage
-from exporter.providers.github.mapping import Installed, Organization, Place, Run, Runs, Task, Tasks
+from exporter.providers.github.mapping import (
+    Installed,
+    Organization,
+    Repository,
+    Run,
+    Runs,
+    Task,
+    Tasks,
+)
 from exporter.providers.github.workflows import Workflow, Workflows
 
 _Listed = list[msgspec.Raw] | Installed
@@ -25,7 +33,7 @@ _NEXT = re.compile(r"[?&]page=(\d{1,9})(?:&[^>]*)?>; rel=\"next\"")
 
 Params = dict[str, str | int]
 Token = str | None
-Listed = tuple[list[Place], ProviderError | None]
+Listed = tuple[list[Repository], ProviderError | None]
 """Repositories, and why there are more."""
 
 T = TypeVar("T")
@@ -126,7 +134,7 @@ class Client:
 
         async def fetch(
             size: int, token: str | None, tries: int | None
-        ) -> tuple[list[Place], Token]:
+        ) -> tuple[list[Repository], Token]:
             nonlocal withheld
             number = int(token or 1)
             answer = await self._api.get(
@@ -138,7 +146,7 @@ class Client:
             sso = answer.headers.get("x-github-sso", "")
             withheld |= sso.lower().startswith("partial-results")
             more = len(raws) >= size or (told is not None and int(told[1]) > number)
-            return each(raws, Place)[0], str(number + 1) if more else None
+            return each(raws, Repository)[0], str(number + 1) if more else None
 
         found, error = await paging.readable(fetch, what=path)
         if error is None and withheld:

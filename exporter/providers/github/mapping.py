@@ -78,7 +78,7 @@ class Task(msgspec.Struct, omit_defaults=True):
     completed_at: Any = None
 
 
-class Place(msgspec.Struct):
+class Repository(msgspec.Struct):
     """A repository."""
 
     full_name: str

@@ -29,7 +29,7 @@ from exporter.providers.github.cache import AttemptCache
 from exporter.providers.github.client import Client, CutOff, Listed, has_more
 from exporter.providers.github.mapping import (
     Earlier,
-    Place,
+    Repository,
     Run,
     earlier,
     end_by_jobs,
@@ -95,7 +95,7 @@ class GitHubSource(Source[Provider]):
         return places + more, error or failure
 
     async def _shortfall(
-        self, client: Client, owner: str, places: list[Place]
+        self, client: Client, owner: str, places: list[Repository]
     ) -> ProviderError | None:
         """Private repos that an organization tells of and has not listed."""
         if self._app is not None or self.account.is_anonymous or not places:

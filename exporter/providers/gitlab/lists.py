@@ -73,14 +73,14 @@ def following(headers: Mapping[str, str], page: int, *, full: bool) -> str | Non
     return None if number is None else urlencode({"page": number})
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """A page of a list that is read page by page."""
 
     size: int
     number: int = 1
 
     @classmethod
-    def of(cls, token: str) -> Place:
+    def of(cls, token: str) -> PagePosition:
         """The page that a token names: its number, and its size if that is not the usual one."""
         number, _, size = token.partition("/")
         place = cls(whole(size or paging.SIZES[0]) or 0, whole(number) or 0)
@@ -94,11 +94,11 @@ class Place(NamedTuple):
         number = str(self.number)
         return number if self.size == paging.SIZES[0] else f"{number}/{self.size}"
 
-    def of_size(self, size: int) -> Place:
+    def of_size(self, size: int) -> PagePosition:
         """The page of a smaller size that begins with the same item."""
-        return Place(size, (self.number - 1) * self.size // size + 1)
+        return PagePosition(size, (self.number - 1) * self.size // size + 1)
 
-    def after(self, headers: Mapping[str, str], count: int) -> Place | None:
+    def after(self, headers: Mapping[str, str], count: int) -> PagePosition | None:
         """The page after this one of `count` items; None at the end of the list."""
         more = following(headers, self.number, full=count >= self.size)
         return None if more is None else self._replace(number=self.number + 1)

@@ -23,7 +23,7 @@ from exporter.providers import (
     optional,
 )
 from exporter.providers.gitlab.cache import SingleReads
-from exporter.providers.gitlab.lists import Place, by_keyset, everything
+from exporter.providers.gitlab.lists import PagePosition, by_keyset, everything
 from exporter.providers.gitlab.mapping import (
     LISTED,
     JobItem,
@@ -95,14 +95,14 @@ class GitLabSource(Source[Provider]):
         first that has not changed since then, whatever the age of the pipelines in it.
         """
         size = self._sizes.most(repo.entry, self.api.now())
-        begin = Place(size) if query.token is None else Place.of(query.token)
+        begin = PagePosition(size) if query.token is None else PagePosition.of(query.token)
         params: dict[str, str | int] = {
             "order_by": "updated_at",
             "sort": "desc",
             "updated_after": _rounded(query.since),
         }
 
-        async def ask(size: int, tries: int | None) -> tuple[Place, Answer[list[Any]]]:
+        async def ask(size: int, tries: int | None) -> tuple[PagePosition, Answer[list[Any]]]:
             place = begin.of_size(size)
             return place, await self.api.get(
                 f"{_path(repo.entry)}/pipelines",

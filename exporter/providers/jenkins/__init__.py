@@ -39,6 +39,8 @@ from exporter.providers.jenkins.mapping import (
     Run,
     Stage,
     Where,
+    checkouts,
+    end_of,
     to_build,
     to_job,
 )
@@ -54,6 +56,8 @@ __all__ = [
     "Run",
     "Stage",
     "Where",
+    "checkouts",
+    "end_of",
     "of_checkout",
     "to_build",
     "to_job",

@@ -122,18 +122,18 @@ class Where(NamedTuple):
 def to_build(run: Run, where: Where) -> Build:
     """Map a listed build. Numbers may start again, so the start is part of the key."""
     started = moment(run.timestamp)
-    ended = _end(run, started)
+    ended = None if run.building is True else end_of(started, run.duration)
     state = resolve_state(WORDS, word(run.building), word(run.result), started=started, ended=ended)
     if state.conclusion == "cancelled" and _timed_out(run):
         state = state._replace(conclusion="timeout")
     if state.status is Status.QUEUED:  # a listed build has left the queue
         state = state._replace(status=Status.IN_PROGRESS, started_at=started)
     why, unmapped = _trigger(run)
-    checkouts = list(_checkouts(run))
+    refs_seen = list(checkouts(run.actions))
     if where.branch is None:
-        branch, ref = refs.of_checkout(checkouts)
+        branch, ref = refs.of_checkout(refs_seen)
     else:
-        branch, ref = refs.of_branch_job(where.branch, checkouts)
+        branch, ref = refs.of_branch_job(where.branch, refs_seen)
     return Build(
         key=BuildKey.begun(f"{where.path}#{run.number}", started),
         key_per_attempt=True,
@@ -194,15 +194,13 @@ def resumed(build: Build, known: Build | None) -> Build:
     return replace(build, key=known.key, started_at=known.started_at, created_at=known.created_at)
 
 
-def _end(run: Run, started: float | None) -> float | None:
-    """`timestamp` plus `duration`.
+def end_of(started: float | None, duration: Any) -> float | None:
+    """`timestamp` in seconds plus `duration` in milliseconds.
 
     The duration is 0 while a build runs, and stays 0 if the controller dies meanwhile.
     """
-    if run.building is True or started is None:
-        return None
-    lasted = span(run.duration, per_second=1000)
-    return started + lasted if lasted else None
+    lasted = span(duration, per_second=1000)
+    return started + lasted if started is not None and lasted else None
 
 
 def _created(run: Run, started: float | None) -> float | None:
@@ -245,9 +243,9 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     return trigger(WORDS, word(next(filter(None, words), None)))
 
 
-def _checkouts(run: Run) -> Iterator[str]:
+def checkouts(actions: Any) -> Iterator[str]:
     """The refs of all checkouts, the last first: earlier ones are of shared libraries."""
-    for action in reversed(listed(run.actions)):
+    for action in reversed(listed(actions)):
         for branch in listed(at(action, "lastBuiltRevision.branch")):
             name = text(at(branch, "name"))
             if name is not None:

@@ -52,7 +52,7 @@ class _Token(msgspec.Struct, frozen=True, array_like=True):
     jobs: dict[str, Mark]
 
 
-class _Place(NamedTuple):
+class _EntryJobs(NamedTuple):
     """What an entry names."""
 
     label: str
@@ -151,17 +151,19 @@ class JenkinsSource(Source[Provider]):
                 self._cache.snapshot = held
             return held
 
-    async def _place(self, snapshot: Snapshot, entry: str) -> _Place:
+    async def _place(self, snapshot: Snapshot, entry: str) -> _EntryJobs:
         place = await snapshot.find(self.api, entry)
         if place is None:
             raise Gone(f"there is no job {entry}, or not for us", reason="not_found")
         if place.is_multibranch:
             jobs = await snapshot.inside(self.api, entry)
-            return _Place(entry, jobs, snapshot.refused(entry))
+            return _EntryJobs(entry, jobs, snapshot.refused(entry))
         if place.is_container:
             raise Gone(f"{entry} is a folder (write {entry}/* for its jobs)", reason="not_found")
         above = snapshot.nodes.get(entry.rpartition("/")[0])
-        return _Place(above.path if above is not None and above.is_multibranch else entry, [place])
+        return _EntryJobs(
+            above.path if above is not None and above.is_multibranch else entry, [place]
+        )
 
     def _leaves_out(self, folder: str) -> bool:
         """Whether nothing below a folder is wanted."""

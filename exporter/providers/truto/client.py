@@ -9,7 +9,7 @@ from exporter.http import Api
 from exporter.model import Build
 from exporter.providers import Query, paging
 from exporter.providers.truto.integration import Integration, Scope
-from exporter.providers.truto.payload import Envelope, Listing, Place, Run, listing
+from exporter.providers.truto.payload import Envelope, Listing, Resource, Run, listing
 
 T = TypeVar("T")
 
@@ -105,10 +105,10 @@ class Client:
         params = self._scoped(self._how.job, entry, build.native_id, bare="jobs")
         return await self._single("jobs", job_id, params)
 
-    async def places(self, resource: str, scope: dict[str, str]) -> Listing[Place]:
+    async def places(self, resource: str, scope: dict[str, str]) -> Listing[Resource]:
         """All of `GET /unified/ci-cd/{repos,workspaces,workflow}`, as far as it can be read."""
         params: Params = {"integrated_account_id": self._account, **scope}
-        return await readable(self._api, f"{_UNIFIED}/{resource}", params, Place)
+        return await readable(self._api, f"{_UNIFIED}/{resource}", params, Resource)
 
     def _scoped(self, scope: Scope | None, entry: str, build_id: str = "", *, bare: str) -> Params:
         params: Params = {"integrated_account_id": self._account}

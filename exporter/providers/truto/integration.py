@@ -11,7 +11,7 @@ import msgspec
 from exporter.model import Build, Job
 from exporter.model.vocabulary import Words
 from exporter.payload import at, text
-from exporter.providers.truto.payload import Place, Run
+from exporter.providers.truto.payload import Resource, Run
 from exporter.redaction import shown
 
 Scope = Callable[[str, str], dict[str, str]]
@@ -76,7 +76,7 @@ class Discovery(msgspec.Struct, frozen=True):
     """`repos`, `workspaces` or `workflow`, as the API's path has it."""
     scope: Callable[[str], dict[str, str]]
     """Query parameters, from the pattern."""
-    entry: Callable[[str, Place], str | None]
+    entry: Callable[[str, Resource], str | None]
     """The entry of a found place, from the pattern; None if it is no match after all."""
 
 
@@ -91,7 +91,7 @@ def everything(pattern: str) -> dict[str, str]:
     return {}
 
 
-def owned(pattern: str, place: Place) -> str | None:
+def owned(pattern: str, place: Resource) -> str | None:
     """The entry of an owner's repo: `acme/shop` for `acme/*`.
 
     Its last part is the raw slug, else the name, else the id. A filter that a system
@@ -110,7 +110,7 @@ def owned(pattern: str, place: Place) -> str | None:
     return f"{owner}/{slug}"
 
 
-def id_of(pattern: str, place: Place) -> str:
+def id_of(pattern: str, place: Resource) -> str:
     """An entry that is the id of the place, whatever the pattern."""
     del pattern
     return place.native_id

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Status
-from exporter.payload import at, listed, moment, span, text
+from exporter.payload import at, listed, moment, text
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
     Discovery,
@@ -35,15 +33,20 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     build without one has a key that is the beginning of the final one.
     """
     if build.status is Status.COMPLETED and build.completed_at is None:
-        build = replace(build, completed_at=_end(item))
+        started = moment(at(item.remote_data, "timestamp"))
+        ended = native.end_of(started, at(item.remote_data, "duration"))
+        build = replace(build, completed_at=ended)
     if build.conclusion == "cancelled" and _timed_out(item):
         build = replace(build, conclusion="timeout")
     # As it is spelled: the numbers 007 and 7 are two builds.
     spelled = text(look(item, "number", _REMOTE)) or build.number
     number = item.native_id if build.number is None else spelled
     states = (look(item, field, _REMOTE) for field in ("status", "conclusion", "completed_at"))
+    branch, ref = native.of_checkout(native.checkouts(at(item.remote_data, "actions")))
     return replace(
-        _with_branch(build, item),
+        build,
+        branch=branch or build.branch,
+        ref=ref if branch else build.ref,
         key=BuildKey.begun(f"{entry}#{number}", build.started_at),
         key_per_attempt=True,
         workflow=entry,
@@ -51,40 +54,13 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
     )
 
 
-def _end(item: Run) -> float | None:
-    """`timestamp` plus `duration`, milliseconds; the duration of a running build is 0."""
-    start = moment(at(item.remote_data, "timestamp"))
-    lasted = span(at(item.remote_data, "duration"), per_second=1000)
-    return start + lasted if start is not None and lasted else None
-
-
 def _timed_out(item: Run) -> bool:
     """Whether the step that limits time interrupted it; the result is ABORTED then."""
     return any(
         (text(at(cause, "_class")) or "").endswith("$ExceededTimeout")
-        for action in _actions(item)
+        for action in listed(at(item.remote_data, "actions"))
         for cause in listed(at(action, "causes"))
     )
-
-
-def _with_branch(build: Build, item: Run) -> Build:
-    """The branch of the last checkout; those before it are of shared libraries.
-
-    A multibranch job of a pull request checks out `PR-N`.
-    """
-    names = (
-        text(at(branch, "name"))
-        for action in reversed(_actions(item))
-        for branch in listed(at(action, "lastBuiltRevision.branch"))
-    )
-    branch, ref = native.of_checkout(name for name in names if name is not None)
-    if branch is None:
-        return build
-    return replace(build, branch=branch, ref=ref)
-
-
-def _actions(item: Run) -> list[Any]:
-    return listed(at(item.remote_data, "actions"))
 
 
 INTEGRATION = Integration(

@@ -59,7 +59,7 @@ class Run(msgspec.Struct, kw_only=True):
         return str(self.id).strip()
 
 
-class Place(msgspec.Struct, kw_only=True):
+class Resource(msgspec.Struct, kw_only=True):
     """A repo, workspace or workflow of the lists that discovery reads."""
 
     id: str | int

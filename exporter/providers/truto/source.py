@@ -28,7 +28,7 @@ from exporter.providers.truto.mapping import (
     to_loose_jobs,
     with_words_of,
 )
-from exporter.providers.truto.payload import Place
+from exporter.providers.truto.payload import Resource
 
 
 class TrutoSource(Source[Provider]):
@@ -231,7 +231,7 @@ def _same(single: Build, known: Build) -> Build:
     return replace(single, key=max(single.key, known.key))
 
 
-def _is_active(place: Place) -> bool:
+def _is_active(place: Resource) -> bool:
     """What the place says of itself, then its raw object: flags of GitHub, Travis, Jenkins."""
     raw = place.remote_data
     return (text(place.status) or "active").lower() != "inactive" and not (

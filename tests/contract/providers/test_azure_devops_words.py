@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from exporter.model import Build, Ref, Status
-from exporter.providers.azure_devops import WORDS, Place, Run, read_timeline, to_build
+from exporter.providers.azure_devops import WORDS, ProjectPath, Run, read_timeline, to_build
 from exporter.providers.azure_devops.names import Names
 from exporter.providers.azure_devops.timeline import Timeline
 from tests.tools import golden
@@ -107,7 +107,7 @@ def test_the_source_branch_tells_branches_tags_and_pull_requests(
 def test_the_labels_are_the_entrys_and_the_builds_own_repository() -> None:
     def repo(entry: str, **repository: str) -> str:
         run = msgspec.convert({"id": 1, "repository": repository}, Run)
-        return to_build(run, Place.of(entry), Names()).repo
+        return to_build(run, ProjectPath.of(entry), Names()).repo
 
     assert "acme/shop/api" == repo("acme/shop", name="api", id="6255c947")
     assert "acme/shop/octo/api" == repo("acme/shop", id="octo/api", type="GitHub")
