@@ -157,13 +157,13 @@ class Reloads:
         for warning in (*config.warnings, *web.warnings):
             log.warning("%s", warning)
         step = await self._app.apply(config)
-        adoption = self._access.adopt(web)
+        applied = self._access.apply(web)
         self._read = versions
         self._show(None)
-        changes = [*step.changes, *adoption.changes]
+        changes = [*step.changes, *applied.changes]
         for line in changes:
             log.info("%s", line)
-        waiting = [f"needs a restart: {line}" for line in (*step.postponed, *adoption.postponed)]
+        waiting = [f"needs a restart: {line}" for line in (*step.postponed, *applied.postponed)]
         for line in waiting:
             log.warning("%s", line)
         log.info("the configuration is reloaded", extra={"changes": len(changes)})

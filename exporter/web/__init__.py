@@ -20,7 +20,7 @@ from exporter.view.series_view import SeriesView
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.origin import foreign
 from exporter.web.pages import pages
-from exporter.web.shared import Shared
+from exporter.web.report_cache import ReportCache
 from exporter.web.slices import in_slices
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
@@ -81,7 +81,7 @@ def application(
         routes=[
             Route(telemetry_path, metrics),
             *pages(
-                Shared(served.report, lambda: served.last_reload),
+                ReportCache(served.report, lambda: served.last_reload),
                 config,
                 telemetry_path=telemetry_path,
             ),

@@ -17,8 +17,8 @@ from exporter.web.config import FLAG, RateLimit, Version, WebConfig, load, renew
 log = logging.getLogger(__name__)
 
 
-class Bucket:
-    """`rate_limit`: full at first, and filled by one every interval."""
+class RateLimiter:
+    """`rate_limit` as a token bucket: full at first, refilled by one every interval."""
 
     def __init__(self, limit: RateLimit, clock: Callable[[], float] = monotonic) -> None:
         self._interval, self._burst, self._clock = limit.interval, float(limit.burst), clock
@@ -37,12 +37,12 @@ class Bucket:
         return True
 
 
-class Adoption(NamedTuple):
-    """What another web configuration has changed, a line each."""
+class Applied(NamedTuple):
+    """The changes of another web configuration, a line each."""
 
     changes: list[str]
     postponed: list[str]
-    """What waits for a restart."""
+    """Those that wait for a restart."""
 
 
 class Access:
@@ -52,7 +52,7 @@ class Access:
         self.config = config
         """What is in force."""
         self.users = Users(config.users)
-        self.bucket = Bucket(config.given.rate_limit)
+        self.bucket = RateLimiter(config.settings.rate_limit)
         self.hang_up: Callable[[], None] = lambda: None
         """Called when clients shall connect anew, as what they have to show has changed."""
         self.fault: str | None = None
@@ -70,7 +70,7 @@ class Access:
     @property
     def names(self) -> frozenset[str]:
         """A client's certificate has one of them; empty allows every one that is signed."""
-        server = self.config.given.tls_server_config
+        server = self.config.settings.tls_server_config
         return tls.allowed(server.client_allowed_sans if server else ())
 
     def read_again(self) -> WebConfig:
@@ -84,7 +84,7 @@ class Access:
             raise ConfigError([f"{config.file}:1:1: file: {what}"])
         return config
 
-    def adopt(self, wanted: WebConfig) -> Adoption:
+    def apply(self, wanted: WebConfig) -> Applied:
         """Put another configuration in force, but for a change between TLS and plain HTTP."""
         before, postponed = self.config, []
         if (before.context is None) != (wanted.context is None):
@@ -93,10 +93,10 @@ class Access:
         changes = list(_differences(before, wanted))
         if wanted.users != before.users:
             self.users = Users(wanted.users)
-        if wanted.given.rate_limit != before.given.rate_limit:
-            self.bucket = Bucket(wanted.given.rate_limit)
+        if wanted.settings.rate_limit != before.settings.rate_limit:
+            self.bucket = RateLimiter(wanted.settings.rate_limit)
         self._put(wanted)
-        return Adoption(changes, postponed)
+        return Applied(changes, postponed)
 
     def _put(self, config: WebConfig) -> None:
         old = self.config
@@ -132,7 +132,7 @@ class Access:
 
 def _tls(config: WebConfig) -> object:
     """What makes a connection of before unlike one of now."""
-    return config.given.tls_server_config, config.versions
+    return config.settings.tls_server_config, config.versions
 
 
 def _differences(before: WebConfig, after: WebConfig) -> list[str]:
@@ -145,7 +145,7 @@ def _differences(before: WebConfig, after: WebConfig) -> list[str]:
     sections = [
         f"~{FLAG} {key}"
         for key in ("tls_server_config", "http_server_config", "rate_limit")
-        if getattr(before.given, key) != getattr(after.given, key)
+        if getattr(before.settings, key) != getattr(after.settings, key)
     ]
     if not sections and _tls(before) != _tls(after):
         sections = [f"~{FLAG} certificate"]

@@ -24,7 +24,7 @@ from exporter.errors import ConfigError
 from exporter.messages import guess, unknown_key
 from exporter.redaction import guarded, shown
 from exporter.web import tls
-from exporter.web.words import Flag, Scalar, Span
+from exporter.web.go_yaml import Flag, GoDuration, Scalar
 
 FLAG = "--web.config.file"
 _KIND = Kind(
@@ -63,13 +63,13 @@ class HttpServer(Section):
 class RateLimit(Section):
     """`rate_limit`: a bucket that `burst` requests empty and an `interval` fills by one."""
 
-    interval: Annotated[Span, Field(ge=0, allow_inf_nan=False)] = 0.0
+    interval: Annotated[GoDuration, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Seconds; 0 is no limit."""
     burst: Annotated[int, Field(ge=0)] = 0
 
 
-class Given(msgspec.Struct, frozen=True):
-    """What a file says, by its keys; a section that says nothing has its defaults."""
+class WebSettings(msgspec.Struct, frozen=True):
+    """The keys of a file; an absent section has its defaults."""
 
     tls_server_config: tls.TlsServer | None = None
     """None is plain HTTP."""
@@ -84,7 +84,7 @@ class WebConfig(msgspec.Struct, frozen=True):
 
     file: str | None = None
     """Where it is from; None if no file is named."""
-    given: Given = Given()
+    settings: WebSettings = WebSettings()
     context: ssl.SSLContext | None = None
     """For new connections; None is plain HTTP."""
     versions: tuple[Version, ...] = ()
@@ -103,20 +103,20 @@ class WebConfig(msgspec.Struct, frozen=True):
     @property
     def users(self) -> Mapping[str, str]:
         """The bcrypt hashes by user; empty lets everybody in."""
-        return self.given.basic_auth_users
+        return self.settings.basic_auth_users
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers to set; a blank one is not set."""
-        given = self.given.http_server_config.headers
-        return {name: value for name, value in given.items() if value}
+        settings = self.settings.http_server_config.headers
+        return {name: value for name, value in settings.items() if value}
 
     def with_tls_of(self, other: WebConfig) -> WebConfig:
         """The same, but for TLS."""
-        part = {"tls_server_config": other.given.tls_server_config}
+        part = {"tls_server_config": other.settings.tls_server_config}
         return msgspec.structs.replace(
             self,
-            given=msgspec.structs.replace(self.given, **part),
+            settings=msgspec.structs.replace(self.settings, **part),
             context=other.context,
             versions=other.versions,
             places=other.places,
@@ -134,19 +134,22 @@ def load(file: str | None, *, again: bool = False) -> WebConfig:
         return WebConfig()
     document = read(file, _KIND._replace(piped=not again))
     report = Report(file, document)
-    given = _given(report, document.value)
-    _headers(report, given)
-    _users(report, given)
-    limit = given.rate_limit
+    settings = _given(report, document.value)
+    _headers(report, settings)
+    _users(report, settings)
+    limit = settings.rate_limit
     if limit.interval and not limit.burst and report.sound(("rate_limit",)):
         report.fault(("rate_limit", "burst"), "must be at least 1, or nobody is ever answered")
-    if "http2" in given.http_server_config.model_fields_set and given.http_server_config.http2:
+    if (
+        "http2" in settings.http_server_config.model_fields_set
+        and settings.http_server_config.http2
+    ):
         report.warn(("http_server_config", "http2"), "HTTP/2 is not served (HTTP/1.1 is)")
-    context, versions = _tls(report, given.tls_server_config, file)
+    context, versions = _tls(report, settings.tls_server_config, file)
     report.close()
     return WebConfig(
         file=file,
-        given=given,
+        settings=settings,
         context=context,
         versions=versions,
         places={key: _placed(report, file, key) for key in tls.TlsServer.model_fields},
@@ -160,7 +163,7 @@ def renewed(config: WebConfig) -> WebConfig:
 
     Raises ConfigError if they cannot be used.
     """
-    server = config.given.tls_server_config
+    server = config.settings.tls_server_config
     if server is None or config.context is None:
         return config
     versions = seen(config)
@@ -173,7 +176,7 @@ def renewed(config: WebConfig) -> WebConfig:
 
 def seen(config: WebConfig) -> tuple[Version, ...]:
     """The versions that the files of the certificates have now."""
-    server = config.given.tls_server_config
+    server = config.settings.tls_server_config
     if server is None or config.context is None:
         return ()
     return tuple(map(version, tls.named(server, config.folder)))
@@ -188,8 +191,8 @@ def version(file: str | os.PathLike[str]) -> Version:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _given(report: Report, raw: Mapping[str, Any]) -> Given:
-    known = Given.__struct_fields__
+def _given(report: Report, raw: Mapping[str, Any]) -> WebSettings:
+    known = WebSettings.__struct_fields__
     for name, value in raw.items():
         if name not in known:
             report.fault((name,), unknown_key(name, known), place=report.key_place((name,)))
@@ -202,7 +205,7 @@ def _given(report: Report, raw: Mapping[str, Any]) -> Given:
         if found.get(name)
     }
     users = found.get("basic_auth_users", {})
-    return Given(**parts, basic_auth_users=users)
+    return WebSettings(**parts, basic_auth_users=users)
 
 
 _SECTIONS: Mapping[str, type[Section]] = {
@@ -244,8 +247,8 @@ def _placed(report: Report, file: str, key: str) -> str:
     return f"{file}:{place.line}:{place.column}: tls_server_config.{key}"
 
 
-def _headers(report: Report, given: Given) -> None:
-    for name, value in given.http_server_config.headers.items():
+def _headers(report: Report, settings: WebSettings) -> None:
+    for name, value in settings.http_server_config.headers.items():
         path = ("http_server_config", "headers", name)
         if name not in HEADERS:
             near = guess(name, {known.lower(): known for known in HEADERS})
@@ -260,8 +263,8 @@ def _headers(report: Report, given: Given) -> None:
             report.fault(path, "must be one line of ASCII")
 
 
-def _users(report: Report, given: Given) -> None:
-    every: Mapping[str, Any] = given.basic_auth_users
+def _users(report: Report, settings: WebSettings) -> None:
+    every: Mapping[str, Any] = settings.basic_auth_users
     for name, hashed in every.items():
         path = ("basic_auth_users", name)
         match = _HASH.fullmatch(hashed) if isinstance(hashed, str) else None

@@ -20,9 +20,9 @@ from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
 from exporter.threads import apart
-from exporter.web import view
+from exporter.web import status_page as page
 from exporter.web.headers import HEADERS, NO_SNIFFING
-from exporter.web.shared import Shared
+from exporter.web.report_cache import ReportCache
 from exporter.web.slices import gathered, in_slices
 
 _FILES = {
@@ -42,7 +42,7 @@ _PART = 64 * 1024
 
 
 def pages(
-    latest: Shared,
+    latest: ReportCache,
     config: Callable[[], Config] | None,
     *,
     telemetry_path: str,
@@ -53,13 +53,13 @@ def pages(
     links = {name: f"/static/{name}?{_digest(data)}" for name, data in files.items()}
 
     async def status_page(request: Request) -> Response:
-        asked = view.query(request.query_params)
+        asked = page.query(request.query_params)
         async with rendering:  # one at a time, whoever waits for it
             made = await latest.get()
             template = await apart(_template, name="template")  # the first time it is compiled
             parts = template.generate(
                 report=made.value,
-                view=view.view(made.value, asked),
+                view=page.status_page(made.value, asked),
                 asked=asked,
                 files=links,
                 telemetry_path=telemetry_path,
@@ -143,12 +143,12 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "span": view.span,
-        "clock": view.clock,
-        "number": view.number,
-        "told": view.told,
-        "since": view.between,
-        "words": lambda state: view.WORDS.get(state, state),
+        "elapsed": page.elapsed,
+        "clock": page.clock,
+        "number": page.number,
+        "history_summary": page.history_summary,
+        "since": page.seconds_between,
+        "words": lambda state: page.WORDS.get(state, state),
     }
     return environment.get_template("status.html")
 

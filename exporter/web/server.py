@@ -29,8 +29,8 @@ from exporter.web.headers import HEADERS
 log = logging.getLogger(__name__)
 
 
-class Patience(NamedTuple):
-    """Seconds that a client has, and how many clients there may be."""
+class ClientLimits(NamedTuple):
+    """Timeouts of a connection in seconds, and the number of connections."""
 
     handshake: float = 10.0
     """From the connection to the end of the TLS handshake."""
@@ -77,14 +77,14 @@ class Server(uvicorn.Server):
         *,
         drain: float,
         ready: Callable[[], None] = lambda: None,
-        patience: Patience | None = None,
+        patience: ClientLimits | None = None,
     ) -> None:
         """`drain` is how many seconds open answers have when it stops.
 
         `ready` is called when connections are taken.
         """
         self._ready = ready
-        self._patience = patience or Patience()
+        self._patience = patience or ClientLimits()
         super().__init__(
             uvicorn.Config(
                 app,
@@ -259,7 +259,7 @@ class _Connection(H11Protocol):
         """Whether the client has the word."""
         return self.cycle is None or self.cycle.response_complete
 
-    def patience(self, patience: Patience) -> float:
+    def patience(self, patience: ClientLimits) -> float:
         """Seconds that the one who has the word may take."""
         if self.cycle is None:
             return patience.head

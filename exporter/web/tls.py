@@ -20,7 +20,7 @@ from exporter import files
 from exporter.config.schema import Section
 from exporter.messages import guess, unknown_word
 from exporter.redaction import shown
-from exporter.web.words import Flag, Texts
+from exporter.web.go_yaml import Flag, Texts
 
 VERSIONS = {"TLS12": ssl.TLSVersion.TLSv1_2, "TLS13": ssl.TLSVersion.TLSv1_3}
 

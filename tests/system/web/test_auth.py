@@ -15,7 +15,7 @@ import bcrypt
 import pytest
 
 from exporter.web import auth
-from exporter.web.access import Bucket
+from exporter.web.access import RateLimiter
 from exporter.web.auth import MOST_CHECKS, BusyError, Users, credentials
 from exporter.web.config import RateLimit
 
@@ -215,7 +215,7 @@ def test_credentials_are_read_as_rfc_7617_has_them(
 
 def test_the_rate_limit_is_a_bucket() -> None:
     now = 100.0
-    bucket = Bucket(RateLimit(interval="500ms", burst=3), lambda: now)  # type: ignore[arg-type]
+    bucket = RateLimiter(RateLimit(interval="500ms", burst=3), lambda: now)  # type: ignore[arg-type]
 
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
     now += 0.4
@@ -224,4 +224,4 @@ def test_the_rate_limit_is_a_bucket() -> None:
     assert [bucket.take(), bucket.take()] == [True, False]
     now += 1000
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
-    assert all(Bucket(RateLimit(), lambda: now).take() for _ in range(100))
+    assert all(RateLimiter(RateLimit(), lambda: now).take() for _ in range(100))

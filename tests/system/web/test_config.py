@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import ConfigError
-from exporter.web.config import HEADERS, Given, HttpServer, RateLimit, WebConfig, load
+from exporter.web.config import HEADERS, HttpServer, RateLimit, WebConfig, WebSettings, load
 from exporter.web.tls import CIPHERS, TLS13_CIPHERS, TlsServer
 from tests.conftest import ROOT
 from tests.system.web.certificates import Authority
@@ -106,7 +106,7 @@ VALUES = st.recursive(
 )
 
 
-@given(st.dictionaries(st.sampled_from(Given.__struct_fields__), VALUES, min_size=1))
+@given(st.dictionaries(st.sampled_from(WebSettings.__struct_fields__), VALUES, min_size=1))
 def test_whatever_stands_there_is_taken_or_a_fault(content: dict[str, Any]) -> None:
     with contextlib.suppress(ConfigError):
         read(json.dumps(content))

@@ -29,7 +29,7 @@ from exporter.status.document import StatusReport
 from exporter.status.report import Reload, of_process
 from exporter.sync import repo_sync
 from exporter.sync.window import SyncRules
-from exporter.web import shared
+from exporter.web import report_cache
 from tests.system.web import client, ours, served
 from tests.tools.scripted import DAY, Idle, Rig, Scripted, build, done
 
@@ -89,7 +89,7 @@ def test_the_status_has_the_keys_of_the_contract(
     rig = Rig(tmp_path / "s.db")
     rig.provider._builds = [done(build("1")), done(build("2")), build("3")]
 
-    monkeypatch.setattr(shared, "FRESH", -1.0)
+    monkeypatch.setattr(report_cache, "FRESH", -1.0)
 
     async def look(poller: Running, c: httpx.AsyncClient) -> tuple[Any, Any]:
         before = json.loads((await c.get("/status.json")).text)

@@ -14,7 +14,7 @@ from exporter.providers.remedy import advice
 from exporter.remedies import CATCHING_UP, REMEDIES
 from exporter.status.document import AccountState, RepoHealth, StatusReport
 from exporter.status.report import Reload
-from exporter.web.view import WORDS
+from exporter.web.status_page import WORDS
 from tests.conftest import ROOT
 from tests.system.web.test_live import Running, polling
 from tests.tools.scripted import Rig, build, done, finished

@@ -24,7 +24,7 @@ from starlette.routing import Route
 from exporter.web.access import Access
 from exporter.web.config import load
 from exporter.web.guard import Guard
-from exporter.web.server import Patience, Server
+from exporter.web.server import ClientLimits, Server
 from tests.system.web.certificates import Authority, Pair
 from tests.tools.reloading import eventually
 
@@ -32,7 +32,7 @@ HASH = bcrypt.hashpw(b"open sesame", bcrypt.gensalt(4)).decode()
 GOOD = ("alice", "open sesame")
 TLS = "tls_server_config:\n  cert_file: server.crt\n  key_file: server.key\n"
 MUTUAL = f"{TLS}  client_auth_type: RequireAndVerifyClientCert\n  client_ca_file: ca.pem\n"
-BRIEF = Patience(handshake=0.3, head=0.3, idle=1.0, answer=1.0, sweep=0.05)
+BRIEF = ClientLimits(handshake=0.3, head=0.3, idle=1.0, answer=1.0, sweep=0.05)
 
 
 class Town(NamedTuple):
@@ -124,7 +124,7 @@ class Site(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def site(town: Town, text: str, patience: Patience | None = None) -> AsyncIterator[Site]:
+async def site(town: Town, text: str, patience: ClientLimits | None = None) -> AsyncIterator[Site]:
     (town.folder / "web.yml").write_text(text)
     access = Access(load(str(town.folder / "web.yml")))
     paths = ("/", "/-/healthy", "/-/ready")
@@ -149,7 +149,7 @@ def run(
     town: Town,
     text: str,
     work: Callable[[Site], Awaitable[None]],
-    patience: Patience | None = None,
+    patience: ClientLimits | None = None,
 ) -> None:
     """Do `work` while a site is served by a web configuration."""
 
@@ -342,9 +342,9 @@ def test_a_reload_changes_users_headers_and_certificates(town: Town) -> None:
                 "http_server_config: {headers: {X-Frame-Options: deny}}\nrate_limit: {interval: 1h,"
                 " burst: 1}"
             )
-            adoption = site.access.adopt(site.access.read_again())
+            applied = site.access.apply(site.access.read_again())
             flag = "--web.config.file"
-            assert adoption.changes == [
+            assert applied.changes == [
                 f"+{flag} user alice",
                 f"+{flag} user bob",
                 f"~{flag} http_server_config",
@@ -354,7 +354,7 @@ def test_a_reload_changes_users_headers_and_certificates(town: Town) -> None:
             answer = await kept.get(site.url)
             assert (answer.status_code, answer.headers["X-Frame-Options"]) == (401, "deny")
             assert (await kept.get(site.url)).status_code == 429
-        assert site.access.adopt(site.access.read_again()) == ([], [])
+        assert site.access.apply(site.access.read_again()) == ([], [])
 
     run(town, TLS, work)
 
@@ -368,10 +368,10 @@ def test_who_is_connected_when_tls_changes_connects_anew(town: Town) -> None:
         (reader, writer), (_, other) = streams
         writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await reader.readuntil(b"hello")).endswith(b"hello")
-        assert site.access.adopt(site.access.read_again()).changes == []
+        assert site.access.apply(site.access.read_again()).changes == []
         assert not reader.at_eof()
         (town.folder / "web.yml").write_text(f"{MUTUAL}  client_allowed_sans: [somebody]\n")
-        changes = site.access.adopt(site.access.read_again()).changes
+        changes = site.access.apply(site.access.read_again()).changes
         assert changes == ["~--web.config.file tls_server_config"]
         async with asyncio.timeout(5):
             assert await reader.read() == b""
@@ -385,9 +385,9 @@ def test_a_reload_keeps_tls_until_a_restart(town: Town) -> None:
     async def work(site: Site) -> None:
         text = f"basic_auth_users: {{alice: '{HASH}'}}"
         (town.folder / "web.yml").write_text(text)
-        adoption = site.access.adopt(site.access.read_again())
-        assert adoption.changes == ["+--web.config.file user alice"]
-        assert adoption.postponed == ["~--web.config.file tls_server_config removed"]
+        applied = site.access.apply(site.access.read_again())
+        assert applied.changes == ["+--web.config.file user alice"]
+        assert applied.postponed == ["~--web.config.file tls_server_config removed"]
         assert site.url.startswith("https:")
         assert (await site.get()).status_code == 401
 
@@ -434,7 +434,7 @@ def test_where_there_is_no_room_the_longest_silence_ends(town: Town, text: str) 
         for client in (first, *rest):
             client.close()
 
-    run(town, text, work, Patience(connections=10))
+    run(town, text, work, ClientLimits(connections=10))
 
 
 def test_silent_handshakes_push_out_each_other_and_not_who_is_connected(town: Town) -> None:
@@ -448,7 +448,7 @@ def test_silent_handshakes_push_out_each_other_and_not_who_is_connected(town: To
         for client in silent:
             client.close()
 
-    run(town, TLS, work, Patience(connections=10))
+    run(town, TLS, work, ClientLimits(connections=10))
 
 
 def test_slow_readers_do_not_fill_the_house(town: Town) -> None:
@@ -463,7 +463,7 @@ def test_slow_readers_do_not_fill_the_house(town: Town) -> None:
         for client in deaf:
             client.close()
 
-    run(town, "", work, Patience(connections=10))
+    run(town, "", work, ClientLimits(connections=10))
 
 
 def test_a_head_that_comes_in_drops_is_not_waited_for(town: Town) -> None:
@@ -564,7 +564,7 @@ def test_as_many_short_lived_clients_as_there_is_room_for_are_all_answered(town:
             clients = [loop.run_in_executor(pool, visit, site, 50) for _ in range(12)]
             assert [[b"HTTP/1.1 200"] * 50] * 12 == await asyncio.gather(*clients)
 
-    run(town, "", work, Patience(connections=12))
+    run(town, "", work, ClientLimits(connections=12))
 
 
 def test_silent_clients_make_room_for_those_that_speak(town: Town) -> None:
@@ -576,7 +576,7 @@ def test_silent_clients_make_room_for_those_that_speak(town: Town) -> None:
             for client in (*silent, *clients):
                 client.close()
 
-    run(town, "", work, Patience(connections=16))
+    run(town, "", work, ClientLimits(connections=16))
 
 
 # --- what a browser is told ---

@@ -11,7 +11,7 @@ import pytest
 
 from exporter.model import CONCLUSIONS
 from exporter.status.document import BudgetReport, Ended, LimitReport, ReloadReport, SeriesReport
-from exporter.web.view import Query, query, span
+from exporter.web.status_page import PageQuery, elapsed, query
 from tests.system.web import Stub, Web, account, repo
 
 POISON = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;{{7*7}}\n\0\u202e"
@@ -195,7 +195,7 @@ def test_nothing_matching_is_said(web: Web) -> None:
 
 
 def test_a_query_is_bounded() -> None:
-    assert Query(text="x" * 200) == query({"q": "x" * 5000, "page": "9" * 5000})
+    assert PageQuery(text="x" * 200) == query({"q": "x" * 5000, "page": "9" * 5000})
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_query_is_bounded() -> None:
     ],
 )
 def test_a_span_is_said_as_people_do(seconds: float, said: str) -> None:
-    assert said == span(seconds)
+    assert said == elapsed(seconds)
 
 
 # --- harmless ---

@@ -42,7 +42,7 @@ WORDS = {
 """States as people read them."""
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
+class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
     """What the query string of the page asks for."""
 
     text: str = ""
@@ -67,10 +67,10 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         return f"?{urlencode({key: value for key, value in asked.items() if value})}"
 
 
-def query(params: Mapping[str, str]) -> Query:
+def query(params: Mapping[str, str]) -> PageQuery:
     """What is asked for; what makes no sense is left out."""
     page = params.get("page", "")
-    return Query(
+    return PageQuery(
         text=params.get("q", "").strip()[:_LONGEST],
         account=params.get("account", ""),
         unhealthy=params.get("show") == "unhealthy",
@@ -78,17 +78,17 @@ def query(params: Mapping[str, str]) -> Query:
     )
 
 
-class Row(NamedTuple):
+class RepoRow(NamedTuple):
     """A repo with its account."""
 
     account: AccountReport
     repo: RepoReport
 
 
-class View(NamedTuple):
+class StatusPage(NamedTuple):
     """The repos to be shown, those in trouble first."""
 
-    rows: list[Row]
+    rows: list[RepoRow]
     matching: int
     """How many match the query."""
     page: int
@@ -100,14 +100,14 @@ class View(NamedTuple):
     """Unfinished builds of all repos."""
 
 
-def view(report: StatusReport, asked: Query) -> View:
+def status_page(report: StatusReport, asked: PageQuery) -> StatusPage:
     """The page of repos that is asked for; the last one if there are fewer."""
-    rows = [Row(account, repo) for account in report.accounts for repo in account.repos]
+    rows = [RepoRow(account, repo) for account in report.accounts for repo in account.repos]
     found = [row for row in rows if _matches(row, asked)]
     found.sort(key=lambda row: _WORST_FIRST[row.repo.state])
     pages = max(-(-len(found) // ROWS), 1)
     page = min(max(asked.page, 1), pages)
-    return View(
+    return StatusPage(
         rows=found[(page - 1) * ROWS : page * ROWS],
         matching=len(found),
         page=page,
@@ -118,7 +118,7 @@ def view(report: StatusReport, asked: Query) -> View:
     )
 
 
-def _matches(row: Row, asked: Query) -> bool:
+def _matches(row: RepoRow, asked: PageQuery) -> bool:
     account, repo = row
     if asked.account and account.name != asked.account:
         return False
@@ -137,7 +137,7 @@ def _matches(row: Row, asked: Query) -> bool:
 _UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
 
 
-def span(seconds: float) -> str:
+def elapsed(seconds: float) -> str:
     """`45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`."""
     left = max(round(seconds), 0)
     place = next((i for i, (_, size) in enumerate(_UNITS) if left >= size), len(_UNITS) - 1)
@@ -148,7 +148,7 @@ def span(seconds: float) -> str:
     return " ".join(parts)
 
 
-def between(start: str, end: str) -> float:
+def seconds_between(start: str, end: str) -> float:
     """Seconds from one time of a report to another."""
     return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
 
@@ -163,8 +163,8 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def told(history: list[Ended]) -> str:
-    """A history in words: `Last 4 builds, the newest failed: 3 passed, 1 failed`."""
+def history_summary(history: list[Ended]) -> str:
+    """One line on the last builds: `Last 4 builds, the newest failed: 3 passed, 1 failed`."""
     counts = Counter(build.conclusion for build in history).most_common()
     ended = ", ".join(f"{n} {word}" for word, n in counts)
     return f"Last {len(history)} builds, the newest {history[-1].conclusion}: {ended}"

@@ -11,8 +11,8 @@ import pytest
 
 from exporter.demo.serve import serving
 from exporter.status.document import StatusReport
-from exporter.web import application, shared
-from exporter.web.shared import Shared
+from exporter.web import application, report_cache
+from exporter.web.report_cache import ReportCache
 from tests.system.web import CONFIG, Stub, account, repo, status
 
 
@@ -38,11 +38,11 @@ def test_all_who_ask_at_once_share_one_report(monkeypatch: pytest.MonkeyPatch) -
     counting, now = Counting(), [100.0]
 
     async def main() -> None:
-        latest = Shared(counting.steps, lambda: counting.state, lambda: now[0])
+        latest = ReportCache(counting.steps, lambda: counting.state, lambda: now[0])
         reports = await asyncio.gather(*(latest.get() for _ in range(126)))
         assert len({id(report) for report in reports}) == 1
         assert reports[0].encoded is reports[1].encoded
-        now[0] += shared.FRESH
+        now[0] += report_cache.FRESH
         assert await latest.get() is reports[0]
         now[0] += 0.1
         assert await latest.get() is not reports[0]
@@ -56,7 +56,7 @@ def test_what_a_reload_has_changed_is_told_at_once() -> None:
     counting = Counting()
 
     async def main() -> None:
-        latest = Shared(counting.steps, lambda: counting.state)
+        latest = ReportCache(counting.steps, lambda: counting.state)
         before = await latest.get()
         counting.state = object()
         assert await latest.get() is not before
@@ -65,11 +65,11 @@ def test_what_a_reload_has_changed_is_told_at_once() -> None:
 
 
 def test_nobody_who_asks_no_more_keeps_it_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared, "FRESH", 0.01)
+    monkeypatch.setattr(report_cache, "FRESH", 0.01)
     counting = Counting()
 
     async def main() -> None:
-        latest = Shared(counting.steps, lambda: counting.state)
+        latest = ReportCache(counting.steps, lambda: counting.state)
         await latest.get()
         async with asyncio.timeout(10):
             while latest._last is not None:  # noqa: ASYNC110 - a timer, which tells nobody

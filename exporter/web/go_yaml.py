@@ -1,4 +1,4 @@
-"""Values as Go's YAML reads them, where ours is stricter."""
+"""Scalars as Go's YAML library reads them, where the configuration file is stricter."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 _FLAGS = dict.fromkeys(("yes", "Yes", "YES", "on", "On", "ON", "y", "Y"), True) | dict.fromkeys(
     ("no", "No", "NO", "off", "Off", "OFF", "n", "N"), False
 )
-_SPAN = re.compile(
+_DURATION = re.compile(
     r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
     r"(?:(\d+(?:\.\d+)?)ms)?"
 )
@@ -21,10 +21,10 @@ def _flag(value: Any) -> Any:
     return _FLAGS.get(value, value) if isinstance(value, str) else value
 
 
-def _span(value: Any) -> Any:
+def _duration(value: Any) -> Any:
     if value == 0 and not isinstance(value, bool | str):
         return 0.0
-    match = _SPAN.fullmatch(value) if isinstance(value, str) else None
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if value == "0":
         return 0.0
     if match is None or not any(match.groups()):
@@ -39,7 +39,7 @@ def _scalar(value: Any) -> Any:
 Flag = Annotated[bool, BeforeValidator(_flag)]
 """true or false; YAML 1.1's `yes` and `off` too."""
 
-Span = Annotated[float, BeforeValidator(_span)]
+GoDuration = Annotated[float, BeforeValidator(_duration)]
 """Seconds, written as Go writes durations."""
 
 Scalar = Annotated[str, BeforeValidator(_scalar)]

@@ -1,4 +1,4 @@
-"""One report for all who ask within a second: of many repos it is large."""
+"""One report for all requests within a second: of many repos it is large."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ FRESH = 1.0
 _encode = msgspec.json.Encoder().encode
 
 
-class Report:
-    """A report, and its bytes once somebody has asked for them."""
+class CachedReport:
+    """A report, encoded when it is first requested as JSON."""
 
     def __init__(self, value: StatusReport, at: float, state: object) -> None:
         self.value = value
@@ -29,12 +29,12 @@ class Report:
 
     @cached_property
     def encoded(self) -> bytes:
-        """It as JSON."""
+        """The report as JSON."""
         return _encode(self.value)
 
 
-class Shared:
-    """Makes reports, one at a time, and holds on to the last one for as long as it is fresh."""
+class ReportCache:
+    """Makes one report at a time and keeps the last one while it is fresh."""
 
     def __init__(
         self,
@@ -42,23 +42,23 @@ class Shared:
         state: Callable[[], object],
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """`steps` make a report; one is not fresh either when `state` is another one."""
+        """`steps` make a report; it is no longer fresh when `state` returns another object."""
         self._steps = steps
         self._state = state
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._last: Report | None = None
+        self._last: CachedReport | None = None
 
-    async def get(self) -> Report:
-        """A report that was begun not longer than a second ago when we had our turn."""
+    async def get(self) -> CachedReport:
+        """A report begun at most `FRESH` seconds before this call got the lock."""
         async with self._turn:
             last, now, state = self._last, self._clock(), self._state()
             if last is None or now - last.at > FRESH or last.state is not state:
-                self._last = last = Report(await in_slices(self._steps()), now, state)
+                self._last = last = CachedReport(await in_slices(self._steps()), now, state)
                 asyncio.get_running_loop().call_later(FRESH, self._forget, last)
             return last
 
-    def _forget(self, report: Report) -> None:
-        """It may be of many megabytes, and nobody asks for days."""
+    def _forget(self, report: CachedReport) -> None:
+        """Free the report: it may take many megabytes, and the next request be days away."""
         if self._last is report:
             self._last = None
