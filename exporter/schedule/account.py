@@ -85,7 +85,7 @@ class AccountPoller:
         self._announced = False
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
         self.waiting: str | None = None
-        """What polls wait for, if they do."""
+        """Why the last poll had to wait for the budget; None if it did not."""
         self._adopt(self.discovery.named())
 
     def inherit(self, old: AccountPoller) -> None:
@@ -363,7 +363,7 @@ class AccountPoller:
             self._show_active()
 
     def _announce(self) -> None:
-        """Log what polling will cost, now that an answer has told of the limits."""
+        """Log what polling will cost, once a response has named the limits."""
         self._announced = True
         where = {"account": self.provider.name, "repos": len(self.repos)}
         log.info("polling", extra=where | self.group.forecast(self.demands()))

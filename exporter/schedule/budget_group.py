@@ -18,9 +18,9 @@ log = logging.getLogger(__name__)
 _EVERY = 10.0
 """Seconds between two plans."""
 _DEEP_TIMES = 8.0
-"""How much less often, when the budget is short, old builds are read again."""
+"""By how much less often old builds are read again when the budget is short."""
 _AT_ONCE = 2
-"""Builds of one repo that are filled side by side when the budget is short."""
+"""Builds of one repo whose details are read concurrently when the budget is short."""
 
 
 class BudgetGroup:
@@ -52,7 +52,7 @@ class BudgetGroup:
 
     @property
     def is_short(self) -> bool:
-        """Whether the plan in force stretches intervals."""
+        """Whether the plan in force makes intervals longer."""
         return self._plan.is_short
 
     @property
@@ -61,7 +61,7 @@ class BudgetGroup:
         return self.is_short or self.budget.is_closed
 
     def poll_limits(self, until: float, longest: float) -> PollLimits:
-        """How far a poll may go that must end at `until`; less far when the budget is short."""
+        """The limits of a poll that must end at `until`; closer ones when the budget is short."""
         if not self.is_short:
             return PollLimits(until, longest)
         return PollLimits(until, longest * _DEEP_TIMES, at_once=_AT_ONCE)
@@ -98,7 +98,7 @@ class BudgetGroup:
         try:
             demands = (demand for member in self._members.values() for demand in member())
             return planned(demands, self.costs.polls(headroom))
-        except Exception:  # it must cost no repo its turn
+        except Exception:  # repos must be polled all the same
             if not self._is_broken:
                 log.exception("the polls cannot be planned: this is a bug, please report it")
             self._is_broken = True

@@ -17,9 +17,9 @@ from exporter.sync.paginator import count
 _UNSAFE = re.compile(
     r"(?:^|/)(?:\.|%2e){0,2}(?:/|$)|%2f|%5c|[<>?#\\\s\0-\x1f\x7f\ud800-\udfff]", re.IGNORECASE
 )
-"""What no repo is called, and what would make of its path another one."""
+"""What no name of a repo contains, and what would turn its path into another one."""
 _SHOWN = 100
-"""Characters of an odd name that are told."""
+"""Characters of a rejected name that are logged."""
 
 
 class Discovery:
@@ -27,17 +27,17 @@ class Discovery:
 
     def __init__(self, source: Source[Provider], health: AccountHealth) -> None:
         self.unresolved: dict[str, str] = {}
-        """What is wrong with wildcards that could not be discovered, by wildcard."""
+        """Why wildcards could not be resolved, by wildcard; a sentence each."""
         self.matches: dict[str, tuple[str, ...]] = {}
-        """What each wildcard found the last time."""
+        """The entries that each wildcard matched in the last discovery."""
         self.unmatched: dict[str, str] = {}
-        """What is to be said of wildcards that found nothing, by wildcard."""
+        """A sentence about each wildcard that matches nothing, by wildcard."""
         self.ended_at: float | None = None
-        """When it ended for the last time, or shall seem to have; monotonic seconds."""
+        """When the last discovery ended, or one that failed is to count as ended; monotonic seconds."""
         self.found_by: dict[str, str] = {}
-        """The wildcard that found a repo, by entry."""
+        """The wildcard that matches a repo, by entry."""
         self.rejected = 0
-        """Names that could not be taken."""
+        """Names that were rejected."""
         self._source = source
         self._provider = source.account
         self._health = health
@@ -49,13 +49,14 @@ class Discovery:
 
     @property
     def wildcards(self) -> tuple[str, ...]:
-        """The entries that need it."""
+        """The entries that must be resolved by discovery, sorted."""
         return tuple(sorted(filter(self._provider.is_wildcard, self._provider.repos)))
 
     def recall(self, stored: StoredPolling, now: Clocks) -> dict[str, Repo]:
-        """All repos by entry, as far as an earlier process has found them.
+        """All repos by entry, as an earlier process has discovered them.
 
-        What the configuration has no longer is left out; with other wildcards it has not ended.
+        Repos that the configuration no longer matches are left out. With other wildcards than
+        before the next discovery is due at once.
         """
         account = stored.account
         if account.discovered_at and account.wildcards == self.wildcards:

@@ -1,4 +1,4 @@
-"""Whose turn it is: the repos of one account in the order they are to be polled."""
+"""The due queue: the repos of one account in the order in which they are polled."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from itertools import count
 from exporter.schedule.repo import RepoState
 
 _Entry = tuple[float, int, RepoState]
-"""When, monotonic, or how soon; the ticket that makes it valid; whose."""
+"""Due time or deadline in monotonic seconds; the ticket by which the entry is valid; its repo."""
 
 
 class DueQueue:
-    """The repos that wait, those that are due, and those with more to read than one poll could.
+    """Repos that are not due yet, those that are, and those that have history left to read.
 
-    Of those that are due the one with the earliest deadline comes first. What a repo has left
-    of its history comes last, so that it keeps nothing new waiting.
+    Of the due ones that with the earliest deadline comes first. History comes last, so that it
+    delays no new build.
     """
 
     def __init__(self, repos: Mapping[str, RepoState]) -> None:
@@ -28,39 +28,39 @@ class DueQueue:
         self._order = count()
 
     def wait(self, state: RepoState, due: float) -> None:
-        """A repo waits until `due`; monotonic. Where it has stood before counts no longer."""
+        """Let a repo be due at `due` (monotonic seconds), in place of its earlier entry."""
         state.due = due
         heapq.heappush(self._waiting, self._entry(due, state))
 
     def wait_for_room(self, state: RepoState) -> None:
-        """A repo waits for room to read more of its history."""
+        """Let a repo read more of its history when no other repo is due."""
         self._unfinished.append(self._entry(0.0, state))
 
     def take(self, now: float, *, with_history: bool) -> RepoState | None:
-        """The repo whose turn it is; None if it is nobody's."""
+        """The next repo to poll, removed from the queue; None if none is due."""
         while self._waiting and self._waiting[0][0] <= now:
             _, ticket, state = heapq.heappop(self._waiting)
             if state.ticket == ticket:
                 self._make_due(state)
         while self._due:
             _, ticket, state = heapq.heappop(self._due)
-            if self._stands(state, ticket):
+            if self._claim(state, ticket):
                 return state
         while with_history and self._unfinished:
             _, ticket, state = self._unfinished.popleft()
-            if self._stands(state, ticket):
+            if self._claim(state, ticket):
                 return state
         return None
 
     def put_back(self, state: RepoState) -> None:
-        """Who was taken could not begin."""
+        """Return a repo that was taken and could not be polled."""
         if state.is_unfinished:
             self._unfinished.appendleft(self._entry(0.0, state))
         else:
             self._make_due(state)
 
     def late(self, now: float, latest: Callable[[RepoState], float]) -> list[RepoState]:
-        """Repos that stand in no line, or wait longer than until `latest`; monotonic."""
+        """Repos that have no entry, or are due later than at `latest` (monotonic seconds)."""
         return [
             state
             for state in self.repos.values()
@@ -74,8 +74,8 @@ class DueQueue:
         state.ticket = next(self._order)
         return at, state.ticket, state
 
-    def _stands(self, state: RepoState, ticket: int) -> bool:
-        """Take a repo out of the line, unless it stands elsewhere or was dropped meanwhile."""
+    def _claim(self, state: RepoState, ticket: int) -> bool:
+        """Remove the entry of a repo; False if it is not valid or the repo is no longer polled."""
         if state.ticket != ticket:
             return False
         state.ticket = None

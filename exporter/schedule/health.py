@@ -1,4 +1,4 @@
-"""An account in trouble: how long it is left alone, and what is said of it."""
+"""The health of an account: how long it backs off, and what is logged about it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from exporter.ledger.polling import AccountPolling
 log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 15.0, 300.0
-"""Seconds that an account in trouble is left alone, doubling."""
+"""Seconds of the first and the longest backoff of a failing account; each is twice the last."""
 _REPEAT = 300.0
-"""Seconds in which one kind of trouble of an account is logged once."""
+"""Seconds in which errors of one kind are logged once for an account."""
 
 _MOST_KINDS = 1000
-"""Kinds of trouble that are remembered."""
+"""Kinds of errors whose last log line is remembered."""
 
 
 class AccountHealth:
@@ -29,11 +29,11 @@ class AccountHealth:
         self.error: str | None = None
         self.reason: str | None = None
         self.advice: str | None = None
-        """What a person can do, where that is not what the reason alone suggests."""
+        """What to do about the error, where the reason alone does not say it."""
         self.since: float | None = None
-        """Epoch seconds."""
+        """When it began to fail; epoch seconds."""
         self.backoff_until = 0.0
-        """Until then the account is left alone; monotonic."""
+        """No request before then; monotonic seconds."""
         self.changed: Callable[[], None] = lambda: None
         """Called when the account has failed or has recovered."""
         self._account = account
@@ -44,7 +44,7 @@ class AccountHealth:
         self._not_logged: dict[str, int] = {}
 
     def inherit(self, old: AccountHealth) -> None:
-        """Go on as the same account with other keys: it is tried again, but by one repo alone."""
+        """Go on as the same account with other keys, which is polled again by one repo at first."""
         self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
         self.advice = old.advice
 
@@ -70,7 +70,7 @@ class AccountHealth:
             )
 
     def recovered(self) -> None:
-        """A poll went well."""
+        """Record a poll that went well."""
         had_failed = self.error is not None
         if self.error is not None and self._down_is_logged:
             log.info("the account is fine again", extra={"account": self._account})
@@ -83,11 +83,11 @@ class AccountHealth:
             self.changed()
 
     def failed(self, error: ProviderError, *, now: float) -> None:
-        """The account as a whole fails: leave it alone for a while. `now` is epoch seconds."""
+        """Record that the whole account fails, and back off. `now` is epoch seconds."""
         if self.up or self.since is None:
             self.since = now
         if self.error is None or self.reason != error.reason:
-            # An account that flaps is logged once in a while, and how often it did meanwhile.
+            # An account that flaps is logged once in a while.
             self._down_is_logged = self._log_once_in_a_while(
                 logging.ERROR, "the account is down", error
             ) or (self._down_is_logged)
@@ -99,20 +99,20 @@ class AccountHealth:
         self.changed()
 
     def retry_at_once(self) -> None:
-        """What kept the account down has been mended: it is not left alone any longer."""
+        """End the backoff, as what the account failed for may be mended."""
         self._backoff = self._first_backoff
         self.backoff_until = 0.0
 
     def log(self, text: str, error: ProviderError, **where: str) -> None:
-        """Log a failure, but each kind of it once in a while, with how many were left out."""
+        """Log an error, but errors of one kind only once in a while, and how many were left out."""
         self._log_once_in_a_while(logging.WARNING, text, error, **where)
 
     def log_bug(self, text: str, error: Exception, **where: str) -> None:
-        """Log what nobody has foreseen, with its traceback, once in a while."""
+        """Log an unexpected exception with its traceback, once in a while."""
         self._log_once_in_a_while(logging.ERROR, text, error, **where)
 
     def _log_once_in_a_while(self, level: int, text: str, error: Exception, **where: str) -> bool:
-        """Log an error unless one of its kind was logged lately; whether it was."""
+        """Log an error unless one of its kind was logged lately; whether it is logged now."""
         now = monotonic()
         reason = getattr(error, "reason", None)
         kind = f"{text} {reason}"

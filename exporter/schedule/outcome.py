@@ -1,4 +1,4 @@
-"""What the end of a poll means for its repo and for the account."""
+"""What the result of a poll means for its repo and for the account."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from exporter.sync.activity import Span
 from exporter.sync.repo_sync import RepoSync
 
 _MANY, _LONG = 10, 20.0
-"""Repos that fail one after the other, and seconds, after which the account as a whole fails."""
+"""Repos that fail in a row, and seconds in which they do, until the whole account fails."""
 
 
 class Outcome:
-    """Judges the polls of one account."""
+    """Records the results of the polls of one account."""
 
     def __init__(self, health: AccountHealth, span: Span, repos: Mapping[str, RepoState]) -> None:
         self._health = health
@@ -31,7 +31,7 @@ class Outcome:
     def succeeded(
         self, state: RepoState, poll: RepoSync, active: Iterable[Build], *, now: float
     ) -> None:
-        """A poll went well, be it that parts could not be read. `now` is the provider's clock."""
+        """Record a poll that read the repo, or parts of it. `now` is the provider's clock."""
         at = monotonic()
         if poll.moved or not state.last_success:
             state.moved_at = at
@@ -46,8 +46,8 @@ class Outcome:
         self._health.recovered()
 
     def failed(self, state: RepoState, error: ProviderError) -> None:
-        """A poll failed, and with it the account if it is not for the repo's own sake."""
-        if not error.account_wide:  # else it is told as the account's, once
+        """Record a poll that failed, and that the account does if the error is of all of it."""
+        if not error.account_wide:  # else it is logged once, for the account
             self._health.log("a poll failed", error, repo=state.repo.entry)
         state.failed(error, monotonic())
         state.demand = demand_in_trouble(self._span, error, state.failures)
@@ -60,14 +60,14 @@ class Outcome:
             self._health.failed(error, now=time.time())
 
     def broke_down(self, state: RepoState, error: Exception) -> None:
-        """A poll met what nobody has foreseen: the repo is tried again like a failing one."""
+        """Record a poll that a bug has ended: the repo is polled again like a failing one."""
         kind = type(error).__name__
         self._health.log_bug(f"a poll broke down with {kind}", error, repo=state.repo.entry)
         text = f"the poll broke down ({kind}): this is a bug, please report it with the log"
         self.failed(state, Malformed(text, reason="bad_shape"))
 
     def _is_one_of_many(self, state: RepoState, error: ProviderError) -> bool:
-        """Whether so many repos have failed for now, and none was polled well meanwhile."""
+        """Whether many repos have failed in a row with errors that may pass."""
         if not isinstance(error, TryLater):
             return False
         if not self._in_a_row:
@@ -76,7 +76,7 @@ class Outcome:
         return len(self._in_a_row) >= _MANY and monotonic() - self._row_began >= _LONG
 
     def _show_unread(self, state: RepoState, unread: Mapping[str, ProviderError]) -> None:
-        """Say which parts of a repo could not be read; the others are as they should be."""
+        """Show which parts of a repo could not be read while the others could."""
         state.unread = len(unread)
         if not unread:
             return

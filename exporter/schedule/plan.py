@@ -1,8 +1,9 @@
-"""What a budget lets all repos have that live on it.
+"""How often a budget allows each repo to be polled.
 
-While there is enough, each repo has the interval it is worth. When it is short, all are
-stretched alike, up to a bound that the idle ones reach first; and if even that is too much,
-all of them. So repos are served by how much news they usually bring, and every one at last.
+While the budget is ample each repo has the interval that it is worth. When it is short, all
+intervals are multiplied by one factor, up to a longest interval that idle repos reach first; if
+that is still too much, the longest interval grows as well. So busy repos are polled more often
+than idle ones, and every repo is polled at last.
 """
 
 from __future__ import annotations
@@ -17,74 +18,77 @@ import msgspec
 from exporter.http import RequestCount, RequestRate
 
 _LONGEST_TIMES = 1.93
-"""An idle repo's interval is stretched by this at most, as long as that is enough: twice the
-longest interval is never passed, as a poll also waits for its turn."""
+"""What the longest interval is multiplied by at first. Less than 2, since a poll also waits for
+a free worker, and so the time between two polls stays below twice the longest interval."""
 _MARGIN = 0.99
-"""The share of the headroom that is planned with."""
+"""The share of the headroom that plans use."""
 _LEAST = 0.2
-"""The share of the headroom that idle polls get, whatever news costs."""
+"""The share of the headroom that is left for idle polls, whatever new builds cost."""
 _WEIGHT = 0.02
-"""Of the newest poll in what an idle one costs on average."""
+"""The weight of the newest poll in the mean cost of an idle one."""
 _MEMORY = 900.0
-"""Seconds after which what news has cost is mostly forgotten."""
+"""Seconds in which the cost of new builds fades to a third."""
 
 
 class Demand(NamedTuple):
     """The intervals that one repo is worth, in seconds."""
 
-    plenty: float
-    """While the budget has enough."""
-    short: float
-    """When it is short: nothing is polled faster than `polling.interval`, nothing is polled
-    to see whether it is idle, and all of them are stretched."""
+    ample: float
+    """While the budget is ample."""
+    scarce: float
+    """When it is short, before it is multiplied: at least `polling.interval`, and by how often
+    the repo has new builds alone."""
     longest: float
+    """Of an idle repo."""
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What is made of the wishes."""
+    """The intervals of all repos, by their demands."""
 
     is_short: bool = False
-    stretch: float = 1.0
-    bound: float = 1.0
-    """What the longest interval is multiplied with."""
+    factor: float = 1.0
+    """What each interval is multiplied by when the budget is short."""
+    longest_factor: float = 1.0
+    """What the longest interval is multiplied by then."""
 
-    def interval(self, wish: Demand) -> float:
+    def interval(self, demand: Demand) -> float:
         """Seconds between two polls of a repo."""
         if not self.is_short:
-            return wish.plenty
-        longest = max(wish.longest * self.bound, wish.short)
-        return min(wish.short * self.stretch, longest)
+            return demand.ample
+        longest = max(demand.longest * self.longest_factor, demand.scarce)
+        return min(demand.scarce * self.factor, longest)
 
 
-def planned(wishes: Iterable[Demand], polls: float) -> Plan:
-    """The plan with at most so many polls per second, and no more stretched than it must be."""
-    all_wishes = list(wishes)
-    if sum(1.0 / wish.plenty for wish in all_wishes) <= polls:
+def planned(demands: Iterable[Demand], polls: float) -> Plan:
+    """The plan with at most `polls` polls per second and the smallest factors."""
+    all_demands = list(demands)
+    if sum(1.0 / demand.ample for demand in all_demands) <= polls:
         return Plan()
 
-    def demand(plan: Plan) -> float:
-        return sum(1.0 / plan.interval(wish) for wish in all_wishes)
+    def needed(factor: float) -> float:
+        plan = Plan(is_short=True, factor=factor, longest_factor=_LONGEST_TIMES)
+        return sum(1.0 / plan.interval(demand) for demand in all_demands)
 
-    widest = Plan(is_short=True, stretch=math.inf, bound=_LONGEST_TIMES)
-    least = demand(widest)
-    if polls <= 0:  # all that is left is kept for people until the limit is full again
-        return widest
+    least = needed(math.inf)
+    if polls <= 0:  # the rest of the limit is reserved until it is reset
+        return Plan(is_short=True, factor=math.inf, longest_factor=_LONGEST_TIMES)
     if least > polls:
-        return Plan(is_short=True, stretch=math.inf, bound=_LONGEST_TIMES * least / polls)
+        longest_factor = _LONGEST_TIMES * least / polls
+        return Plan(is_short=True, factor=math.inf, longest_factor=longest_factor)
     low, high = 1.0, 1.0
-    while demand(Plan(is_short=True, stretch=high, bound=_LONGEST_TIMES)) > polls:
+    while needed(high) > polls:
         low, high = high, high * 2
     for _ in range(12):
         middle = (low + high) / 2
-        if demand(Plan(is_short=True, stretch=middle, bound=_LONGEST_TIMES)) > polls:
+        if needed(middle) > polls:
             low = middle
         else:
             high = middle
-    return Plan(is_short=True, stretch=high, bound=_LONGEST_TIMES)
+    return Plan(is_short=True, factor=high, longest_factor=_LONGEST_TIMES)
 
 
 class Costs:
-    """What polls cost, learned from those that were made. Requests, and per second."""
+    """How many requests polls cost, as learned from those that were made."""
 
     def __init__(self) -> None:
         self._idle = RequestRate(sent=1.0, counted=1.0)
@@ -92,7 +96,7 @@ class Costs:
         self._at = monotonic()
 
     def note(self, requests: RequestCount, *, news: bool) -> None:
-        """A poll has ended; what it cost beyond an idle one is the price of its news."""
+        """Learn from a poll; with `news`, what it cost beyond an idle poll is their cost."""
         if not news:
             self._idle = _combined(
                 lambda mean, cost: mean + _WEIGHT * (cost - mean), self._idle, requests
@@ -126,7 +130,7 @@ class Costs:
         return min(rates.sent, rates.counted)
 
     def requests(self, polls: float) -> float:
-        """How many requests per second so many polls per second make."""
+        """Requests per second that so many polls per second cost."""
         self._fade()
         return polls * self._idle.sent + self._news.sent / _MEMORY
 

@@ -1,4 +1,4 @@
-"""One polled repo: when its turn is, and what it is worth."""
+"""One polled repo: when it is due, and how often it is worth a poll."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from exporter.sync.activity import Span, busy_interval, habitual_interval, idle_
 from exporter.sync.notes import RepoNotes
 
 _SLACK, _MOST_SLACK = 0.05, 5.0
-"""What a poll may be late where many are due: a share of its interval, and seconds at most."""
-_AHEAD = 0.97
-"""The most of the longest interval that an idle repo has when it will wait for its turn too."""
+"""By how much a poll may be late: a share of its interval, and seconds at most."""
+_BELOW_LONGEST = 0.97
+"""The share of the longest interval that an idle repo has when the budget is short: its polls
+then wait for a free worker too."""
 _GONE = 3
-"""Polls in a row without finding a repo before its unfinished builds are shown no longer."""
+"""Polls in a row that do not find a repo until its unfinished builds are no longer shown."""
 
 
 class RepoState(msgspec.Struct):
-    """What the schedule knows of a repo.
+    """The schedule of one repo, and how its last polls went.
 
-    `due` and `moved_at` are monotonic, the other times are epoch seconds, spans seconds.
+    Instants are monotonic seconds unless they are said to be epoch seconds.
     """
 
     repo: Repo
@@ -35,24 +36,25 @@ class RepoState(msgspec.Struct):
     interval: float
     """The one in force."""
     moved_at: float
-    """When a poll last brought news; before the first one, when the repo was met."""
+    """When a poll last found something new; before the first poll, when the repo was added."""
     notes: RepoNotes = msgspec.field(default_factory=RepoNotes)
     last_success: float = 0.0
+    """When it was last polled to the end, epoch seconds; 0 if never."""
     error: str | None = None
     reason: str | None = None
     advice: str | None = None
-    """What a person can do, where that is not what the reason alone suggests."""
+    """What to do about the error, where the reason alone does not say it."""
     failures: int = 0
     unread: int = 0
-    """Parts that the last poll could not read while it could read the others."""
+    """Parts that the last poll could not read."""
     gone: int = 0
     is_unfinished: bool = False
-    """Whether the last poll had more to read than it could; the next one goes on at once."""
+    """Whether the last poll left builds unread; the next one goes on."""
     target: int | None = None
     ticket: int | None = None
-    """Its place in the line for the next poll; None while it is polled."""
+    """The number of its valid entry in the due queue; None while it is polled."""
     saved_at: float | None = None
-    """Monotonic seconds when its row was last handed out to be written."""
+    """When its row was last written."""
     is_polled: bool = False
     """Whether a poll of it is under way."""
     is_hastened: bool = False
@@ -60,31 +62,31 @@ class RepoState(msgspec.Struct):
     was_polled: bool = False
     """Whether this process has polled it to the end."""
     begun_at: float = 0.0
-    """Monotonic seconds when its last poll began, or when it was added."""
+    """When its last poll began, or when it was added."""
     backs_off: bool = False
-    """Whether its last poll failed for its own sake, and not for the account's."""
+    """Whether its last poll failed for a reason that is not the whole account's."""
     backoff_until: float = 0.0
-    """No poll before then, as the last one failed; monotonic seconds."""
+    """No poll before then, as the last one failed."""
 
     @property
     def deadline(self) -> float:
-        """By when its next poll should have begun: what usually brings more news comes first."""
-        return self.due + min(_SLACK * self.demand.short, _MOST_SLACK)
+        """When its next poll should have begun: earlier for a repo that is polled more often."""
+        return self.due + min(_SLACK * self.demand.scarce, _MOST_SLACK)
 
     @property
     def is_gone(self) -> bool:
-        """Whether the provider has denied it often enough."""
+        """Whether enough polls in a row have not found it."""
         return self.gone >= _GONE
 
     def succeeded(self, now: float) -> None:
-        """Note a poll to the end at `now`."""
+        """Note a poll that read everything, at `now` (epoch seconds)."""
         self.last_success, self.was_polled = now, True
         self.backs_off, self.backoff_until = False, 0.0
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
         self.advice, self.unread = None, 0
 
     def failed(self, error: ProviderError, at: float) -> None:
-        """Note a poll that failed at the monotonic second `at`."""
+        """Note a poll that failed at `at`."""
         self.backs_off = not error.account_wide
         if self.backs_off and isinstance(error, TryLater) and error.delay is not None:
             self.backoff_until = at + error.delay
@@ -97,7 +99,7 @@ class RepoState(msgspec.Struct):
 def log_facts(
     account: str, state: RepoState, requests: RequestCount, seconds: float
 ) -> dict[str, object]:
-    """The facts of a log line about a poll of it that took so many seconds."""
+    """The fields of a log line about a poll that took so many seconds."""
     return {
         "account": account,
         "repo": state.repo.entry,
@@ -108,7 +110,7 @@ def log_facts(
 
 
 def demand_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand:
-    """What a failing repo gets: more with each failure, the longest if only a person can help."""
+    """The demand of a failing repo: less with each failure, least if only a person can help."""
     if error.account_wide:
         wanted = span.interval  # the whole account rests instead
     elif isinstance(error, Gone | Refused):
@@ -121,26 +123,26 @@ def demand_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand
 def demand_for(
     span: Span, state: RepoState, active: Iterable[Build], *, at: float, now: float
 ) -> Demand:
-    """What a sound repo with these unfinished builds is worth.
+    """The demand of a repo with these unfinished builds that was polled well.
 
-    `at` is monotonic, `now` the provider's clock. While the budget has plenty only the silence
-    that was witnessed makes an interval longer; when it is short, what the repo usually brings
-    is all that counts.
+    `at` is monotonic, `now` the provider's clock. While the budget is ample only the time that
+    polls have seen without news makes an interval longer; when it is short, how often the repo
+    has new builds is all that counts.
     """
     activity = state.notes.activity
-    silence, gap = at - state.moved_at, activity.mean_gap(now)
-    plenty = idle_interval(span, silence=silence, gap=gap)
-    short = habitual_interval(span, silence=max(silence, activity.idle_for(now)), gap=gap)
+    idle_for, gap = at - state.moved_at, activity.mean_gap(now)
+    ample = idle_interval(span, idle_for=idle_for, gap=gap)
+    scarce = habitual_interval(span, idle_for=max(idle_for, activity.idle_for(now)), gap=gap)
     age = min((now - begun for build in active if (begun := _begun(build))), default=math.inf)
-    short = min(short, max(span.interval, _AHEAD * span.longest))
+    scarce = min(scarce, max(span.interval, _BELOW_LONGEST * span.longest))
     busy = busy_interval(span, age=max(age, 0.0))
     if busy is not None:
-        plenty, short = min(plenty, busy), span.interval
-    return Demand(plenty, short, span.longest)
+        ample, scarce = min(ample, busy), span.interval
+    return Demand(ample, scarce, span.longest)
 
 
 def _begun(build: Build) -> float | None:
-    """When an unfinished build began; one that is held for a person promises no news."""
+    """When an unfinished build began; None for one that waits for a person."""
     if build.only_jobs:
         return max((job.time for job in build.jobs if job.time is not None), default=None)
     return None if build.status is Status.WAITING else build.time

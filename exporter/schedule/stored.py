@@ -45,7 +45,7 @@ def repo_row(state: RepoState, wildcard: str | None, now: Clocks) -> RepoPolling
         polled_at=now.stored(state.begun_at),
         moved_at=now.stored(state.moved_at),
         interval=state.interval,
-        demand=(state.demand.plenty, state.demand.short, state.demand.longest),
+        demand=(state.demand.ample, state.demand.scarce, state.demand.longest),
         last_success=state.last_success,
         backoff_until=now.stored(state.backoff_until),
         failures=state.failures,

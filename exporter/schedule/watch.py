@@ -1,4 +1,4 @@
-"""What no poll tells: an API that has fallen silent, and a repo that has got lost."""
+"""What no poll notices: an API that no longer answers, and a repo that is never due."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from exporter.schedule.repo import RepoState
 log = logging.getLogger(__name__)
 
 _SILENCE, _SILENT_TIMES = 15.0, 2.5
-"""Seconds, and timeouts, without any answer after which an API has fallen silent."""
+"""Seconds, and multiples of the timeout, without any response until the account is down."""
 _EVERY = 30.0
-"""Seconds between two looks at whether all repos are polled."""
+"""Seconds between two checks that all repos are polled."""
 _CREDENTIAL = 5.0
-"""Seconds between two looks for a new credential while the one that is there is refused."""
+"""Seconds between two looks for a new credential while the present one is refused."""
 _REFUSED = frozenset({"unauthorized", "forbidden", "not_found"})
-"""What is said to whom may not read: some APIs deny what is there."""
+"""Reasons that a new credential may mend: some APIs answer 404 to who may not read."""
 _OVERDUE = 3.0
-"""Intervals that a repo may wait for its next poll."""
+"""Intervals within which a repo must be polled again."""
 
 
 class Watch:
-    """Watches over the polls of one account."""
+    """Checks the polls of one account."""
 
     def __init__(
         self, account: str, api: Api, health: AccountHealth, queue: DueQueue, group: BudgetGroup
@@ -43,7 +43,7 @@ class Watch:
         self._credential_at = -math.inf
 
     def look(self) -> None:
-        """Take the account for down, or a repo for lost, if that is what is seen now."""
+        """Mark the account as down if its API no longer answers, and let lost repos be due."""
         now = monotonic()
         silence = self._api.silence.seconds
         if self._health.up and silence > max(_SILENCE, _SILENT_TIMES * self._api.timeout):
@@ -73,7 +73,7 @@ class Watch:
         return refused
 
     async def take_new_credential(self) -> None:
-        """If the credential is a new one, try at once what the old one was refused."""
+        """If there is a new credential, let all be due that the old one was refused."""
         if not await self._api.has_new_credential():
             return
         is_down = self._health.reason in _REFUSED
@@ -86,9 +86,9 @@ class Watch:
                 self._queue.wait(state, min(state.due, now))
 
     def _latest(self, state: RepoState) -> float:
-        """When its next poll must have begun, monotonic.
+        """When its next poll must have begun, in monotonic seconds.
 
-        It may wait longer than that since the budget was shorter than it is now.
+        It may be due later, as the budget was shorter when it was last polled.
         """
         latest = state.begun_at + _OVERDUE * self._group.plan.interval(state.demand)
         return max(latest, state.backoff_until)

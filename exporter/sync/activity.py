@@ -1,6 +1,6 @@
 """How often a repo has new builds, and so how often it is worth a poll.
 
-All functions are pure. Spans are in seconds.
+All functions are pure. All durations are in seconds.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import msgspec
 _KEPT = 8
 """The latest builds whose times are kept."""
 _POLLS_PER_BUILD = 20.0
-"""A busy repo is polled so many times between two builds ..."""
-_OF_SILENCE, _OF_LONG_SILENCE = 5.0, 60.0
-"""... and any repo at this share of the time that it has been silent; a busy one later on."""
+"""Polls of a busy repo between two builds."""
+_OF_IDLE_TIME, _OF_LONG_IDLE_TIME = 5.0, 60.0
+"""Polls of any repo in as much time as it has been idle: by what polls have seen, and by its last
+build."""
 _OF_AGE = 20.0
-"""An unfinished build is looked after at this share of its age."""
+"""Polls of a repo in as much time as its youngest unfinished build is old."""
 _STALE = 86400.0
-"""An unfinished build that is older promises no news."""
+"""Seconds after which an unfinished build no longer makes a repo busy."""
 
 
 class Activity(msgspec.Struct):
@@ -59,27 +60,27 @@ class Span(msgspec.Struct, frozen=True):
         return min(max(wanted, self.interval), self.longest)
 
 
-def idle_interval(span: Span, *, silence: float, gap: float) -> float:
+def idle_interval(span: Span, *, idle_for: float, gap: float) -> float:
     """The interval for a repo without unfinished builds.
 
-    It grows with the silence, step by step, since each poll without news makes that longer;
-    for a repo that has builds all the time later than for one that seldom has any.
+    It grows with the time since the last news, later for a repo that has builds all the time
+    than for one that seldom has any.
     """
     return min(
-        span.within(silence / _OF_SILENCE), habitual_interval(span, silence=silence, gap=gap)
+        span.within(idle_for / _OF_IDLE_TIME), habitual_interval(span, idle_for=idle_for, gap=gap)
     )
 
 
-def habitual_interval(span: Span, *, silence: float, gap: float) -> float:
-    """The same by what the repo usually brings alone, though it may have moved just now."""
-    return span.within(max(gap / _POLLS_PER_BUILD, silence / _OF_LONG_SILENCE))
+def habitual_interval(span: Span, *, idle_for: float, gap: float) -> float:
+    """The same by how often the repo has new builds alone, even if it has one just now."""
+    return span.within(max(gap / _POLLS_PER_BUILD, idle_for / _OF_LONG_IDLE_TIME))
 
 
 def busy_interval(span: Span, *, age: float) -> float | None:
-    """The interval for a repo whose youngest unfinished build has that age.
+    """The interval for a repo whose youngest unfinished build has that age, in seconds.
 
-    It is down to half of the configured one, unless that is not to be varied; None if the
-    build is too old to make a difference.
+    At least half of the configured one, or that itself where both configured intervals are
+    equal; None if the build is too old to make a difference.
     """
     if age > _STALE:
         return None

@@ -1,4 +1,4 @@
-"""How often a repo is worth a poll, and what a budget makes of the wishes of all."""
+"""How often a repo is worth a poll, and what a budget makes of the demands of all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def busy(wanted: float) -> Demand:
     return Demand(wanted, max(wanted, MINUTE), 15 * MINUTE)
 
 
-wishes = st.lists(
+demands = st.lists(
     st.floats(30, 900).map(busy) | st.just(Demand(60, 900, 900)), min_size=1, max_size=60
 )
 
@@ -37,7 +37,7 @@ def test_an_idle_repo_backs_off_step_by_step_to_the_longest_interval():
     at = 0.0
     steps: list[float] = []
     while not steps or steps[-1] < SPAN.longest:
-        steps.append(idle_interval(SPAN, silence=at, gap=math.inf))
+        steps.append(idle_interval(SPAN, idle_for=at, gap=math.inf))
         at += steps[-1]
     assert steps[:5] == [MINUTE] * 5
     assert steps == sorted(steps)
@@ -47,11 +47,11 @@ def test_an_idle_repo_backs_off_step_by_step_to_the_longest_interval():
 
 
 def test_a_repo_that_moves_has_the_configured_interval_at_once():
-    assert idle_interval(SPAN, silence=0.0, gap=math.inf) == MINUTE
+    assert idle_interval(SPAN, idle_for=0.0, gap=math.inf) == MINUTE
 
 
 def test_a_repo_with_a_build_every_ten_minutes_is_never_idle_between_them():
-    assert idle_interval(SPAN, silence=20 * MINUTE, gap=10 * MINUTE) == MINUTE
+    assert idle_interval(SPAN, idle_for=20 * MINUTE, gap=10 * MINUTE) == MINUTE
 
 
 def test_a_repo_that_was_busy_by_day_backs_off_at_night():
@@ -59,13 +59,13 @@ def test_a_repo_that_was_busy_by_day_backs_off_at_night():
     activity.note((str(n), n * 600.0) for n in range(20))
     night = 20 * 600.0 + 15 * HOUR
     silence, gap = activity.idle_for(night), activity.mean_gap(night)
-    assert idle_interval(SPAN, silence=silence, gap=gap) == SPAN.longest
+    assert idle_interval(SPAN, idle_for=silence, gap=gap) == SPAN.longest
 
 
 @given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
 def test_no_interval_leaves_its_bounds(silence, gap):
-    assert SPAN.interval <= idle_interval(SPAN, silence=silence, gap=gap) <= SPAN.longest
-    assert idle_interval(FIXED, silence=silence, gap=gap) == FIXED.interval
+    assert SPAN.interval <= idle_interval(SPAN, idle_for=silence, gap=gap) <= SPAN.longest
+    assert idle_interval(FIXED, idle_for=silence, gap=gap) == FIXED.interval
 
 
 @given(st.floats(0, 2 * DAY))
@@ -99,34 +99,34 @@ def test_nothing_is_made_of_a_single_build():
 # -- all of them
 
 
-@given(wishes)
-def test_with_means_enough_every_repo_has_what_it_is_worth(all_wishes):
-    plenty = planned(all_wishes, math.inf)
-    assert [plenty.interval(wish) for wish in all_wishes] == [w.plenty for w in all_wishes]
+@given(demands)
+def test_with_means_enough_every_repo_has_what_it_is_worth(all_demands):
+    plenty = planned(all_demands, math.inf)
+    assert [plenty.interval(demand) for demand in all_demands] == [w.ample for w in all_demands]
 
 
-@given(wishes, st.floats(1e-4, 10))
-def test_no_plan_needs_more_than_there_is_and_none_starves_a_repo(all_wishes, polls):
-    made = planned(all_wishes, polls)
-    intervals = [made.interval(wish) for wish in all_wishes]
+@given(demands, st.floats(1e-4, 10))
+def test_no_plan_needs_more_than_there_is_and_none_starves_a_repo(all_demands, polls):
+    made = planned(all_demands, polls)
+    intervals = [made.interval(demand) for demand in all_demands]
     assert sum(1 / interval for interval in intervals) <= polls * 1.001
     assert all(math.isfinite(interval) for interval in intervals)
-    assert all(i >= wish.plenty - 1e-6 for i, wish in zip(intervals, all_wishes, strict=True))
+    assert all(i >= demand.ample - 1e-6 for i, demand in zip(intervals, all_demands, strict=True))
 
 
-@given(wishes, st.floats(1e-4, 10))
-def test_who_brings_more_news_is_polled_no_less_often(all_wishes, polls):
-    made = planned(all_wishes, polls)
-    by_worth = sorted(all_wishes, key=lambda wish: (wish.short, wish.plenty))
-    intervals = [made.interval(wish) for wish in by_worth]
+@given(demands, st.floats(1e-4, 10))
+def test_who_brings_more_news_is_polled_no_less_often(all_demands, polls):
+    made = planned(all_demands, polls)
+    by_worth = sorted(all_demands, key=lambda demand: (demand.scarce, demand.ample))
+    intervals = [made.interval(demand) for demand in by_worth]
     if made.is_short:
         assert intervals == sorted(intervals)
 
 
 def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest():
-    all_wishes = [Demand(60, 60, 900)] * 15 + [Demand(900, 900, 900)] * 285
-    made = planned(all_wishes, 800 / HOUR)
-    intervals = [made.interval(wish) for wish in all_wishes]
+    all_demands = [Demand(60, 60, 900)] * 15 + [Demand(900, 900, 900)] * 285
+    made = planned(all_demands, 800 / HOUR)
+    intervals = [made.interval(demand) for demand in all_demands]
     assert 0.95 * 800 / HOUR < sum(1 / interval for interval in intervals) <= 800 / HOUR
     assert max(intervals) < 30 * MINUTE
     assert intervals[0] < 5 * MINUTE
@@ -179,7 +179,7 @@ def test_accounts_that_group_a_budget_have_one_plan():
         group.join(name, demands)
     assert group.plan.is_short
     assert group.is_exhausted
-    assert sum(2 / group.plan.interval(wish) for wish in one) <= budget.headroom().sent
+    assert sum(2 / group.plan.interval(demand) for demand in one) <= budget.headroom().sent
     group.leave("one", members["other"])
     assert list(group._members) == ["one", "other"]
     group.leave("one", members["one"])

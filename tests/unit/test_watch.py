@@ -119,11 +119,11 @@ def test_a_repo_due_in_years_is_polled_when_the_budget_is_there_again(
     polls=st.sampled_from([0.0, 1e-12, 1e-6, 0.01, 1.0, math.inf]),
 )
 def test_a_plan_polls_everybody_at_some_time(plenty: list[float], polls: float) -> None:
-    wishes = [Demand(each, each, 900.0) for each in plenty]
+    demands = [Demand(each, each, 900.0) for each in plenty]
 
-    made = planned(wishes, polls)
+    made = planned(demands, polls)
 
-    assert all(0 < made.interval(wish) < math.inf for wish in wishes)
+    assert all(0 < made.interval(demand) < math.inf for demand in demands)
 
 
 @pytest.mark.parametrize("repos", [1, 1000])
