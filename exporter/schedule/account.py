@@ -57,11 +57,11 @@ class AccountPoller:
     """
 
     def __init__(
-        self, reader: repo_sync.SyncContext, *, interval: float, group: BudgetGroup | None = None
+        self, context: repo_sync.SyncContext, *, interval: float, group: BudgetGroup | None = None
     ) -> None:
-        self.source = reader.source
-        self.provider = reader.source.account
-        self.api = reader.source.api
+        self.source = context.source
+        self.provider = context.source.account
+        self.api = context.source.api
         self.group = BudgetGroup(self.api.budget) if group is None else group
         self.repos: dict[str, RepoState] = {}
         self.rejected = 0
@@ -70,9 +70,9 @@ class AccountPoller:
         self.health = AccountHealth(self.provider.name, interval=interval)
         self.discovery = Discovery(self.source, self.health)
         self.queue = DueQueue(self.repos)
-        self._reader = reader
-        self._recorder = reader.recorder
-        self._span = Span(interval, max(interval, reader.rules.max_interval))
+        self._context = context
+        self._recorder = context.recorder
+        self._span = Span(interval, max(interval, context.rules.max_interval))
         self._outcome = Outcome(self.health, self._span, self.repos)
         self.watch = Watch(self.provider.name, self.api, self.health, self.queue, self.group)
         self._made_at = monotonic()
@@ -286,7 +286,7 @@ class AccountPoller:
         poll: repo_sync.RepoSync | None = None
         try:
             async with asyncio.timeout(POLL_DEADLINE):
-                poll = await self._walk(state, until=started + _WORTH_COMMITTING * POLL_DEADLINE)
+                poll = await self._sync(state, until=started + _WORTH_COMMITTING * POLL_DEADLINE)
                 await poll.run()
         except TimeoutError:
             late = (
@@ -315,18 +315,18 @@ class AccountPoller:
             log.debug("polled", extra=log_facts(self.provider.name, state, requests, seconds))
         return False
 
-    async def _walk(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
-        """A walk through the repo from where the last one ended."""
+    async def _sync(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
+        """A sync of the repo from where the last one ended."""
         await self._recorder.recall(self.provider.name, self.api.responses)
         await self.source.renew()
-        rules = self._reader.rules
+        rules = self._context.rules
         floor = repo_sync.now_of(self.api, rules) - rules.lookback
         target = await self._recorder.target(
             self.provider.name, state.repo.entry, Cursor(floor=floor)
         )
         state.target = target.id
         return repo_sync.RepoSync(
-            self._reader,
+            self._context,
             repo=state.repo,
             target=target,
             notes=state.notes,
