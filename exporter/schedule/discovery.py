@@ -33,7 +33,7 @@ class Discovery:
         self.unmatched: dict[str, str] = {}
         """A sentence about each wildcard that matches nothing, by wildcard."""
         self.ended_at: float | None = None
-        """When the last discovery ended; earlier if it is to be repeated soon. Monotonic seconds."""
+        """When the last discovery ended, or earlier to repeat it soon. Monotonic seconds."""
         self.found_by: dict[str, str] = {}
         """The wildcard that matches a repo, by entry."""
         self.rejected = 0
