@@ -180,12 +180,14 @@ LAST_SUCCESS = Family(
     "gauge",
     _POLLED,
     "When the repo was last polled to the end; 0 before the first time.",
+    persistent=True,
 )
 POLL_INTERVAL = Family(
     "cicd_exporter_poll_interval_seconds",
     "gauge",
     _POLLED,
     "The polling interval in force.",
+    persistent=True,
 )
 POLL_DURATION = Family(
     "cicd_exporter_poll_duration_seconds",

@@ -66,6 +66,7 @@ def test_what_persists_is_what_the_contract_says() -> None:
     persists = re.compile(
         r"cicd_(builds?|jobs?)_\w+"
         r"|cicd_exporter_(missing_values|unmapped_values|anomalies|gaps)_total"
+        r"|cicd_exporter_poll_(last_success_timestamp|interval)_seconds"  # as the schedule does
     )
 
     assert [] == [x.name for x in f.FAMILIES if x.persistent != bool(persists.fullmatch(x.name))]
