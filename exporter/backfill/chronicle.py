@@ -14,8 +14,8 @@ import msgspec
 from exporter.backfill.grid import Grid
 from exporter.ledger.rows import Findings, Labels, RowChanges, SeriesKey, Target, Vector
 from exporter.metrics import families as f
-from exporter.metrics.changes import changes_for
-from exporter.metrics.effects import effects_of, touched
+from exporter.metrics.changes import resolve
+from exporter.metrics.effects import effects_of
 from exporter.metrics.row_table import RowTable
 from exporter.metrics.rules import MetricsRules
 
@@ -82,8 +82,7 @@ class Chronicle:
             return False
         provider = self._providers[target.account]
         effects = effects_of(news, target=target, provider=provider, rules=self._rules)
-        rows = self._table.load(touched(effects))
-        changes = changes_for(effects, rows, target=target, rules=self._rules, now=at)
+        changes = resolve(effects, self._table.load, target=target, rules=self._rules, now=at)
         self._table.save(_emptied(changes))
         for row in changes.series:
             history = self._histories.setdefault(row.series, History(len(row.vector)))

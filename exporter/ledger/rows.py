@@ -123,7 +123,11 @@ class SeriesRow(NamedTuple):
 
 
 class Touched(NamedTuple):
-    """The rows that a decision needs, by their names."""
+    """The rows that a decision needs, by their names.
+
+    A series whose labels begin with those of one of the pipelines is one of it, and is only
+    there if the pipeline is.
+    """
 
     pipelines: Collection[Labels]
     series: Collection[SeriesKey]

@@ -12,7 +12,7 @@ remember than there are pipelines, however many label sets are folded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import IntFlag
 from functools import cache, lru_cache
 from typing import NamedTuple
@@ -82,19 +82,20 @@ class Place(NamedTuple):
     """Nothing else is left: it is taken even if its pipeline is full, as long as there is room."""
 
 
-@lru_cache(maxsize=16384)
-def places(key: SeriesKey) -> tuple[Place, ...]:
+def places(key: SeriesKey) -> Iterator[Place]:
     """The series that may take an increment of `key`, the finest first.
 
     How much of the limit a place may use depends on its own labels only, not on `key`: what is
     counted in a branch that is called `other` anyway has the same place as what folds into it.
     """
-    found: dict[SeriesKey, Place] = {}
+    place: Place | None = None
     for folded, kept in _steps(key.family):
         series = SeriesKey(key.family, _fold(key.labels, folded))
-        found[series] = Place(series, kept)
-    *others, last = found.values()
-    return (*others, last._replace(is_last=True))
+        if place is not None and series != place.series:
+            yield place
+        place = Place(series, kept)
+    if place is not None:
+        yield place._replace(is_last=True)
 
 
 @lru_cache(maxsize=4096)

@@ -7,7 +7,8 @@ read them, and writes the changed ones there, counts exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+import functools
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 from exporter.ledger.rows import (
     Exemplar,
@@ -19,13 +20,14 @@ from exporter.ledger.rows import (
     SeriesRow,
     SparseBuckets,
     Target,
+    Touched,
     Vector,
     plus,
 )
 from exporter.metrics import cardinality, exemplars, facts, gauges, native
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
-from exporter.metrics.effects import Effect, Source
+from exporter.metrics.effects import Effect, Source, touched
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
 from exporter.metrics.labels import clean
@@ -38,6 +40,27 @@ _FOLDED_JOBS = 5 / 8
 pipeline of the build, wherever that is."""
 
 
+class FoldsError(Exception):
+    """An increment finds no room, and the series that may take it were not loaded."""
+
+
+def resolve(  # noqa: PLR0913 - what a decision rests on
+    effects: Collection[Effect],
+    load: Callable[[Touched], Rows],
+    *,
+    target: Target,
+    rules: MetricsRules,
+    now: float,
+    seen: Container[SeriesKey] = (),
+) -> RowChanges:
+    """`changes_for` with the rows that it needs: mostly there is room, and few are enough."""
+    decide = functools.partial(changes_for, effects, target=target, rules=rules, now=now, seen=seen)
+    try:
+        return decide(load(touched(effects)))
+    except FoldsError:
+        return decide(load(touched(effects, folded=True)), folds=True)
+
+
 def changes_for(  # noqa: PLR0913 - what a decision rests on
     effects: Iterable[Effect],
     rows: Rows,
@@ -46,13 +69,14 @@ def changes_for(  # noqa: PLR0913 - what a decision rests on
     rules: MetricsRules,
     now: float,
     seen: Container[SeriesKey] = (),
+    folds: bool = False,
 ) -> RowChanges:
     """The rows after these effects on a repo, given all that they touch.
 
     `now` is epoch seconds. `seen` are series that are not live but have been shown at 0 for
-    long enough to become so.
+    long enough to become so. Raises FoldsError, unless the rows are enough where it `folds`.
     """
-    decision = _Decision(rows, target=target, rules=rules, now=now, seen=seen)
+    decision = _Decision(rows, target=target, rules=rules, now=now, seen=seen, folds=folds)
     for effect in effects:
         decision.take(effect)
     return decision.changes()
@@ -61,7 +85,7 @@ def changes_for(  # noqa: PLR0913 - what a decision rests on
 class _Decision:
     """Collects what changes; what it has changed is at once part of what it knows."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what a decision rests on
         self,
         rows: Rows,
         *,
@@ -69,12 +93,14 @@ class _Decision:
         rules: MetricsRules,
         now: float,
         seen: Container[SeriesKey],
+        folds: bool,
     ) -> None:
         self._rows = rows
         self._target = target
         self._rules = rules
         self._now = now
         self._seen = seen
+        self._folds = folds
         self._limit = rules.series_limit
         self._reserve = cardinality.reserve(self._limit)
         self._facts: dict[Labels, Facts | None] = {}
@@ -274,6 +300,8 @@ class _Decision:
             if row is not None or (fits and self._use(samples, kept=place.kept)):
                 self._folded(labels, full, Mark.CLOSED if is_shut else Mark.NONE)
                 return row or self._new(place.series, (0.0,) * len(vector))
+            if not self._folds:
+                raise FoldsError
             if known is None:
                 is_shut = True
             else:

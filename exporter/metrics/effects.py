@@ -86,8 +86,11 @@ def effects_of(
     return effects
 
 
-def touched(effects: Iterable[Effect]) -> Touched:
-    """The rows that these effects may read or change."""
+def touched(effects: Iterable[Effect], *, folded: bool = False) -> Touched:
+    """The rows that these effects may read or change, as long as there is room for all series.
+
+    If increments may be `folded`, the series that take them then are among them.
+    """
     homes: dict[Labels, None] = {}
     keys: dict[SeriesKey, None] = {}
     for effect in effects:
@@ -95,7 +98,9 @@ def touched(effects: Iterable[Effect]) -> Touched:
             homes.update(dict.fromkeys(cardinality.pipelines(effect.labels)))
         keys.update(dict.fromkeys(effect.zeros))
         for key, _ in effect.increments:
-            keys.update((place.series, None) for place in cardinality.places(key))
+            keys[key] = None
+            if folded and key.family in f.OF_PIPELINES:
+                keys.update((place.series, None) for place in cardinality.places(key))
     return Touched(homes, keys)
 
 

@@ -15,7 +15,6 @@ from exporter.model import CONCLUSIONS, OTHER, Build, Job, carried_over
 Increment = tuple[SeriesKey, Vector]
 
 _ONE: Vector = (1.0,)
-_ZERO: Vector = (0.0,)
 
 
 def observation(seconds: float, bounds: tuple[float, ...]) -> Vector:
@@ -54,9 +53,9 @@ def of_build(news: Completed, pipeline: Labels, buckets: Buckets) -> Iterator[In
     """What a completed build attempt adds."""
     build, provider = news.build, pipeline[0]
     conclusion = conclusion_label(build)
-    yield count(f.BUILDS, *pipeline, build.trigger, conclusion)
+    yield SeriesKey(f.BUILDS.name, (*pipeline, clean(build.trigger), conclusion)), _ONE
     if build.is_retry:
-        yield count(f.RETRIES, *pipeline)
+        yield SeriesKey(f.RETRIES.name, pipeline), _ONE
     if build.conclusion is None:
         yield count(f.MISSING, provider, "conclusion")
     if news.missed:
@@ -91,7 +90,7 @@ def of_job(news: JobCompleted, pipeline: Labels, buckets: Buckets) -> Iterator[I
     name, conclusion = clean(job.name), conclusion_label(job)
     # GitHub says that a skipped job started when it was skipped: it never waited to.
     queue = None if conclusion == "skipped" else job.queue
-    yield count(f.JOBS, *pipeline, name, conclusion)
+    yield SeriesKey(f.JOBS.name, (*pipeline, name, conclusion)), _ONE
     for family, labels, seconds in (
         (f.JOB_DURATION, (*pipeline, name, conclusion), job.duration),
         (f.JOB_QUEUE, (*pipeline, name), queue),

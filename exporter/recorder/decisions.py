@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -21,8 +22,8 @@ from exporter.ledger.rows import (
 )
 from exporter.metrics import eviction, facts, soundness
 from exporter.metrics import families as f
-from exporter.metrics.changes import changes_for
-from exporter.metrics.effects import effects_of, touched
+from exporter.metrics.changes import resolve
+from exporter.metrics.effects import effects_of
 from exporter.metrics.increments import Increment
 from exporter.metrics.labels import clean
 from exporter.metrics.rules import MetricsRules
@@ -62,8 +63,8 @@ def decide(  # noqa: PLR0913 - all that it depends on
     effects = effects_of(findings, target=target, provider=provider, rules=rules, events=events)
     if not effects:
         return RowChanges()
-    rows = tx.load(touched(effects), accounts=accounts)
-    changes = changes_for(effects, rows, target=target, rules=rules, now=now, seen=seen)
+    load = functools.partial(tx.load, accounts=accounts)
+    changes = resolve(effects, load, target=target, rules=rules, now=now, seen=seen)
     tx.save(target.account, changes)
     return changes
 

@@ -23,8 +23,8 @@ from exporter.ledger.rows import (
     SeriesKey,
     Target,
 )
-from exporter.metrics.changes import changes_for
-from exporter.metrics.effects import effects_of, touched
+from exporter.metrics.changes import resolve
+from exporter.metrics.effects import effects_of
 from exporter.metrics.families import Family, pipeline_of
 from exporter.metrics.increments import Increment
 from exporter.metrics.row_table import RowTable
@@ -127,9 +127,9 @@ class Book(SeriesView):
             rules=self.rules,
             events=events,
         )
-        return changes_for(
+        return resolve(
             effects,
-            self.table.load(touched(effects)),
+            self.table.load,
             target=target,
             rules=self.rules,
             now=time.time() if now is None else now,

@@ -273,13 +273,19 @@ class SqliteTransaction:
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
         sql = "SELECT total(samples) FROM account WHERE name IN (SELECT value FROM json_each(?))"
         (samples,) = self._db.execute(sql, (json.dumps([*accounts]),)).fetchone()
-        return Rows(
-            pipelines=self._ledger.pipelines.get(
-                touched.pipelines, functools.partial(series.read_pipelines, self._db)
-            ),
-            series=self._read(touched.series),
-            samples=int(samples),
+        pipelines = self._ledger.pipelines.get(
+            touched.pipelines, functools.partial(series.read_pipelines, self._db)
         )
+        absent = {labels for labels in touched.pipelines if labels not in pipelines}
+        width = len(next(iter(absent), ()))
+        keys = touched.series
+        if absent:
+            keys = [key for key in keys if key.labels[:width] not in absent]
+        native = self._ledger.config.native
+        known = self._ledger.series.get(
+            keys, functools.partial(series.read, self._db, native=native)
+        )
+        return Rows(pipelines, known, int(samples))
 
     def save(self, account: str, changes: RowChanges) -> None:
         series.write_pipelines(self._db, changes.pipelines)
@@ -301,12 +307,6 @@ class SqliteTransaction:
         released = [row.released() for row in known.values()]
         self._write(released)
         self.changes.series += released
-
-    def _read(self, keys: Collection[SeriesKey]) -> dict[SeriesKey, SeriesRow]:
-        native = self._ledger.config.native
-        return self._ledger.series.get(
-            keys, functools.partial(series.read, self._db, native=native)
-        )
 
     def _write(self, rows: Collection[SeriesRow]) -> None:
         series.write(self._db, rows)
