@@ -1,6 +1,6 @@
-"""What `/status.json` and the status page say. Times are ISO 8601, UTC; spans are seconds.
+"""What `/status.json` and the status page say. Times are ISO 8601 in UTC, durations seconds.
 
-It is made in steps, so that thousands of repos hold nobody up.
+It is made in short steps, so that thousands of repos do not block the event loop.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from exporter.view.series import Pipeline
 from exporter.view.series_view import SeriesView
 
 _STALE = 3.0
-"""Intervals without a successful poll after which what is shown of a repo is old."""
+"""Intervals without a successful poll after which a repo is stale."""
 
 
-class Known(msgspec.Struct):
-    """What the book has of a repo."""
+class TargetSummary(msgspec.Struct):
+    """What the view shows of a target: its counted builds, and the facts of its pipelines."""
 
     builds: int = 0
     facts: list[Facts] = []
@@ -65,7 +65,7 @@ def of_process(
     `started_at` is epoch seconds, `state_ok` whether the state can be written.
     """
     now = time.time()
-    known = yield from counted(list(view.pipelines.values()))
+    known = yield from summaries(list(view.pipelines.values()))
     accounts = []
     for account in list(schedule.accounts):
         made = yield from of_account(schedule, account, known, now)
@@ -77,7 +77,9 @@ def of_process(
         uptime_seconds=max(round(now - started_at), 0),
         state_ok=state_ok,
         reload=ReloadReport(
-            ok=reload.error is None, at=iso(reload.at), error=reload.error and _sound(reload.error)
+            ok=reload.error is None,
+            at=iso(reload.at),
+            error=reload.error and _encodable(reload.error),
         ),
         series=SeriesReport(
             used=view.samples, limit=view.rules.series_limit, dropped=view.dropped.total()
@@ -86,11 +88,11 @@ def of_process(
     )
 
 
-def counted(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, Known]]:
-    """What there is of each target."""
-    found: dict[int, Known] = {}
+def summaries(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, TargetSummary]]:
+    """The summary of each target, by its id."""
+    found: dict[int, TargetSummary] = {}
     for pipeline in pipelines:
-        known = found.setdefault(pipeline.target, Known())
+        known = found.setdefault(pipeline.target, TargetSummary())
         counted = pipeline.items((f.BUILDS.name,))[f.BUILDS.name]
         known.builds += sum(int(vector[0]) for _, vector, _ in counted)
         known.facts.append(pipeline.facts)
@@ -99,13 +101,13 @@ def counted(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, Kn
 
 
 def of_account(
-    schedule: Schedule, account: AccountPoller, known: Mapping[int, Known], now: float
+    schedule: Schedule, account: AccountPoller, known: Mapping[int, TargetSummary], now: float
 ) -> Generator[None, None, AccountReport]:
     """One account; `known` is by target, `now` is epoch seconds."""
     repos = []
     for state in list(account.repos.values()):
         found = None if state.target is None else known.get(state.target)
-        repos.append(_of_repo(schedule, account, state, found or Known(), now))
+        repos.append(_of_repo(schedule, account, state, found or TargetSummary(), now))
         yield
     provider, health, stats = account.provider, account.health, account.api.stats
     discovery = account.discovery
@@ -120,7 +122,7 @@ def of_account(
         url=provider.root,
         up=health.up,
         state=_state(account),
-        error=error and _sound(error),
+        error=error and _encodable(error),
         reason=health.reason,
         advice=advice(provider, reason, health.advice if health.error else None) or None,
         since=None if health.since is None else iso(health.since),
@@ -148,7 +150,7 @@ def _budget(account: AccountPoller) -> BudgetReport:
         exhausted=group.is_exhausted,
         next_request_in_seconds=round(group.budget.delay(), 1),
         requests_per_hour_limit=group.limit(),
-        limits={_sound(resource): _limit(limit) for resource, limit in limits.items()},
+        limits={_encodable(resource): _limit(limit) for resource, limit in limits.items()},
     )
 
 
@@ -158,7 +160,7 @@ def _limit(limit: RateLimit) -> LimitReport:
 
 
 def _of_repo(
-    schedule: Schedule, account: AccountPoller, state: RepoState, known: Known, now: float
+    schedule: Schedule, account: AccountPoller, state: RepoState, known: TargetSummary, now: float
 ) -> RepoReport:
     active = account.active(state)
     statuses: dict[str, int] = {}
@@ -172,14 +174,14 @@ def _of_repo(
     age = now - state.last_success if state.last_success else None
     stale = age is None or age > _STALE * state.interval
     return RepoReport(
-        repo=_sound(state.repo.entry),
+        repo=_encodable(state.repo.entry),
         state=_health(state, stale=stale),
         last_success_at=iso(state.last_success) if state.last_success else None,
         age_seconds=None if age is None else round(age),
         stale=stale,
         interval_seconds=state.interval,
         next_poll_at=iso(now if gate is None else now + gate.until - monotonic()),
-        error=state.error and _sound(state.error),
+        error=state.error and _encodable(state.error),
         reason=state.reason,
         advice=(
             CATCHING_UP
@@ -211,11 +213,11 @@ def _health(state: RepoState, *, stale: bool) -> RepoHealth:
     return "stale" if stale else "ok"
 
 
-def _sound(text: str) -> str:
-    """`text` without lone surrogates, which no encoder takes."""
+def _encodable(text: str) -> str:
+    """`text` with lone surrogates replaced, which cannot be encoded."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def iso(at: float) -> str:
-    """Epoch seconds as ISO 8601; an absurd one as the last second of its year 9999."""
+    """Epoch seconds as ISO 8601; later ones as the last second of the year 9999."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(min(max(at, 0.0), 253402300799.0)))
