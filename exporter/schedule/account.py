@@ -107,14 +107,14 @@ class AccountPoller:
         self._adopt(found)
 
     def _retry(self, state: RepoState, *, is_other_span: bool) -> None:
-        """Let a repo go by this configuration, which another one has polled."""
-        soon = monotonic() + self._span.interval
+        """Let a repo be due that was polled, or backs off, by another configuration."""
+        now, interval = monotonic(), self._span.interval
         if state.backs_off:
-            state.backs_off, state.backoff_until, state.due = False, 0.0, min(state.due, soon)
+            state.backs_off, state.backoff_until, state.due = False, 0.0, min(state.due, now)
         if is_other_span:
-            interval = self._span.interval
             state.demand = Demand(interval, interval, self._span.longest)
-            state.due = min(state.due, soon)
+            if state.due > now + interval:
+                state.due = now
 
     async def close(self) -> None:
         """Save what was learned and close the connections. Polls must have been stopped."""
@@ -253,7 +253,7 @@ class AccountPoller:
 
     async def poll_in_turn(self, state: RepoState, requests: RequestCount) -> None:
         """Poll a repo and let it wait for its next poll."""
-        started, put_off = monotonic(), False
+        started, put_off = monotonic(), True  # also where it is cancelled
         state.begun_at, state.is_polled, state.is_hastened = started, True, False
         try:
             put_off = await self.poll(state, requests)

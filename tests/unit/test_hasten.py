@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from exporter.errors import Refused, TryLater
-from exporter.schedule.dispatch import Lease
+from exporter.schedule.dispatch import InProcess, Lease
+from exporter.schedule.gates import STOPPED
 from tests.tools import reloading
 from tests.unit.test_poller import Stage
 
@@ -166,6 +167,45 @@ class TestRounds:
                 lease.cancel()
                 await asyncio.gather(lease, return_exceptions=True)
                 assert not on.lane.tasks
+
+        on.run(main)
+
+    def test_a_round_that_breaks_down_is_begun_again_until_it_is_cancelled(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr("exporter.schedule.dispatch._AFTER_A_BUG", 0.0)
+        leases: list[Lease] = []
+        begun = asyncio.Event()
+
+        async def breaks_down(lease: Lease) -> None:
+            leases.append(lease)
+            if len(leases) < 3:
+                raise RuntimeError("a bug")
+            begun.set()
+            await asyncio.Event().wait()
+
+        async def main() -> None:
+            rounds = asyncio.create_task(InProcess().run(b"", breaks_down))
+            await asyncio.wait_for(begun.wait(), 10)
+            rounds.cancel()
+            await asyncio.gather(rounds, return_exceptions=True)
+            assert rounds.cancelled()
+
+        asyncio.run(main())
+        assert len(leases) == 3
+        assert not any(lease.is_over for lease in leases)
+        assert caplog.text.count("a round broke down: this is a bug") == 2
+
+    def test_a_poll_that_is_cancelled_is_done_again(self, stage: Callable[..., Stage]) -> None:
+        on = stage("a/1")
+        on.provider._hangs["a/1"] = asyncio.Event()
+
+        async def main() -> None:
+            on.runner.visit(on.account)
+            await eventually(lambda: bool(on.provider._now))
+            await on.lane.stop()
+            assert on.account.repos["a/1"].due <= on.now + 1.0
+            assert on.schedule.not_now(on.account) is STOPPED
 
         on.run(main)
 
