@@ -1,7 +1,7 @@
 """The past as samples: builds that completed before anybody polled them.
 
 What `backfill` does: `reading` walks through each repo's history as the poller would,
-`chronicle` counts it with its times, and `text` writes what the counters and histograms
+`recording` counts it with its times, and `text` writes what the counters and histograms
 would have shown at each step of a `grid`. The state of a running exporter is not touched.
 
 The imported series end where the import ends. Those of the exporter have labels of their
@@ -17,10 +17,10 @@ from collections.abc import Callable, Collection, Iterator
 
 import msgspec
 
-from exporter.backfill.chronicle import Chronicle
 from exporter.backfill.grid import LONGEST_STEP, Grid, grid
-from exporter.backfill.reading import AccountHistory, Progress, Unread
-from exporter.backfill.text import FAMILIES, Sheet
+from exporter.backfill.reading import HistoryReader, Progress, ReadFailure
+from exporter.backfill.recording import HistoryRecorder
+from exporter.backfill.text import FAMILIES, OpenMetricsText
 from exporter.config import Config
 from exporter.daemon.application import account_reader, labels_of, recorder_in_memory, showing
 from exporter.schedule.budget_group import BudgetGroups
@@ -37,18 +37,18 @@ _TELL = 0.2
 class History(msgspec.Struct, frozen=True):
     """What was read."""
 
-    unread: list[Unread]
+    unread: list[ReadFailure]
     builds: int
     """Completed build attempts on the grid."""
     timeless: int
     """Builds and jobs that are left out because no time of them is known."""
-    sheet: Sheet
+    openmetrics: OpenMetricsText
     samples: int
     """How many the text has."""
 
     def text(self) -> Iterator[tuple[bytes, int]]:
         """The OpenMetrics text in pieces, and how many samples are in each."""
-        return self.sheet.pieces()
+        return self.openmetrics.pieces()
 
 
 async def read(
@@ -66,9 +66,9 @@ async def read(
     """
     floor = wanted.since - _EARLIER
     reach = time.time() - floor + 86400.0
-    chronicle = Chronicle(showing(config), labels_of(config), wanted)
+    recording = HistoryRecorder(showing(config), labels_of(config), wanted)
     recorder = recorder_in_memory(config, reach=reach, lookback=reach)
-    recorder.news = chronicle.note
+    recorder.news = recording.note
     groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
     rules = SyncRules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
@@ -77,24 +77,22 @@ async def read(
         for account in config.accounts
         if account.name in accounts
     ]
-    reading = asyncio.gather(
-        *(AccountHistory(reader, floor, progress).read() for reader in readers)
-    )
+    reading = asyncio.gather(*(HistoryReader(reader, floor, progress).read() for reader in readers))
     try:
         while not reading.done():
             await asyncio.wait([reading], timeout=_TELL)
-            tell(progress, chronicle.builds)
+            tell(progress, recording.builds)
         unread = [one for account in reading.result() for one in account]
     finally:
         reading.cancel()
         await asyncio.gather(reading, return_exceptions=True)
         await asyncio.gather(*(reader.source.api.aclose() for reader in readers))
         await recorder.close()
-    sheet = Sheet(
-        chronicle,
+    openmetrics = OpenMetricsText(
+        recording,
         wanted,
         showing(config).buckets,
         more=labels,
         without={one.target for one in unread if one.target is not None},
     )
-    return History(unread, chronicle.builds, chronicle.timeless, sheet, sheet.samples)
+    return History(unread, recording.builds, recording.timeless, openmetrics, openmetrics.samples)

@@ -42,7 +42,7 @@ class Progress(msgspec.Struct):
     """Until when a rate limit is waited for; monotonic seconds."""
 
 
-class Unread(msgspec.Struct, frozen=True):
+class ReadFailure(msgspec.Struct, frozen=True):
     """A repo or a whole account whose history could not be read."""
 
     account: str
@@ -57,7 +57,7 @@ class Unread(msgspec.Struct, frozen=True):
         return f"{where}: {self.error}"
 
 
-class AccountHistory:
+class HistoryReader:
     """Reads the history of one account since `floor` (epoch seconds) into its recorder."""
 
     def __init__(self, reader: repo_sync.SyncContext, floor: float, progress: Progress) -> None:
@@ -69,7 +69,7 @@ class AccountHistory:
         self._progress = progress
         self._gate = asyncio.Semaphore(_AT_ONCE)
 
-    async def read(self) -> list[Unread]:
+    async def read(self) -> list[ReadFailure]:
         """Read all of it; returns what could not be read."""
         name = self._provider.name
         discovery = Discovery(self._source, AccountHealth(name, interval=_LAST_REST))
@@ -77,13 +77,13 @@ class AccountHistory:
             await self._patiently(self._source.renew)
             repos = await self._patiently(lambda: discovery.find({}))
         except ProviderError as error:
-            return [Unread(name, "", str(error))]
+            return [ReadFailure(name, "", str(error))]
         self._progress.repos += len(repos)
         unread = await asyncio.gather(*(self._repo(repo) for repo in repos.values()))
-        unresolved = [Unread(name, *pair) for pair in discovery.unresolved.items()]
+        unresolved = [ReadFailure(name, *pair) for pair in discovery.unresolved.items()]
         return [one for one in unread if one is not None] + unresolved
 
-    async def _repo(self, repo: Repo) -> Unread | None:
+    async def _repo(self, repo: Repo) -> ReadFailure | None:
         async with self._gate:
             memory = RepoNotes()
             try:
@@ -91,7 +91,7 @@ class AccountHistory:
                     log.debug("there is more to read", extra=self._where(repo))
             except ProviderError as error:
                 known = await self._target(repo)
-                return Unread(self._provider.name, repo.entry, str(error), known.id)
+                return ReadFailure(self._provider.name, repo.entry, str(error), known.id)
             finally:
                 self._progress.done += 1
             return None

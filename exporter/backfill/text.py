@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 
-from exporter.backfill.chronicle import Chronicle, History
 from exporter.backfill.grid import Grid
+from exporter.backfill.recording import HistoryRecorder, SeriesHistory
 from exporter.ledger.rows import Labels, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.families import Buckets, Family
@@ -24,26 +24,26 @@ _BATCH = 200
 FAMILIES = tuple(family for family in f.FAMILIES if family.persistent and family.kind != "gauge")
 
 
-class Sheet:
-    """Writes a chronicle. `more` are labels, by name, that every series gets.
+class OpenMetricsText:
+    """Writes a recorded history. `more` are labels, by name, that every series gets.
 
     Series of the targets `without` are left out.
     """
 
     def __init__(
         self,
-        chronicle: Chronicle,
+        recording: HistoryRecorder,
         grid: Grid,
         buckets: Buckets,
         *,
         more: dict[str, str],
         without: Container[int] = (),
     ) -> None:
-        self._chronicle = chronicle
+        self._recording = recording
         self._grid = grid
         self._buckets = buckets
         self._more = more
-        self._keys = {family.name: chronicle.series(family.name, without) for family in FAMILIES}
+        self._keys = {family.name: recording.series(family.name, without) for family in FAMILIES}
 
     @property
     def samples(self) -> int:
@@ -76,12 +76,12 @@ class Sheet:
         return (*family.labels, *self._more)
 
     def _first(self, key: SeriesKey) -> int:
-        return self._grid.before(self._chronicle.began(key))
+        return self._grid.before(self._recording.began(key))
 
     def _series(self, family: Family, writer: Writer, key: SeriesKey) -> Iterator[tuple[str, int]]:
         labels = encode_labels(self._names(family), (*key.labels, *self._more.values()))
         at = self._first(key)
-        for vector, end in self._runs(self._chronicle.history(key)):
+        for vector, end in self._runs(self._recording.history(key)):
             (row,) = writer.encode([(labels, [((), vector, None)])])
             point = row.decode()
             while at < end:
@@ -91,7 +91,7 @@ class Sheet:
                 yield "".join(point.replace("\n", f" {time}\n") for time in times), len(times)
                 at = stop
 
-    def _runs(self, history: History) -> Iterator[tuple[Vector, int]]:
+    def _runs(self, history: SeriesHistory) -> Iterator[tuple[Vector, int]]:
         """What the series shows, and until which sample, that one not included."""
         vector: Vector = (0.0,) * history.width
         since: int | None = None

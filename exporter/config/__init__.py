@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path as File
 from typing import Any
 
-from exporter.config.accounts import Surroundings, read_accounts
-from exporter.config.document import MAIN, Path, read
+from exporter.config.accounts import Environment, read_accounts
+from exporter.config.document import CONFIG_FILE, Path, read
 from exporter.config.example import example
 from exporter.config.report import Report
 from exporter.config.schema import (
@@ -66,12 +66,12 @@ def load(
     """
     file = os.fspath(path)
     folder = str(File(file).parent)
-    document = read(file, MAIN._replace(piped=not again))
+    document = read(file, CONFIG_FILE._replace(piped=not again))
     report = Report(file, document)
     raw = document.value
     settings = _settings(report, raw)
     known = catalogue() if providers is None else providers
-    accounts = read_accounts(report, raw, Surroundings(known, environ, folder))
+    accounts = read_accounts(report, raw, Environment(known, environ, folder))
     for place, text in _texts(raw, ()):
         if "${" in text:
             report.warn(place, "`${...}` is not expanded (it is taken as it stands)")
@@ -108,7 +108,7 @@ def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
     for name in raw:
         if name not in known:
             report.fault(
-                (name,), partial(unknown_key, name, known), place=report.key_place((name,))
+                (name,), partial(unknown_key, name, known), position=report.key_position((name,))
             )
     settings = Settings.model_validate(found)
     for low, high in _NOT_MORE_THAN:

@@ -32,8 +32,8 @@ _SECRET_FILES = frozenset({"token_file", "private_key_file"})
 _HOST = re.compile(r"\w(?:[\w-]*\w)?(?:\.[\w-]+)*\.?|[0-9A-Fa-f:.]+", re.ASCII)
 
 
-class Surroundings(NamedTuple):
-    """What accounts refer to outside the file."""
+class Environment(NamedTuple):
+    """What accounts refer to outside the configuration file."""
 
     providers: Mapping[str, type[Provider]]
     environ: Mapping[str, str]
@@ -42,7 +42,7 @@ class Surroundings(NamedTuple):
 
 
 def read_accounts(
-    report: Report, raw: Mapping[str, Any], around: Surroundings
+    report: Report, raw: Mapping[str, Any], around: Environment
 ) -> tuple[Provider, ...]:
     """The accounts of the document; those that are past use are left out."""
     accounts = raw.get("accounts")
@@ -60,7 +60,7 @@ def read_accounts(
     return tuple(account for account in found if account is not None)
 
 
-def _account(report: Report, path: Path, raw: Any, around: Surroundings) -> Provider | None:
+def _account(report: Report, path: Path, raw: Any, around: Environment) -> Provider | None:
     if not isinstance(raw, dict):
         what = f"must be a mapping, got {shown(raw)} (write `name:`, `provider:` and so on)"
         report.fault(path, what)
@@ -95,7 +95,7 @@ def _stand_ins(provider: type[Provider], name: str) -> dict[str, Any]:
     return {**dict.fromkeys(required, "unnamed"), "repos": ["unnamed"], "provider": name}
 
 
-def _check_texts(report: Report, path: Path, raw: Mapping[str, Any], around: Surroundings) -> None:
+def _check_texts(report: Report, path: Path, raw: Mapping[str, Any], around: Environment) -> None:
     for key, check in _CHECKS.items():
         value = raw.get(key)
         place = (*path, key)
@@ -116,7 +116,9 @@ def _keys_of_none(
     for key in raw:
         if key not in known:
             place = (*path, key)
-            report.fault(place, partial(unknown_key, key, known), place=report.key_place(place))
+            report.fault(
+                place, partial(unknown_key, key, known), position=report.key_position(place)
+            )
 
 
 def _provider(
@@ -148,7 +150,7 @@ def _credentials(
     for extra in given[1:]:
         place = (*path, extra)
         what = f"only one of {', '.join(keys)} can be used (`{given[0]}` is there too)"
-        report.fault(place, what, place=report.key_place(place))
+        report.fault(place, what, position=report.key_position(place))
     if not given and provider.anonymous:
         report.warn(path, f"no token: anonymous, with a low rate limit (set {' or '.join(keys)})")
     elif not given:
@@ -175,10 +177,10 @@ def _unique_names(report: Report, accounts: list[Any]) -> None:
             what = f"{shown(name)} is the name of the account on line {lines[name]} too"
             report.fault(path, f"{what} (names are unique)")
         else:
-            lines[name] = report.place(path).line
+            lines[name] = report.position(path).line
 
 
-def _name(text: str, _: Surroundings) -> str | None:
+def _name(text: str, _: Environment) -> str | None:
     if len(text.encode("utf-8", "replace")) > _MAX_LABEL:
         return f"must have at most {_MAX_LABEL} bytes (it is a label)"
     return _edges(text)
@@ -188,7 +190,7 @@ def _edges(text: str) -> str | None:
     return None if text == text.strip() else "begins or ends with a space (remove it)"
 
 
-def _root(text: str, _: Surroundings) -> str | None:
+def _root(text: str, _: Environment) -> str | None:
     return _url_fault(text, "https://HOST/PATH")
 
 
@@ -198,7 +200,7 @@ def _site(report: Report, path: Path, url: Any, provider: type[Provider]) -> Non
         report.fault(path, f"is an address for people, not the root of the API (write {api})")
 
 
-def _proxy(text: str, _: Surroundings) -> str | None:
+def _proxy(text: str, _: Environment) -> str | None:
     return _url_fault(text, "http://HOST:PORT")
 
 
@@ -237,7 +239,7 @@ def _in_the_clear(url: str) -> bool:
         return host != "localhost" and not host.endswith(".localhost")
 
 
-def _token_env(name: str, around: Surroundings) -> str | None:
+def _token_env(name: str, around: Environment) -> str | None:
     if not _VARIABLE.fullmatch(name):
         return "must be the name of an environment variable (not the token, and without `$`)"
     # A token put here by mistake has the form of a name too; such a name is not repeated.
@@ -247,7 +249,7 @@ def _token_env(name: str, around: Surroundings) -> str | None:
     return _token(around.environ[name].encode("utf-8", "surrogatepass"), variable)
 
 
-def _token_file(name: str, around: Surroundings) -> str | None:
+def _token_file(name: str, around: Environment) -> str | None:
     path = str(File(around.folder, name))
     token, what = _content(path, name, most=files.SMALL)
     return what or _token(token, _shown_file(path, name))
@@ -262,7 +264,7 @@ def _token(token: bytes, where: str) -> str | None:
     return None
 
 
-def _ca_file(name: str, around: Surroundings) -> str | None:
+def _ca_file(name: str, around: Environment) -> str | None:
     path = str(File(around.folder, name))
     certificates, what = _content(path, name, most=files.LARGE)
     if what:
@@ -308,7 +310,7 @@ def _shown_file(path: str, name: str) -> str:
     return f"file {shown(path, _MAX_SHOWN_PATH)}"
 
 
-_CHECKS: Mapping[str, Callable[[str, Surroundings], str | None]] = {
+_CHECKS: Mapping[str, Callable[[str, Environment], str | None]] = {
     "name": _name,
     "url": _root,
     "proxy": _proxy,

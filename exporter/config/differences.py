@@ -1,4 +1,4 @@
-"""What a reload changes: two configurations compared, told one line each."""
+"""What a reload changes: two configurations compared, a line for each difference."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ _MOST_SHOWN = 8
 """Added or removed items of a list that a line names."""
 
 
-class Step(NamedTuple):
-    """The way from one configuration to another."""
+class ConfigDiff(NamedTuple):
+    """The differences of two configurations."""
 
     config: Config
-    """What can be in force without a restart."""
+    """The wanted one, as far as it applies without a restart."""
     changes: list[str]
     """`+account x`, `-account y`, `~account z: interval 1m -> 30s`, `~polling.timeout ...`."""
     postponed: list[str]
-    """`state.url ...`: what waits for a restart."""
+    """`state.url ...`: keys that wait for a restart."""
 
 
-def step(running: Config, wanted: Config) -> Step:
-    """How to get from the `running` configuration to the one that is `wanted`.
+def diff(running: Config, wanted: Config) -> ConfigDiff:
+    """Compare the `running` configuration with the `wanted` one.
 
-    The place of an account in the file is no difference. No line holds a secret, as a
+    The order of accounts in the file is no difference. No line holds a secret, as a
     configuration only refers to them.
     """
     kept: dict[str, Any] = {}
@@ -48,7 +48,7 @@ def step(running: Config, wanted: Config) -> Step:
         postponed += [f"{name}.{line}" for line in _fields(before, after, only=keys)]
         kept[name] = after.model_copy(update={key: getattr(before, key) for key in keys})
     config = wanted.model_copy(update=kept)
-    return Step(config, [*_accounts(running, config), *_sections(running, config)], postponed)
+    return ConfigDiff(config, [*_accounts(running, config), *_sections(running, config)], postponed)
 
 
 def _accounts(before: Config, after: Config) -> Iterator[str]:

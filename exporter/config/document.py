@@ -33,21 +33,21 @@ Path = tuple[str | int, ...]
 """Where a value is: `("accounts", 1, "repos", 0)`."""
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """Line and column, both from 1."""
 
     line: int
     column: int
 
 
-START = Place(1, 1)
+START = Position(1, 1)
 
 
-class Kind(NamedTuple):
-    """Which file it is, for what is said of it as a whole."""
+class FileKind(NamedTuple):
+    """A kind of file, for messages about the file as a whole."""
 
     flag: str
-    """Names it on the command line."""
+    """The flag that names it."""
     key: str
     """One of its keys."""
     lack: str | None
@@ -58,35 +58,35 @@ class Kind(NamedTuple):
     """Whether it may be a pipe, such as `<(...)` of a shell, which can be read only once."""
 
 
-MAIN = Kind("--config.file", "accounts", "write at least one account under `accounts`")
+CONFIG_FILE = FileKind("--config.file", "accounts", "write at least one account under `accounts`")
 
 
 class Fault(NamedTuple):
-    """One thing that is wrong, or only doubtful."""
+    """An error or a warning about one key or value."""
 
-    place: Place
+    position: Position
     path: Path
     what: str
 
     def text(self, file: str) -> str:
         """`FILE:LINE:COL: key.path: what is wrong (hint)`, whatever it quotes without secrets."""
-        place = f"{file_name(file)}:{self.place.line}:{self.place.column}"
-        return f"{place}: {key_path(self.path)}: {guarded(self.what)}"
+        where = f"{file_name(file)}:{self.position.line}:{self.position.column}"
+        return f"{where}: {key_path(self.path)}: {guarded(self.what)}"
 
 
 class Document(NamedTuple):
     """What a YAML file says, and where it says it."""
 
     value: dict[str, Any]
-    values: dict[Path, Place]
+    values: dict[Path, Position]
     """Where each value begins; a mapping or list begins at its first key or item."""
-    keys: dict[Path, Place]
+    keys: dict[Path, Position]
     """Where each key begins; list items have none."""
     faults: list[Fault]
     """What is wrong whatever the keys mean: duplicate keys, tags, control characters."""
 
 
-def read(path: str | os.PathLike[str], kind: Kind = MAIN) -> Document:
+def read(path: str | os.PathLike[str], kind: FileKind = CONFIG_FILE) -> Document:
     """The document of the file at `path`.
 
     Raises ConfigError with one fault if the file cannot be read, is not YAML or is no mapping.
@@ -98,7 +98,7 @@ def read(path: str | os.PathLike[str], kind: Kind = MAIN) -> Document:
         raise ConfigError([unusable.fault.text(file)]) from None
 
 
-def parse(text: str, kind: Kind = MAIN) -> Document:
+def parse(text: str, kind: FileKind = CONFIG_FILE) -> Document:
     """The document that `text` is; raises like `read`, with a private exception."""
     if len(text.splitlines()) + text.count(",") > MAX_LINES:
         raise _UnusableFileError("file", f"has more than {MAX_LINES} lines and commas")
@@ -107,10 +107,10 @@ def parse(text: str, kind: Kind = MAIN) -> Document:
         root = loader.get_single_node()
     except yaml.MarkedYAMLError as error:
         what, mark = syntax_fault(error)
-        raise _UnusableFileError("syntax", what, _place(mark)) from None
+        raise _UnusableFileError("syntax", what, _mark_position(mark)) from None
     except (ValueError, OverflowError):  # what PyYAML leaves to int() and chr()
         what = "a number in an escape or a directive is too large"
-        raise _UnusableFileError("syntax", what, _place(loader.get_mark())) from None
+        raise _UnusableFileError("syntax", what, _mark_position(loader.get_mark())) from None
     finally:
         loader.dispose()
     builder = _Builder(kind)
@@ -121,7 +121,7 @@ def parse(text: str, kind: Kind = MAIN) -> Document:
     value = builder.build(root, ())
     if not isinstance(value, dict):
         raise _UnusableFileError(
-            "file", f"must be a mapping of keys such as `{kind.key}:`", _place_of(root)
+            "file", f"must be a mapping of keys such as `{kind.key}:`", _node_position(root)
         )
     return Document(value, builder.values, builder.keys, builder.faults)
 
@@ -129,12 +129,12 @@ def parse(text: str, kind: Kind = MAIN) -> Document:
 class _UnusableFileError(Exception):
     """The file as a whole says nothing that could be checked further."""
 
-    def __init__(self, about: str, what: str, place: Place = START) -> None:
+    def __init__(self, about: str, what: str, position: Position = START) -> None:
         super().__init__(what)
-        self.fault = Fault(place, (about,), what)
+        self.fault = Fault(position, (about,), what)
 
 
-def _bytes(file: str, kind: Kind) -> bytes:
+def _bytes(file: str, kind: FileKind) -> bytes:
     read = files.given if kind.piped else files.content
     try:
         return read(file, most=MAX_BYTES)
@@ -150,9 +150,9 @@ def _text(data: bytes) -> str:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        place = _position(error.object[: error.start].decode("utf-8", "replace"))
+        position = _position(error.object[: error.start].decode("utf-8", "replace"))
         raise _UnusableFileError(
-            "syntax", "not UTF-8 text (save the file as UTF-8)", place
+            "syntax", "not UTF-8 text (save the file as UTF-8)", position
         ) from None
     if found := _UNPRINTABLE.search(text):
         what = f"the control character {found.group()!r} (remove it)"
@@ -160,20 +160,20 @@ def _text(data: bytes) -> str:
     return text
 
 
-def _position(before: str) -> Place:
-    return Place(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
+def _position(before: str) -> Position:
+    return Position(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1)
 
 
 _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def _place(mark: yaml.Mark | None) -> Place:
-    return START if mark is None else Place(mark.line + 1, mark.column + 1)
+def _mark_position(mark: yaml.Mark | None) -> Position:
+    return START if mark is None else Position(mark.line + 1, mark.column + 1)
 
 
-def _place_of(node: Node) -> Place:
-    return _place(node.start_mark)
+def _node_position(node: Node) -> Position:
+    return _mark_position(node.start_mark)
 
 
 _PLAIN = "plain"
@@ -207,18 +207,18 @@ class _Loader(yaml.SafeLoader):
 class _Builder:
     """Makes values of nodes, and notes places and faults on the way."""
 
-    def __init__(self, kind: Kind) -> None:
+    def __init__(self, kind: FileKind) -> None:
         self._kind = kind
-        self.values: dict[Path, Place] = {}
-        self.keys: dict[Path, Place] = {}
+        self.values: dict[Path, Position] = {}
+        self.keys: dict[Path, Position] = {}
         self.faults: list[Fault] = []
         self._count = 0
         self._open: list[Node] = []
 
     def build(self, node: Node, path: Path) -> Any:
-        place = self.values[path] = self._visit(node)
+        position = self.values[path] = self._visit(node)
         if node.tag not in _OUR_TAGS:
-            self._fault(place, path, "a YAML tag is not allowed (remove the word with the `!`)")
+            self._fault(position, path, "a YAML tag is not allowed (remove the word with the `!`)")
         if isinstance(node, ScalarNode):
             return self._scalar(node, path)
         self._open.append(node)
@@ -230,63 +230,67 @@ class _Builder:
         self._open.pop()
         return value
 
-    def _visit(self, node: Node) -> Place:
+    def _visit(self, node: Node) -> Position:
         self._count += 1
         if self._count > MAX_VALUES:
             what = f"more than {MAX_VALUES} values, aliases followed (are they nested?)"
-            raise _UnusableFileError("file", what, _place_of(node))
+            raise _UnusableFileError("file", what, _node_position(node))
         if len(self._open) > MAX_DEPTH:
-            raise _UnusableFileError("syntax", "nested too deeply", _place_of(node))
+            raise _UnusableFileError("syntax", "nested too deeply", _node_position(node))
         if any(node is parent for parent in self._open):
-            raise _UnusableFileError("syntax", "an alias inside its own anchor", _place_of(node))
-        return _place_of(node)
+            raise _UnusableFileError(
+                "syntax", "an alias inside its own anchor", _node_position(node)
+            )
+        return _node_position(node)
 
-    def _fault(self, place: Place, path: Path, what: str) -> None:
-        self.faults.append(Fault(place, path, what))
+    def _fault(self, position: Position, path: Path, what: str) -> None:
+        self.faults.append(Fault(position, path, what))
 
     def _scalar(self, node: ScalarNode, path: Path) -> Any:
         text = node.value.replace("\n", "") if path in self._kind.texts else node.value
         if found := _CONTROL.search(text):
             what = f"holds the control character {found.group()!r} (remove it)"
-            self._fault(_place_of(node), path, what)
+            self._fault(_node_position(node), path, what)
         return _plain(node.value) if node.tag == _PLAIN else node.value
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
         pairs = self._pairs(node, path, self._fault)
-        self.keys.update({(*path, name): _place_of(key) for name, (key, _) in pairs.items()})
+        self.keys.update({(*path, name): _node_position(key) for name, (key, _) in pairs.items()})
         return {name: self.build(value, (*path, name)) for name, (_, value) in pairs.items()}
 
     def _pairs(
-        self, node: MappingNode, path: Path, fault: Callable[[Place, Path, str], None]
+        self, node: MappingNode, path: Path, fault: Callable[[Position, Path, str], None]
     ) -> dict[str, tuple[Node, Node]]:
         """Key and value nodes by name; `<<` adds those of other mappings that are not there."""
         pairs: dict[str, tuple[Node, Node]] = {}
         merged: list[Node] = []
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                fault(_place_of(key), (*path, "?"), "a key must be text, not a list or mapping")
+                fault(
+                    _node_position(key), (*path, "?"), "a key must be text, not a list or mapping"
+                )
             elif key.tag == _PLAIN and key.value == "<<":
                 merged += value.value if isinstance(value, SequenceNode) else [value]
             elif (name := key.value) in pairs:
-                first = _place_of(pairs[name][0]).line
+                first = _node_position(pairs[name][0]).line
                 what = f"duplicate key (first on line {first}; remove one)"
-                fault(_place_of(key), (*path, name), what)
+                fault(_node_position(key), (*path, name), what)
             else:
                 pairs[name] = (key, value)
         for other in merged:
             self._visit(other)
             if not isinstance(other, MappingNode):
                 what = "takes the alias of a mapping (&name, *name)"
-                fault(_place_of(other), (*path, "<<"), what)
+                fault(_node_position(other), (*path, "<<"), what)
                 continue
             self._open.append(other)
-            for name, pair in self._pairs(other, path, _told_where_it_stands).items():
+            for name, pair in self._pairs(other, path, _raised).items():
                 pairs.setdefault(name, pair)
             self._open.pop()
         return pairs
 
 
-def _told_where_it_stands(place: Place, path: Path, what: str) -> None:
+def _raised(position: Position, path: Path, what: str) -> None:
     """The fault handler of a merged mapping: its faults are noted at its anchor."""
 
 

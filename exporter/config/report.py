@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from exporter.config.document import START, Document, Fault, Path, Place
+from exporter.config.document import START, Document, Fault, Path, Position
 from exporter.config.fault_texts import pydantic_fault
 from exporter.errors import ConfigError
 from exporter.messages import unknown_key
@@ -35,12 +35,12 @@ class Report:
         self._holds_bad: set[Path] = set()
         for fault in document.faults:
             self._faults.append(fault)
-            if fault.place == document.values.get(fault.path):  # else of the key, not the value
+            if fault.position == document.values.get(fault.path):  # else of the key, not the value
                 self._blame(fault.path)
         self._unsound = frozenset(self._bad)
 
     def fault(
-        self, path: Path, what: str | Callable[[], str], *, place: Place | None = None
+        self, path: Path, what: str | Callable[[], str], *, position: Position | None = None
     ) -> None:
         """`what` is wrong with the value at `path`, or with what should stand there.
 
@@ -51,7 +51,7 @@ class Report:
         self._blame(path)
         if len(self._faults) < MOST:
             text = what if isinstance(what, str) else what()
-            self._faults.append(Fault(place or self.place(path), path, text))
+            self._faults.append(Fault(position or self.position(path), path, text))
         else:
             self._more += 1
 
@@ -66,9 +66,9 @@ class Report:
 
     def warn(self, path: Path, what: str) -> None:
         """`what` is doubtful; the configuration can be used all the same."""
-        self._warnings.append(Fault(self.place(path), path, what))
+        self._warnings.append(Fault(self.position(path), path, what))
 
-    def place(self, path: Path) -> Place:
+    def position(self, path: Path) -> Position:
         """Where the value begins; of one that is not there, where the mapping around it does."""
         return self._document.values[self.known(path)] if self._document.values else START
 
@@ -78,9 +78,9 @@ class Report:
             path = path[:-1]
         return path
 
-    def key_place(self, path: Path) -> Place:
+    def key_position(self, path: Path) -> Position:
         """Where the key at the end of `path` begins."""
-        return self._document.keys.get(path) or self.place(path)
+        return self._document.keys.get(path) or self.position(path)
 
     def blamed(self, path: Path) -> bool:
         """Whether something is wrong with the value at `path` or with what it is part of."""
@@ -102,7 +102,7 @@ class Report:
             raise ConfigError([*self._lines(self._faults), *last])
 
     def _lines(self, faults: Iterable[Fault]) -> list[str]:
-        lines = {fault.text(self._file): fault.place for fault in faults}
+        lines = {fault.text(self._file): fault.position for fault in faults}
         return [text for text, _ in sorted(lines.items(), key=lambda item: (item[1], item[0]))]
 
     def validated(
@@ -143,7 +143,7 @@ class Report:
         if error["type"] == "extra_forbidden":
             known = _keys(model, error["loc"][:-1])
             what = partial(unknown_key, str(where[-1]), known)
-            self.fault(where, what, place=self.key_place(where))
+            self.fault(where, what, position=self.key_position(where))
         elif error["type"] == "missing":
             self.fault((*self.known(where[:-1]), where[-1]), pydantic_fault(error))
         else:  # pydantic adds its own words to a place, such as the branch of a union

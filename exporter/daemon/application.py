@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Generator
 from importlib import resources
 
 from exporter.config import Config
-from exporter.config.differences import Step, step
+from exporter.config.differences import ConfigDiff, diff
 from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
@@ -130,12 +130,12 @@ class Application:
             raise
         return recorder
 
-    async def apply(self, wanted: Config) -> Step:
+    async def apply(self, wanted: Config) -> ConfigDiff:
         """Apply another configuration as far as a running process can; returns how far.
 
         Accounts that stay as they are go on undisturbed. Raises StateUnavailable, nothing done.
         """
-        change = step(self.config, wanted)
+        change = diff(self.config, wanted)
         config = change.config
         await self.recorder.prepare(showing(config), labels_of(config))
         kept = self._kept(config)

@@ -17,7 +17,7 @@ import msgspec
 from exporter import __version__, logs
 from exporter.config import Config
 from exporter.daemon.application import DRAIN, assembled
-from exporter.daemon.oversight import Oversight
+from exporter.daemon.notifier import SystemdNotifier
 from exporter.daemon.reload import Reloads
 from exporter.errors import ExporterError
 from exporter.redaction import guarded
@@ -62,11 +62,11 @@ async def serve(config: Config, service: Service) -> int:
         async with assembled(config) as app:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
             gc.enable()
-            oversight = Oversight(Manager(), app)
+            notifier = SystemdNotifier(Manager(), app)
 
             @contextlib.contextmanager
             def reloading() -> Iterator[None]:
-                with oversight.reloading():
+                with notifier.reloading():
                     yield
                     _log_as_told(app.config, service)
 
@@ -85,7 +85,7 @@ async def serve(config: Config, service: Service) -> int:
                 config=lambda: app.config,
                 reload=reloads.reload if service.lifecycle else None,
             )
-            server = Server(Guard(routes, access), access, drain=DRAIN, ready=oversight.ready)
+            server = Server(Guard(routes, access), access, drain=DRAIN, ready=notifier.ready)
             host, port = listener.getsockname()[:2]
             shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
             facts = {"tls": access.context is not None, "auth": bool(access.users)}
@@ -94,7 +94,7 @@ async def serve(config: Config, service: Service) -> int:
             await asyncio.wait(
                 [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
             )
-            oversight.stopping()
+            notifier.stopping()
             await reloads.close()
             server.should_exit = True
             await serving

@@ -15,7 +15,7 @@ import msgspec
 from exporter.errors import Gone, Malformed, ProviderError, Reason, Refused, TryLater
 from exporter.http.limits import rate_limit
 from exporter.http.paths import is_safe
-from exporter.http.wire import Reply, is_page, said
+from exporter.http.wire import Reply, error_message, is_page
 from exporter.messages import plain
 from exporter.remedies import REMEDIES
 
@@ -122,7 +122,7 @@ def refusal(reply: Reply, root: httpx.URL, dialect: Dialect = STANDARD) -> Provi
     answered = f"answered {reply.status} {responses.get(reply.status, '')}".rstrip()
     if reply.status < HTTPStatus.BAD_REQUEST:
         return _redirect(reply, root, answered)
-    text = said(reply)
+    text = error_message(reply)
     status = reply.status
     if status == HTTPStatus.FORBIDDEN and _is_limit(reply, text, dialect.limit_mark):
         status = HTTPStatus.TOO_MANY_REQUESTS

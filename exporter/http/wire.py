@@ -106,7 +106,7 @@ def decode(reply: Reply, into: type[T]) -> T:
         value: T = decoded(body, _decoder(cast("Any", into)))
     except msgspec.ValidationError as error:
         text = f"the answer is not as the API promises: {error}"
-        words = said(reply)
+        words = error_message(reply)
         problem = Malformed(f"{text}; it says: {words}" if words else text, reason="bad_shape")
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         problem = _not_json(reply, error)
@@ -139,7 +139,7 @@ def _decoder(into: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(into)
 
 
-def said(reply: Reply) -> str:
+def error_message(reply: Reply) -> str:
     """What an error answer says in words, as one line of printable text; else nothing.
 
     Understood are the usual members of a JSON object (`message`, `error`, `errors`, ...)
@@ -152,20 +152,20 @@ def said(reply: Reply) -> str:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         is_text = reply.headers.get("content-type", "").startswith("text/plain")
         value = reply.body.decode("utf-8", "replace") if is_text else None
-    words = dict.fromkeys(_words(value)) if isinstance(value, dict | str) else {}
+    words = dict.fromkeys(_texts(value)) if isinstance(value, dict | str) else {}
     return plain(_URL_QUERY.sub(r"\1", "; ".join(words)))
 
 
-def _words(value: Any, depth: int = 0) -> Iterator[str]:
+def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     """The texts of an error object, most telling first."""
     if isinstance(value, str) and value.strip():
         yield value.strip()
     elif isinstance(value, list) and depth < _MAX_DEPTH:
         for item in value[:5]:
-            yield from _words(item, depth + 1)
+            yield from _texts(item, depth + 1)
     elif isinstance(value, dict) and depth < _MAX_DEPTH:
         telling = next((found for key in _TEXT_KEYS if (found := value.get(key))), None)
         if telling is None and depth:  # {"field": "title", "code": "missing_field"}
             telling = list(value.values())
-        yield from _words(telling, depth + 1)
-        yield from _words(value.get("errors"), depth + 1)
+        yield from _texts(telling, depth + 1)
+        yield from _texts(value.get("errors"), depth + 1)

@@ -17,7 +17,7 @@ import msgspec
 from pydantic import Field
 
 from exporter import files
-from exporter.config.document import Kind, read
+from exporter.config.document import FileKind, read
 from exporter.config.report import Report
 from exporter.config.schema import Section
 from exporter.errors import ConfigError
@@ -27,7 +27,7 @@ from exporter.web import tls
 from exporter.web.go_yaml import Flag, GoDuration, Scalar
 
 FLAG = "--web.config.file"
-_KIND = Kind(
+_KIND = FileKind(
     FLAG,
     "basic_auth_users",
     lack=None,
@@ -195,7 +195,7 @@ def _given(report: Report, raw: Mapping[str, Any]) -> WebSettings:
     known = WebSettings.__struct_fields__
     for name, value in raw.items():
         if name not in known:
-            report.fault((name,), unknown_key(name, known), place=report.key_place((name,)))
+            report.fault((name,), unknown_key(name, known), position=report.key_position((name,)))
         elif value is not None and not isinstance(value, dict):
             report.fault((name,), f"must be a mapping, got {shown(value)} (write `key: value`)")
     found = {name: value for name in known if isinstance(value := raw.get(name), dict)}
@@ -243,7 +243,7 @@ def _tls(
 
 
 def _placed(report: Report, file: str, key: str) -> str:
-    place = report.place(("tls_server_config", key))
+    place = report.position(("tls_server_config", key))
     return f"{file}:{place.line}:{place.column}: tls_server_config.{key}"
 
 
@@ -255,7 +255,7 @@ def _headers(report: Report, settings: WebSettings) -> None:
             known = next((known for known in HEADERS if known.lower() == near), None)
             hint = f"did you mean `{known}`?" if known else f"known: {', '.join(HEADERS)}"
             what = f"this header cannot be set ({hint})"
-            report.fault(path, what, place=report.key_place(path))
+            report.fault(path, what, position=report.key_position(path))
         elif HEADERS[name] and value not in HEADERS[name]:
             words = " or ".join(HEADERS[name])
             report.fault(path, f"must be {words}, got {shown(value)}")

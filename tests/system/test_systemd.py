@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.daemon.oversight import Oversight
+from exporter.daemon.notifier import SystemdNotifier
 from exporter.demo import World
 from exporter.systemd import Manager
 from tests.conftest import ROOT
@@ -151,7 +151,7 @@ def test_a_loop_that_is_stuck_does_not_feed_the_watchdog(journal, address, tmp_p
     manager = Manager({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "100000"})
 
     async def work(inside: Inside) -> None:
-        Oversight(manager, inside.assembly).ready()
+        SystemdNotifier(manager, inside.assembly).ready()
         await asyncio.to_thread(journal.heard, WATCHDOG="1")
         journal.waiting()
         time.sleep(0.4)  # noqa: ASYNC251 - this is what must not happen

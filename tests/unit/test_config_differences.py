@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from exporter.config.differences import NEEDS_RESTART, step
+from exporter.config.differences import NEEDS_RESTART, diff
 from exporter.config.schema import Settings
 from tests.tools import configs
 from tests.tools.configs import account, read
@@ -15,7 +15,7 @@ folder = configs.folder
 
 
 def changes(before: str, after: str) -> list[str]:
-    return step(read(before), read(after)).changes
+    return diff(read(before), read(after)).changes
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_keys_that_need_a_restart_are_keys() -> None:
 def test_what_needs_a_restart_stays_and_is_told_apart(path: str, value: str) -> None:
     section, key = path.split(".")
     running = read(account())
-    found = step(running, read(f"{section}: {{{key}: {value}}}\n" + account(interval="5m")))
+    found = diff(running, read(f"{section}: {{{key}: {value}}}\n" + account(interval="5m")))
 
     assert found.changes == ["~account a: interval nothing -> 5m"]
     assert [line.split()[0] for line in found.postponed] == [path]
@@ -118,7 +118,7 @@ def test_what_needs_a_restart_stays_and_is_told_apart(path: str, value: str) -> 
 def test_what_stays_does_not_hold_back_its_neighbours() -> None:
     wanted = read("state: {url: 'memory:', retention: 60d}\n" + account())
 
-    found = step(read(account()), wanted)
+    found = diff(read(account()), wanted)
 
     assert found.changes == ["~state.retention 30d -> 60d"]
     assert found.postponed == ["state.url 'sqlite:///cicd-exporter.db' -> 'memory:'"]

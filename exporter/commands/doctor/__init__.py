@@ -20,7 +20,7 @@ from exporter.commands import (
     sampling,
     table,
 )
-from exporter.commands.doctor import place
+from exporter.commands.doctor import host
 from exporter.commands.doctor.account import checked
 from exporter.commands.doctor.checks import Check
 from exporter.config import Config, host_port
@@ -35,10 +35,10 @@ _SAMPLE = 5
 def _run(options: argparse.Namespace) -> int:
     config = loaded(options.config)
     address = options.listen or host_port(config.web.listen_address)
-    held = place.is_held(config.state.path)
+    held = host.is_held(config.state.path)
     checks = [
-        place.state(config.state.path),
-        place.port(address, held=held),
+        host.state(config.state.path),
+        host.port(address, held=held),
         *to_the_end(examined(config, sample=options.sample)),
     ]
     well = all(check.status != "failed" for check in checks)

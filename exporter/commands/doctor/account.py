@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from exporter import daemon
 from exporter.commands.doctor.checks import About, Check
-from exporter.commands.doctor.reach import reached
+from exporter.commands.doctor.network import reached
 from exporter.config import Config
 from exporter.errors import Gone, ProviderError, Refused, TryLater, Waiting
 from exporter.http import Answer, RateLimit, RetryPolicy

@@ -1,4 +1,4 @@
-"""What the service manager hears of the running process, and when."""
+"""Notifications of the running process to systemd, see sd_notify(3)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from exporter.daemon.application import Application
 from exporter.systemd import Manager
 
 _EVERY = 30.0
-"""Seconds between two lines for people, where no watchdog asks for more."""
+"""Seconds between two status lines without a shorter watchdog interval."""
 
 
-class Oversight:
-    """Tells `manager` how the application is.
+class SystemdNotifier:
+    """Sends the state of the application to `manager`.
 
-    The beats for its watchdog come from the event loop, so they end when that is stuck.
+    The watchdog's keep-alives come from the event loop, so they end when it is stuck.
     """
 
     def __init__(self, manager: Manager, app: Application) -> None:
@@ -23,7 +23,7 @@ class Oversight:
         self._app = app
 
     def ready(self) -> None:
-        """Requests are answered from now on."""
+        """Send that requests are answered from now on, and the status at intervals."""
         if not self._manager.listens:
             return
         self._manager.tell("READY=1", status=self._status())
@@ -35,7 +35,7 @@ class Oversight:
 
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:
-        """For as long as a reload takes, whether it ends well or not."""
+        """Send the beginning and the end of a reload, also of one that fails."""
         self._manager.reloading()
         try:
             yield
@@ -43,7 +43,7 @@ class Oversight:
             self._manager.tell("READY=1", status=self._status())
 
     def stopping(self) -> None:
-        """The end has begun."""
+        """Send that the process is stopping."""
         self._manager.tell("STOPPING=1", status="stopping")
 
     def _status(self) -> str:

@@ -19,7 +19,7 @@ from exporter.http.resolver import Resolver
 from exporter.messages import duration
 from exporter.providers import Provider
 
-_PATIENCE = 10.0
+_TIMEOUT = 10.0
 """Seconds for a name, and for a connection."""
 _SHOWN = 3
 """Addresses of a host that are told."""
@@ -30,8 +30,8 @@ _PORTS = {"http": 80, "https": 443}
 _Address = tuple[Any, ...]
 
 
-class Way(NamedTuple):
-    """Whom to connect to: the API, or the proxy that leads there."""
+class FirstHop(NamedTuple):
+    """The host to connect to: the API's, or the proxy's."""
 
     host: str
     port: int
@@ -39,20 +39,20 @@ class Way(NamedTuple):
     is_proxy: bool
 
 
-def way(account: Provider) -> Way:
-    """The first hop to an account's API."""
+def first_hop(account: Provider) -> FirstHop:
+    """The host that connections to an account's API begin with."""
     parts = urlsplit(account.proxy or account.root)
     host = (parts.hostname or "").encode("idna").decode()
     port = parts.port or _PORTS[parts.scheme]
-    return Way(host, port, parts.scheme == "https", account.proxy is not None)
+    return FirstHop(host, port, parts.scheme == "https", account.proxy is not None)
 
 
 async def reached(account: Provider, about: About) -> list[Check]:
     """The checks `dns` and `tls`; the second is missing if the first failed."""
-    to = way(account)
+    to = first_hop(account)
     whose = f"the proxy {to.host}" if to.is_proxy else to.host
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             found = await Resolver().entries(to.host, to.port)
     except OSError as error:
         why = _why(error)
@@ -63,12 +63,12 @@ async def reached(account: Provider, about: About) -> list[Check]:
     return [about.ok("dns", f"{whose} is {shown}"), await _connected(account, to, found, about)]
 
 
-async def _connected(account: Provider, to: Way, found: list[_Address], about: About) -> Check:
+async def _connected(account: Provider, to: FirstHop, found: list[_Address], about: About) -> Check:
     where = f"{to.host}:{to.port}"
     tls = to.is_tls
     try:
         context = ssl.create_default_context(cafile=account.ca_file or certifi.where())
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_TIMEOUT):
             link = await _socket(found)
             _, writer = await asyncio.open_connection(
                 sock=link, ssl=context if tls else None, server_hostname=to.host if tls else None
@@ -123,7 +123,7 @@ def _why(error: OSError) -> str:
     return ((error.strerror or "") if is_name else os.strerror(error.errno)).lower()
 
 
-def _told(writer: asyncio.StreamWriter, where: str, to: Way, about: About) -> Check:
+def _told(writer: asyncio.StreamWriter, where: str, to: FirstHop, about: About) -> Check:
     secured = writer.get_extra_info("ssl_object")
     if secured is None:
         hint = "the proxy leads on" if to.is_proxy else "`url` is http"
@@ -139,7 +139,7 @@ def _days(seconds: float) -> str:
     return f"{seconds / 86400:.0f} days" if seconds >= 2 * 86400 else duration(int(seconds))
 
 
-def _mend(said: str, to: Way) -> str:
+def _mend(said: str, to: FirstHop) -> str:
     if "expired" in said or "not yet valid" in said:
         return f"have the certificate of {to.host} renewed, and check this machine's clock"
     if "mismatch" in said or "doesn't match" in said or "not valid for" in said:

@@ -20,7 +20,7 @@ from exporter.metrics.row_table import RowTable
 from exporter.metrics.rules import MetricsRules
 
 
-class History(msgspec.Struct):
+class SeriesHistory(msgspec.Struct):
     """The increments of one series, in the order they were met: 24 bytes each."""
 
     width: int
@@ -49,12 +49,12 @@ class History(msgspec.Struct):
             yield self.times[n], tuple(numbers)
 
 
-class Chronicle:
-    """Takes what is news and keeps it by series, as far as it happened on the `grid`."""
+class HistoryRecorder:
+    """Records increments by series, of builds and jobs within the `grid`."""
 
     def __init__(self, rules: MetricsRules, providers: Mapping[str, str], grid: Grid) -> None:
         self.builds = 0
-        """How many there are."""
+        """Builds recorded."""
         self.timeless = 0
         """Builds and jobs that are left out because no time of them is known."""
         self._rules = msgspec.structs.replace(rules, zero_hold=0.0)
@@ -63,7 +63,7 @@ class Chronicle:
         self._grid = grid
         self._table = RowTable()
         """Which series there are; their numbers are in the histories."""
-        self._histories: dict[SeriesKey, History] = {}
+        self._histories: dict[SeriesKey, SeriesHistory] = {}
         self._began: dict[Labels, float] = {}
 
     def note(self, target: Target, findings: Findings) -> None:
@@ -85,7 +85,7 @@ class Chronicle:
         changes = resolve(effects, self._table.load, target=target, rules=self._rules, now=at)
         self._table.save(_emptied(changes))
         for row in changes.series:
-            history = self._histories.setdefault(row.series, History(len(row.vector)))
+            history = self._histories.setdefault(row.series, SeriesHistory(len(row.vector)))
             if any(row.vector):
                 history.add(at, row.vector)
             if f.is_pipeline_family(row.series.family):
@@ -106,7 +106,7 @@ class Chronicle:
             return None
         return self._table.pipelines[f.pipeline_of(key)].target
 
-    def history(self, key: SeriesKey) -> History:
+    def history(self, key: SeriesKey) -> SeriesHistory:
         """The increments of a series."""
         return self._histories[key]
 
