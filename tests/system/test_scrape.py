@@ -21,7 +21,7 @@ from exporter.metrics import families as f
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import Exposition, Format, Health
 from exporter.outputs.prometheus.packing import Packer, gzipped
-from tests.tools.books import a_book, completed, learn
+from tests.tools.books import a_book, completed, learn, limit_for
 from tests.unit.exposition import (
     FORMATS,
     HOSTILE,
@@ -213,13 +213,14 @@ def test_the_process_shows_its_health() -> None:
 
 
 def test_the_limit_and_what_it_dropped_are_shown() -> None:
-    book = a_book(limit=60)
+    limit = limit_for(completed())
+    book = a_book(limit)
     learn(book, completed())
     learn(book, completed(repo="acme/other"))
 
     shown = exposition(book)
 
-    assert values(shown, f.SERIES_LIMIT) == {(): 60.0}
+    assert values(shown, f.SERIES_LIMIT) == {(): limit}
     assert values(shown, f.SERIES_DROPPED)[f.BUILDS.name,] == 1.0
 
 

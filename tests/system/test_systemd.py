@@ -36,7 +36,7 @@ class Journal:
         self.messages: list[dict[str, str]] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(address.replace("@", "\0", 1))
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
 
     def heard(self, **wanted: str) -> dict[str, str]:
         """The next message with these values, awaited."""
@@ -54,7 +54,7 @@ class Journal:
         with contextlib.suppress(BlockingIOError):
             while self._socket.recv(65536):
                 count += 1
-        self._socket.settimeout(10)
+        self._socket.settimeout(60)
         return count
 
     def close(self) -> None:
@@ -112,7 +112,7 @@ def test_the_watchdog_is_heeded_if_it_is_meant_for_us(environ, seconds):
 def test_systemd_hears_of_every_turn_of_the_exporters_life(journal, address, tmp_path):
     world = World()
     world.open("acme", "github", "acme/shop")
-    environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
+    environ = {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000000"}
     with EmulatorThread(world) as emulator:
         acme = account("acme", "github", emulator.url, ["acme/shop"])
         file = configure(tmp_path, [acme], polling={"interval": 0.2})
@@ -122,9 +122,9 @@ def test_systemd_hears_of_every_turn_of_the_exporters_life(journal, address, tmp
             assert ready["STATUS"] == "polling, accounts: 1, repos: 1"
             journal.heard(WATCHDOG="1")
             began = time.monotonic()
-            for _ in range(4):
+            for _ in range(3):
                 journal.heard(WATCHDOG="1")
-            assert time.monotonic() - began < 4 * 0.4
+            assert time.monotonic() - began < 3 * 2
 
             exporter.process.send_signal(signal.SIGHUP)
             assert int(journal.heard(RELOADING="1")["MONOTONIC_USEC"]) > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -23,6 +24,7 @@ from exporter.ledger.rows import (
     SeriesKey,
     Target,
 )
+from exporter.metrics import cardinality
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
 from exporter.metrics.families import Family, pipeline_of
@@ -185,6 +187,14 @@ class Book(SeriesView):
 def learn(book: Book, findings: Findings) -> None:
     """What the recorder does with a findings."""
     book.learn(findings)
+
+
+def limit_for(*learned: Findings) -> int:
+    """The least limit under which all that is learned of these has labels of its own."""
+    book = a_book()
+    for findings in learned:
+        learn(book, findings)
+    return next(n for n in itertools.count() if n - cardinality.reserve(n) >= book.samples)
 
 
 def completed(missed: int = 0, **values: Any) -> Findings:

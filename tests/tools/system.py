@@ -251,6 +251,15 @@ class Exporter:
         assert answer.status == 200, answer
         return Exposition(answer.body.decode())
 
+    def scrape_at_once(self) -> Exposition:
+        """A scrape that waits for nobody: one of three is quick, however busy the machine is."""
+        answers = [self.get("/metrics")]
+        while answers[-1].seconds >= 1 and len(answers) < 3:
+            answers.append(self.get("/metrics"))
+        assert answers[-1].status == 200, answers[-1]
+        assert answers[-1].seconds < 1, "a scrape waited"
+        return Exposition(answers[-1].body.decode())
+
     def status(self) -> Any:
         """`/status.json`."""
         return json.loads(self.get("/status.json").body)

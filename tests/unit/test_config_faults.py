@@ -187,12 +187,12 @@ def test_an_alias_bomb_is_refused_quickly() -> None:
         f"k{i}: &{name} [{', '.join(f'*{before}' for _ in range(9))}]\n"
         for i, (before, name) in enumerate(zip("abcdefgh", "bcdefghi", strict=True))
     )
-    begin = time.monotonic()
+    begin = time.process_time()
 
     said = fault(bomb)
 
     assert said == "1:34: file: more than 200000 values, aliases followed (are they nested?)"
-    assert time.monotonic() - begin < 10
+    assert time.process_time() - begin < 10
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tests.tools.books import (
     completed,
     job_done,
     learn,
+    limit_for,
     scraped,
     shown_gauges,
     some_findings,
@@ -125,9 +126,10 @@ def test_sums_stay_right_at_the_limit(history: list[Findings], limit: int) -> No
 
 
 def test_at_the_limit_increments_fold_into_what_is_there() -> None:
-    book = a_book(limit=100)
-    learn(book, completed(branch="x"))
-    learn(book, completed(branch="main"))
+    there = [completed(branch="x"), completed(branch="main")]
+    book = a_book(limit_for(*there))
+    for findings in there:
+        learn(book, findings)
 
     learn(book, completed(branch="release/1"))
 
@@ -161,7 +163,7 @@ def test_what_has_no_room_goes_to_its_branch_other_and_then_to_the_catch_all() -
 
 
 def test_nothing_is_shown_of_the_latest_of_builds_that_were_folded() -> None:
-    book = a_book(limit=60)
+    book = a_book(limit_for(completed()))
     learn(book, completed())
 
     learn(book, completed(repo="acme/other", conclusion="failed"))
@@ -218,10 +220,11 @@ def test_a_lowered_limit_hides_the_idlest_and_a_raised_one_shows_them_again(
         rig.poll()
     rules = rig.rules
 
-    rig.rules = msgspec.structs.replace(rules, series_limit=100)
+    limit = limit_for(*(completed(repo=f"acme/{number}") for number in range(2)))
+    rig.rules = msgspec.structs.replace(rules, series_limit=limit)
     rig.restart()
 
-    assert exposed(rig.book).total() <= 100
+    assert exposed(rig.book).total() <= limit
     assert {labels[2] for labels in rig.book.pipelines} == {"acme/2", "acme/3"}
     assert "series_limit" in caplog.text
 

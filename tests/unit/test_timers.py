@@ -42,12 +42,11 @@ class Ticks:
             self.count += 1
             self._news.notify_all()
 
-    async def go_on(self, times: int = 3) -> float:
-        """Wait for so many more; the seconds that took."""
-        wanted, begun = self.count + times, time.monotonic()
-        async with asyncio.timeout(5), self._news:
+    async def go_on(self, times: int = 3) -> None:
+        """Wait for so many more, but not as long as any jump of the clock."""
+        wanted = self.count + times
+        async with asyncio.timeout(60), self._news:
             await self._news.wait_for(lambda: self.count >= wanted)
-        return time.monotonic() - begun
 
 
 @pytest.fixture
@@ -73,9 +72,9 @@ def run(work: Callable[[Ticks, Timers], Awaitable[None]]) -> None:
 def test_a_jump_of_the_clock_holds_up_no_job(wall: Wall, jump: timedelta) -> None:
     async def work(ticks: Ticks, timers: Timers) -> None:
         wall.ahead = jump
-        assert await ticks.go_on() < 1
+        await ticks.go_on()
         wall.ahead = timedelta(0)
-        assert await ticks.go_on() < 1
+        await ticks.go_on()
 
     run(work)
 
@@ -85,7 +84,7 @@ def test_a_job_that_comes_after_a_jump_runs_at_once(wall: Wall) -> None:
         wall.ahead = HOUR
         late = Ticks()
         timers.every(TICK, late.run, "late")
-        assert await late.go_on() < 1
+        await late.go_on()
 
     run(work)
 
@@ -94,9 +93,9 @@ def test_nothing_is_made_up_after_a_jump(wall: Wall) -> None:
     async def work(ticks: Ticks, timers: Timers) -> None:
         wall.ahead = HOUR
         await ticks.go_on(1)
-        before = ticks.count
+        before, begun = ticks.count, time.monotonic()
         await asyncio.sleep(10 * TICK)
-        assert ticks.count - before <= 12
+        assert ticks.count - before <= (time.monotonic() - begun) / TICK + 2
 
     run(work)
 
@@ -111,7 +110,7 @@ def test_a_timer_set_by_a_clock_that_jumped_meanwhile_holds_up_no_job(wall: Wall
             return 3600.0
 
         scheduler._process_jobs = too_late
-        assert await ticks.go_on() < 2
+        await ticks.go_on()
 
     run(work)
 

@@ -16,7 +16,7 @@ from exporter.model import Job, Status
 from exporter.outputs import prometheus as module
 from exporter.outputs.prometheus import Format
 from exporter.outputs.prometheus.packing import Packer
-from tests.tools.books import PIPELINE, a_book, completed, job_done, learn
+from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, limit_for
 from tests.tools.scripted import DAY, build
 from tests.unit.exposition import FORMATS, exposition, values, view
 
@@ -256,10 +256,11 @@ def test_an_exemplar_waits_with_its_observation() -> None:
 
 
 def test_folded_observations_keep_their_exemplars() -> None:
-    book = a_book(limit=90)
+    there = [completed(branch="x"), completed(branch="main")]
+    book = a_book(limit_for(*there))
     shown = exposition(book)
-    learn(book, completed(branch="x"))
-    learn(book, completed(branch="main"))
+    for findings in there:
+        learn(book, findings)
 
     learn(book, lasting(5, 2e9, branch="release/1", number=99))
 
