@@ -105,24 +105,28 @@ def test_promtool_accepts_labels_that_hold_what_none_should(promtool: Path) -> N
 
 # -- the properties can fail
 
-TENTH = STUB.replace("ninth", "tenth").replace(
-    "\n\ndef to_build",
-    """
-    async def detail(self, api: Api, repo: Repo, build: Build, known: Build | None) -> Build:
+TENTH = (
+    STUB.replace("ninth", "tenth")
+    .replace(
+        "\n\nclass Ninth(Provider)",
+        """
+    async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
         return build
 
-    async def refresh(self, api: Api, repo: Repo, known: Build) -> Build:
-        return to_build((await api.get(f"/{self.shelf}/x", into=Item)).body, repo)
+    async def refresh(self, repo: Repo, known: Build) -> Build:
+        return to_build((await self.api.get(f"/{self.account.shelf}/x", into=Item)).body, repo)
 
-    async def discover(self, api: Api, pattern: str) -> list[Repo]:
-        answer = await api.get("/all", into=list[msgspec.Raw])
+    async def discover(self, pattern: str) -> list[Repo]:
+        answer = await self.api.get("/all", into=list[msgspec.Raw])
         return [Repo(item.id) for item in each(answer.body, Item)[0]]
 
 
 SEEN: list[str] = []
 
 
-def to_build""",
+class Ninth(Provider)""",
+    )
+    .replace("payload import moment", "payload import each, moment")
 )
 
 
