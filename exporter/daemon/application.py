@@ -133,7 +133,8 @@ class Application:
     async def apply(self, wanted: Config) -> ConfigDiff:
         """Apply another configuration as far as a running process can; returns how far.
 
-        Accounts that stay as they are go on undisturbed. Raises StateUnavailable, nothing done.
+        Accounts whose own keys are equal keep their source and what they have learned. Raises
+        StateUnavailable, nothing done.
         """
         change = diff(self.config, wanted)
         config = change.config
@@ -153,6 +154,12 @@ class Application:
         self.config = config
         self.ledger.configure(_remembering(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
+        for account in kept.values():
+            account.change(
+                _reading(config),
+                interval=config.polling.interval,
+                timeout=config.polling.timeout,
+            )
         self._resume(kept)
         return change
 
@@ -165,9 +172,7 @@ class Application:
         )
 
     def _kept(self, config: Config) -> dict[str, AccountPoller]:
-        """The accounts, by name, whose polls can go on as they are."""
-        if _reading_keys(config) != _reading_keys(self.config):
-            return {}
+        """The accounts, by name, whose own keys are as they were: their sources stay."""
         wanted = {account.name: account for account in config.accounts}
         return {
             account.provider.name: account
@@ -260,11 +265,6 @@ def _reading(config: Config) -> SyncRules:
         rerun_window=config.polling.rerun_window,
         max_interval=max(config.polling.max_interval, config.polling.interval),
     )
-
-
-def _reading_keys(config: Config) -> object:
-    """All that `account_poller` reads beside the account, and a little more."""
-    return config.polling, config.state.retention
 
 
 def showing(config: Config) -> MetricsRules:

@@ -7,8 +7,10 @@ import logging
 import random
 import time
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from time import monotonic
+
+from msgspec.structs import replace
 
 from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
 from exporter.http import REQUEST_COUNT, RequestCount
@@ -30,6 +32,7 @@ from exporter.schedule.stored import Clocks, repo_state
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
+from exporter.sync.window import SyncRules
 
 log = logging.getLogger(__name__)
 
@@ -60,19 +63,17 @@ class AccountPoller:
         self, context: repo_sync.SyncContext, *, interval: float, group: BudgetGroup | None = None
     ) -> None:
         self.source = context.source
-        self.provider = context.source.account
-        self.api = context.source.api
+        self.provider, self.api = context.source.account, context.source.api
         self.group = BudgetGroup(self.api.budget) if group is None else group
         self.repos: dict[str, RepoState] = {}
         self.rejected = 0
         """Listed items that could not be parsed."""
-        interval = self.provider.interval or interval
-        self.health = AccountHealth(self.provider.name, interval=interval)
+        self._span = Span.of(self.provider.interval or interval, context.rules.max_interval)
+        self.health = AccountHealth(self.provider.name, interval=self._span.interval)
         self.discovery = Discovery(self.source, self.health)
         self.queue = DueQueue(self.repos)
         self._context = context
         self._recorder = context.recorder
-        self._span = Span(interval, max(interval, context.rules.max_interval))
         self._outcome = Outcome(self.health, self._span, self.repos)
         self.watch = Watch(self.provider.name, self.api, self.health, self.queue, self.group)
         self._made_at = monotonic()
@@ -94,27 +95,26 @@ class AccountPoller:
         self.rejected, self._polls = old.rejected, old._polls
         self.health.inherit(old.health)
         self._known = old.repos
-        is_other_span = old._span != self._span
         for state in old.repos.values():
-            self._retry(state, is_other_span=is_other_span)
-        found = self.discovery.named()
-        if any(map(self.provider.is_wildcard, self.provider.repos)):
-            # What wildcards found stays until the next discovery says otherwise.
-            stay = {entry: state.repo for entry, state in old.repos.items()}
-            found = {e: repo for e, repo in stay.items() if not self.provider.excludes(e)} | found
-            self.discovery.found_by |= old.discovery.found_by
+            state.retry(self._span, monotonic(), is_other=old._span != self._span)
         self.repos.clear()
-        self._adopt(found)
+        self._adopt(self.discovery.inherit(old.discovery, [s.repo for s in old.repos.values()]))
 
-    def _retry(self, state: RepoState, *, is_other_span: bool) -> None:
-        """Let a repo be due that was polled, or backs off, by another configuration."""
-        now, interval = monotonic(), self._span.interval
-        if state.backs_off:
-            state.backs_off, state.backoff_until, state.due = False, 0.0, min(state.due, now)
-        if is_other_span:
-            state.demand = Demand(interval, interval, self._span.longest)
-            if state.due > now + interval:
-                state.due = now
+    def change(self, rules: SyncRules, *, interval: float, timeout: float) -> None:
+        """Poll by other rules with the same source, which keeps all that it remembers.
+
+        `interval` and `timeout` are in seconds. Polls under way end by the old rules.
+        """
+        span = Span.of(self.provider.interval or interval, rules.max_interval)
+        if (rules, span, timeout) == (self._context.rules, self._span, self.api.timeout):
+            return
+        is_other = span != self._span
+        self._context, self.api.timeout = replace(self._context, rules=rules), timeout
+        self._span = self._outcome.span = self.rows.span = span
+        self.health.change(interval=span.interval)
+        for state in self.repos.values():
+            state.retry(span, monotonic(), is_other=is_other)
+        self._line_up(entry for entry, state in self.repos.items() if not state.is_polled)
 
     async def close(self) -> None:
         """Save what was learned and close the connections. Polls must have been stopped."""
@@ -144,7 +144,7 @@ class AccountPoller:
         for entry, row in stored.repos.items():
             self._known[entry] = state = repo_state(row, entry, now)
             if not is_same or is_other_span:
-                self._retry(state, is_other_span=is_other_span)
+                state.retry(self._span, now.monotonic, is_other=is_other_span)
         found = self.discovery.recall(stored, now)
         self.repos.clear()
         self._adopt(found)
@@ -209,8 +209,8 @@ class AccountPoller:
                 self._adopt(await self.discovery.find(before))
                 self._announced = False
                 # A wildcard that failed is tried again with the next look at the health.
-                unresolved = self.discovery.unresolved
-                self.discovery.ended_at = now - _DISCOVERY + _HEALTH if unresolved else now
+                early = _DISCOVERY - _HEALTH if self.discovery.unresolved else 0.0
+                self.discovery.ended_at = now - early
                 self.rows.touch()
         except Waiting:
             return  # asked again at the first round with a budget
@@ -223,26 +223,29 @@ class AccountPoller:
         for entry in self.repos.keys() - found.keys():
             del self.repos[entry]
             self.rows.drop([entry])
-        # Spread by hash, so that a restart or a second exporter does not poll in the same order.
-        fresh = sorted(found.keys() - self.repos.keys(), key=lambda e: zlib.crc32(e.encode()))
-        interval, turn = self._span.interval, 0
+        fresh, interval = [entry for entry in found if entry not in self.repos], self._span.interval
+        demand = Demand(interval, interval, self._span.longest)
         for entry in fresh:
-            demand = Demand(interval, interval, self._span.longest)
-            due = now + min(turn * _SPREAD, interval)
-            state = self._known.pop(entry, None)
-            if state is None:
-                state = RepoState(found[entry], now, demand, interval, now, begun_at=now)
-            self.repos[entry] = state
+            new = RepoState(found[entry], now, demand, interval, now, begun_at=now)
+            self.repos[entry] = self._known.pop(entry, new)
+        self._line_up(fresh)
+        for entry, state in self.repos.items():
+            state.repo = found[entry]
+        self._show_active()
+
+    def _line_up(self, entries: Iterable[str]) -> None:
+        """Let repos wait for their next polls; of what is overdue not all begin at once."""
+        now, turn = monotonic(), 0
+        # Spread by hash, so that a restart or a second exporter does not poll in the same order.
+        for entry in sorted(entries, key=lambda entry: zlib.crc32(entry.encode())):
+            state = self.repos[entry]
             self.rows.touch(entry)
             if state.is_unfinished:
                 self.queue.wait_for_room(state)
                 continue
-            if state.due <= now:  # of what is overdue not all at once
-                state.due, turn = due, turn + 1
+            if state.due <= now:
+                state.due, turn = now + min(turn * _SPREAD, self._span.interval), turn + 1
             self._wait(state, state.due)
-        for entry, state in self.repos.items():
-            state.repo = found[entry]
-        self._show_active()
 
     def _show_active(self) -> None:
         """Show the unfinished builds of the repos that are there."""
@@ -317,13 +320,12 @@ class AccountPoller:
 
     async def _sync(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
         """A sync of the repo from where the last one ended."""
-        await self._recorder.recall(self.provider.name, self.api.responses)
+        name = self.provider.name
+        await self._recorder.recall(name, self.api.responses)
         await self.source.renew()
         rules = self._context.rules
         floor = repo_sync.now_of(self.api, rules) - rules.lookback
-        target = await self._recorder.target(
-            self.provider.name, state.repo.entry, Cursor(floor=floor)
-        )
+        target = await self._recorder.target(name, state.repo.entry, Cursor(floor=floor))
         state.target = target.id
         return repo_sync.RepoSync(
             self._context,
@@ -365,8 +367,8 @@ class AccountPoller:
     def _announce(self) -> None:
         """Log what polling will cost, once a response has named the limits."""
         self._announced = True
-        where = {"account": self.provider.name, "repos": len(self.repos)}
-        log.info("polling", extra=where | self.group.forecast(self.demands()))
+        costs = self.group.forecast(self.demands())
+        log.info("polling", extra={"account": self.provider.name, "repos": len(self.repos)} | costs)
 
     def demands(self) -> list[Demand]:
         """What each repo is worth."""

@@ -36,7 +36,7 @@ class AccountRows:
         repos: Mapping[str, RepoState],
     ) -> None:
         self._repos = repos
-        self._span = span
+        self.span = span
         self._health = health
         self._discovery = discovery
         self._identity = repr((group.name, provider.ca_file, provider.proxy)).encode()
@@ -112,7 +112,7 @@ class AccountRows:
         return AccountPolling(
             written_at=now.wall,
             identity=self._salted,
-            span=(self._span.interval, self._span.longest),
+            span=(self.span.interval, self.span.longest),
             backoff_until=now.stored(health.backoff_until),
             backoff=health.backoff,
             since=health.since,

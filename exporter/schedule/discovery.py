@@ -72,6 +72,15 @@ class Discovery:
                     self.found_by[entry] = row.wildcard
         return apart(self._provider, found)
 
+    def inherit(self, old: Discovery, before: Iterable[Repo]) -> dict[str, Repo]:
+        """All repos by entry until this discovery ends: also those that `old` had found."""
+        found = self.named()
+        if self.wildcards:
+            self.found_by |= old.found_by
+            kept = {r.entry: r for r in before if not self._provider.excludes(r.entry)}
+            found = kept | found
+        return found
+
     async def find(self, before: dict[str, Repo]) -> dict[str, Repo]:
         """All repos by entry; those found `before` stay if a wildcard is in trouble.
 

@@ -98,6 +98,11 @@ class AccountHealth:
         self.backoff_until = max(self.backoff_until, monotonic() + delay)
         self.changed()
 
+    def change(self, *, interval: float) -> None:
+        """Go by another interval; what failed is tried at once, by one repo alone."""
+        self._first_backoff = min(_FIRST_BACKOFF, interval)
+        self.retry_at_once()
+
     def retry_at_once(self) -> None:
         """End the backoff, as what the account failed for may be mended."""
         self._backoff = self._first_backoff

@@ -22,7 +22,7 @@ class Outcome:
 
     def __init__(self, health: AccountHealth, span: Span, repos: Mapping[str, RepoState]) -> None:
         self._health = health
-        self._span = span
+        self.span = span
         self._repos = repos
         self._failing: set[str] = set()
         self._in_a_row: set[str] = set()
@@ -40,7 +40,7 @@ class Outcome:
         if poll.is_unfinished:
             state.error, state.reason = "there is more to read than one poll can", "timeout"
         self._show_unread(state, poll.unread)
-        state.demand = demand_for(self._span, state, active, at=at, now=now)
+        state.demand = demand_for(self.span, state, active, at=at, now=now)
         self._failing.discard(state.repo.entry)
         self._in_a_row.clear()
         self._health.recovered()
@@ -50,7 +50,7 @@ class Outcome:
         if not error.account_wide:  # else it is logged once, for the account
             self._health.log("a poll failed", error, repo=state.repo.entry)
         state.failed(error, monotonic())
-        state.demand = demand_in_trouble(self._span, error, state.failures)
+        state.demand = demand_in_trouble(self.span, error, state.failures)
         self._failing.add(state.repo.entry)
         if (
             error.account_wide

@@ -78,6 +78,15 @@ class RepoState(msgspec.Struct):
         """Whether enough polls in a row have not found it."""
         return self.gone >= _GONE
 
+    def retry(self, span: Span, now: float, *, is_other: bool) -> None:
+        """Be due if it was polled, or backs off, by another configuration. `now` is monotonic."""
+        if self.backs_off:
+            self.backs_off, self.backoff_until, self.due = False, 0.0, min(self.due, now)
+        if is_other:
+            self.demand = Demand(span.interval, span.interval, span.longest)
+            if self.due > now + span.interval:
+                self.due = now
+
     def succeeded(self, now: float) -> None:
         """Note a poll that read everything, at `now` (epoch seconds)."""
         self.last_success, self.was_polled = now, True

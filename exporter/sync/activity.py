@@ -55,6 +55,11 @@ class Span(msgspec.Struct, frozen=True):
     longest: float
     """Of an idle repo."""
 
+    @classmethod
+    def of(cls, interval: float, max_interval: float) -> Span:
+        """The span of two keys, of which `max_interval` may be the smaller one."""
+        return cls(interval, max(interval, max_interval))
+
     def within(self, wanted: float) -> float:
         """The allowed interval that is nearest to the wanted one."""
         return min(max(wanted, self.interval), self.longest)
