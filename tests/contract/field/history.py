@@ -551,7 +551,7 @@ class History:
         """From the first hour to the last."""
         system, life, clock = self.system, self.life, self.clock
         life.until(BEGIN + 30 * HOUR)  # the exporter comes to a fleet that has a past
-        system.app.add_middleware(_Dated, clock=clock)
+        system.app.add_middleware(Dated, clock=clock)
         async with serving(system.app) as self.url:
             self._start()
             self.oracle = Oracle(life, clock.now - LOOKBACK, jobs=self.native.jobs)
@@ -716,7 +716,7 @@ class History:
         assert not wrong, f"{hours:.2f} hours after the beginning:\n" + "\n".join(wrong)
 
 
-class _Dated:
+class Dated:
     """An emulator that tells the time of its answers."""
 
     def __init__(self, app: Any, clock: Clock) -> None:
