@@ -87,7 +87,7 @@ class Application:
     async def stop(self) -> None:
         """End all polls and let go of the state; the step under way in it is finished first."""
         await self.timers.stop()
-        await self.housekeeping.remember_polling(whole=True)
+        await self.housekeeping.save_polling(whole=True)
         await self.schedule.stop()
         await self.recorder.close()
 

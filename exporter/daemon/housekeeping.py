@@ -13,7 +13,7 @@ from exporter.schedule import Schedule
 
 _RELEASE = 1.0
 _POLLING = 10.0
-_REMEMBER = 30.0
+_RESPONSES = 30.0
 _LOOK = 30.0
 """Seconds between runs of the kinds of jobs."""
 _SWEEP = 3600.0
@@ -32,9 +32,9 @@ class Housekeeping:
     def start(self, timers: Timers) -> None:
         """Run the jobs by these timers."""
         timers.every(_RELEASE, self.release, "release")
-        timers.every(_POLLING, self.remember_polling, "remember the polling")
-        timers.every(_REMEMBER, self.remember, "remember")
-        timers.every(_REMEMBER, self.sweep, "sweep")
+        timers.every(_POLLING, self.save_polling, "save the polling")
+        timers.every(_RESPONSES, self.save_responses, "save the responses")
+        timers.every(_RESPONSES, self.sweep, "sweep")
         timers.every(_LOOK, self.look, "look at the state")
 
     async def release(self) -> None:
@@ -42,15 +42,15 @@ class Housekeeping:
         with contextlib.suppress(StateUnavailable):  # logged and shown by the recorder
             await self._recorder.release()
 
-    async def remember(self) -> None:
+    async def save_responses(self) -> None:
         """Save what a restart would have to ask the APIs for again."""
         for account in self._schedule.accounts:
-            await self._recorder.remember(account.provider.name, account.api.responses)
-        await self._recorder.remember_limits()
+            await self._recorder.save_responses(account.provider.name, account.api.responses)
+        await self._recorder.save_limits()
 
-    async def remember_polling(self, *, whole: bool = False) -> None:
+    async def save_polling(self, *, whole: bool = False) -> None:
         """Save due times and backoff; `whole` leaves nothing for the next time."""
-        await self._recorder.remember_polling(whole=whole)
+        await self._recorder.save_polling(whole=whole)
 
     async def look(self) -> None:
         """Notice a state file that was moved or replaced."""

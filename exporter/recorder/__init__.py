@@ -39,7 +39,7 @@ from exporter.recorder.decisions import (
     unknown,
 )
 from exporter.recorder.open_builds import OpenBuilds
-from exporter.recorder.savings import Savings
+from exporter.recorder.persistence import Persistence
 from exporter.view.series_view import SeriesView
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ _CURSOR_LAG = 300.0
 _DAMAGED = "the state is damaged: {}"
 
 
-class Recorder(Savings):
+class Recorder(Persistence):
     """The one way into the ledger, and from it into what is shown."""
 
     def __init__(self, ledger: Ledger, view: SeriesView, *, retention: float) -> None:
@@ -139,7 +139,7 @@ class Recorder(Savings):
         them are shown no longer; they must not be polled any more. Raises StateUnavailable,
         nothing done, where the state is needed and cannot be read and written.
         """
-        async with self._turn:
+        async with self._lock:
             known = {*self.view.pipelines}
             accounts, added = tuple(labels_of), labels_of.keys() - set(self._accounts)
 
@@ -226,7 +226,7 @@ class Recorder(Savings):
     ) -> tuple[Target, bool]:
         moved = msgspec.structs.replace(target, cursor=cursor)
         touched_at = max(now, time.time())  # by a clock that is behind it would seem idle at once
-        async with self._turn:
+        async with self._lock:
             decide = self._deciding(target)
             moves = not self.state_ok or not self._may_lag(target, cursor)
             # Only with what is written anyway, and not where there may be no room for it.
@@ -244,7 +244,7 @@ class Recorder(Savings):
                         stored = moved
                     else:
                         stored = self._stored[target.account, target.repo]
-                    self._save(tx, saved)
+                    self._write_polling(tx, saved)
                 return stored, findings, rows, changes
 
             try:
@@ -267,7 +267,7 @@ class Recorder(Savings):
             await self._finish(self._release())
 
     async def _release(self) -> None:
-        async with self._turn:
+        async with self._lock:
             keys = self.view.due()
 
             def step() -> Changes:
@@ -296,7 +296,7 @@ class Recorder(Savings):
         return True
 
     async def _sweep(self, now: float, spared: Collection[str]) -> None:
-        async with self._turn:
+        async with self._lock:
             busy = self.view.busy()
             kept = {t.id: t.account for t in self.view.targets.values() if t.account not in spared}
 
@@ -321,7 +321,7 @@ class Recorder(Savings):
         Where the disk hangs this may be cancelled: the process can end without it.
         """
         await asyncio.gather(*self._notes)
-        async with self._turn:
+        async with self._lock:
             await self._run(self._ledger.close)
         self._worker.shutdown()
 

@@ -1,4 +1,4 @@
-"""What APIs have forbidden, over restarts: a limit does not end because we do."""
+"""The limits that APIs named, kept over restarts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,21 @@ _SALT = 16
 
 
 class Budgets:
-    """The budgets of a process, each with the name of whose it is, and what is new of them.
+    """The budgets of a process by name, and the limits of them that are to be stored.
 
-    A name is a digest of the API, the credential and whatever else tells budgets apart; what
-    is stored is a digest of that with a salt, so that nothing leads from it to a token.
-    `closed` is called when a budget has something to remember.
+    A name is a digest of the API and the credential. The state holds a salted digest of the
+    name, which leads to no token. `closed` is called when a budget has reached a limit.
     """
 
     def __init__(self, stored: Iterable[StoredLimits], closed: Callable[[], None]) -> None:
         self._stored = list(stored)
         self._closed = closed
         self._known: dict[bytes, tuple[Budget, bytes]] = {}
-        """By name: the budget, and whose it is in the state."""
+        """The budget by name, and the salted digest of the name in the state."""
         self._changed: set[bytes] = set()
 
     def adopt(self, name: bytes, budget: Budget) -> None:
-        """Let a budget go by what is stored of it, and store what it is told from now on."""
+        """Restore the stored limits of a budget, and store those that it reaches from now on."""
         if name in self._known and self._known[name][0] is budget:
             return
         found = [row for row in self._stored if row.credential == salted(name, row.credential)]
@@ -51,13 +50,13 @@ class Budgets:
         budget.closed = closed
 
     def changes(self) -> list[StoredLimits]:
-        """What is to be stored since the last call."""
+        """The limits that were reached since the last call."""
         changed, self._changed = self._changed, set()
         known = (self._known[name] for name in changed)
         return [StoredLimits(credential, budget.limits()) for budget, credential in known]
 
     def unsaved(self) -> None:
-        """Tell everything again at the next call: it could not be stored."""
+        """Return all limits in force at the next call, as they could not be written."""
         self._changed.update(name for name, (budget, _) in self._known.items() if budget.is_closed)
 
 

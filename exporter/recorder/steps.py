@@ -1,7 +1,7 @@
 """Steps of the ledger: one at a time, in a thread, and each to its end.
 
-A slow disk never stalls the event loop. A step that has begun is finished even if the poll
-that asked for it is cancelled, so memory and file never part. One that fails, or hangs, shows.
+A slow disk never blocks the event loop. A step that has begun is finished even if the poll that
+awaits it is cancelled, so the view and the state agree. A step that fails or hangs is shown.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _HANGS = 5.0
-"""Seconds after which a disk is not slow any more but hangs."""
+"""Seconds after which a step that has not returned counts as hanging."""
 
 
-class _Turn(asyncio.Lock):
-    """Whose step it is."""
+class _Lock(asyncio.Lock):
+    """The lock of the ledger's thread."""
 
     taken_by: asyncio.Task[Any] | None = None
-    """The last one that has come to its turn."""
+    """The task that acquired it last."""
 
     async def acquire(self) -> Literal[True]:
         await super().acquire()
@@ -35,16 +35,16 @@ class _Turn(asyncio.Lock):
 
 
 class Steps:
-    """Who works on the ledger: derived from, by whoever knows what the steps are."""
+    """Runs steps of the ledger. A base class, for those that define steps."""
 
     def __init__(self) -> None:
         self.state_ok = True
-        """Whether the last step that had something to write has written it."""
+        """Whether the last step that wrote has succeeded."""
         self._worker = Worker("ledger")
-        self._turn = _Turn()
+        self._lock = _Lock()
 
     async def _alone(self, step: Callable[[], T]) -> T:
-        async with self._turn:
+        async with self._lock:
             return await self._attempt(step)
 
     async def _run(self, step: Callable[[], T]) -> T:
@@ -55,7 +55,7 @@ class Steps:
             hanging.cancel()
 
     def _hangs(self) -> None:
-        """The step under way has not come back: what waits for it is counted when it does."""
+        """Show that the step under way has not returned; what waits for it is counted later."""
         if self.state_ok:
             log.error(
                 "the disk of the state has not answered for %g s: nothing is counted until it does",
@@ -64,7 +64,7 @@ class Steps:
         self.state_ok = False
 
     async def _attempt(self, step: Callable[[], T]) -> T:
-        """Run a step that may have nothing to write: its success proves nothing."""
+        """Run a step that may write nothing, so that its success proves nothing."""
         try:
             return await self._run(step)
         except StateUnavailable as error:
@@ -84,12 +84,12 @@ class Steps:
         self.state_ok = True
 
     async def _finish(self, step: Awaitable[T]) -> T:
-        """Await `step` to its end, also when cancelled meanwhile, if its turn has come by then."""
+        """Await `step` to its end, also when cancelled after it has acquired the lock."""
         task = asyncio.ensure_future(step)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if self._turn.taken_by is not task:
+            if self._lock.taken_by is not task:
                 task.cancel()
             await asyncio.wait([task])
             raise

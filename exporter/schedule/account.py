@@ -119,7 +119,7 @@ class AccountPoller:
     async def close(self) -> None:
         """Save what was learned and close the connections. Polls must have been stopped."""
         self._recorder.polling.leave(self.provider.name, self.rows)
-        await self._recorder.remember(self.provider.name, self.api.responses)
+        await self._recorder.save_responses(self.provider.name, self.api.responses)
         await self.api.aclose()
 
     # -- over a restart
@@ -321,7 +321,7 @@ class AccountPoller:
     async def _sync(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
         """A sync of the repo from where the last one ended."""
         name = self.provider.name
-        await self._recorder.recall(name, self.api.responses)
+        await self._recorder.load_responses(name, self.api.responses)
         await self.source.renew()
         rules = self._context.rules
         floor = repo_sync.now_of(self.api, rules) - rules.lookback

@@ -208,7 +208,7 @@ class Rig:
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
         """Run `work` in an event loop of its own; the lock belongs to no other."""
-        self.recorder._turn = type(self.recorder._turn)()
+        self.recorder._lock = type(self.recorder._lock)()
 
         async def main() -> T:
             return await work()

@@ -171,7 +171,7 @@ async def test_a_kill_costs_full_answers_for_what_was_not_written_yet(tmp_path: 
         second = begin()
         assert await second.polls() == {"200": REPOS}
         assert second.builds == 3 * REPOS
-        await second.housekeeping.remember()
+        await second.housekeeping.save_responses()
         hub.end(hub.begin(ENTRIES[3]))
         second.account.repos[ENTRIES[3]].was_polled = False
         assert await second.polls() == {"200": 1}
@@ -210,15 +210,15 @@ async def test_what_is_answered_is_written_again_and_again_while_the_process_run
 ) -> None:
     async with github_of(tmp_path / "s.db") as (_, begin):
         life, turn = begin(), asyncio.Event()
-        remember = life.rig.recorder.remember
+        remember = life.rig.recorder.save_responses
 
         async def remembered(account: str, answers: ResponseCache) -> None:
             await remember(account, answers)
             turn.set()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(housekeeping, "_REMEMBER", 0.05)
-            patch.setattr(life.rig.recorder, "remember", remembered)
+            patch.setattr(housekeeping, "_RESPONSES", 0.05)
+            patch.setattr(life.rig.recorder, "save_responses", remembered)
             timers = Timers()
             life.housekeeping.start(timers)
             timers.start()  # and no polls
@@ -239,7 +239,7 @@ async def test_a_state_in_memory_keeps_no_answers() -> None:
     async with github_of(None) as (_, begin):
         life = begin()
         await life.polls()
-        await life.housekeeping.remember()
+        await life.housekeeping.save_responses()
 
         assert life.rig.ledger.responses("acme") == []
         await life.dies()
@@ -307,7 +307,7 @@ def test_answers_that_nobody_asked_for_in_a_week_are_forgotten(tmp_path: Path) -
 def learnt(rig: Rig) -> ResponseCache:
     """What an account has been answered, not written yet."""
     cache, nobody = ResponseCache(), httpx.Headers()
-    rig.run(lambda: rig.recorder.recall("acme", cache))
+    rig.run(lambda: rig.recorder.load_responses("acme", cache))
     cache.lookup("/a", str, nobody)
     cache.store("/a", str, nobody, etag='"1"', body=os.urandom(50_000).hex())
     return cache
@@ -321,15 +321,15 @@ def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
     cache, db = learnt(rig), rig.ledger._db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
-    rig.run(lambda: rig.recorder.remember("acme", cache))
+    rig.run(lambda: rig.recorder.save_responses("acme", cache))
 
     assert (rig.recorder.state_ok, rig.ledger.responses("acme")) == (False, [])
     db.execute("PRAGMA max_page_count = 1000000")
-    rig.run(lambda: rig.recorder.remember("acme", cache))
+    rig.run(lambda: rig.recorder.save_responses("acme", cache))
     assert rig.ledger.responses("acme") == []  # the counters first
     rig.provider._builds = [done(build("1"))]
     rig.poll()
-    rig.run(lambda: rig.recorder.remember("acme", cache))
+    rig.run(lambda: rig.recorder.save_responses("acme", cache))
     assert (rig.recorder.state_ok, len(rig.ledger.responses("acme"))) == (True, 1)
     rig.crash()
 
@@ -337,9 +337,9 @@ def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
 def test_without_news_nothing_is_written(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db")
     cache = learnt(rig)
-    rig.run(lambda: rig.recorder.remember("acme", cache))
+    rig.run(lambda: rig.recorder.save_responses("acme", cache))
     before = rig.ledger._db.total_changes
-    rig.run(lambda: rig.recorder.remember("acme", cache))
+    rig.run(lambda: rig.recorder.save_responses("acme", cache))
 
     assert rig.ledger._db.total_changes == before
     rig.crash()
@@ -352,7 +352,7 @@ def test_answers_that_cannot_be_read_are_asked_for_anew(
     written(rig, row("/a"))
     rig.ledger._db.execute("ALTER TABLE answer RENAME TO elsewhere")
     cache = ResponseCache()
-    rig.run(lambda: rig.recorder.recall("acme", cache))
+    rig.run(lambda: rig.recorder.load_responses("acme", cache))
 
     assert not cache.is_new
     assert "everything is asked for anew" in caplog.text

@@ -56,7 +56,7 @@ class Lives:
             await work(on)
             if kill:
                 on.rig.recorder.polling._sources.clear()
-            await on.rig.recorder.remember_polling(whole=True)
+            await on.rig.recorder.save_polling(whole=True)
             await on.schedule.stop()
 
         on.rig.run(main)
@@ -71,7 +71,7 @@ def lives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lives:
 
 
 async def saved(on: Stage) -> None:
-    await on.rig.recorder.remember_polling(whole=True)
+    await on.rig.recorder.save_polling(whole=True)
 
 
 REPOS = [f"a/{n}" for n in range(120)]
@@ -318,11 +318,11 @@ def test_idle_polls_write_their_rows_with_their_cursors(lives: Lives) -> None:
         db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
         for _ in range(180):
             polls += len(await on.rounds(10))
-            await on.rig.recorder.remember_polling()
+            await on.rig.recorder.save_polling()
         db.set_trace_callback(None)
         assert polls <= len(begun) <= 1.1 * polls
         await on.rounds(900)
-        await on.rig.recorder.remember_polling()
+        await on.rig.recorder.save_polling()
         rows = on.rig.ledger.load().polling["acme"].repos
         late = [e for e in on.account.repos if rows[e].polled_at < lives.wall() - 1300.0]
         assert late == [], "every row is as old as its last poll, but for the newest"

@@ -172,7 +172,7 @@ def test_answers_that_cannot_be_read_are_asked_for_anew(rig: Rig) -> None:
     broken_disk(rig)
     answers = ResponseCache()
 
-    rig.run(lambda: rig.recorder.recall("acme", answers))
+    rig.run(lambda: rig.recorder.load_responses("acme", answers))
 
     assert not answers.is_new
     assert not rig.recorder.state_ok

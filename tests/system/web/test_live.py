@@ -66,7 +66,7 @@ class Running:
 @contextlib.asynccontextmanager
 async def polling(rig: Rig) -> AsyncIterator[Running]:
     """The rig's one account is polled; its loop is the running one."""
-    rig.recorder._turn = type(rig.recorder._turn)()
+    rig.recorder._lock = type(rig.recorder._lock)()
     running = Running(rig)
     try:
         yield running

@@ -102,7 +102,7 @@ class Desk(Rig):
         self.found: list[Repo] = []
 
     async def __aenter__(self) -> Self:
-        self.recorder._turn = type(self.recorder._turn)()
+        self.recorder._lock = type(self.recorder._lock)()
         self._stack = AsyncExitStack()
         url = await self._stack.enter_async_context(serving(self.hub.app))
         self.api = Api(

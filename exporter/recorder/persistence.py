@@ -1,6 +1,6 @@
-"""What is saved for the next process beside the counters, and loses no build if it is lost.
+"""What is saved for the next process beside the counters. To lose it loses no build.
 
-Stored responses save requests, limits and backoff keep a restart from sending too many.
+Stored responses save requests; limits, backoff and due times keep a restart from sending too many.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from exporter.recorder.steps import Steps
 log = logging.getLogger(__name__)
 
 
-class Savings(Steps):
+class Persistence(Steps):
     """Saves what the clients and the schedule have learned."""
 
     def __init__(self, ledger: Ledger) -> None:
@@ -33,35 +33,35 @@ class Savings(Steps):
         self._notes: set[asyncio.Task[None]] = set()
         self._is_noting_polling = False
 
-    async def recall(self, account: str, answers: ResponseCache) -> None:
-        """Give `answers` back what was remembered of an account's API, the first time."""
-        if answers.is_new:
-            await self._finish(self._recall(account, answers))
+    async def load_responses(self, account: str, responses: ResponseCache) -> None:
+        """Fill a new cache with the stored responses of an account's API."""
+        if responses.is_new:
+            await self._finish(self._load_responses(account, responses))
 
-    async def _recall(self, account: str, answers: ResponseCache) -> None:
-        async with self._turn:
-            if not answers.is_new:
-                return  # done by who had the turn before
+    async def _load_responses(self, account: str, responses: ResponseCache) -> None:
+        async with self._lock:
+            if not responses.is_new:
+                return  # another poll has just done it
             try:
                 rows = await self._attempt(lambda: self._ledger.responses(account))
             except StateUnavailable as error:
                 log.warning("%s: everything is asked for anew", error, extra={"account": account})
                 rows = []
-            answers.restore(rows)
+            responses.restore(rows)
 
-    async def remember(self, account: str, answers: ResponseCache) -> None:
-        """Write what has changed in `answers`, of an account's API, since the last time.
+    async def save_responses(self, account: str, responses: ResponseCache) -> None:
+        """Write the stored responses of an account's API that have changed since the last call.
 
         What cannot be written is written later: to lose it costs a restart some requests
         and nothing else.
         """
-        await self._finish(self._remember(account, answers))
+        await self._finish(self._save_responses(account, responses))
 
-    async def _remember(self, account: str, answers: ResponseCache) -> None:
-        async with self._turn:
+    async def _save_responses(self, account: str, responses: ResponseCache) -> None:
+        async with self._lock:
             if not self.state_ok:
                 return  # what there is room for belongs to the counters
-            changes = answers.changes()
+            changes = responses.changes()
             if not any(changes):
                 return
 
@@ -72,32 +72,32 @@ class Savings(Steps):
             try:
                 await self._write(step)
             except StateUnavailable:
-                answers.unsaved(changes)
+                responses.unsaved(changes)
 
     def _note_limits(self) -> None:
-        """Remember at once what an API has forbidden."""
-        self._note(self.remember_limits())
+        """Save at once that a limit is reached."""
+        self._note(self.save_limits())
 
     def _note_polling(self) -> None:
-        """A backoff has begun: that is saved at once."""
+        """Save at once that an account or a repo backs off."""
         if not self._is_noting_polling:
             self._is_noting_polling = True
-            self._note(self.remember_polling())
+            self._note(self.save_polling())
 
     def _note(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._notes.add(task)
         task.add_done_callback(self._notes.discard)
 
-    async def remember_polling(self, *, whole: bool = False) -> None:
-        """Write what the schedule has learned and no other transaction has written, in one.
+    async def save_polling(self, *, whole: bool = False) -> None:
+        """Write the rows of the schedule that no other transaction has written, in one.
 
         `whole` leaves nothing for the next time. What cannot be written is written later.
         """
-        await self._finish(self._remember_polling(whole=whole))
+        await self._finish(self._save_polling(whole=whole))
 
-    async def _remember_polling(self, *, whole: bool) -> None:
-        async with self._turn:
+    async def _save_polling(self, *, whole: bool) -> None:
+        async with self._lock:
             self._is_noting_polling = False
             if not self.state_ok:
                 return  # what there is room for belongs to the counters
@@ -105,7 +105,7 @@ class Savings(Steps):
 
             def step() -> None:
                 with self._ledger.transaction() as tx:
-                    self._save(tx, changes)
+                    self._write_polling(tx, changes)
 
             try:
                 if changes:
@@ -114,16 +114,16 @@ class Savings(Steps):
                 self.polling.unsaved(changes)
 
     @staticmethod
-    def _save(tx: Transaction, changes: Mapping[str, PollingChanges]) -> None:
+    def _write_polling(tx: Transaction, changes: Mapping[str, PollingChanges]) -> None:
         for account, rows in changes.items():
             tx.save_polling(account, rows)
 
-    async def remember_limits(self) -> None:
-        """Write what APIs have forbidden since the last time, if anything."""
-        await self._finish(self._remember_limits())
+    async def save_limits(self) -> None:
+        """Write the limits that were reached since the last call."""
+        await self._finish(self._save_limits())
 
-    async def _remember_limits(self) -> None:
-        async with self._turn:
+    async def _save_limits(self) -> None:
+        async with self._lock:
             changes = self.budgets.changes()
 
             def step() -> None:
