@@ -62,7 +62,7 @@ def _verify(options: argparse.Namespace) -> int:
     if path is None:
         print("state.url is memory: there is nothing to verify")
         return 0
-    found = inspection.damage(path, soundness.damage)
+    found = inspection.damage(path, soundness.faults)
     for line in found:
         print(line)
     if not found:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
 from exporter.ledger.rows import Snapshot, Vector
+from exporter.metrics import eviction
 from exporter.metrics import families as f
 from exporter.metrics.facts import decode
 
@@ -34,6 +36,29 @@ def damage(snapshot: Snapshot) -> Iterator[str]:
             sizes = _sizes(known, snapshot)
             if not all(_is_sound(row, sizes) for row in (vector, held) if row is not None):
                 yield f"the numbers of a series are none: {_shown(family, *labels)}"
+
+
+def miscounted(snapshot: Snapshot) -> Iterator[str]:
+    """A line for each account that has other samples in use than its row says.
+
+    That is no damage: they are counted anew at each start.
+    """
+    accounts = {target.id: target.account for target in snapshot.targets}
+    used = Counter[str]()
+    for one in eviction.candidates(snapshot.pipelines, snapshot.series):
+        if not one.was_evicted:
+            used[accounts[one.target]] += one.samples
+    for account, samples in snapshot.samples.items():
+        if samples != used[account]:
+            yield (
+                f"account {_shown(account)} has {used[account]} samples in use, and its row says"
+                f" {samples}: a restart counts them anew"
+            )
+
+
+def faults(snapshot: Snapshot) -> Iterable[str]:
+    """A line for each thing that is not as it should be."""
+    return list(damage(snapshot)) or miscounted(snapshot)
 
 
 def _sizes(family: f.Family, snapshot: Snapshot) -> int | None:

@@ -98,11 +98,12 @@ def limited(
     The rows of the snapshot are marked as well. Returns those whose marks have changed.
     """
     names = {target.id: target.account for target in snapshot.targets}
-    known = eviction.candidates(snapshot.pipelines, snapshot.series)
+    known = [*eviction.candidates(snapshot.pipelines, snapshot.series)]
     ours = [one for one in known if names[one.target] in accounts]
+    others = [one for one in known if names[one.target] not in accounts and not one.was_evicted]
     shown, out = eviction.split(ours, limit, is_lower=snapshot.series_limit > limit)
-    samples = Counter(dict.fromkeys(accounts, 0))
-    for one in shown:
+    samples = Counter(dict.fromkeys({*accounts, *names.values()}, 0))
+    for one in (*shown, *others):
         samples[names[one.target]] += one.samples
     marked: dict[Labels, PipelineRow] = {}
     for some, is_out in ((shown, False), (out, True)):

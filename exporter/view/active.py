@@ -18,7 +18,7 @@ class Running:
         self._by_pipeline: dict[Labels, dict[tuple[int, AttemptKey], Build]] = {}
         self._labels: dict[tuple[int, AttemptKey], Labels] = {}
         self.folded: dict[tuple[int, AttemptKey], Build] = {}
-        """Those that another pipeline than their own shows."""
+        """Those that their own pipelines do not show."""
         self._unpolled: set[int] = set()
         """Targets that nobody polls any more: their builds are not shown."""
         self._ageing: list[tuple[float, Labels]] = []
@@ -27,7 +27,10 @@ class Running:
         """What in the heap is valid."""
 
     def put(self, target: int, build: Build, labels: Labels, *, is_own: bool) -> set[Labels]:
-        """A build was seen; the pipeline with these labels shows it, which `is_own` or not."""
+        """A build was seen. The pipeline with these labels shows it, or would if it was there.
+
+        `is_own` tells whether it is there and is the build's own.
+        """
         key = AttemptKey(build.key, build.attempt)
         changed = {labels, *self.drop(target, key)}
         self.by_target.setdefault(target, {})[key] = build

@@ -227,8 +227,8 @@ class SeriesView(Store):
             for labels, home in known
             if home and (build.only_jobs or build.status in home.facts.statuses)
         )
-        labels = next(homes, own)
-        self._recount(self._running.put(number, build, labels, is_own=labels == own))
+        home = next(homes, None)
+        self._recount(self._running.put(number, build, home or own, is_own=home == own))
 
     def _recount(self, pipelines: Iterable[Labels]) -> None:
         """The unfinished builds of these pipelines have changed."""

@@ -203,7 +203,9 @@ class SqliteLedger:
         """The number of an account, made if it is new."""
         known = self._known_account(name)
         if known is None:
-            made = self._db.execute("INSERT INTO account (name) VALUES (?) RETURNING id", (name,))
+            made = self._db.execute(
+                "INSERT INTO account (name, samples) VALUES (?, 0) RETURNING id", (name,)
+            )
             known = self._accounts[name] = made.fetchone()[0]
         return known
 
@@ -331,7 +333,7 @@ class SqliteTransaction:
     def count_samples(self, samples: Mapping[str, int]) -> None:
         bulk.write(
             self._db,
-            "UPDATE account SET samples = ? WHERE name = ? AND samples <> ?",
+            "UPDATE account SET samples = ? WHERE name = ? AND samples IS NOT ?",
             [(number, account, number) for account, number in samples.items()],
         )
 

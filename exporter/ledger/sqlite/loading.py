@@ -54,7 +54,9 @@ def load(db: sqlite3.Connection, *, native: bool) -> Snapshot:
                 (target, _build(blob))
                 for target, blob in rows.execute("SELECT target, build FROM active")
             ],
-            samples=dict(rows.execute("SELECT name, samples FROM account").fetchall()),
+            samples=dict(
+                rows.execute("SELECT name, samples FROM account WHERE samples NOT NULL").fetchall()
+            ),
             swept_at=number(db, "swept_at"),
             limits=limits.load(rows),
             polling=polling.load(rows, names),

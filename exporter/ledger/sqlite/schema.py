@@ -107,8 +107,8 @@ DROP TABLE active_4;
 """
 
 _SAMPLES = """
--- samples of all pipelines of an account that are shown: counted anew at each start
-ALTER TABLE account ADD COLUMN samples INTEGER NOT NULL DEFAULT 0;
+-- how many samples the pipelines of an account may show: counted anew at each start
+ALTER TABLE account ADD COLUMN samples INTEGER;
 -- unknown of older series, and of those that began with history
 ALTER TABLE series ADD COLUMN created_at REAL;
 """
@@ -127,7 +127,7 @@ def upgrade(connection: sqlite3.Connection, version: int) -> None:
 
 
 _COLUMNS = {
-    "account": "id:integer name:text pruned_to:real|null samples:integer",
+    "account": "id:integer name:text pruned_to:real|null samples:integer|null",
     "target": "account:integer repo:text cursor:blob quiet:integer",
     "attempt": "account:integer key:integer|text started:integer attempt:integer"
     " conclusion:text|null listed:real flags:integer ended:real|null changed:real|null",

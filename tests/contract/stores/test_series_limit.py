@@ -21,10 +21,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from exporter.ledger import Transaction
 from exporter.ledger.rows import Cursor, Labels, SeriesKey, Vector
-from exporter.metrics import cardinality
+from exporter.metrics import cardinality, soundness
 from exporter.metrics import families as f
 from exporter.metrics.families import is_pipeline_family
 from exporter.model import ACTIVE, Build, BuildKey, Job, Status
+from exporter.view.series_view import SeriesView
 from tests.tools.books import scraped
 from tests.tools.scripted import DAY, Rig, build, done
 from tests.unit.test_metrics_book import room_of, samples
@@ -61,6 +62,12 @@ def sums(values: dict[SeriesKey, Vector]) -> Counter[Sum]:
 def evicted(rig: Rig) -> set[Labels]:
     """The pipelines of the state that are not shown."""
     return {row.labels for row in rig.ledger.load().pipelines} - rig.book.pipelines.keys()
+
+
+def samples_of(view: SeriesView, now: float) -> dict[SeriesKey, Vector]:
+    """All that is shown of builds and jobs."""
+    gauges = {SeriesKey(name, labels): (value,) for name, labels, value in view.gauges(now)}
+    return dict(view.stored()) | gauges
 
 
 def used(rig: Rig) -> int:
@@ -302,6 +309,15 @@ class Life(RuleBasedStateMachine):
             truth[account] += number if family == f.BUILDS.name else 0
         assert +counted == truth or evicted(self.rig)
         assert used(self.rig) == book.samples
+        assert not [*soundness.miscounted(self.rig.ledger.load())]
+
+    @invariant()
+    def a_process_that_loads_the_state_shows_the_same(self) -> None:
+        fresh = SeriesView(self.rig.rules, ACCOUNTS)
+        fresh.apply(self.rig.ledger.load())
+        assert samples_of(fresh, self.now) == samples_of(self.rig.book, self.now)
+        self.rig.book.apply(self.rig.ledger.load())
+        assert samples_of(fresh, self.now) == samples_of(self.rig.book, self.now)
 
     @invariant()
     def no_counter_goes_down(self) -> None:

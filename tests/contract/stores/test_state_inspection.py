@@ -114,7 +114,7 @@ def test_what_is_in_a_state_is_told_and_nothing_is_touched(path) -> None:
     assert ({"acme": 1}, 4, 1) == (found.accounts, found.builds, found.active)
     assert (VERSION, None, path.stat().st_size) == (found.format, found.holder, found.bytes)
     assert found.oldest == pytest.approx(time.time(), abs=60)
-    assert inspection.damage(path, soundness.damage) == []
+    assert inspection.damage(path, soundness.faults) == []
 
 
 def test_a_state_in_use_is_read_and_its_owner_named(path) -> None:
@@ -123,7 +123,7 @@ def test_a_state_in_use_is_read_and_its_owner_named(path) -> None:
 
         assert process == found.holder == inspection.holder(path)
         assert found.builds == 4
-        assert inspection.damage(path, soundness.damage) == []
+        assert inspection.damage(path, soundness.faults) == []
     assert inspection.holder(path) is None
 
 
@@ -168,7 +168,7 @@ def test_a_state_that_is_written_all_the_time_is_sound_in_every_copy(path) -> No
         assert writer.stdout.readline() == "begun\n"
         counts = []
         for _ in range(15):
-            assert inspection.damage(path, soundness.damage) == []
+            assert inspection.damage(path, soundness.faults) == []
             counts.append(inspection.inspect(path).builds)
     finally:
         writer.kill()
@@ -185,14 +185,14 @@ def test_damage_is_told(path) -> None:
         file.seek(4096 * 2)
         file.write(os.urandom(4096 * 2))
 
-    assert inspection.damage(path, soundness.damage) != []
+    assert inspection.damage(path, soundness.faults) != []
 
 
 def test_rows_without_what_they_belong_to_are_damage(path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db, db:
         db.execute("DELETE FROM target")
 
-    assert inspection.damage(path, soundness.damage) == ["1 row(s) of active have no target"]
+    assert inspection.damage(path, soundness.faults) == ["1 row(s) of active have no target"]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_what_is_no_state_is_refused(tmp_path, data, said) -> None:
     with pytest.raises(StateRefused, match=said):
         inspection.inspect(file)
     with pytest.raises(StateRefused, match=said):
-        inspection.damage(file, soundness.damage)
+        inspection.damage(file, soundness.faults)
 
 
 def test_a_newer_state_is_refused(path) -> None:
