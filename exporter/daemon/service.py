@@ -68,9 +68,9 @@ async def serve(config: Config, service: Service) -> int:
             def reloading() -> Iterator[None]:
                 with notifier.reloading():
                     yield
-                    _log_as_told(app.config, service)
+                    _configure_logs(app.config, service)
 
-            _log_as_told(config, service)
+            _configure_logs(config, service)
             access = Access(service.web)
             reloads = Reloads(app, service.file, access, around=reloading)
             hang_ups.enter_context(_each_hang_up(reloads.signalled))
@@ -102,7 +102,7 @@ async def serve(config: Config, service: Service) -> int:
     return 0
 
 
-def _log_as_told(config: Config, service: Service) -> None:
+def _configure_logs(config: Config, service: Service) -> None:
     logs.obey(config.log.level or service.level)
 
 

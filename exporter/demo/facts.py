@@ -17,7 +17,7 @@ Item = dict[str, Any]
 
 
 class View(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as somebody looks at it: where it is, when, and how the account tells it."""
+    """A run as an API request sees it: its repo, the time, and the account's behaviour."""
 
     repo: Repo
     run: Run

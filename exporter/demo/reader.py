@@ -52,11 +52,11 @@ def remote_failure(status: int, message: str, **extra: Any) -> Failure:
 
 def missing_parameters(names: list[str]) -> Failure:
     """What is said when required query parameters are absent or empty."""
-    told = {"description": "The integration requires these query parameters.", "value": names}
+    insight = {"description": "The integration requires these query parameters.", "value": names}
     return Failure(
         400,
         "Missing required query parameters",
-        truto_error_insight={"missing_required_query_parameters": told},
+        truto_error_insight={"missing_required_query_parameters": insight},
     )
 
 

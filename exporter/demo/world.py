@@ -122,7 +122,7 @@ class Run(Timed, frozen=True, kw_only=True):
 
 
 class Quota(msgspec.Struct, kw_only=True):
-    """The limit of the CI system behind an account, told in `ratelimit-*` headers."""
+    """The limit of the CI system behind an account, reported in `ratelimit-*` headers."""
 
     limit: int
     remaining: int

@@ -28,7 +28,7 @@ MAX_WIRE, MAX_BODY = 32 * 1024 * 1024, 64 * 1024 * 1024
 """Bytes of one answer as sent, and after decompression."""
 MAX_VALUES = 500_000
 """JSON values of one answer, as far as commas and brackets tell: each one takes up to a hundred
-bytes of memory and a moment of everybody's time. The whole tree of 30,000 jobs has as many."""
+bytes of memory and a moment of the event loop. The whole tree of 30,000 jobs has as many."""
 _MAX_BODIES = 96 * 1024 * 1024
 """Bytes that the bodies of all answers under way may take in this process."""
 _LARGE = 1024 * 1024
@@ -40,10 +40,10 @@ _GZIP_WBITS = 31  # gzip only, with its header and checksum
 
 
 class BodyMemory:
-    """What memory there is for the bodies of all answers under way.
+    """The memory for the bodies of all answers under way.
 
-    Where it does not do, those that take more than their fair share are refused: so what
-    has no end at one account costs no other its answer.
+    When it runs out, bodies above their fair share are refused: an endless answer of one
+    account costs no other account its answer.
     """
 
     def __init__(self, size: int) -> None:
@@ -52,7 +52,10 @@ class BodyMemory:
 
     @contextmanager
     def taken(self) -> Iterator[Callable[[int], None]]:
-        """Gives what a body calls for each so many bytes; raises Malformed(`too_large`)."""
+        """Yields a function that takes memory for so many more bytes of one body.
+
+        It raises Malformed(`too_large`).
+        """
         taken = 0
 
         def take(count: int) -> None:

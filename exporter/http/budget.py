@@ -5,9 +5,9 @@ left to people. There are three kinds of limit:
 
     published   a number of requests in a number of seconds, from the documentation of the
                 hosted service: requests are spaced so that no such span holds more
-    told        headers with the limit, what remains of it and when it resets: at the
+    reported    headers with the limit, what remains of it and when it resets: at the
                 reserve nothing is sent until the reset
-    met         429 and the like: nothing is sent for as long as the answer asks
+    refused     429 and the like: nothing is sent for as long as the answer asks
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _QUEUE = 4.0
 _PATIENCE = 75.0
 """Seconds that a request waits for its turn; a longer wait is for the schedule to plan."""
 _LONGEST = 3600.0
-"""Seconds; nobody who is sane has a window that is longer."""
+"""Seconds: a window that an API reports is cut to this length."""
 _MAX_RESOURCES = 32
 _SAME_RESET = 2.0
 """Seconds between two resets that are one and the same, rounded differently."""
@@ -108,7 +108,7 @@ class TokenBucket:
 
 
 class _Window(msgspec.Struct):
-    """What was last told of a limit. `reset` is monotonic."""
+    """A rate limit as last reported. `reset` is in monotonic seconds."""
 
     limit: float
     remaining: float
@@ -199,11 +199,11 @@ class Budget:
 
     @property
     def is_closed(self) -> bool:
-        """Whether nothing may be sent for a while, by what was told or met."""
+        """Whether a reported limit or a refusal forbids requests now."""
         return self._closed(time.monotonic())[0] > 0
 
     def _closed(self, now: float) -> tuple[float, str]:
-        """Seconds for which nothing may be sent by what was told or met, and why."""
+        """Seconds for which a reported limit or a refusal forbids requests, and why."""
         if self.blocked_until > now:
             return self.blocked_until - now, "rate limited"
         reserved = self.reserved_until - now
@@ -228,7 +228,7 @@ class Budget:
         return self._reserve * window.limit + min(_MARGIN, _MARGIN_SHARE * window.limit)
 
     def sent(self) -> None:
-        """A request goes out: it counts from now on, as what is told of limits lags behind."""
+        """Count a request that goes out: reported limits lag behind."""
         self._under_way += 1
 
     # -- after it
@@ -268,7 +268,7 @@ class Budget:
     # -- over a restart
 
     def limits(self) -> Limits:
-        """What was told and met and is not over."""
+        """The reported limits and the refusal in force."""
         now, ours = time.monotonic(), time.time()
         windows = {
             resource: Window(window.limit, window.remaining, ours + window.reset - now)
@@ -278,22 +278,22 @@ class Budget:
         if not windows and not self.is_blocked:
             return Limits()
         blocked_until = ours + self.blocked_until - now if self.is_blocked else None
-        return Limits(blocked_until=blocked_until, windows=windows, told_at=ours)
+        return Limits(blocked_until=blocked_until, windows=windows, reported_at=ours)
 
     def restore(self, limits: Limits) -> None:
-        """Go by what was told to another process of ours, no longer than it was told to wait.
+        """Take the limits of an earlier process, for no longer than it had to wait.
 
-        Our clock may have been put back since then.
+        The clock may have been set back since then.
         """
         now = time.monotonic()
-        ours = max(time.time(), limits.told_at)
+        ours = max(time.time(), limits.reported_at)
         if limits.blocked_until is not None:
             delay = min(limits.blocked_until - ours, _LONGEST)
             self.blocked_until = max(self.blocked_until, now + delay)
-        for resource, told in [*limits.windows.items()][:_MAX_RESOURCES]:
-            ahead = min(told.reset - ours, _LONGEST)
+        for resource, window in [*limits.windows.items()][:_MAX_RESOURCES]:
+            ahead = min(window.reset - ours, _LONGEST)
             if ahead > 0 and resource not in self._windows:
-                self._windows[resource] = _Window(told.limit, told.remaining, now + ahead)
+                self._windows[resource] = _Window(window.limit, window.remaining, now + ahead)
 
     def headroom(self) -> RequestRate:
         """What may be sent per second from now on; infinite without limits."""

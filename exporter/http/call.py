@@ -1,4 +1,4 @@
-"""What is asked of an API, what comes back, and what has come of all requests so far."""
+"""A request, its answer, and the statistics of all requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ApiStats(msgspec.Struct):
-    """What an `Api` has met so far; read at scrape time."""
+    """Counts and limits of an `Api` since the start; read at scrape time."""
 
     requests: Counter[str] = msgspec.field(default_factory=Counter)
     """Requests sent, by HTTP status code, or `error` where no answer came."""
@@ -30,17 +30,17 @@ class ApiStats(msgspec.Struct):
 
 
 class Answer(msgspec.Struct, Generic[T], frozen=True):
-    """A good answer."""
+    """A decoded answer."""
 
     body: T
     headers: Mapping[str, str]
     """Names in lower case."""
     status: int
-    """304 if the body is the one that was remembered."""
+    """304 if the body is the stored one."""
 
 
 class Call(msgspec.Struct, Generic[T], frozen=True):
-    """What to ask for, and as whom."""
+    """A request and its credential."""
 
     method: str
     url: str
@@ -49,4 +49,4 @@ class Call(msgspec.Struct, Generic[T], frozen=True):
     conditional: bool = False
     tries: int | None = None
     form: Callable[[], dict[str, str]] | None = None
-    """What a POST sends; its values are secrets, as far as errors go."""
+    """The form of a POST; errors show none of its values."""

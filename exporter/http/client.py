@@ -230,7 +230,7 @@ class Api:
         raise Refused(f"{self._place}: the credential is not there in time", reason="unauthorized")
 
     async def _attempt(self, call: Call[T], headers: Mapping[str, str]) -> Answer[T]:
-        """One request with its redirect; a failure is counted and told where it happened."""
+        """One request with its redirect; a failure is counted and names its URL's path."""
         url, into = call.url, call.into
         form: dict[str, str] = {}
         async with self._slots:
@@ -284,9 +284,9 @@ class Api:
             ):
                 code = str(response.status_code)
                 self.silence.broken()
-                told = reflection.without_in(headers, wire.headers(response))
-                self._note(told)
-                return await bodies.receive(response, told)
+                received = reflection.without_in(headers, wire.headers(response))
+                self._note(received)
+                return await bodies.receive(response, received)
         except wire.TRANSPORT_ERRORS as error:
             fault = wire.fault(error)
         finally:
@@ -298,7 +298,7 @@ class Api:
         raise fault  # here, so that no cause holds on to the request and its headers
 
     def _note(self, headers: Mapping[str, str]) -> None:
-        """Learn what every answer tells beside its body: the clock and the limits."""
+        """Take the clock and the limits from the headers of an answer."""
         date = None if "age" in headers else limits.http_date(headers.get("date", ""))
         if date is not None:
             ours = time.time()
@@ -312,7 +312,7 @@ class Api:
                 self.budget.observe(resource, limit, self.now())
 
     async def _read(self, reply: wire.Reply, into: type[T], headers: Mapping[str, str]) -> T:
-        """What the answer holds; raises what it stands for if that is no success."""
+        """The decoded body; raises the error of an answer without success."""
         try:
             self._judge(reply)
             return await bodies.decoded(reply, into, reflection.secrets(headers))
@@ -321,13 +321,13 @@ class Api:
         if fault.reason == "unauthorized":
             fault.account_wide = await self._acceptance.refused_by_all(reply.url, self._again)
         if not httpx.codes.is_success(reply.status):
-            fault = self._dialect.explained(fault, refusals.object_told(reply))
+            fault = self._dialect.explained(fault, refusals.json_object(reply))
         if self._likely_root is not None and not self._acceptance.is_proven:
             refusals.suspect_root(fault, reply, self._likely_root)
         raise fault  # here, so that no cause holds on to the body
 
     async def _again(self, url: httpx.URL) -> None:
-        """Ask for what has accepted the credential; raises if it does no longer."""
+        """Repeat a request that was accepted before; raises if it is refused now."""
         try:
             reply = await self._send("GET", str(url), self._sent[1], {})
             self._judge(reply)
@@ -337,7 +337,7 @@ class Api:
             raise
 
     def _judge(self, reply: wire.Reply) -> None:
-        """Raise what a status other than success means, and heed what it says of limits."""
+        """Raise the error of a status other than success; block the budget for a rate limit."""
         if httpx.codes.is_success(reply.status):
             if "retry-after" in reply.headers:  # Azure DevOps slows down before it refuses
                 self._throttle.block(reply.headers)

@@ -124,7 +124,7 @@ def _hardened(tls: ssl.SSLContext) -> ssl.SSLContext:
 
 
 class _Response(aiohttp.ClientResponse):
-    """An answer without its reason phrase, which nobody reads.
+    """A response without its reason phrase, which is not used.
 
     Some servers write it in Latin-1 ("Ungültige Anforderung"); aiohttp then hands out half
     characters, at which the transport of httpx would break with an error that is none of its own.

@@ -1,4 +1,4 @@
-"""Credentials that a server sends back: they are shown to nobody, and never become a name."""
+"""Credentials that a server echoes: they are removed from texts, headers and bodies."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def secrets(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def without_in(sent: Mapping[str, str], told: dict[str, str]) -> dict[str, str]:
+def without_in(sent: Mapping[str, str], received: dict[str, str]) -> dict[str, str]:
     """The headers of an answer with *** for the credentials of its request's headers."""
     for secret in secrets(sent):
-        for name, value in told.items():
+        for name, value in received.items():
             if secret in value:
-                told[name] = value.replace(secret, _HIDDEN)
-    return told
+                received[name] = value.replace(secret, _HIDDEN)
+    return received
 
 
 def without(hidden: Iterable[str], body: bytes) -> bytes:

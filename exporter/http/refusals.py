@@ -132,8 +132,8 @@ def refusal(reply: Reply, root: httpx.URL, dialect: Dialect = STANDARD) -> Provi
         if link or policy is not None:
             policy = policy or _POLICIES[0]
             what = f"{policy.text} at {link}" if link else policy.text
-            told = ": ".join(filter(None, (answered, what, text)))
-            return Refused(told, reason="forbidden", advice=policy.advice)
+            message = ": ".join(filter(None, (answered, what, text)))
+            return Refused(message, reason="forbidden", advice=policy.advice)
     other = _OTHER_5XX if status >= HTTPStatus.INTERNAL_SERVER_ERROR else _OTHER_4XX
     kind, reason, hint = _STATUS.get(status, other)
     if reason == "not_found" and is_page(reply):
@@ -172,7 +172,7 @@ def _is_limit(reply: Reply, text: str, mark: bytes) -> bool:
     return exhausted or "retry-after" in reply.headers or bool(_LIMIT_WORDS.search(text))
 
 
-def object_told(reply: Reply) -> dict[str, Any]:
+def json_object(reply: Reply) -> dict[str, Any]:
     """The JSON object that a refusal came with; an empty one where there is none."""
     try:
         value = msgspec.json.decode(reply.body)

@@ -87,7 +87,7 @@ class Token:
     async def changed(self) -> bool:
         """Whether another secret, or another trouble, is there than at the last request.
 
-        A change is told once.
+        A change is reported once.
         """
         await self._refresh()
         before, self._used = self._used, self._meaning()

@@ -51,7 +51,7 @@ class Limits(msgspec.Struct, frozen=True, array_like=True):
     """Nothing is sent until then. Epoch seconds, local clock."""
     windows: dict[str, Window] = {}
     """By the API's name of the limit."""
-    told_at: float = 0.0
+    reported_at: float = 0.0
     """When they were reported; 0 without any. Epoch seconds, local clock."""
 
     @property

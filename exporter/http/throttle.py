@@ -27,7 +27,7 @@ class Throttle:
 
     def block(self, headers: Mapping[str, str]) -> float:
         """Send nothing for as long as the answer asks; returns the seconds."""
-        if not self._budget.is_blocked:  # else it is the same limit, met by a request beside
+        if not self._budget.is_blocked:  # else a concurrent request hit the same limit
             self._refusals += 1
         delay = self.requested_delay(headers)
         if delay is None:

@@ -86,11 +86,11 @@ class Reply(msgspec.Struct, frozen=True):
 
 def headers(response: httpx.Response) -> dict[str, str]:
     """The headers of an answer, names in lower case, values of the same name joined."""
-    told: dict[str, str] = {}
+    joined: dict[str, str] = {}
     for raw_name, raw_value in response.headers.raw:
         name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-        told[name] = f"{told[name]}, {value}" if name in told else value
-    return told
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined
 
 
 def decode(reply: Reply, into: type[T]) -> T:

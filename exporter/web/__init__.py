@@ -133,18 +133,18 @@ async def _delivered(scope: Scope) -> bool:
 def _reloading(reload: Reload | None) -> Callable[[Request], Awaitable[Response]]:
     async def answer(request: Request) -> Response:
         if reload is None:
-            return _told("Lifecycle API is not enabled.", 403)
+            return _plain_text("Lifecycle API is not enabled.", 403)
         if fault := foreign(request.headers):
-            return _told(f"not reloaded: {fault}", 403)
+            return _plain_text(f"not reloaded: {fault}", 403)
         try:
-            return _told("\n".join(await reload()) or "nothing has changed", 200)
+            return _plain_text("\n".join(await reload()) or "nothing has changed", 200)
         except ExporterError as error:
             status = 400 if isinstance(error, ConfigError) else 500
-            return _told(f"failed to reload config: {error}", status)
+            return _plain_text(f"failed to reload config: {error}", status)
 
     return answer
 
 
-def _told(text: str, status: int) -> Response:
+def _plain_text(text: str, status: int) -> Response:
     body = f"{text}\n".encode("utf-8", "replace")
     return Response(body, status, NO_SNIFFING, media_type="text/plain")

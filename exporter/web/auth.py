@@ -127,17 +127,17 @@ class Users:
         return known[choice][:7] + b"." * 53  # `$2y$10$`, salt and hash of no password
 
     def _seal(self, user: bytes, password: bytes) -> bytes:
-        told = len(user).to_bytes(8) + user + password
-        return hashlib.blake2b(told, key=self._key, digest_size=32).digest()
+        given = len(user).to_bytes(8) + user + password
+        return hashlib.blake2b(given, key=self._key, digest_size=32).digest()
 
 
 def credentials(header: bytes) -> tuple[bytes, bytes] | None:
     """User and password of an `Authorization` header; None if it is not Basic (RFC 7617)."""
-    scheme, _, told = header.strip().partition(b" ")
+    scheme, _, given = header.strip().partition(b" ")
     if scheme.lower() != b"basic":
         return None
     try:
-        user, colon, password = base64.b64decode(told.strip(), validate=True).partition(b":")
+        user, colon, password = base64.b64decode(given.strip(), validate=True).partition(b":")
     except (binascii.Error, ValueError):
         return None
     return (user, password) if colon else None

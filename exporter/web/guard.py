@@ -42,9 +42,9 @@ class Guard:
         if not users:
             return None
         shown = [value for name, value in scope["headers"] if name == b"authorization"]
-        told = credentials(shown[0]) if len(shown) == 1 else None
+        given = credentials(shown[0]) if len(shown) == 1 else None
         try:
-            if told is not None and await users.admits(*told):
+            if given is not None and await users.admits(*given):
                 return None
         except BusyError:
             text = "Too many passwords are being checked: try again.\n"

@@ -20,8 +20,8 @@ _HEAD = {
 
 def schema() -> str:
     """The JSON Schema."""
-    told = msgspec.json.schema(StatusReport)
-    return f"{json.dumps({**_HEAD, **told}, indent=2, ensure_ascii=False)}\n"
+    generated = msgspec.json.schema(StatusReport)
+    return f"{json.dumps({**_HEAD, **generated}, indent=2, ensure_ascii=False)}\n"
 
 
 if __name__ == "__main__":

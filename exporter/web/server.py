@@ -106,7 +106,7 @@ class Server(uvicorn.Server):
         self._duties: list[asyncio.Task[None]] = []
         self._greetings: dict[asyncio.Task[None], None] = {}
         """Connections that are not yet open, the oldest first."""
-        self._told: dict[str, float] = {}
+        self._logged_until: dict[str, float] = {}
         """When a reason of OpenSSL's, which has some hundred, may be told again."""
 
     @contextlib.contextmanager
@@ -175,9 +175,9 @@ class Server(uvicorn.Server):
 
     def _tell(self, why: str) -> None:
         """Log why a client was not let in; asyncio leaves the client itself in the dark."""
-        if monotonic() < self._told.get(why, 0.0):
+        if monotonic() < self._logged_until.get(why, 0.0):
             return
-        self._told[why] = monotonic() + _SILENCE
+        self._logged_until[why] = monotonic() + _SILENCE
         log.warning("a client's TLS handshake failed: %s", why)
 
     def _greeted(self, connection: socket.socket, greeting: asyncio.Task[None]) -> None:

@@ -297,8 +297,8 @@ def _pem(given: TlsServer, part: str, folder: str) -> bytes:
 
 def names(certificate: dict[str, Any] | None) -> set[str]:
     """The Subject Alternative Names of a client's certificate, as `getpeercert` gives it."""
-    told = (certificate or {}).get("subjectAltName", ())
-    return {normal(value) for kind, value in told if kind in _KINDS}
+    alternative_names = (certificate or {}).get("subjectAltName", ())
+    return {normal(value) for kind, value in alternative_names if kind in _KINDS}
 
 
 _KINDS = frozenset({"DNS", "email", "URI", "IP Address"})

@@ -50,7 +50,7 @@ def _run(options: argparse.Namespace) -> int:
         }
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:
-        print(_told(checks), end="")
+        print(_table(checks), end="")
     return 0 if well else 1
 
 
@@ -72,7 +72,7 @@ async def examined(config: Config, *, sample: int = _SAMPLE) -> list[Check]:
     return list(chain.from_iterable(found))
 
 
-def _told(checks: list[Check]) -> str:
+def _table(checks: list[Check]) -> str:
     rows: list[tuple[str, ...]] = []
     for check in checks:
         rows.append((check.account or "-", check.check, check.status, check.text))

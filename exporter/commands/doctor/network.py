@@ -88,7 +88,7 @@ async def _connected(account: Provider, to: FirstHop, found: list[_Address], abo
         remedy = f"check host and port of `{key}`, and the firewall"
         return about.failed("tls", f"{where} cannot be connected to ({why})", remedy)
     try:
-        return _told(writer, where, to, about)
+        return _certificate_check(writer, where, to, about)
     finally:
         writer.close()
         with contextlib.suppress(OSError):
@@ -123,7 +123,9 @@ def _why(error: OSError) -> str:
     return ((error.strerror or "") if is_name else os.strerror(error.errno)).lower()
 
 
-def _told(writer: asyncio.StreamWriter, where: str, to: FirstHop, about: About) -> Check:
+def _certificate_check(
+    writer: asyncio.StreamWriter, where: str, to: FirstHop, about: About
+) -> Check:
     secured = writer.get_extra_info("ssl_object")
     if secured is None:
         hint = "the proxy leads on" if to.is_proxy else "`url` is http"
