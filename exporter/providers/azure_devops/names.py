@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 
 import msgspec
@@ -29,6 +30,8 @@ class Names:
     """
 
     def __init__(self) -> None:
+        self.lock = asyncio.Lock()
+        """Held by whoever reads the project's list of pipelines."""
         self.due = 0.0
         """When the project's list of pipelines is to be read, epoch seconds; then never again."""
         self._oldest: dict[str, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -12,13 +13,13 @@ from urllib.parse import quote, unquote
 import msgspec
 from msgspec.structs import replace
 
-from exporter.errors import Gone, ProviderError
+from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, word
 from exporter.providers import Matches, Page, Provider, Query, Repo, Source, Unread
-from exporter.providers.azure_devops.cache import Listing, Memo, is_of
-from exporter.providers.azure_devops.client import MOST, Client, project
+from exporter.providers.azure_devops.cache import TimelineCache, is_of
+from exporter.providers.azure_devops.client import MOST, Client, Versions, project
 from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.mapping import (
     ProjectPath,
@@ -36,6 +37,7 @@ from exporter.providers.azure_devops.timeline import (
     read_timeline,
     with_reading,
 )
+from exporter.providers.feed import Feed
 from exporter.providers.grants import Granted
 
 _UNFINISHED = "inProgress,notStarted,cancelling,postponed"
@@ -45,11 +47,22 @@ _STEP = 300.0
 """Seconds to which `minTime` is rounded down, so that entries of a project can share it."""
 _MOST_ATTEMPTS = 20
 """Earlier attempts that are worth a request each."""
+_SOON, _LATER = 300.0, 3600.0
+"""Seconds until a list of pipelines is asked for again that failed for now, or was refused."""
 
 
 class _Project(msgspec.Struct, frozen=True):
     name: str
     state: Any = None
+
+
+class _ListedRuns(msgspec.Struct, frozen=True):
+    """A page of the builds of one project."""
+
+    runs: tuple[Run, ...]
+    next: str | None = None
+    rejected: int = 0
+    unread: tuple[Unread, ...] = ()
 
 
 class AzureDevOpsSource(Source[Provider]):
@@ -58,7 +71,12 @@ class AzureDevOpsSource(Source[Provider]):
     def __init__(self, account: Provider, api: Api, entra: Entra | None) -> None:
         super().__init__(account, api)
         self._entra = entra
-        self._cache = Memo()
+        self._versions = Versions()
+        self._names_of: dict[str, Names] = {}
+        """By the path of a project."""
+        self._timelines = TimelineCache()
+        self._listings: Feed[tuple[str, str | None], _ListedRuns] = Feed()
+        """The builds of projects, by project with the size of a page, and token."""
         self._granted = Granted("Entra")
 
     def headers(self, token: str | None) -> dict[str, str]:
@@ -93,15 +111,16 @@ class AzureDevOpsSource(Source[Provider]):
         place, client = ProjectPath.of(repo.entry), self._client()
         since = query.since // _STEP * _STEP
         size = query.size if query.deep else MOST
-        listing = await self._cache.listing(
+        listing, is_first = await self._listings.read(
             (f"{size} {project(place).casefold()}", query.token),
             repo.entry,
-            since,
-            clock=self.api.now,
+            now=self.api.now,
+            since=since,
             fetch=partial(self._listing, client, place, since, replace(query, size=size)),
         )
+        rejected = listing.rejected if is_first else 0
         if not listing.runs:
-            return Page((), listing.next, listing.rejected, listing.unread)
+            return Page((), listing.next, rejected, listing.unread)
         names = await self._names(place, listing.runs)
         builds = [to_build(run, place, names) for run in listing.runs if belongs(run, place)]
         kept = [build for build in builds if not self.account.excludes(build.repo)]
@@ -113,21 +132,21 @@ class AzureDevOpsSource(Source[Provider]):
             if isinstance(result, BaseException):
                 raise result
             found.extend(result)
-        return Page(tuple(found), listing.next, listing.rejected, listing.unread)
+        return Page(tuple(found), listing.next, rejected, listing.unread)
 
     async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
         """What a timeline adds that could not be read with the page.
 
         Raises TryLater, without asking again, if it could not be read then.
         """
-        reading = self._cache.reading(build)
+        reading = self._timelines.reading(build)
         is_told = not build.partial
         if reading is not None:
             is_told = is_told or build.attempt < reading.attempt or _is_read(build, reading)
             is_told = is_told and not self._lacks_jobs(build, reading)
         if is_told:
             return replace(build, partial=False)
-        failure = self._cache.failure(build)
+        failure = self._timelines.failure(build)
         if failure is not None:
             raise failure
         place = ProjectPath.of(repo.entry)
@@ -145,13 +164,13 @@ class AzureDevOpsSource(Source[Provider]):
         return replace(attempts[-1], partial=False)
 
     def _client(self) -> Client:
-        return Client(self.api, self._cache.versions)
+        return Client(self.api, self._versions)
 
     # -- lists
 
     async def _listing(
         self, client: Client, place: ProjectPath, since: float, query: Query
-    ) -> Listing:
+    ) -> _ListedRuns:
         path = f"{project(place)}/_apis/build/builds"
         raws: list[msgspec.Raw] = []
         unread: tuple[Unread, ...] = ()
@@ -175,22 +194,36 @@ class AzureDevOpsSource(Source[Provider]):
             query.token,
         )
         runs, rejected = each([*raws, *ended], Run, most=_MOST_LISTED)
-        return Listing(tuple(_once(runs)), following, rejected, unread)
+        return _ListedRuns(tuple(_once(runs)), following, rejected, unread)
 
     async def _names(self, place: ProjectPath, runs: Sequence[Run]) -> Names:
         """What the pipelines and repositories of a project are called."""
         path = project(place)
 
-        async def fetch() -> list[Definition]:
-            raws = await self._client().whole(f"{path}/_apis/build/definitions", {})
-            return each(raws, Definition, most=_MOST_LISTED)[0]
-
-        names = await self._cache.names(path.casefold(), clock=self.api.now, fetch=fetch)
+        names = self._names_of.setdefault(path.casefold(), Names())
+        async with names.lock:
+            if self.api.now() >= names.due:
+                names.due = await self._read_names(path, names)
         for run in sorted(runs, key=lambda run: run.id):
             names.learn([run.pipeline])
             for repository in repositories(run)[:1]:
                 names.repository(repository)
         return names
+
+    async def _read_names(self, path: str, names: Names) -> float:
+        """Read the list of a project's pipelines; returns when to read it again.
+
+        That is never: those that are made later are not the oldest. One that cannot be read is
+        done without for a while.
+        """
+        try:
+            raws = await self._client().whole(f"{path}/_apis/build/definitions", {})
+        except ProviderError as error:
+            if error.account_wide:
+                raise
+            return self.api.now() + (_SOON if isinstance(error, TryLater) else _LATER)
+        names.learn(each(raws, Definition, most=_MOST_LISTED)[0])
+        return math.inf
 
     # -- timelines
 
@@ -199,14 +232,14 @@ class AzureDevOpsSource(Source[Provider]):
 
         A completed one waits for it, as only the timeline knows which attempt has ended.
         """
-        if not self._cache.spares(build, self.api.now()):
+        if not self._timelines.spares(build, self.api.now()):
             try:
                 return await self._attempts(place, build)
             except ProviderError as error:
                 if error.account_wide:
                     raise
-                self._cache.fails(build, error, self.api.now())
-        reading = self._cache.reading(build)
+                self._timelines.fails(build, error, self.api.now())
+        reading = self._timelines.reading(build)
         if build.status is not Status.COMPLETED:
             known = None if reading is None or reading.over else reading
             return [build if known is None else with_reading(build, known, jobs=self.account.jobs)]
@@ -219,10 +252,10 @@ class AzureDevOpsSource(Source[Provider]):
 
         Those before are told each time, so that none is lost with a poll that fails.
         """
-        reading = self._cache.reading(build)
-        if anew or not self._cache.is_current(build, self.api.now()):
+        reading = self._timelines.reading(build)
+        if anew or not self._timelines.is_current(build, self.api.now()):
             reading = await self._read(place, build, reading)
-            self._cache.keep(build, reading)
+            self._timelines.keep(build, reading)
         elif reading is None:
             return [build]
         return [*reading.earlier, with_reading(build, reading, jobs=self.account.jobs)]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
-from weakref import WeakValueDictionary
 
 from exporter.model import Build, BuildKey
 from exporter.providers import Query
 from exporter.providers.bounded import Bounded
-from exporter.providers.jenkins.snapshot import Snapshot, Thrift
+from exporter.providers.jenkins.snapshot import Thrift
 from exporter.providers.jenkins.tree import Node, Pulse
 from exporter.providers.marks import Marks
 
-FRESH = 15.0
-"""Seconds that one snapshot of the controller may serve other entries."""
 USABLE = 60.0
 """Seconds that a snapshot may tell that a build still runs."""
 _LONG_PAST = 86400.0
@@ -40,7 +36,6 @@ class ControllerCache:
     """What is known of a controller's jobs, its queue and its plugins."""
 
     def __init__(self) -> None:
-        self.snapshot: Snapshot | None = None
         self.thrift = Thrift()
         self.marks: Marks[Pulse] = Marks()
         """The last builds of jobs."""
@@ -50,19 +45,6 @@ class ControllerCache:
         self._stages_seen = False
         self._strikes = 0
         self._no_stages_until = 0.0
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-
-    def lock(self, what: str) -> asyncio.Lock:
-        """One at a time; the lock is forgotten when nobody holds it."""
-        return self._locks.get(what) or self._locks.setdefault(what, asyncio.Lock())
-
-    def fresh(self, entry: str, now: float) -> Snapshot | None:
-        """A snapshot a few seconds old that this entry has not had yet."""
-        held = self.snapshot
-        if held is None or not 0 <= now - held.at < FRESH or entry in held.served:
-            return None
-        held.served.add(entry)
-        return held
 
     # -- which jobs must be listed
 

@@ -31,11 +31,9 @@ class _Queue(msgspec.Struct, frozen=True):
     items: list[msgspec.Raw] | None = None
 
 
-async def queued(
-    api: Api, cache: ControllerCache, snapshot: Snapshot, label: str, jobs: Sequence[Node]
-) -> list[Build]:
+async def queued(api: Api, snapshot: Snapshot, label: str, jobs: Sequence[Node]) -> list[Build]:
     """The queue items of some jobs; the queue is asked for if there may be any."""
-    async with cache.lock("queue"):
+    async with snapshot.queue_lock:
         if snapshot.queue is None:
             buildable = (n for n in snapshot.nodes.values() if not n.is_container)
             may_wait = any(place.queued is not False for place in buildable)

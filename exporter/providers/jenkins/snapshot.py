@@ -65,13 +65,14 @@ class Thrift:
 class Snapshot:
     """The controller's jobs at one time, and its queue as soon as it is asked for."""
 
-    def __init__(self, entry: str, thrift: Thrift, now: float) -> None:
+    def __init__(self, thrift: Thrift, now: float) -> None:
         self.nodes: Nodes = {}
         self.at = now
         """Epoch seconds, the provider's clock."""
-        self.served = {entry}
         self.queue: dict[str, list[QueueItem]] | None = None
         self.queue_error: ProviderError | None = None
+        self.queue_lock = asyncio.Lock()
+        """Held by whoever asks for the queue."""
         self._thrift = thrift
         self._top: tuple[str, ...] = ()
         self._refused: tuple[str, ...] = ()

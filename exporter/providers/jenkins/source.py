@@ -22,6 +22,7 @@ from exporter.providers import (
     Unread,
     by_part,
 )
+from exporter.providers.feed import Feed
 from exporter.providers.jenkins import builds, queue
 from exporter.providers.jenkins.builds import Mark
 from exporter.providers.jenkins.cache import USABLE, ControllerCache
@@ -36,6 +37,7 @@ from exporter.providers.jenkins.mapping import (
 from exporter.providers.jenkins.snapshot import Snapshot, with_builds
 from exporter.providers.jenkins.tree import Node, job_url
 
+_TREE = "the jobs of the controller"
 _QUEUE = "/queue"
 """The queue as a part of what is read; no job path begins with a slash."""
 
@@ -69,6 +71,7 @@ class JenkinsSource(Source[Provider]):
     def __init__(self, account: Provider, api: Api) -> None:
         super().__init__(account, api)
         self._cache = ControllerCache()
+        self._controller: Feed[str, Snapshot] = Feed()
 
     async def discover(self, pattern: str) -> list[Repo]:
         """The jobs below a folder, but for disabled ones; a multibranch job is one of them."""
@@ -104,7 +107,7 @@ class JenkinsSource(Source[Provider]):
         snapshot = await self._snapshot(repo.entry)
         place = await self._place(snapshot, repo.entry)
         jobs = [job for job in place.jobs if not self.account.excludes(job.path)]
-        queued = await queue.queued(self.api, self._cache, snapshot, place.label, jobs)
+        queued = await queue.queued(self.api, snapshot, place.label, jobs)
         due = {job.path: Mark() for job in jobs if self._is_due(job, query)}
         page = await self._page(repo, query, place.label, due)
         if len(page.unread) == len(jobs) == len(due) > 0:
@@ -142,14 +145,11 @@ class JenkinsSource(Source[Provider]):
 
     # -- the tree of jobs
 
-    async def _snapshot(self, entry: str) -> Snapshot:
-        async with self._cache.lock("snapshot"):
-            now = self.api.now()
-            held = self._cache.fresh(entry, now)
-            if held is None:
-                held = await Snapshot(entry, self._cache.thrift, now).look(self.api)
-                self._cache.snapshot = held
-            return held
+    async def _snapshot(self, reader: str) -> Snapshot:
+        async def look() -> Snapshot:
+            return await Snapshot(self._cache.thrift, self.api.now()).look(self.api)
+
+        return (await self._controller.read(_TREE, reader, now=self.api.now, fetch=look))[0]
 
     async def _place(self, snapshot: Snapshot, entry: str) -> _EntryJobs:
         place = await snapshot.find(self.api, entry)
@@ -215,7 +215,7 @@ class JenkinsSource(Source[Provider]):
 
     def _still_runs(self, path: str, known: Build, now: float) -> bool:
         """Whether the last snapshot shows this very build as running."""
-        snapshot = self._cache.snapshot
+        snapshot = self._controller.latest(_TREE)
         place = None if snapshot is None else snapshot.nodes.get(path)
         if snapshot is None or place is None or place.pulse is None:
             return False
