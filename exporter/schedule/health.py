@@ -34,6 +34,8 @@ class AccountHealth:
         """When it began to fail; epoch seconds."""
         self.backoff_until = 0.0
         """No request before then; monotonic seconds."""
+        self._asked_until = 0.0
+        """No request before then, as the API asked; monotonic seconds."""
         self.changed: Callable[[], None] = lambda: None
         """Called when the account has failed or has recovered."""
         self._account = account
@@ -78,7 +80,7 @@ class AccountHealth:
         self.up, self.error, self.reason, self.since = True, None, None, None
         self.advice = None
         self._backoff = self._first_backoff
-        self.backoff_until = 0.0
+        self.backoff_until = self._asked_until = 0.0
         if had_failed:
             self.changed()
 
@@ -93,20 +95,22 @@ class AccountHealth:
             ) or (self._down_is_logged)
         self.up, self.error, self.reason = False, str(error), error.reason
         self.advice = error.advice
-        delay = error.delay if isinstance(error, TryLater) and error.delay else self._backoff
+        delay = self._backoff
+        if isinstance(error, TryLater) and error.delay:
+            delay, self._asked_until = error.delay, monotonic() + error.delay
         self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
         self.backoff_until = max(self.backoff_until, monotonic() + delay)
         self.changed()
 
     def change(self, *, interval: float) -> None:
-        """Go by another interval; what failed is tried at once, by one repo alone."""
+        """Go by another interval; what failed is tried at once by one repo, unless asked not to."""
         self._first_backoff = min(_FIRST_BACKOFF, interval)
         self.retry_at_once()
 
     def retry_at_once(self) -> None:
-        """End the backoff, as what the account failed for may be mended."""
+        """End the backoff, as what the account failed for may be mended, but for what was asked."""
         self._backoff = self._first_backoff
-        self.backoff_until = 0.0
+        self.backoff_until = self._asked_until if self._asked_until > monotonic() else 0.0
 
     def log(self, text: str, error: ProviderError, **where: str) -> None:
         """Log an error, but errors of one kind only once in a while, and how many were left out."""

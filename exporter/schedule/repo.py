@@ -67,6 +67,8 @@ class RepoState(msgspec.Struct):
     """Whether its last poll failed for a reason that is not the whole account's."""
     backoff_until: float = 0.0
     """No poll before then, as the last one failed."""
+    asked_until: float = 0.0
+    """No poll before then, as the API asked when the last one failed."""
 
     @property
     def deadline(self) -> float:
@@ -81,7 +83,8 @@ class RepoState(msgspec.Struct):
     def retry(self, span: Span, now: float, *, is_other: bool) -> None:
         """Be due if it was polled, or backs off, by another configuration. `now` is monotonic."""
         if self.backs_off:
-            self.backs_off, self.backoff_until, self.due = False, 0.0, min(self.due, now)
+            self.backoff_until = self.asked_until if self.asked_until > now else 0.0
+            self.backs_off, self.due = self.backoff_until > 0, min(self.due, now)
         if is_other:
             self.demand = Demand(span.interval, span.interval, span.longest)
             if self.due > now + span.interval:
@@ -90,7 +93,7 @@ class RepoState(msgspec.Struct):
     def succeeded(self, now: float) -> None:
         """Note a poll that read everything, at `now` (epoch seconds)."""
         self.last_success, self.was_polled = now, True
-        self.backs_off, self.backoff_until = False, 0.0
+        self.backs_off, self.backoff_until, self.asked_until = False, 0.0, 0.0
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
         self.advice, self.unread = None, 0
 
@@ -98,7 +101,7 @@ class RepoState(msgspec.Struct):
         """Note a poll that failed at `at`."""
         self.backs_off = not error.account_wide
         if self.backs_off and isinstance(error, TryLater) and error.delay is not None:
-            self.backoff_until = at + error.delay
+            self.backoff_until = self.asked_until = at + error.delay
         self.error, self.reason, self.advice = str(error), error.reason, error.advice
         self.is_unfinished = False
         self.failures += 1

@@ -92,6 +92,22 @@ def test_a_runner_says_why_nothing_is_sent(stage: Callable[..., Stage]) -> None:
     on.run(main)
 
 
+@pytest.mark.parametrize("repos", [("a/1",), ("a/1", "a/2")])
+def test_a_reload_ends_no_wait_that_an_api_has_asked_for(
+    stage: Callable[..., Stage], repos: tuple[str, ...]
+) -> None:
+    on = stage(*repos)
+    on.provider._faults["a/1"] = TryLater("answered 503", reason="server", delay=600.0)
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.account.change(on.rules, interval=60.0, timeout=31.0)
+        assert "a/1" not in await on.rounds(580)
+        assert "a/1" in await on.rounds(20)
+
+    on.run(main)
+
+
 def test_a_repo_whose_api_asks_to_wait_is_not_polled_before_then(
     stage: Callable[..., Stage],
 ) -> None:
