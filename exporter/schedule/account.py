@@ -116,8 +116,13 @@ class AccountPoller:
             state.retry(span, monotonic(), is_other=is_other)
         self._line_up(entry for entry, state in self.repos.items() if not state.is_polled)
 
+    async def flush(self) -> None:
+        """Write what was learned to the state."""
+        await self._recorder.save_polling(whole=True)
+        await self._recorder.save_responses(self.provider.name, self.api.responses)
+
     async def close(self) -> None:
-        """Save what was learned and close the connections. Polls must have been stopped."""
+        """Write what was learned and close the connections. Polls must have been stopped."""
         self._recorder.polling.leave(self.provider.name, self.rows)
         await self._recorder.save_responses(self.provider.name, self.api.responses)
         await self.api.aclose()
@@ -183,11 +188,6 @@ class AccountPoller:
         self.queue.wait(state, max(due, state.backoff_until))
 
     # -- which repos
-
-    @property
-    def is_prepared(self) -> bool:
-        """Whether discovery has ended once."""
-        return self.discovery.ended_at is not None
 
     @property
     def needs_preparing(self) -> bool:

@@ -130,8 +130,11 @@ class BudgetRunner:
             await self._hand_back()
 
     async def _hand_back(self) -> None:
-        """Let another process go on: stop what is under way."""
-        await asyncio.gather(*(lane.stop() for lane in self._lanes.values()))
+        """Let another process go on: stop what is under way, and write what was learned."""
+        lanes = list(self._lanes.values())
+        await asyncio.gather(*(lane.stop() for lane in lanes))
+        for lane in lanes:
+            await lane.account.flush()
 
     def visit(self, account: AccountPoller) -> None:
         """Start the polls of an account that are due, as far as workers and the budget allow."""
@@ -225,7 +228,7 @@ class BudgetRunner:
                     await account.poll(state, RequestCount())
 
         for _ in range(_ONCE_TRIES):
-            if not account.is_prepared:
+            if account.discovery.ended_at is None:
                 await account.prepare()
             left = [state for state in account.repos.values() if not state.was_polled]
             await asyncio.gather(*map(one, left))

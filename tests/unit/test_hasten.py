@@ -149,6 +149,7 @@ class TestRounds:
         on.provider._hangs["a/hangs"] = asyncio.Event()
 
         async def main() -> None:
+            on.account.save()
             async with asyncio.timeout(30):
                 lease = asyncio.create_task(on.runner.round(Lease(until=on.now + 5.0)))
                 on.now += 1.0
@@ -158,6 +159,8 @@ class TestRounds:
                 await lease
                 assert not on.lane.tasks, "what was under way has let go"
                 assert on.provider._now == set()
+                stored = on.rig.ledger.load().polling["acme"].repos
+                assert stored["a/fine"].last_success > 0, "it is written for whoever goes on"
                 on.provider._polled.clear()
                 assert await on.rounds(120) == []
 
