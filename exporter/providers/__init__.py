@@ -1,11 +1,42 @@
-"""What a provider is, and the catalogue of those there are.
+"""The contract of providers, and the catalogue of them.
 
-A provider has three parts. Its account is a frozen class whose fields are the keys of an
-account in the YAML file. Its source, which `Provider.connect` makes, reads the builds of one
-account. Its cache is what the source remembers between polls to save requests. A provider knows
-the API's paths, parameters and words and nothing of retries, status codes, sleeping, logging or
-metrics: `http.Api` and the poller do those once for all. A new provider is one more file in this
-folder; `catalogue` finds it.
+A provider is a module or package of this folder that defines `PROVIDER`. It has three parts:
+
+- An account (`Provider`): the keys of one account in the YAML file, frozen, and what follows from
+  them without a request.
+- A source (`Source`): reads the builds of one account with its client, an `http.Api`. It lives as
+  long as the account's own keys are the same, also over a reload.
+- A cache: what the source remembers between polls to save requests, each part of it bounded.
+
+A provider knows the paths, parameters and words of its API. It does not know about retries, status
+codes, rate limits, logging or metrics: the client and the schedule handle those for all.
+
+A whole provider, for an API that lists all builds of a repo at once:
+
+    class TinySource(Source["Tiny"]):
+        async def page(self, repo: Repo, query: Query) -> Page:
+            answer = await self.api.get(f"/{repo.entry}/builds", into=list[msgspec.Raw])
+            return Page.of(answer.body, Item, lambda item: to_build(item, repo))
+
+    class Tiny(Provider):
+        source = TinySource
+        default_url = "https://tiny.example/api"
+        provider: Literal["tiny"]
+
+    class Item(msgspec.Struct):
+        id: int
+        state: str
+        started: str
+        ended: str | None = None
+
+    WORDS = Words(status=by_word({}), conclusion=by_word({"passed": "ok", "failed": "broken"}))
+
+    def to_build(item: Item, repo: Repo) -> Build:
+        times = {"started": moment(item.started), "ended": moment(item.ended)}
+        state = resolve_state(WORDS, item.state, **times)
+        return Build(key=BuildKey(str(item.id)), repo=repo.entry, **state.fields())
+
+    PROVIDER = Tiny
 """
 
 from __future__ import annotations
@@ -97,7 +128,11 @@ def basic(username: str, token: str) -> str:
 
 
 class Provider(BaseModel):
-    """The keys that every account has, and what follows from them."""
+    """One account: the keys that all accounts have, and what follows from them.
+
+    A subclass adds the keys of its provider as fields, with their docstrings as documentation.
+    Accounts are equal if their keys are.
+    """
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
@@ -133,7 +168,7 @@ class Provider(BaseModel):
     """Hosts of the hosted service's pages for people; one that begins with a dot stands for all
     below it."""
     source: ClassVar[type[Source[Any]]]
-    """What reads the builds of an account; `connect` makes one."""
+    """The class of this provider's sources; `connect` makes one."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 counts against no told limit."""
 
@@ -244,7 +279,7 @@ class Provider(BaseModel):
         return entry
 
     def connect(self, api: Api) -> Source[Any]:
-        """What reads this account's builds with `api`."""
+        """A new source of this account, which sends its requests by `api`."""
         return self.source(self, api)
 
 
@@ -252,10 +287,16 @@ A_co = TypeVar("A_co", bound=Provider, covariant=True)
 
 
 class Source(Generic[A_co]):
-    """Reads one account with its client, and remembers what saves requests.
+    """Reads the builds of one account.
 
-    It lasts as long as the keys of its account are the same; losing it costs requests,
-    nothing else.
+    `account` has the configured keys, `api` is the client. Subclasses keep in attributes what
+    they remember between polls to save requests (`Bounded`, `Marks`, `Feed`); a source made anew
+    reads more and counts the same.
+
+    Methods raise `ProviderError`s and nothing else: those of `api` as they come, and `Malformed`
+    for an answer that makes no sense. An error with `account_wide` set fails the account, any
+    other one the repo or build that was asked for. Times are epoch seconds by the provider's
+    clock (`api.now()`). Several polls call the methods concurrently, but never two of one repo.
     """
 
     def __init__(self, account: A_co, api: Api) -> None:
@@ -263,59 +304,62 @@ class Source(Generic[A_co]):
         self.api = api
 
     def headers(self, token: str | None) -> dict[str, str]:
-        """The headers of the next request, with `token` or one that was granted in its place.
+        """The headers of the next request.
 
-        Raises Refused(`unauthorized`) if there is none yet.
+        `token` is the configured one; a source that is granted its tokens sends the granted one
+        instead and raises Refused(`unauthorized`) while it has none.
         """
         return self.account.headers(token)
 
     async def renew(self) -> None:
-        """Get a new credential where one runs out; called before each poll, mostly for nothing."""
+        """Fetch a new token if the granted one is about to expire. Called before each poll."""
 
     async def health(self) -> None:
-        """Raise Refused if the provider says that the account needs a person."""
+        """Raise Refused if the provider reports that the account needs attention.
+
+        Called every ten minutes, and after a repo was refused.
+        """
 
     async def discover(self, pattern: str) -> list[Repo]:
-        """The repos that `pattern` matches, without archived and disabled ones.
+        """The repos that a wildcard of `repos` matches, without archived and disabled ones.
 
-        Returns `Matches` where a page of the list fails and those before it do not.
+        Called every hour. Returns `Matches` with the error if only a part of the list can be read.
         """
         raise NotImplementedError
 
     async def page(self, repo: Repo, query: Query) -> Page:
-        """One page of builds, newest first, whatever their branch, event or status."""
+        """One page of a repo's builds, newest first, of all branches, triggers and states.
+
+        `query.token` is None for the first page, else `Page.next` of the page before. A build
+        whose list item lacks something is `partial`, so that `detail` is called for it.
+        """
         raise NotImplementedError
 
     async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
-        """`build` with what its list item lacks, and with its jobs if `jobs` is set.
+        """`build` with what its list item lacks, and with its jobs if `account.jobs` is set.
 
-        `known` is what an earlier poll knew of the same attempt. Called only for builds
-        that are news, have changed or are unfinished, and that are partial or need their
-        jobs. What is gone or refused stays None; what fails for now raises TryLater: then
-        the build is asked for again at the next polls, and after an hour and ten of them
-        it counts as it was listed.
+        `known` is the same attempt as an earlier poll read it. Called for builds that are new,
+        changed or unfinished, if they are `partial` or jobs are wanted. What is gone or refused
+        (`optional`) stays None. After TryLater the next polls call it again; after ten polls and
+        an hour the build counts `without_detail`.
         """
         raise NotImplementedError
 
     def without_detail(self, build: Build) -> Build:
-        """What is to be counted of a listed build whose `detail` has failed long enough."""
+        """A listed build as it counts if its `detail` keeps failing."""
         return build
 
     async def refresh(self, repo: Repo, known: Build) -> Build:
-        """An unfinished build read again by itself, with its jobs if `jobs` is set.
+        """An unfinished build that no page has shown, read by itself.
 
-        Raises Gone if the provider no longer has it.
+        With its jobs if `account.jobs` is set. Raises Gone if it no longer exists.
         """
         raise NotImplementedError
 
 
 @cache
 def catalogue() -> dict[str, type[Provider]]:
-    """Every provider by the word its accounts use, in alphabetical order.
-
-    A provider is the subclass of `Provider` that a module or package of this folder
-    defines under the name `PROVIDER`.
-    """
+    """All providers by the value of the key `provider`, which is the name of their module."""
     found: dict[str, type[Provider]] = {}
     for module in pkgutil.iter_modules(__path__):
         provider = getattr(importlib.import_module(f"{__name__}.{module.name}"), "PROVIDER", None)

@@ -36,7 +36,7 @@ class Query(msgspec.Struct, frozen=True):
     """Which page of a repo's builds is wanted."""
 
     since: float
-    """Builds wholly older than this need not be listed. Seconds, the provider's clock."""
+    """Builds that ended before this need not be listed. Epoch seconds, the provider's clock."""
     size: int
     """How many items a page should have; a hint."""
     token: str | None = None
@@ -45,7 +45,8 @@ class Query(msgspec.Struct, frozen=True):
     """Whether all builds since then are wanted, not only what is new or still runs. Else a
     list in order of creation may end at the first build created before `since`."""
     behind: Mapping[str, float] = {}
-    """Parts of the list that earlier walks could not read, and since when: `Page.unread`."""
+    """Parts that earlier polls could not read (`Page.unread`), and the time from which on their
+    builds are missing."""
     unfilled: frozenset[str] = frozenset()
     """Builds, by `Build.native_id`, whose details could not be read by earlier polls."""
 

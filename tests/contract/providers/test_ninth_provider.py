@@ -8,8 +8,10 @@ import importlib
 import json
 import re
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -82,32 +84,48 @@ class Ninth(Provider):
 def to_build(item: Item, repo: Repo) -> Build:
     begun = moment(item.begun)
     state = resolve_state(WORDS, item.state, started=begun, ended=moment(item.ended))
-    return Build(
-        key=BuildKey(item.id),
-        repo=repo.entry,
-        branch="main",
-        **state.fields(),
-    )
+    return Build(key=BuildKey(item.id), repo=repo.entry, branch="main", **state.fields())
 
 
 PROVIDER = Ninth
 '''
 
 
-@pytest.fixture
-def ninth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Provider]]:
+IMPORTS = """
+from typing import Literal
+
+import msgspec
+
+from exporter.model import Build, BuildKey
+from exporter.model.vocabulary import Words, by_word, resolve_state
+from exporter.payload import moment
+from exporter.providers import Page, Provider, Query, Repo, Source
+
+"""
+"""What the example of the contract needs."""
+
+
+@contextmanager
+def added(word: str, text: str, folder: Path) -> Iterator[type[Provider]]:
     """The provider of one more file in the folder of providers."""
-    folder = tmp_path / "providers"
+    folder /= "providers"
     folder.mkdir()
-    (folder / "ninth.py").write_text(STUB)
-    monkeypatch.setattr(providers, "__path__", [*providers.__path__, str(folder)])
-    catalogue.cache_clear()
-    try:
-        yield catalogue()["ninth"]
-    finally:
+    (folder / f"{word}.py").write_text(text)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(providers, "__path__", [*providers.__path__, str(folder)])
         catalogue.cache_clear()
-        sys.modules.pop("exporter.providers.ninth", None)
-        vars(providers).pop("ninth", None)
+        try:
+            yield catalogue()[word]
+        finally:
+            catalogue.cache_clear()
+            sys.modules.pop(f"exporter.providers.{word}", None)
+            vars(providers).pop(word, None)
+
+
+@pytest.fixture
+def ninth(tmp_path: Path) -> Iterator[type[Provider]]:
+    with added("ninth", STUB, tmp_path) as provider:
+        yield provider
 
 
 def account(**keys: Any) -> dict[str, Any]:
@@ -202,6 +220,31 @@ def test_its_builds_are_counted(ninth: type[Provider]) -> None:
     assert rig.value(f.BUILDS, repo="acme/shop", branch="main", conclusion="passed") == 1
     assert (rig.value(f.BUILDS), rig.value(f.BUILD_DURATION)) == (2, 2)
     assert rig.value(f.UNMAPPED, field="status") == 1
+
+
+# -- the example
+
+
+def test_the_example_of_the_contract_polls(tmp_path: Path) -> None:
+    _, _, example = str(providers.__doc__).partition("of a repo at once:\n\n")
+    begun = time.time() - 600
+    told: list[dict[str, Any]] = [
+        {"id": 3, "state": "ok", "started": iso(begun + 300), "ended": "soon"},
+        {"id": 2, "state": "broken", "started": iso(begun + 200), "ended": iso(begun + 290)},
+        {"id": 1, "state": "ok", "started": iso(begun), "ended": iso(begun + 60)},
+        {"number": 0},
+    ]
+    app = emulator({"/acme/shop/builds": lambda _: told}, ("authorization", f"Bearer {LET_IN}"))
+    keys = {"name": "acme", "provider": "tiny", "repos": ["acme/shop"]}
+    with added("tiny", IMPORTS + textwrap.dedent(example), tmp_path) as tiny:
+        rig = Station(tiny.model_validate(keys), app, "")
+
+    assert rig.polled() == ["/acme/shop/builds"]
+    assert {c: rig.value(f.BUILDS, conclusion=c) for c in ("passed", "failed")} == {
+        "passed": 2,
+        "failed": 1,
+    }
+    assert rig.value(f.BUILD_DURATION) == 2
 
 
 # -- the promises of all
