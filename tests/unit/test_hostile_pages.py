@@ -119,7 +119,7 @@ def test_pages_grow_again_when_they_are_not_too_large_any_more(rig, asked) -> No
         deep(rig)
         rig.poll()
     for _ in range(3):
-        rig.memory.past.shrunk_at = -math.inf  # hours ago
+        rig.memory.page_sizes.shrunk_at = -math.inf  # hours ago
         deep(rig)
         rig.poll()
 

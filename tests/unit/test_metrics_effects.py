@@ -186,7 +186,7 @@ def test_a_completed_job_adds(findings: Findings, adds: dict[str, float]) -> Non
 def test_the_table_has_every_kind_of_anomaly() -> None:
     modules = (ROOT / "exporter").rglob("*.py")
     source = "".join(module.read_text() for module in modules)
-    noticed = re.findall(r'(?:anomalies\.append\(|_sound\(\w+, latest, )"(\w+)"', source)
+    noticed = re.findall(r'(?:anomalies\.append\(|_without\(\w+, latest, )"(\w+)"', source)
     spans = [f"negative_{job}{span}" for job in ("", "job_") for span in ("duration", "queue")]
 
     assert {*noticed, *spans} == set(f.ANOMALIES.zeros)
