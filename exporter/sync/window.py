@@ -74,8 +74,9 @@ class SyncWindow:
 
     def note_page(self, builds: tuple[Build, ...]) -> None:
         """Note the numbers and times of the builds on a page."""
-        times = [build.time for build in builds if build.time is not None]
-        self._oldest = min([self._oldest, *times])
+        for build in builds:  # of a build that only its jobs tell of, they alone have times
+            runs = build.jobs if build.time is None else (build,)
+            self._oldest = min([self._oldest, *(run.time for run in runs if run.time is not None)])
         numbers = [build.number for build in builds if build.number is not None]
         if numbers and self._counts:
             self._lowest = min(numbers if self._lowest is None else [*numbers, self._lowest])

@@ -205,7 +205,6 @@ def test_a_cursor_that_fits_into_no_request_ends_the_list(tmp_path: Path, integr
 
         assert scene.rig.value(f.JOBS if integration == "buddy" else f.BUILDS) > 0
         assert (1, {}) == (scene.rig.value(f.GAPS), scene.rig.unread)
-        scene.faults.clear()
 
 
 @MEANWHILE
