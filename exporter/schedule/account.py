@@ -6,8 +6,7 @@ import asyncio
 import logging
 import random
 import time
-import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from time import monotonic
 
 from msgspec.structs import replace
@@ -19,16 +18,14 @@ from exporter.metrics import families as f
 from exporter.metrics.increments import observation
 from exporter.model import Build
 from exporter.outputs.prometheus import AccountView
-from exporter.providers import Repo
-from exporter.schedule.account_rows import AccountRows
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.discovery import Discovery
-from exporter.schedule.due_queue import DueQueue
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.outcome import Outcome
 from exporter.schedule.plan import Demand
+from exporter.schedule.polled_repos import PolledRepos
 from exporter.schedule.repo import RepoState, log_facts
-from exporter.schedule.stored import Clocks, repo_state
+from exporter.schedule.stored import Clocks
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
@@ -45,8 +42,6 @@ _EARLIEST, _LATEST = 0.9, 0.98
 the poll then waits for a free worker."""
 _AGAIN = 1.0
 """Seconds after which a poll that had to wait for the budget is due again."""
-_SPREAD = 0.1
-"""Seconds between the first polls of an account's repos."""
 _DISCOVERY = 3600.0
 """Seconds between two discoveries of what the wildcards match."""
 _HEALTH = 600.0
@@ -65,40 +60,34 @@ class AccountPoller:
         self.source = context.source
         self.provider, self.api = context.source.account, context.source.api
         self.group = BudgetGroup(self.api.budget) if group is None else group
-        self.repos: dict[str, RepoState] = {}
         self.rejected = 0
         """Listed items that could not be parsed."""
         self._span = Span.of(self.provider.interval or interval, context.rules.max_interval)
         self.health = AccountHealth(self.provider.name, interval=self._span.interval)
         self.discovery = Discovery(self.source, self.health)
-        self.queue = DueQueue(self.repos)
+        self.polled = PolledRepos(
+            self.provider, self.group, self._span, health=self.health, discovery=self.discovery
+        )
+        self.repos, self.rows = self.polled.by_entry, self.polled.rows
         self._context = context
         self._recorder = context.recorder
         self._outcome = Outcome(self.health, self._span, self.repos)
-        self.watch = Watch(self.provider.name, self.api, self.health, self.queue, self.group)
-        self._made_at = monotonic()
-        self.rows = AccountRows(
-            self.provider, self.group, self._span, self.health, self.discovery, self.repos
-        )
+        self.watch = Watch(self.provider.name, self.api, self.health, self.polled.queue, self.group)
         self.health.changed = self._health_changed
-        self._known: dict[str, RepoState] = {}
         self._healthy_at: float | None = None
         self._announced = False
         self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
         self.waiting: str | None = None
         """Why the last poll had to wait for the budget; None if it did not."""
-        self._adopt(self.discovery.named())
+        self._show_active()
 
     def inherit(self, old: AccountPoller) -> None:
         """Take over what a stopped poller of the same account has learned."""
         self.api.stats = old.api.stats
         self.rejected, self._polls = old.rejected, old._polls
         self.health.inherit(old.health)
-        self._known = old.repos
-        for state in old.repos.values():
-            state.retry(self._span, monotonic(), is_other=old._span != self._span)
-        self.repos.clear()
-        self._adopt(self.discovery.inherit(old.discovery, [s.repo for s in old.repos.values()]))
+        self.polled.inherit(old.polled)
+        self._show_active()
 
     def change(self, rules: SyncRules, *, interval: float, timeout: float) -> None:
         """Poll by other rules with the same source, which keeps all that it remembers.
@@ -108,13 +97,10 @@ class AccountPoller:
         span = Span.of(self.provider.interval or interval, rules.max_interval)
         if (rules, span, timeout) == (self._context.rules, self._span, self.api.timeout):
             return
-        is_other = span != self._span
         self._context, self.api.timeout = replace(self._context, rules=rules), timeout
-        self._span = self._outcome.span = self.rows.span = span
+        self._span = self._outcome.span = span
         self.health.change(interval=span.interval)
-        for state in self.repos.values():
-            state.retry(span, monotonic(), is_other=is_other)
-        self._line_up(entry for entry, state in self.repos.items() if not state.is_polled)
+        self.polled.change(span)
 
     async def flush(self) -> None:
         """Write what was learned to the state."""
@@ -134,30 +120,16 @@ class AccountPoller:
         self._recorder.polling.join(self.provider.name, self.rows)
 
     def restore(self) -> None:
-        """Go on as the state says that another process has ended.
-
-        Repos keep their due times, but one of them is polled at once to see how the account is.
-        """
+        """Go on as the state says that another process has ended."""
         stored = self._recorder.polling.take(self.provider.name)
         if stored is None:
             return
         now, account = Clocks(time.time(), monotonic()), stored.account
         is_same = self.rows.is_same(account)
-        is_other_span = account.span != (self._span.interval, self._span.longest)
         until = now.ahead(account.backoff_until, written_at=account.written_at)
         self.health.restore(account, until if is_same and until > now.monotonic else 0.0)
-        for entry, row in stored.repos.items():
-            self._known[entry] = state = repo_state(row, entry, now)
-            if not is_same or is_other_span:
-                state.retry(self._span, now.monotonic, is_other=is_other_span)
-        found = self.discovery.recall(stored, now)
-        self.repos.clear()
-        self._adopt(found)
-        self.rows.drop(stored.repos.keys() - found.keys())
-        waiting = (s for s in self.repos.values() if not s.is_unfinished and not s.backoff_until)
-        probe = min(waiting, key=lambda state: state.due, default=None)
-        if probe is not None:
-            self._wait(probe, min(probe.due, now.monotonic))
+        self.polled.restore(stored, now, is_same=is_same)
+        self._show_active()
 
     def _health_changed(self) -> None:
         self.rows.touch()
@@ -166,26 +138,6 @@ class AccountPoller:
     def _save_now(self) -> None:
         self.rows.hurry()
         self._recorder.polling.urgent()
-
-    # -- between the polls
-
-    def begin(self) -> None:
-        """Count the due times of the repos from now on: the rounds have begun."""
-        late = monotonic() - self._made_at
-        for state in self.repos.values():
-            if not state.is_unfinished:
-                self._wait(state, state.due + late)
-
-    def hasten(self, state: RepoState) -> None:
-        """Let a repo be due now, or once more after the poll that is under way."""
-        if state.is_hastened:
-            return
-        state.is_hastened = True
-        if not state.is_polled:
-            self._wait(state, min(state.due, monotonic()))
-
-    def _wait(self, state: RepoState, due: float) -> None:
-        self.queue.wait(state, max(due, state.backoff_until))
 
     # -- which repos
 
@@ -206,7 +158,8 @@ class AccountPoller:
             self._healthy_at = now
             if self.discovery.ended_at is None or now - self.discovery.ended_at >= _DISCOVERY:
                 before = {entry: state.repo for entry, state in self.repos.items()}
-                self._adopt(await self.discovery.find(before))
+                self.polled.adopt(await self.discovery.find(before))
+                self._show_active()
                 self._announced = False
                 # A wildcard that failed is tried again with the next look at the health.
                 early = _DISCOVERY - _HEALTH if self.discovery.unresolved else 0.0
@@ -216,36 +169,6 @@ class AccountPoller:
             return  # asked again at the first round with a budget
         except ProviderError as error:
             self.health.failed(error, now=time.time())
-
-    def _adopt(self, found: dict[str, Repo]) -> None:
-        """Poll these repos from now on, and no others."""
-        now = monotonic()
-        for entry in self.repos.keys() - found.keys():
-            del self.repos[entry]
-            self.rows.drop([entry])
-        fresh, interval = [entry for entry in found if entry not in self.repos], self._span.interval
-        demand = Demand(interval, interval, self._span.longest)
-        for entry in fresh:
-            new = RepoState(found[entry], now, demand, interval, now, begun_at=now)
-            self.repos[entry] = self._known.pop(entry, new)
-        self._line_up(fresh)
-        for entry, state in self.repos.items():
-            state.repo = found[entry]
-        self._show_active()
-
-    def _line_up(self, entries: Iterable[str]) -> None:
-        """Let repos wait for their next polls; of what is overdue not all begin at once."""
-        now, turn = monotonic(), 0
-        # Spread by hash, so that a restart or a second exporter does not poll in the same order.
-        for entry in sorted(entries, key=lambda entry: zlib.crc32(entry.encode())):
-            state = self.repos[entry]
-            self.rows.touch(entry)
-            if state.is_unfinished:
-                self.queue.wait_for_room(state)
-                continue
-            if state.due <= now:
-                state.due, turn = now + min(turn * _SPREAD, self._span.interval), turn + 1
-            self._wait(state, state.due)
 
     def _show_active(self) -> None:
         """Show the unfinished builds of the repos that are there."""
@@ -268,13 +191,13 @@ class AccountPoller:
             if state.backs_off:
                 state.backoff_until = max(state.backoff_until, due)
             if state.is_hastened:
-                self._wait(state, monotonic())
+                self.polled.wait(state, monotonic())
             elif put_off:
-                self._wait(state, monotonic() + _AGAIN)
+                self.polled.wait(state, monotonic() + _AGAIN)
             elif state.is_unfinished:
-                self.queue.wait_for_room(state)
+                self.polled.queue.wait_for_room(state)
             else:
-                self._wait(state, due)
+                self.polled.wait(state, due)
 
     def _pause(self, interval: float) -> float:
         """Seconds to the next poll; those of idle repos must not fall into step."""

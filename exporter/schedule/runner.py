@@ -145,7 +145,7 @@ class BudgetRunner:
         try:
             if not lane.is_begun:
                 lane.is_begun = True
-                account.begin()
+                account.polled.begin()
             account.watch.look()
             if account.watch.may_be_mended():
                 lane.spawn(account.watch.take_new_credential())
@@ -178,12 +178,12 @@ class BudgetRunner:
         workers = _WORKERS if account.health.error is None else 1
         readers = 1 if self.group.is_short else workers
         while lane.busy < workers:
-            state = account.queue.take(now, with_history=lane.catching_up < readers)
+            state = account.polled.queue.take(now, with_history=lane.catching_up < readers)
             if state is None:
                 return
             admitted_at = self.group.budget.admit_first()
             if admitted_at is None:
-                account.queue.put_back(state)
+                account.polled.queue.put_back(state)
                 return
             lane.busy += 1
             lane.catching_up += state.is_unfinished
@@ -206,7 +206,7 @@ class BudgetRunner:
         state = account.repos.get(entry)
         if state is None or account not in self._lanes:
             return False
-        account.hasten(state)
+        account.polled.hasten(state)
         lane = self._lanes[account]
         if not lane.is_preparing and not account.needs_preparing:
             self._start_due(lane)

@@ -130,7 +130,7 @@ def test_a_repo_that_catches_up_is_hastened_past_the_others(stage: Callable[...,
         await on.rounds(10)
         state = on.account.repos["a/1"]
         state.is_unfinished = True
-        on.account.queue.wait_for_room(state)
+        on.account.polled.queue.wait_for_room(state)
         on.lane.catching_up = 100  # there is no room for one more
         assert await on.rounds(5) == []
         hasten(on, "a/1")

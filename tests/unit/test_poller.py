@@ -26,6 +26,7 @@ from exporter.schedule import (
     health,
     outcome,
     plan,
+    polled_repos,
     runner,
     watch,
 )
@@ -47,6 +48,7 @@ MODULES = (
     outcome,
     paginator,
     plan,
+    polled_repos,
     repo_sync,
     report,
     runner,

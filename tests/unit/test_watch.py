@@ -108,7 +108,7 @@ def test_a_repo_due_in_years_is_polled_when_the_budget_is_there_again(
     async def main() -> None:
         await on.rounds(61)
         state = on.account.repos["a/1"]
-        on.account.queue.wait(state, on.now + 1000 * HOUR)
+        on.account.polled.queue.wait(state, on.now + 1000 * HOUR)
         assert await on.rounds(300) == ["a/1"] * 4 or "a/1" in on.provider._polled
 
     on.run(main)
