@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -17,6 +18,7 @@ TOKEN = "ghp_demo"
 NOISE = {"url": "https://api.github.invalid/x", "node_id": "MDEyOldvcmtmbG93", "pull_requests": []}
 
 
+@functools.lru_cache(maxsize=65536)  # a list tells the same times again with every poll
 def iso(at: float | None) -> str | None:
     """Whole seconds with a Z, as GitHub writes times."""
     return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

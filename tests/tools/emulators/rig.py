@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ Endpoint = Callable[[Request], Any]
 TOKEN = "demo"
 
 
+@functools.lru_cache(maxsize=65536)  # a list tells the same times again with every poll
 def iso(at: float | None, digits: int = 3, zone: str = "Z") -> str | None:
     """An instant with so many digits of fraction."""
     if at is None:
