@@ -143,7 +143,8 @@ class World:
             return Response("Bad Gateway", 502)
         assert request.query_params["sort_by"] == "id:desc"
         mine = sorted((b for b in self.builds if b.repo == slug), key=lambda b: b.id, reverse=True)
-        return self._page(request, "builds", [self._rendered(request, b) for b in mine])
+        page = self._page(request, "builds", mine)
+        return page | {"builds": [self._rendered(request, build) for build in page["builds"]]}
 
     def _single(self, request: Request) -> dict[str, Any] | Response | None:
         mine = [b for b in self.builds if b.id == request.path_params["id"]]
