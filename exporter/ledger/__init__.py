@@ -75,32 +75,32 @@ class LedgerConfig(msgspec.Struct, frozen=True):
 class Transaction(Protocol):
     """One atomic step of the ledger."""
 
-    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
-        """The target of a repo, made with `cursor` if it is new."""
-
     changes: Changes
-    """What was written so far, as it stands: what is shown differently once it is committed."""
+    """The rows written so far, as they stand; to be shown once the transaction has committed."""
+
+    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
+        """The target of a repo, created with `cursor` if it is new."""
 
     def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
-        """Record `builds` and return what is news. `now` is epoch seconds, the provider's clock."""
+        """Record builds and return what is news; `now` is the provider's clock, epoch seconds."""
 
     def close(self, target: Target, keys: Iterable[AttemptKey]) -> None:
-        """Forget unfinished builds that are gone."""
+        """Delete unfinished builds that no longer exist."""
 
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
-        """Those of the touched rows that there are, and the samples that `accounts` have in use."""
+        """The touched rows that exist, and the number of samples that `accounts` have in use."""
 
     def save(self, account: str, changes: RowChanges) -> None:
-        """Write what becomes of pipelines and series of an account."""
+        """Write changed rows of pipelines and series of an account."""
 
     def advance_cursor(self, target: Target, cursor: Cursor) -> None:
-        """Keep where the reading of a repo stands."""
+        """Store how far the sync of a repo has come."""
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
-        """Let what was held into its series, which are live from now on."""
+        """Add held increments to their series and make the series live."""
 
     def snapshot(self) -> Snapshot:
-        """All rows that a process needs in memory."""
+        """All rows that a process keeps in memory."""
 
     def pipelines(self) -> list[PipelineRow]:
         """All pipelines."""
@@ -114,27 +114,27 @@ class Transaction(Protocol):
         """Drop pipelines, and their series in these families."""
 
     def count_samples(self, samples: Mapping[str, int]) -> None:
-        """Keep how many samples accounts have in use."""
+        """Store how many samples accounts have in use."""
 
     def check_buckets(self, family: str, bounds: tuple[float, ...]) -> bool:
-        """Keep a histogram's bounds; False if they changed and its series were dropped."""
+        """Store a histogram's bounds; False if they have changed and its series were dropped."""
 
     def set_series_limit(self, samples: int) -> None:
-        """Keep the series limit that is obeyed from now on."""
+        """Store the series limit in force."""
 
     def save_responses(self, account: str, changes: ResponseChanges) -> None:
-        """Keep, or no longer keep, answers of an account's API."""
+        """Store and delete responses of an account's API."""
 
     def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
-        """Keep what APIs have forbidden, and drop what is over. `now` is our clock."""
+        """Store limits that APIs have set, and delete expired ones. `now` is our clock."""
 
     def save_polling(self, account: str, changes: PollingChanges) -> None:
         """Write what has changed of the schedule of an account."""
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
-        """Forget finished builds that retention no longer keeps, and answers out of use.
+        """Delete finished builds older than the retention, and responses that are out of use.
 
-        `now` is what all clocks agree on; nothing of the `spared` accounts is forgotten.
+        `now` is the time that all clocks agree on. Builds of `spared` accounts are kept.
         """
 
 
@@ -142,32 +142,32 @@ class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
 
     def configure(self, config: LedgerConfig) -> None:
-        """Go by another configuration from the next transaction on."""
+        """Use another configuration from the next transaction on."""
 
     def load(self) -> Snapshot:
-        """Everything that the process needs in memory. Raises StateDamaged, StateUnavailable."""
+        """All rows that a process keeps in memory. Raises StateDamaged, StateUnavailable."""
 
     def look(self) -> bool:
-        """See whether the store is still where it was; mend it where nothing is lost by that.
+        """Check that the store is still in its place, and repair it if that loses nothing.
 
-        Whether something was wrong and is over. Raises StateUnavailable with what to do if
-        something is, and then `transaction` does too.
+        Returns whether a fault has ended. Raises StateUnavailable, with what to do, while there
+        is one; `transaction` raises it as well then.
         """
 
     def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
-        """The row of each of these builds' attempts; None for those that were not counted.
+        """The row of each build's attempt; None for attempts that were not counted.
 
         Raises StateUnavailable.
         """
 
     def responses(self, account: str) -> list[StoredResponse]:
-        """The kept answers of an account, the most recently used last.
+        """The stored responses of an account, the most recently used last.
 
-        Raises StateUnavailable; to go on without them costs requests and nothing else.
+        Raises StateUnavailable; going on without them only costs requests.
         """
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        """Commits at its end, or leaves nothing behind. Raises StateUnavailable."""
+        """Commit at the end of the block, or keep nothing of it. Raises StateUnavailable."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""

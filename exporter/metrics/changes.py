@@ -1,8 +1,8 @@
-"""What becomes of the rows of pipelines and series that news touches: a pure function.
+"""How effects change the rows of pipelines and series: a pure function.
 
-It decides what is shown and what is held back, and what goes elsewhere at the series limit. As
-it reads nothing but the rows that it is given, whoever asks it inside the transaction that has
-read them, and writes the changed ones there, counts exactly.
+It decides which increments are shown, held back, or folded at the series limit, from nothing but
+the rows that it is given. Counting is exact because one transaction reads those rows, calls it
+and writes the changed rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ pipeline of the build, wherever that is."""
 
 
 class FoldsError(Exception):
-    """An increment finds no room, and the series that may take it were not loaded."""
+    """An increment must be folded, and the series that it may fold into are not loaded."""
 
 
 def resolve(  # noqa: PLR0913 - what a decision rests on
@@ -53,7 +53,7 @@ def resolve(  # noqa: PLR0913 - what a decision rests on
     now: float,
     seen: Container[SeriesKey] = (),
 ) -> RowChanges:
-    """`changes_for` with the rows that it needs: mostly there is room, and few are enough."""
+    """Call `changes_for` with the rows that it needs, which are few unless increments fold."""
     decide = functools.partial(changes_for, effects, target=target, rules=rules, now=now, seen=seen)
     try:
         return decide(load(touched(effects)))
@@ -71,10 +71,11 @@ def changes_for(  # noqa: PLR0913 - what a decision rests on
     seen: Container[SeriesKey] = (),
     folds: bool = False,
 ) -> RowChanges:
-    """The rows after these effects on a repo, given all that they touch.
+    """The changed rows of pipelines and series, given the rows that the effects touch.
 
-    `now` is epoch seconds. `seen` are series that are not live but have been shown at 0 for
-    long enough to become so. Raises FoldsError, unless the rows are enough where it `folds`.
+    `now` is in epoch seconds. `seen` are series that are not live but have been shown at 0 for
+    long enough. `folds` says that the rows include the series that increments may fold into;
+    without it, FoldsError is raised when they are needed.
     """
     decision = _Decision(rows, target=target, rules=rules, now=now, seen=seen, folds=folds)
     for effect in effects:
@@ -83,7 +84,7 @@ def changes_for(  # noqa: PLR0913 - what a decision rests on
 
 
 class _Decision:
-    """Collects what changes; what it has changed is at once part of what it knows."""
+    """Collects changed rows; later effects of the batch see the changes of earlier ones."""
 
     def __init__(  # noqa: PLR0913 - what a decision rests on
         self,
@@ -112,7 +113,7 @@ class _Decision:
         self._samples = 0
 
     def take(self, effect: Effect) -> None:
-        """Add one more effect."""
+        """Apply one effect."""
         labels = effect.labels
         if labels is not None:
             if effect.unfinished is not None:
@@ -123,7 +124,7 @@ class _Decision:
         self._add(effect.increments, effect.source)
 
     def changes(self) -> RowChanges:
-        """What has changed so far."""
+        """All changes so far."""
         return RowChanges(
             pipelines=tuple(self._pipelines()),
             series=tuple(self._series.values()),

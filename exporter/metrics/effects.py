@@ -1,4 +1,4 @@
-"""What news does, event by event, before it is known where there is room for it."""
+"""The effects of findings, event by event, regardless of whether there is room for them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, Job
 
 Source = tuple[Build | Job, Build]
-"""A build or job, and the build that it is of."""
+"""A build or job, and the build that it belongs to."""
 
 
 class Effect(msgspec.Struct, frozen=True):
-    """What one event does."""
+    """The effect of one event."""
 
     labels: Labels | None = None
-    """The pipeline that it belongs to, if it belongs to one."""
+    """The pipeline, if the event belongs to one."""
     learn: Callable[[Facts, float], Facts] | None = None
-    """What is known of the pipeline afterwards, given what was known and the time."""
+    """Returns the pipeline's facts after the event, given those before and the time."""
     unfinished: Build | None = None
-    """A build to show in the gauges."""
+    """An unfinished build, to be shown in the gauges."""
     zeros: tuple[SeriesKey, ...] = ()
-    """Counters of the pipeline that start at 0 unless they are there already."""
+    """Counters of the pipeline that start at 0 unless they exist."""
     increments: tuple[Increment, ...] = ()
     source: Source | None = None
-    """What the increments are of."""
+    """What the increments were observed on."""
 
 
 def effects_of(
@@ -44,9 +44,9 @@ def effects_of(
     rules: MetricsRules,
     events: Iterable[Increment] = (),
 ) -> list[Effect]:
-    """What `findings`, news of a repo, does; `provider` is the label of its account.
+    """The effects of `findings` about a repo; `provider` is the label of its account.
 
-    `events` are increments that come from no build, such as a gap.
+    `events` are increments that belong to no build, such as a gap.
     """
 
     def labels_of(build: Build) -> Labels:
@@ -87,9 +87,10 @@ def effects_of(
 
 
 def touched(effects: Iterable[Effect], *, folded: bool = False) -> Touched:
-    """The rows that these effects may read or change, as long as there is room for all series.
+    """The rows that these effects may read or change.
 
-    If increments may be `folded`, the series that take them then are among them.
+    With `folded`, the series that increments fold into are included; they are needed only if
+    there is not room for all new series.
     """
     homes: dict[Labels, None] = {}
     keys: dict[SeriesKey, None] = {}

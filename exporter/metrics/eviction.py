@@ -1,4 +1,4 @@
-"""Which pipelines of the state are not shown because the series limit was lowered."""
+"""Eviction: which pipelines of the state are not shown when the series limit is lowered."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from exporter.metrics.facts import Facts
 
 
 class Candidate(NamedTuple):
-    """A pipeline as the state has it."""
+    """A stored pipeline."""
 
     target: int
     labels: Labels
     facts: Facts
     samples: int
-    """How many it may show."""
+    """The most samples that it can show."""
 
     @property
     def was_evicted(self) -> bool:
-        """Whether there was no room for it at this limit or at a lower one."""
+        """Whether it was evicted at this limit or at a lower one."""
         return bool(self.facts.marks & Mark.EVICTED)
 
     def marked(self, limit: int, *, is_out: bool) -> PipelineRow | None:
-        """Its row once it is marked, or no longer, at this limit; None if that is no change."""
+        """Its row with the mark set or removed; None if the row does not change."""
         after = self.facts
         if is_out and not cardinality.marks(after, limit) & Mark.EVICTED:
             after = cardinality.marked(after, Mark.EVICTED, limit)
@@ -45,7 +45,7 @@ class Candidate(NamedTuple):
 def candidates(
     pipelines: Iterable[PipelineRow], series: Iterable[SeriesRow]
 ) -> Iterator[Candidate]:
-    """Pipelines with the samples that they and these series may show."""
+    """Pipelines with the number of samples that they and their series can show."""
     sizes = Counter[Labels]()
     for row in series:
         if f.is_pipeline_family(row.series.family):
@@ -56,7 +56,7 @@ def candidates(
 
 
 def rank(one: Candidate) -> tuple[bool, float]:
-    """What is shown first where there is no room for all: what others fold into, then news."""
+    """Sort key, the highest shown first: pipelines that others fold into, then recent ones."""
     counts_for_others = one.facts.marks & ~Mark.EVICTED >= Mark.CLOSED
     return cardinality.is_catch_all(one.labels) or counts_for_others, one.facts.touched
 
@@ -64,11 +64,11 @@ def rank(one: Candidate) -> tuple[bool, float]:
 def split(
     known: Iterable[Candidate], limit: int, *, is_lower: bool
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Those to show and those to evict.
+    """The pipelines to show and those to evict.
 
-    What was evicted at this limit is so again, and what was at a lower one is shown if all of
-    the reserve stays free. Where the limit `is_lower` than it was, or what is left takes more
-    than it, those idle for longest give way until all of the reserve is free.
+    A pipeline evicted at this limit stays evicted. One evicted at a lower limit is shown if the
+    whole reserve stays free. If the limit `is_lower` than before, or is exceeded, the pipelines
+    idle for longest are evicted until the whole reserve is free.
     """
     shown: list[Candidate] = []
     out: list[Candidate] = []

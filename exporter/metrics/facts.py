@@ -41,7 +41,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     own: bool = True
     """False if it has been made for what is folded: nothing is shown of its latest build."""
     marks: int = 0
-    """What it takes and lets in no more, as `folding` writes it."""
+    """What it takes and lets in no more, as a `cardinality.Mark`."""
     marked_at: int = 0
     """The series limit that was reached then; at a higher one the marks are void."""
 

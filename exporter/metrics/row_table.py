@@ -1,4 +1,4 @@
-"""The rows of pipelines and series in memory, for what needs no ledger."""
+"""Rows of pipelines and series in memory, for uses that need no ledger."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from exporter.ledger.rows import (
 
 
 class RowTable:
-    """Rows by name. What is loaded and saved is as the ledger has it."""
+    """Rows by name, loaded and saved as in a ledger."""
 
     def __init__(self) -> None:
         self.pipelines: dict[Labels, PipelineRow] = {}
@@ -23,7 +23,7 @@ class RowTable:
         self.samples = 0
 
     def load(self, touched: Touched) -> Rows:
-        """Those of the touched rows that there are."""
+        """The touched rows that exist."""
         pipelines = {name: self.pipelines.get(name) for name in touched.pipelines}
         series = {key: self.series.get(key) for key in touched.series}
         return Rows(
@@ -33,7 +33,7 @@ class RowTable:
         )
 
     def save(self, changes: RowChanges) -> Changes:
-        """Take over changed rows; returns what is shown differently."""
+        """Store changed rows, and return them as `SeriesView.apply` takes them."""
         self.pipelines.update((row.labels, row) for row in changes.pipelines)
         self.series.update((row.series, row) for row in changes.series)
         self.samples += changes.samples

@@ -31,12 +31,12 @@ from exporter.recorder.budgets import Budgets
 from exporter.recorder.clocks import is_leap
 from exporter.recorder.decisions import (
     Decide,
+    apply_series_limit,
     changed_buckets,
     decide,
-    forget,
-    limited,
-    sound,
-    unknown,
+    forget_idle,
+    load_sound,
+    not_shown,
 )
 from exporter.recorder.open_builds import OpenBuilds
 from exporter.recorder.persistence import Persistence
@@ -76,10 +76,10 @@ class Recorder(Persistence):
         self._accounts = tuple(accounts)
         rules = self.view.rules
         with self._ledger.transaction() as tx:
-            snapshot = sound(tx)
+            snapshot = load_sound(tx)
             anew = set(changed_buckets(tx, rules))
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
-            limited(tx, snapshot, self._accounts, rules.series_limit)
+            apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
         self.budgets = Budgets(snapshot.limits, self._note_limits)
         self.polling.add(snapshot.polling, self._accounts)
         self._swept_at = snapshot.swept_at
@@ -121,7 +121,7 @@ class Recorder(Persistence):
 
         def step() -> None:
             with self._ledger.transaction() as tx:
-                sound(tx, fault=_DAMAGED)
+                load_sound(tx, fault=_DAMAGED)
 
         await self._finish(self._alone(step))
 
@@ -145,9 +145,9 @@ class Recorder(Persistence):
 
             def step() -> Snapshot:
                 with self._ledger.transaction() as tx:
-                    snapshot = sound(tx, fault=_DAMAGED)
-                    marked = limited(tx, snapshot, accounts, rules.series_limit)
-                return unknown(snapshot, known - marked, added)
+                    snapshot = load_sound(tx, fault=_DAMAGED)
+                    marked = apply_series_limit(tx, snapshot, accounts, rules.series_limit)
+                return not_shown(snapshot, known - marked, added)
 
             shown = None
             if self._needs_state(rules, labels_of):
@@ -302,7 +302,7 @@ class Recorder(Persistence):
 
             def step() -> Changes:
                 with self._ledger.transaction() as tx:
-                    forget(tx, before=now - self._retention, accounts=kept, busy=busy)
+                    forget_idle(tx, before=now - self._retention, accounts=kept, busy=busy)
                     tx.prune(now=now, spared=spared)
                 return tx.changes
 

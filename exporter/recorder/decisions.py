@@ -1,4 +1,4 @@
-"""What is decided inside a transaction, by the rows that it has read and nothing else."""
+"""Decisions made inside a transaction, from nothing but the rows that it has read."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from exporter.metrics.rules import MetricsRules
 log = logging.getLogger(__name__)
 
 _FAMILIES = [family.name for family in (*f.OF_PIPELINE, *f.OF_JOB) if family.kind != "gauge"]
-"""Those of which pipelines have series in the ledger."""
+"""The families whose series belong to pipelines and are stored in the ledger."""
 
 
 class Decide(Protocol):
-    """`decide` for a repo, by the rules that hold."""
+    """`decide` with everything but the news bound to one repo."""
 
     def __call__(
         self, tx: Transaction, findings: Findings, *, now: float, events: Iterable[Increment] = ()
     ) -> RowChanges:
-        """Write what becomes of the rows that news touch, and return it."""
+        """Update the rows that the findings affect, and return the changes."""
 
 
 def decide(  # noqa: PLR0913 - all that it depends on
@@ -55,10 +55,10 @@ def decide(  # noqa: PLR0913 - all that it depends on
     now: float,
     events: Iterable[Increment] = (),
 ) -> RowChanges:
-    """Write what becomes of the rows that news of a repo touches, and return it.
+    """Update the rows that findings about a repo affect, and return the changes.
 
-    `provider` is the label of its account, `accounts` share the series limit, `seen` are series
-    that were shown at 0 for long enough. `now` is epoch seconds.
+    `provider` is the label of the repo's account. `accounts` share the series limit. `seen` are
+    the series that have been shown at 0 for long enough. `now` is in epoch seconds.
     """
     effects = effects_of(findings, target=target, provider=provider, rules=rules, events=events)
     if not effects:
@@ -69,8 +69,8 @@ def decide(  # noqa: PLR0913 - all that it depends on
     return changes
 
 
-def sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:
-    """All rows. Raises StateDamaged with `fault` and what is wrong if they are not ours."""
+def load_sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:
+    """Load all rows. Raises StateDamaged, its message made with `fault`, if a row is unsound."""
     snapshot = tx.snapshot()
     for damage in soundness.damage(snapshot):
         raise StateDamaged(fault.format(damage))
@@ -78,7 +78,7 @@ def sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:
 
 
 def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
-    """The histograms that start anew, as their buckets have changed."""
+    """Drop the histograms whose buckets have changed, and return their families."""
     for family in f.FAMILIES:
         if family.persistent and family.buckets:
             bounds = rules.buckets.of(family)
@@ -90,12 +90,12 @@ def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
                 yield family.name
 
 
-def limited(
+def apply_series_limit(
     tx: Transaction, snapshot: Snapshot, accounts: Collection[str], limit: int
 ) -> set[Labels]:
-    """Mark which pipelines of some accounts the series limit leaves out, and count the others.
+    """Evict the pipelines of `accounts` that exceed the series limit, and count the samples.
 
-    The rows of the snapshot are marked as well. Returns those whose marks have changed.
+    Marks them in the ledger and in the snapshot. Returns the pipelines whose marks have changed.
     """
     names = {target.id: target.account for target in snapshot.targets}
     known = [*eviction.candidates(snapshot.pipelines, snapshot.series)]
@@ -126,8 +126,11 @@ def limited(
     return {*marked}
 
 
-def unknown(snapshot: Snapshot, known: Collection[Labels], added: Collection[str]) -> Snapshot:
-    """The part of it that is not shown yet: beside the `known` pipelines, and `added` accounts."""
+def not_shown(snapshot: Snapshot, known: Collection[Labels], added: Collection[str]) -> Snapshot:
+    """Reduce a snapshot to what is not shown yet: all but the `known` pipelines.
+
+    Rows that belong to no pipeline are kept for the `added` accounts only.
+    """
     names = set(map(clean, added))
     targets = [target for target in snapshot.targets if target.account in added]
     ids = {target.id for target in targets}
@@ -144,12 +147,13 @@ def unknown(snapshot: Snapshot, known: Collection[Labels], added: Collection[str
     return snapshot
 
 
-def forget(
+def forget_idle(
     tx: Transaction, *, before: float, accounts: Mapping[int, str], busy: Collection[Labels]
 ) -> None:
-    """Drop pipelines that saw no build since `before` (epoch seconds).
+    """Drop the pipelines that have had no build since `before` (epoch seconds).
 
-    `accounts` are those of the targets whose pipelines may go, and `busy` ones stay.
+    `accounts` maps the targets whose pipelines may be dropped to their accounts. `busy` pipelines
+    are kept.
     """
     idle = [
         row

@@ -1,4 +1,4 @@
-"""The rows of unfinished builds, which the sync asks for at each poll."""
+"""The rows of unfinished builds, kept in memory because each poll reads them."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from exporter.model import Build
 
 
 class OpenBuilds:
-    """Those of each target, as the ledger has them."""
+    """The unfinished builds of each target."""
 
     def __init__(self) -> None:
         self._by_target: dict[int, dict[AttemptKey, Build]] = {}
 
     def of(self, target: int) -> Mapping[AttemptKey, Build]:
-        """Those of one target."""
+        """The unfinished builds of one target."""
         return self._by_target.get(target, {})
 
     def apply(self, changes: Changes) -> None:
@@ -27,6 +27,6 @@ class OpenBuilds:
             known[AttemptKey(build.key, build.attempt)] = build
 
     def keep(self, targets: Container[int]) -> None:
-        """Forget those of all other targets."""
+        """Keep the builds of these targets only."""
         for target in [target for target in self._by_target if target not in targets]:
             del self._by_target[target]

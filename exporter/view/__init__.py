@@ -1,1 +1,1 @@
-"""The series in memory, which a scrape shows."""
+"""What a scrape shows: series and gauges in memory, made of the ledger's rows by one method."""

@@ -1,8 +1,8 @@
 """The series in memory: what a scrape shows.
 
-What is shown changes by rows of the ledger as they stand after a commit, whether that was one
-of our own or the state is being loaded, and in one way only: `SeriesView.apply`. Who keeps the
-bytes of a scrape learns from the slot tables what shows differently then.
+`SeriesView.apply` is the only way to change what is shown. It takes rows of the ledger as they
+stand after a commit, and it does not matter whether they come from a commit of this process or
+from loading the state. The slot tables track which encoded bytes of a scrape are out of date.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ class SeriesView(Store):
     # -- what is configured
 
     def configure(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
-        """Go by these rules from now on, and show the accounts that `labels_of` has.
+        """Use these rules from now on, and show the accounts in `labels_of`.
 
-        It gives their `provider` labels. What the ledger has of accounts that were not shown
-        before is not here until it is applied. The buckets must be the ones that the histograms
-        were begun with.
+        `labels_of` maps accounts to their `provider` labels. Accounts that were not shown before
+        stay empty until their rows are applied. The buckets must be those that the stored
+        histograms have.
         """
         self.rules = rules if self._holds else msgspec.structs.replace(rules, zero_hold=0.0)
         self._leave_out(self._providers.keys() - labels_of.keys())
@@ -116,9 +116,10 @@ class SeriesView(Store):
     # -- rows of the ledger
 
     def apply(self, changes: Changes) -> None:
-        """Show these rows, as far as they are of configured accounts.
+        """Show these rows; those of accounts that are not configured are ignored.
 
-        To apply the same once more, or all that the ledger has afterwards, changes nothing.
+        Idempotent: applying the same rows again, or a later snapshot of the ledger, shows the
+        same.
         """
         for target in changes.targets:
             if target.account in self._providers:
@@ -136,7 +137,7 @@ class SeriesView(Store):
                 self._run(number, build)
 
     def _is_of_ours(self, row: SeriesRow) -> bool:
-        """Whether a series without a pipeline is of a configured account, or of none."""
+        """Whether a series belongs to a pipeline, to a configured account, or to no account."""
         return f.depth(row.series.family) > 0 or f.account_of(row.series) in self._names
 
     def _take_target(self, target: Target) -> None:
@@ -159,7 +160,7 @@ class SeriesView(Store):
                     group.mark()
 
     def _take_pipelines(self, rows: Iterable[PipelineRow]) -> Iterator[Labels]:
-        """Show pipelines; yields those that may show other unfinished builds than before."""
+        """Show pipelines; yields those that may now show other unfinished builds."""
         for row in rows:
             if row.target not in self.targets:
                 continue
@@ -207,7 +208,7 @@ class SeriesView(Store):
     def unassigned(self) -> Iterator[tuple[Target, list[Build]]]:
         """The unfinished builds of each repo that their own pipelines do not show.
 
-        The limit is lower now, or other branches are shown.
+        There are some after the limit was lowered or `metrics.branches` was changed.
         """
         for number, builds in self.active.items():
             target = self.targets[number]

@@ -59,17 +59,17 @@ def application(
     """
 
     async def metrics(request: Request) -> Response:
-        exposition, book = served.exposition, served.view
+        exposition, view = served.exposition, served.view
         form = negotiate(_header(request, "accept"), offers=exposition.offers)
         packed = wants_gzip(_header(request, "accept-encoding"))
-        begun = book.clock()
+        begun = view.clock()
         await in_slices(step for step in exposition.steps(form, packed=packed))
         answer = exposition.answer(form, packed=packed)
         headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
         if packed:
             headers["Content-Encoding"] = "gzip"
         # What has come since it was begun may not be in it.
-        return _Scrape(answer, headers, seen=lambda: book.scraped(begun))
+        return _Scrape(answer, headers, seen=lambda: view.scraped(begun))
 
     async def healthy(request: Request) -> Response:
         return PlainTextResponse("cicd-exporter is healthy.\n", headers=NO_SNIFFING)

@@ -1,8 +1,7 @@
-"""Rows that were read or written lately, in memory.
+"""A cache of rows that were read or written recently.
 
-As long as nobody else writes to the file they are what it has: the lock that a ledger takes
-keeps everybody out. A transaction that fails takes back what it has written, so all are
-forgotten then.
+It is exact as long as no other connection writes to the file, which the ledger's lock prevents.
+A transaction that fails takes back its writes, so the cache is cleared then.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ V = TypeVar("V")
 
 
 class RowCache(Generic[K, V]):
-    """At most so many rows by name, those that are not there among them."""
+    """Rows by name, at most `most`; None stands for a row that does not exist."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._rows: dict[K, V | None] = {}
 
     def get(self, names: Collection[K], read: Callable[[list[K]], Mapping[K, V]]) -> dict[K, V]:
-        """Those of these rows that there are; `read` gets what is not known yet."""
+        """The rows with these names that exist; `read` is called for those not in the cache."""
         rows = self._rows
         unknown = [name for name in names if name not in rows]
         if unknown:
@@ -36,10 +35,10 @@ class RowCache(Generic[K, V]):
         return {name: row for name in names if (row := rows[name]) is not None}
 
     def put(self, rows: Iterable[tuple[K, V]]) -> None:
-        """These have been written."""
+        """Note rows that have been written."""
         if self._most:
             self._rows.update(rows)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all rows."""
         self._rows = {}

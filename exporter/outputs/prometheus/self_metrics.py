@@ -65,7 +65,7 @@ Values = dict[Family, dict[Labels, Vector]]
 
 
 def self_metrics(
-    book: SeriesView, views: Iterable[AccountView], health: Health, sizes: Mapping[str, int]
+    shown: SeriesView, views: Iterable[AccountView], health: Health, sizes: Mapping[str, int]
 ) -> Values:
     """All values but those of builds, jobs and repos.
 
@@ -77,14 +77,14 @@ def self_metrics(
     for view in views:
         _zeros(values, view)
         _account(values, view)
-    for series in book.others.series():
+    for series in shown.others.series():
         name, labels = series.key
         values[f.BY_NAME[name]][labels] = series.vector
     for name, size in sizes.items():
         values[f.SERIES][(name,)] = (float(size),)
-        values[f.SERIES_DROPPED][(name,)] = (float(book.dropped[name]),)
+        values[f.SERIES_DROPPED][(name,)] = (float(shown.dropped[name]),)
     for family, value in (
-        (f.SERIES_LIMIT, float(book.rules.series_limit)),
+        (f.SERIES_LIMIT, float(shown.rules.series_limit)),
         (f.RELOAD_OK, float(health.reload_ok)),
         (f.RELOAD_TIME, health.reload_time),
         (f.STATE_OK, float(health.state_ok)),

@@ -27,6 +27,7 @@ from hypothesis.stateful import (
 from exporter.ledger.rows import SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build
+from exporter.view.series_view import SeriesView
 from tests.tools.scripted import Rig, build, done
 
 HOLD = 120.0
@@ -448,6 +449,13 @@ class Life(RuleBasedStateMachine):
                 held = series.held[0] if series.held else 0.0
                 counted[key.labels[3], key.labels[6]] += int(series.vector[0] + held)
         assert +counted == +self.truth
+
+    @invariant()
+    def a_process_that_loads_the_state_has_the_same_rows(self) -> None:
+        fresh = SeriesView(self.rig.rules, self.rig.accounts, clock=self.rig.hands)
+        fresh.apply(self.rig.ledger.load())
+        rows = {key: series.row for key, series in fresh.series.items()}
+        assert rows == {key: series.row for key, series in self.rig.book.series.items()}
 
     def teardown(self) -> None:
         try:
