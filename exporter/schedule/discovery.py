@@ -131,7 +131,7 @@ class Discovery:
         return error is None
 
     def _matches_nothing(self, pattern: str) -> None:
-        """A wildcard without a match is told: its token may not see what it is meant to find."""
+        """Report a wildcard without a match: perhaps its token may not see the repos."""
         rights = f" ({self._provider.rights})" if self._provider.rights else ""
         text = f"{pattern} matches nothing: check its spelling and what the token may see{rights}"
         self.unmatched[pattern] = text
