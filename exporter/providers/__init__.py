@@ -57,7 +57,7 @@ from exporter.http import Api, Dialect, PublishedLimit
 from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
 from exporter.providers.listing import Matches, Page, Query, Repo, Unread
-from exporter.providers.parts import by_part, optional
+from exporter.providers.parts import by_part, optional, together, tried
 from exporter.redaction import shown
 
 __all__ = [
@@ -76,6 +76,8 @@ __all__ = [
     "by_part",
     "catalogue",
     "optional",
+    "together",
+    "tried",
 ]
 
 

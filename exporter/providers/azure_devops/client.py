@@ -15,7 +15,7 @@ from exporter.http import Answer, Api
 from exporter.payload import text
 from exporter.providers.azure_devops.mapping import ProjectPath, Run
 from exporter.providers.azure_devops.timeline import Record, Timeline
-from exporter.providers.paging import readable
+from exporter.providers.paging import bearable, readable
 
 T = TypeVar("T")
 
@@ -28,7 +28,6 @@ request needs `-preview`; servers from 2019 on know 5.0, and newer ones know old
 MOST = 1000
 """Items of the largest page that is asked for."""
 _VERSION = re.compile(r"(?<![\d.])\d{1,2}\.\d(?![\d.]*\d)")
-_TOO_MUCH = frozenset({"server", "timeout", "too_large"})
 
 
 class Versions:
@@ -85,12 +84,11 @@ class Client:
         Its token is a place in the list and no number of items, so that a page which the
         server cannot make is asked for again with fewer of them.
         """
-        try:
-            return await self._page(path, params, size, token, 1)
-        except ProviderError as error:
-            if error.account_wide or error.reason not in _TOO_MUCH:
-                raise
-        return await self._page(path, params, max(size // 10, 1), token, None)
+
+        async def ask(size: int, tries: int | None) -> _Page:
+            return await self._page(path, params, size, token, tries)
+
+        return await bearable(ask, (size, max(size // 10, 1)))
 
     async def whole(self, path: str, params: Params) -> list[msgspec.Raw]:
         """All pages of a list."""

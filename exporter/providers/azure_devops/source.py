@@ -17,7 +17,17 @@ from exporter.errors import Gone, ProviderError, TryLater
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.payload import each, word
-from exporter.providers import Matches, Page, Provider, Query, Repo, Source, Unread
+from exporter.providers import (
+    Matches,
+    Page,
+    Provider,
+    Query,
+    Repo,
+    Source,
+    Unread,
+    optional,
+    tried,
+)
 from exporter.providers.azure_devops.cache import TimelineCache, is_of
 from exporter.providers.azure_devops.client import MOST, Client, Versions, project
 from exporter.providers.azure_devops.entra import Entra
@@ -199,7 +209,6 @@ class AzureDevOpsSource(Source[Provider]):
     async def _names(self, place: ProjectPath, runs: Sequence[Run]) -> Names:
         """What the pipelines and repositories of a project are called."""
         path = project(place)
-
         names = self._names_of.setdefault(path.casefold(), Names())
         async with names.lock:
             if self.api.now() >= names.due:
@@ -216,12 +225,9 @@ class AzureDevOpsSource(Source[Provider]):
         That is never: those that are made later are not the oldest. One that cannot be read is
         done without for a while.
         """
-        try:
-            raws = await self._client().whole(f"{path}/_apis/build/definitions", {})
-        except ProviderError as error:
-            if error.account_wide:
-                raise
-            return self.api.now() + (_SOON if isinstance(error, TryLater) else _LATER)
+        raws = await tried(self._client().whole(f"{path}/_apis/build/definitions", {}))
+        if isinstance(raws, ProviderError):
+            return self.api.now() + (_SOON if isinstance(raws, TryLater) else _LATER)
         names.learn(each(raws, Definition, most=_MOST_LISTED)[0])
         return math.inf
 
@@ -233,12 +239,10 @@ class AzureDevOpsSource(Source[Provider]):
         A completed one waits for it, as only the timeline knows which attempt has ended.
         """
         if not self._timelines.spares(build, self.api.now()):
-            try:
-                return await self._attempts(place, build)
-            except ProviderError as error:
-                if error.account_wide:
-                    raise
-                self._timelines.fails(build, error, self.api.now())
+            attempts = await tried(self._attempts(place, build))
+            if not isinstance(attempts, ProviderError):
+                return attempts
+            self._timelines.fails(build, attempts, self.api.now())
         reading = self._timelines.reading(build)
         if build.status is not Status.COMPLETED:
             known = None if reading is None or reading.over else reading
@@ -263,11 +267,8 @@ class AzureDevOpsSource(Source[Provider]):
     async def _read(self, place: ProjectPath, build: Build, before: Reading | None) -> Reading:
         """The timeline, and those of earlier attempts that were not read `before`."""
         client = self._client()
-        try:
-            records = await client.records(place, build.native_id)
-        except ProviderError as error:
-            if not error.is_final:
-                raise
+        records = await optional(client.records(place, build.native_id))
+        if records is None:
             attempt = 1 if before is None else before.attempt
             return replace(read_timeline((), build, now=self.api.now()), attempt=attempt)
         reading = read_timeline(records, build, now=self.api.now())
@@ -293,11 +294,7 @@ async def _earlier(
     """The records of the timelines that an earlier attempt has left behind."""
     found: list[Record] = []
     for timeline in previous_timelines(records, attempt):
-        try:
-            found.extend(await client.records(place, build.native_id, timeline))
-        except ProviderError as error:
-            if not error.is_final:
-                raise
+        found.extend(await optional(client.records(place, build.native_id, timeline)) or ())
     return found
 
 

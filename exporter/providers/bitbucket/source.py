@@ -23,6 +23,7 @@ from exporter.providers import (
     Source,
     optional,
     paging,
+    tried,
 )
 from exporter.providers.bitbucket.cache import PipelineSwitches
 from exporter.providers.bitbucket.mapping import (
@@ -151,12 +152,10 @@ class BitbucketSource(Source[Provider]):
         known = self._switches.known(entry, changed, now)
         if known is not None:
             return known
-        try:
-            config = await self.api.get(f"{_path(entry)}/pipelines_config", into=dict[str, Any])
-        except ProviderError as error:
-            if error.account_wide:
-                raise
-            enabled, is_sure = not isinstance(error, Gone), isinstance(error, Gone | Refused)
+        path = f"{_path(entry)}/pipelines_config"
+        config = await tried(self.api.get(path, into=dict[str, Any]))
+        if isinstance(config, ProviderError):
+            enabled, is_sure = not isinstance(config, Gone), isinstance(config, Gone | Refused)
         else:
             enabled, is_sure = config.body.get("enabled") is not False, True
         if enabled and is_sure:

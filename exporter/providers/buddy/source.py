@@ -9,12 +9,12 @@ from urllib.parse import quote
 import msgspec
 from msgspec.structs import replace
 
-from exporter.errors import Gone, Malformed, ProviderError
+from exporter.errors import Gone, Malformed
 from exporter.http import Api
 from exporter.model import Build, Status
 from exporter.model.summary import summary
 from exporter.payload import each, reached, text, whole, word
-from exporter.providers import Page, Provider, Query, Repo, Source, by_part
+from exporter.providers import Page, Provider, Query, Repo, Source, by_part, optional
 from exporter.providers.bounded import Bounded
 from exporter.providers.buddy.mapping import (
     NEVER_RAN,
@@ -123,12 +123,7 @@ class BuddySource(Source[Provider]):
 
     async def detail(self, repo: Repo, build: Build, known: Build | None) -> Build:
         """The actions, and an end that the list lacks."""
-        try:
-            return await self._single(repo, build)
-        except ProviderError as error:
-            if not error.is_final:
-                raise
-            return replace(build, partial=False)
+        return await optional(self._single(repo, build)) or replace(build, partial=False)
 
     async def refresh(self, repo: Repo, known: Build) -> Build:
         """The single execution, which lists its actions."""

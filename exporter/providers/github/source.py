@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from functools import partial
 from time import monotonic
@@ -23,6 +22,8 @@ from exporter.providers import (
     Source,
     Unread,
     optional,
+    together,
+    tried,
 )
 from exporter.providers.github.app import App, granted
 from exporter.providers.github.cache import AttemptCache
@@ -211,12 +212,9 @@ class GitHubSource(Source[Provider]):
         shelf = self._cache.shelf(repo.entry)
         ids = {number for run in runs if (number := whole(run.workflow_id)) is not None}
         if shelf.is_due(ids, is_new=is_new, now=monotonic()):
-            try:
-                listed = await optional(client.workflows(repo.entry))
-            except ProviderError as error:
-                if error.account_wide:
-                    raise
-                shelf.fail(error, now=monotonic())
+            listed = await tried(optional(client.workflows(repo.entry)))
+            if isinstance(listed, ProviderError):
+                shelf.fail(listed, now=monotonic())
             else:
                 shelf.put(listed, ids, now=monotonic())
         return shelf
@@ -235,16 +233,11 @@ class GitHubSource(Source[Provider]):
             for number in numbers
             if (run, number) not in cache.attempts
         ]
-        results = await asyncio.gather(
-            *(optional(client.attempt(repo.entry, *key)) for key in unknown),
-            return_exceptions=True,
-        )
+        results = await together(optional(client.attempt(repo.entry, *key)) for key in unknown)
         failed: dict[int, ProviderError] = {}
         for key, result in zip(unknown, results, strict=True):
-            if isinstance(result, ProviderError) and not result.account_wide:
+            if isinstance(result, ProviderError):
                 failed[key[0]] = result
-            elif isinstance(result, BaseException):
-                raise result
             else:
                 is_it = result is not None and result.attempt == key[1]
                 cache.attempts[key] = result if is_it else None

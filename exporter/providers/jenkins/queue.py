@@ -10,6 +10,7 @@ from exporter.errors import Gone, ProviderError
 from exporter.http import Api
 from exporter.model import Build
 from exporter.payload import at, each, whole
+from exporter.providers import tried
 from exporter.providers.jenkins.cache import ControllerCache
 from exporter.providers.jenkins.mapping import (
     LEFT_FIELDS,
@@ -47,13 +48,9 @@ async def queued(api: Api, snapshot: Snapshot, label: str, jobs: Sequence[Node])
 
 async def _items(api: Api, snapshot: Snapshot) -> dict[str, list[QueueItem]]:
     """All items by job; none where the queue is not for us or fails, which is noted."""
-    try:
-        answer = await api.get("/queue/api/json", {"tree": QUEUE_FIELDS}, into=_Queue)
-    except ProviderError as error:
-        if error.account_wide:
-            raise
-        if not error.is_final:
-            snapshot.queue_error = error
+    answer = await tried(api.get("/queue/api/json", {"tree": QUEUE_FIELDS}, into=_Queue))
+    if isinstance(answer, ProviderError):
+        snapshot.queue_error = None if answer.is_final else answer
         return {}
     by_path: dict[str, list[QueueItem]] = {}
     for item in each(answer.body.items or (), QueueItem, most=_MOST)[0]:

@@ -12,6 +12,7 @@ import msgspec
 from exporter.errors import Gone, Malformed, ProviderError
 from exporter.http import Api
 from exporter.payload import text
+from exporter.providers import tried
 from exporter.providers.jenkins.mapping import QueueItem
 from exporter.providers.jenkins.tree import (
     DEEPEST,
@@ -177,11 +178,8 @@ def _looping(path: str, above: str) -> Malformed:
 async def with_builds(api: Api, path: str) -> set[str] | None:
     """The branches of a multibranch job that have builds now; None if it does not tell for now."""
     url = f"{job_url(path)}/api/json"
-    try:
-        answer = await api.get(url, {"tree": TREES[1]}, into=_Jobs)
-    except ProviderError as error:
-        if error.account_wide:
-            raise
+    answer = await tried(api.get(url, {"tree": TREES[1]}, into=_Jobs))
+    if isinstance(answer, ProviderError):
         return None
     places = level(answer.body.jobs, path).nodes.values()
     return {place.path for place in places if place.pulse is not None}

@@ -10,6 +10,7 @@ import msgspec
 from exporter.errors import ProviderError, Refused
 from exporter.http import Api
 from exporter.payload import text
+from exporter.providers import tried
 from exporter.providers.truto.client import pages
 from exporter.providers.truto.payload import Account, Capabilities
 
@@ -36,24 +37,16 @@ async def check(api: Api, account_id: str) -> None:
     if account is not None:
         _judge(api, account, account_id)
     path = f"/integrated-account/{quote(account_id, safe='')}/capabilities"
-    try:
-        answer = (await api.get(path, {"type": "unified"}, into=Capabilities)).body
-    except ProviderError as error:
-        if error.account_wide:
-            raise
-        return
-    if answer.account is not None:
-        _judge(api, answer.account, account_id)
+    answer = await tried(api.get(path, {"type": "unified"}, into=Capabilities))
+    if not isinstance(answer, ProviderError) and answer.body.account is not None:
+        _judge(api, answer.body.account, account_id)
 
 
 async def _listed(api: Api, account_id: str) -> Account | None:
-    try:
-        accounts = (await pages(api, "/integrated-account", {}, Account, sizes=())).items
-    except ProviderError as error:
-        if error.account_wide:
-            raise
+    listed = await tried(pages(api, "/integrated-account", {}, Account, sizes=()))
+    if isinstance(listed, ProviderError):
         return None
-    return next((a for a in accounts if str(a.id).lower() == account_id.lower()), None)
+    return next((a for a in listed.items if str(a.id).lower() == account_id.lower()), None)
 
 
 def _judge(api: Api, account: Account, account_id: str) -> None:
