@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
+import msgspec
 from msgspec.structs import replace
 
 from exporter.errors import Malformed, ProviderError
@@ -44,6 +45,18 @@ class Sizes:
     def shrank(self, what: str, size: int, now: float) -> None:
         """Note that larger pages than this could not be made."""
         self._known[what] = (size, now)
+
+
+class Repeats:
+    """Notices a list whose pages are all the same, as its API ignores which page is asked for."""
+
+    def __init__(self) -> None:
+        self._before: list[bytes] = []
+
+    def again(self, items: Iterable[msgspec.Raw], token: str | None) -> bool:
+        """Whether the page of `token` (None: the first) is the one before it once more."""
+        before, self._before = self._before, list(map(bytes, items))
+        return token is not None and self._before == before
 
 
 async def whole(fetch: Fetch[T], *, what: str, sizes: tuple[int, ...] = SIZES) -> list[T]:

@@ -181,15 +181,13 @@ def _braced(uuid: str) -> str:
 
 def _pages(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) -> paging.Fetch[T]:
     """How the pages of a list are asked for; items that cannot be understood are left out."""
-    last: list[bytes] = []
+    repeats = paging.Repeats()
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
-        nonlocal last
         page = int(token or 1)
         query = {**params, "pagelen": size, "page": page}
         body = (await api.get(path, query, into=Envelope, tries=tries)).body
-        before, last = last, [bytes(raw) for raw in body.values]
-        if page > 1 and last == before:  # pages are not told apart here
+        if repeats.again(body.values, token):
             return [], None
         more = str(page + 1) if body.continues(page, size) else None
         return each(body.values, into)[0], more

@@ -33,7 +33,7 @@ from exporter.providers.buddy.mapping import (
 )
 from exporter.providers.buddy.vocabulary import WORDS
 from exporter.providers.marks import Marks
-from exporter.providers.paging import bearable
+from exporter.providers.paging import Repeats, bearable
 from exporter.providers.paging import whole as whole_list
 
 T = TypeVar("T")
@@ -206,17 +206,16 @@ def _continues(body: Envelope, number: int, items: int) -> bool:
 
 async def _all(api: Api, path: str, field: str, into: type[T]) -> list[T]:
     """The items of all pages of a list, without those that cannot be understood."""
-    last: dict[int, list[bytes]] = {}
+    repeats = Repeats()
 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
         number = 1 if token is None else int(token)
         params = {"page": number, "per_page": size}
         body = (await api.get(path, params, into=Envelope, tries=tries)).body
-        raws = [bytes(raw) for raw in _listed(body, field, path)]
-        if number > 1 and raws == last.get(size):  # pages are not told apart here
+        raws = _listed(body, field, path)
+        if repeats.again(raws, token):
             return [], None
-        last[size] = raws
         following = str(number + 1) if _continues(body, number, len(raws)) else None
-        return each(map(msgspec.Raw, raws), into)[0], following
+        return each(raws, into)[0], following
 
     return await whole_list(fetch, what=path)

@@ -181,16 +181,14 @@ async def _all(
 ) -> tuple[list[T], int]:
     """The items of all pages of a list, and how many could not be understood."""
     rejected = 0
-    before: list[bytes] = []
+    repeats = paging.Repeats()
 
     async def fetch(_: int, token: str | None, __: int | None) -> tuple[list[T], str | None]:
-        nonlocal rejected, before
+        nonlocal rejected
         params = {} if token is None else {"page-token": token}
         body = (await api.get(path, params, into=Envelope, tries=tries)).body
-        raws = [bytes(raw) for raw in body.items]
-        if token is not None and raws == before:
-            return [], None  # pages are not told apart here
-        before = raws
+        if repeats.again(body.items, token):
+            return [], None
         items, odd = each(body.items, into)
         rejected += odd
         return items, text(body.next_page_token)
