@@ -172,7 +172,7 @@ class Provider(BaseModel):
     source: ClassVar[type[Source[Any]]]
     """The class of this provider's sources; `connect` makes one."""
     unchanged_is_free: ClassVar[bool] = False
-    """Whether an answer of 304 counts against no told limit."""
+    """Whether an answer of 304 does not count against the limits that the API reports."""
 
     name: Annotated[str, Field(min_length=1)]
     """The `account` label; unique."""

@@ -115,8 +115,8 @@ class AzureDevOpsSource(Source[Provider]):
         """Builds that finished lately; on the first page before them all unfinished ones.
 
         `minTime` ends the list, so that an ordinary walk reads it as one page: a list by
-        `finishTime` has old builds before new ones. The unfinished come first, for one
-        that ends between the two requests is then heard of in the right order.
+        `finishTime` has old builds before new ones. The unfinished are read first, so
+        that one that ends between the two requests is listed last as it ended.
         """
         place, client = ProjectPath.of(repo.entry), self._client()
         since = query.since // _STEP * _STEP
@@ -254,7 +254,7 @@ class AzureDevOpsSource(Source[Provider]):
     ) -> list[Build]:
         """The attempts of a listed build, its newest at the end.
 
-        Those before are told each time, so that none is lost with a poll that fails.
+        The earlier ones are returned each time, so that none is lost if a poll fails.
         """
         reading = self._timelines.reading(build)
         if anew or not self._timelines.is_current(build, self.api.now()):
@@ -283,7 +283,7 @@ class AzureDevOpsSource(Source[Provider]):
         return replace(reading, earlier=tuple(found[::-1]))
 
     def _lacks_jobs(self, build: Build, reading: Reading) -> bool:
-        """Whether jobs were told and are no longer remembered: they were not counted then."""
+        """Whether jobs were read, but not kept with the build: they were not counted then."""
         newest = build.attempt == reading.attempt and build.status is Status.COMPLETED
         return self.account.jobs and newest and not build.jobs and reading.had_jobs
 
@@ -305,5 +305,5 @@ def _is_read(build: Build, reading: Reading) -> bool:
 
 
 def _once(runs: list[Run]) -> list[Run]:
-    """Each build once, as it was last told, where it was first listed."""
+    """Each build once: as it is listed last, at the place where it is listed first."""
     return list({run.id: run for run in runs}.values())

@@ -43,7 +43,7 @@ _LONG = 6 * 3600.0
 """Seconds that a build may take and still be found by the first walk when it ends in time."""
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class PagedValues(msgspec.Struct, frozen=True):
     """A page of any list. `next` is an absolute URL and may be missing before the last page."""
 
     values: list[msgspec.Raw]
@@ -62,7 +62,7 @@ class Envelope(msgspec.Struct, frozen=True):
         return len(self.values) >= given
 
 
-class Listed(msgspec.Struct, frozen=True):
+class ListedRepo(msgspec.Struct, frozen=True):
     """What is read of a repository."""
 
     full_name: str
@@ -84,7 +84,7 @@ class BitbucketSource(Source[Provider]):
         wanted = "values.full_name,values.updated_on,values.mainbranch.name,next,size,pagelen"
         path = f"/repositories/{_quoted(workspace)}"
         found: list[Repo] = []
-        pages = _pages(self.api, path, {"fields": wanted}, Listed)
+        pages = _pages(self.api, path, {"fields": wanted}, ListedRepo)
         listed, error = await paging.readable(pages, what=path)
         for repo in listed:
             entry = f"{workspace}/{repo.full_name.rpartition('/')[2]}"
@@ -101,7 +101,7 @@ class BitbucketSource(Source[Provider]):
             raise Malformed(f"{query.token!r} is no page of Bitbucket", reason="bad_shape")
         first, size = int(token[1]), int(token[2])
 
-        async def ask(length: int, tries: int | None) -> tuple[int, int, Answer[Envelope]]:
+        async def ask(length: int, tries: int | None) -> tuple[int, int, Answer[PagedValues]]:
             number = (first - 1) * size // length + 1
             # Without `sort` the oldest would come first; the minus sign is in no description.
             params: dict[str, str | int] = {"sort": "-created_on", "pagelen": length}
@@ -109,7 +109,7 @@ class BitbucketSource(Source[Provider]):
             return (
                 number,
                 length,
-                await self.api.get(path, params | {"page": number}, into=Envelope, tries=tries),
+                await self.api.get(path, params | {"page": number}, into=PagedValues, tries=tries),
             )
 
         lengths = tuple(size // parts for parts in (1, 2, 4) if size % parts == 0)
@@ -144,7 +144,7 @@ class BitbucketSource(Source[Provider]):
         return await self.detail(repo, build, known) if wants else build
 
     async def _has_pipelines(self, entry: str, changed: Any) -> bool:
-        """Whether the repo uses Pipelines; where that cannot be told, it does.
+        """Whether the repo uses Pipelines; true if that cannot be found out.
 
         One repo that fails hides none of the others.
         """
@@ -186,7 +186,7 @@ def _pages(api: Api, path: str, params: Mapping[str, str | int], into: type[T]) 
     async def fetch(size: int, token: str | None, tries: int | None) -> tuple[list[T], str | None]:
         page = int(token or 1)
         query = {**params, "pagelen": size, "page": page}
-        body = (await api.get(path, query, into=Envelope, tries=tries)).body
+        body = (await api.get(path, query, into=PagedValues, tries=tries)).body
         if repeats.again(body.values, token):
             return [], None
         more = str(page + 1) if body.continues(page, size) else None

@@ -47,14 +47,14 @@ _LONG = 6 * 3600.0
 """Seconds that a build may take and still be found by the first walk when it ends in time."""
 
 
-class Span(NamedTuple):
+class PageAsked(NamedTuple):
     """Which page, and of how many items."""
 
     number: int
     size: int
 
 
-class Part(NamedTuple):
+class PipelinePage(NamedTuple):
     """A page of one pipeline's executions, and whether there is another one to be read."""
 
     builds: tuple[Build, ...] = ()
@@ -106,7 +106,7 @@ class BuddySource(Source[Provider]):
         # What is left alone could be read the last time: then not all of the project fails.
         may_fail = not (is_first and len(wanted) == len(pipelines))
         calls = {
-            one: self._executions(repo, item, Span(number, size), query)
+            one: self._executions(repo, item, PageAsked(number, size), query)
             for one, item in wanted.items()
         }
         parts, unread = await by_part(calls, all_may_fail=may_fail)
@@ -161,7 +161,9 @@ class BuddySource(Source[Provider]):
         same = self._marks.seen(key_of(place, item.id), query) == item.look
         return last != NEVER_RAN and (query.deep or last in WORDS.status or not same)
 
-    async def _executions(self, repo: Repo, item: Pipeline, wanted: Span, query: Query) -> Part:
+    async def _executions(
+        self, repo: Repo, item: Pipeline, wanted: PageAsked, query: Query
+    ) -> PipelinePage:
         """One page of the executions of one pipeline; in parts where that is too much."""
         path = f"{path_of(repo.entry).path}/{quote(str(item.id), safe='')}/executions"
         behind = str(item.id) in query.behind
@@ -189,7 +191,7 @@ class BuddySource(Source[Provider]):
         reaches_back = query.deep or behind
         edge = query.since_for(str(item.id)) - (_LONG if reaches_back else 0.0)
         known = more and reached(map(asked_at, builds), default=edge) < edge
-        return Part(builds, more and not known, rejected)
+        return PipelinePage(builds, more and not known, rejected)
 
 
 def _listed(body: Envelope, field: str, path: str) -> list[msgspec.Raw]:

@@ -50,7 +50,7 @@ _PAGE = 20
 _LATER = TryLater("it failed, and is asked for again later, as many others are", reason="server")
 
 
-class Envelope(msgspec.Struct, frozen=True):
+class PagedItems(msgspec.Struct, frozen=True):
     """A page of any list."""
 
     items: list[msgspec.Raw]
@@ -74,7 +74,7 @@ class CircleCISource(Source[Provider]):
         """
         params = {} if query.token is None else {"page-token": query.token}
         path = f"/project/{quote(repo.entry, safe='')}/pipeline"
-        body = (await self.api.get(path, params, into=Envelope)).body
+        body = (await self.api.get(path, params, into=PagedItems)).body
         pipelines, rejected = each(body.items, Pipeline)
         deep = query.deep
         # Only a walk through a window may be the first one, which knows nothing yet.
@@ -186,7 +186,7 @@ async def _all(
     async def fetch(_: int, token: str | None, __: int | None) -> tuple[list[T], str | None]:
         nonlocal rejected
         params = {} if token is None else {"page-token": token}
-        body = (await api.get(path, params, into=Envelope, tries=tries)).body
+        body = (await api.get(path, params, into=PagedItems, tries=tries)).body
         if repeats.again(body.items, token):
             return [], None
         items, odd = each(body.items, into)

@@ -175,7 +175,7 @@ class GitHubSource(Source[Provider]):
         return with_jobs(build, tasks, now=self.api.now())
 
     def without_detail(self, build: Build) -> Build:
-        """`build` without an end that only its jobs could have told."""
+        """`build` without its end if only its jobs could have shown it."""
         is_doubtful = build.partial and (int(build.native_id), build.attempt) not in (
             self._cache.failures
         )
@@ -222,7 +222,7 @@ class GitHubSource(Source[Provider]):
     async def _earlier(
         self, client: Client, repo: Repo, reruns: Sequence[Run]
     ) -> dict[int, Earlier]:
-        """The earlier attempts of runs by id; each is asked for until it has been told once."""
+        """The earlier attempts of runs by id; each is requested until it has been read once."""
         cache = self._cache
         wanted = {
             run.id: range(max(1, run.attempt - _MOST_ATTEMPTS), run.attempt) for run in reruns

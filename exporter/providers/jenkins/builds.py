@@ -38,7 +38,7 @@ class _Builds(msgspec.Struct, frozen=True, rename="camel"):
     all_builds: list[msgspec.Raw] | None = None
 
 
-class Mark(NamedTuple):
+class ListPlace(NamedTuple):
     """Where in the list of a job's builds to go on."""
 
     offset: int = 0
@@ -46,15 +46,17 @@ class Mark(NamedTuple):
     """When the last build before that began of which it is known."""
 
 
-class Part(NamedTuple):
+class JobPage(NamedTuple):
     """What was read of one job."""
 
     builds: Sequence[Build] = ()
-    next: Mark | None = None
+    next: ListPlace | None = None
     rejected: int = 0
 
 
-async def listed(api: Api, cache: ControllerCache, where: Where, mark: Mark, query: Query) -> Part:
+async def listed(
+    api: Api, cache: ControllerCache, where: Where, mark: ListPlace, query: Query
+) -> JobPage:
     """Some builds of one job, and where there may be more to read."""
     since, high = query.since_for(where.path), cache.high(where.path)
     tries = 1 if where.path in query.behind else None
@@ -66,12 +68,12 @@ async def listed(api: Api, cache: ControllerCache, where: Where, mark: Mark, que
         rejected += odd + sum(run.is_blank for run in runs)
         told = [_noted(cache, run, where) for run in reversed(runs) if not run.is_blank]
         builds, newer, is_old = in_order(told, newer=mark.newer, since=since, high=high)
-        mark = Mark(mark.offset + query.size, newer)
+        mark = ListPlace(mark.offset + query.size, newer)
         if is_old or len(raws) < query.size:
-            return Part(builds, None, rejected)
+            return JobPage(builds, None, rejected)
         if builds:
-            return Part(builds, mark, rejected)
-    return Part(builds, None, rejected)
+            return JobPage(builds, mark, rejected)
+    return JobPage(builds, None, rejected)
 
 
 async def single(api: Api, cache: ControllerCache, where: Where, number: str) -> Build:

@@ -24,7 +24,7 @@ from exporter.providers import (
 )
 from exporter.providers.feed import Feed
 from exporter.providers.jenkins import builds, queue
-from exporter.providers.jenkins.builds import Mark
+from exporter.providers.jenkins.builds import ListPlace
 from exporter.providers.jenkins.cache import USABLE, ControllerCache
 from exporter.providers.jenkins.mapping import (
     Stage,
@@ -51,7 +51,7 @@ class _Token(msgspec.Struct, frozen=True, array_like=True):
     """Which jobs go on, and where."""
 
     label: str
-    jobs: dict[str, Mark]
+    jobs: dict[str, ListPlace]
 
 
 class _EntryJobs(NamedTuple):
@@ -108,7 +108,7 @@ class JenkinsSource(Source[Provider]):
         place = await self._place(snapshot, repo.entry)
         jobs = [job for job in place.jobs if not self.account.excludes(job.path)]
         queued = await queue.queued(self.api, snapshot, place.label, jobs)
-        due = {job.path: Mark() for job in jobs if self._is_due(job, query)}
+        due = {job.path: ListPlace() for job in jobs if self._is_due(job, query)}
         page = await self._page(repo, query, place.label, due)
         if len(page.unread) == len(jobs) == len(due) > 0:
             raise page.unread[0].error  # nothing of it can be read
@@ -175,7 +175,9 @@ class JenkinsSource(Source[Provider]):
         has_changed = self._cache.must_read(job, query)
         return has_changed or job.path in query.behind
 
-    async def _page(self, repo: Repo, query: Query, label: str, jobs: Mapping[str, Mark]) -> Page:
+    async def _page(
+        self, repo: Repo, query: Query, label: str, jobs: Mapping[str, ListPlace]
+    ) -> Page:
         """A page of each job's builds. A branch that fails is a part that could not be read."""
         calls = {
             path: builds.listed(self.api, self._cache, Where(label, path), mark, query)

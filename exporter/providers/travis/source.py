@@ -27,7 +27,7 @@ class RepoItem(msgspec.Struct, frozen=True):
     default_branch: Any = None
 
 
-class Listing(msgspec.Struct, frozen=True):
+class PaginatedAnswer(msgspec.Struct, frozen=True):
     """A list answer: builds or repositories, and where the list goes on."""
 
     builds: list[msgspec.Raw] | None = None
@@ -66,7 +66,7 @@ class TravisSource(Source[Provider]):
                 "offset": offset,
             }
             path = f"/owner/{owner}/repos"
-            listing = (await self.api.get(path, params, into=Listing, tries=tries)).body
+            listing = (await self.api.get(path, params, into=PaginatedAnswer, tries=tries)).body
             raws = _present(listing.repositories)
             following = listing.next(offset, len(raws), size)
             return each(raws, RepoItem)[0], None if following is None else str(following)
@@ -92,7 +92,7 @@ class TravisSource(Source[Provider]):
             "include": "build.jobs",
         }
         path = f"/repo/{quote(repo.entry, safe='')}/builds"
-        listing = (await self.api.get(path, params, into=Listing)).body
+        listing = (await self.api.get(path, params, into=PaginatedAnswer)).body
         raws = _present(listing.builds)
         items, rejected = each(raws, BuildItem)
         builds = tuple(map(self._noted, paging.dated(to_build(item, repo) for item in items)))

@@ -25,7 +25,7 @@ from exporter.model.vocabulary import by_word
 from exporter.providers import Query, Repo
 from exporter.providers.bitbucket import Bitbucket
 from exporter.providers.bitbucket.mapping import WORDS, Pipeline, Step, filled, to_build, to_job
-from exporter.providers.bitbucket.source import Envelope
+from exporter.providers.bitbucket.source import PagedValues
 from exporter.times import instant
 from tests.tools import golden
 from tests.tools.bitbucket_station import provider, station
@@ -425,7 +425,7 @@ def test_an_odd_pipeline_is_left_out_and_counted() -> None:
     ],
 )
 def test_a_list_goes_on_as_long_as_it_says_so(body: dict[str, Any], more: bool) -> None:
-    envelope = msgspec.json.decode(json.dumps(body), type=Envelope)
+    envelope = msgspec.json.decode(json.dumps(body), type=PagedValues)
 
     assert more == envelope.continues(1, 30)
 
