@@ -18,10 +18,10 @@ providers:
 What a failed request becomes:
 
     answer                          error      reason          tried again here
-    401, or a web page with 200     Refused    unauthorized    once, if the token has changed
-    401, 403 by a policy            Refused    forbidden       no; SAML, IP allow list
+    403 that names a limit, 429     TryLater   rate_limited    no; nothing is sent meanwhile
+    401, 403 that name a policy     Refused    forbidden       no; SAML, IP allow list
+    other 401, a web page with 200  Refused    unauthorized    once, if the token has changed
     402, other 403, 451             Refused    forbidden       no
-    403 that speaks of a limit, 429 TryLater   rate_limited    no; nothing is sent meanwhile
     404, 410                        Gone       not_found       no
     407                             Refused    unauthorized    no
     408, 504                        TryLater   timeout         yes
@@ -40,7 +40,8 @@ What a failed request becomes:
     not JSON, empty                 Malformed  bad_json        no
     JSON of another shape           Malformed  bad_shape       no
 
-A 403 speaks of a limit if it has `Retry-After`, has nothing remaining, or says so.
+A 403 names a limit if it has `Retry-After`, has nothing remaining, or says so. `refusals` decides
+by status, header and text; a `Dialect` adds what one API says in a way of its own.
 No error text holds a credential, a request header or the query of a URL.
 """
 

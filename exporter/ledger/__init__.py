@@ -28,8 +28,8 @@ them, so that a crash at any instant neither loses nor doubles:
     >>> [row.vector for row in ledger.load().series]
     [(1.0,)]
 
-What goes wrong with the store leaves each method as StateUnavailable; if its content is at
-fault, as StateDamaged, which is one of those. Nothing of the transaction is kept then.
+Every method raises StateUnavailable if the store fails, and its subclass StateDamaged if the
+stored data are damaged. Nothing of the transaction is kept then.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class LedgerConfig(msgspec.Struct, frozen=True):
     retention: float
     lookback: float
     gauges_only: bool = True
-    """Whether history feeds only the gauges where an earlier state was lost or is not kept."""
+    """Whether a first sync updates gauges but no counters if the state was lost or is not kept."""
     native: bool = False
     """Whether the native buckets of histograms are wanted."""
 

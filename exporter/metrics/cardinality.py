@@ -6,8 +6,8 @@ reserved for those two, so that every sum over an account stays right.
 
 What was folded once stays folded until the limit is raised. The pipelines remember it as marks
 in their facts: one that had no room for a series is full, and one that counts for a pipeline
-which was not let in is closed to all others that it may count for. So there is no more to
-remember than there are pipelines, however many label sets are folded.
+which was not let in is marked as overflow: no other that it may count for is let in. So there
+is no more to remember than there are pipelines, however many label sets are folded.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ class Mark(IntFlag):
     NONE = 0
     FULL = 1
     """It had no room for a series, and takes no new ones."""
-    CLOSED = 1 << 10
+    OVERFLOW = 1 << 10
     """It counts for pipelines that were not let in, and keeps out all that it may count for."""
     EVICTED = 1 << 11
     """A lowered limit has no room for it: it is not shown."""
 
 
-_OLD_FULL = Mark.CLOSED - 1
+_OLD_FULL = Mark.OVERFLOW - 1
 """Each of these bits says of some series in a state of format 4 that there is no room for it."""
 
 _SMALL = 1000
@@ -115,7 +115,7 @@ def marks(facts: Facts | None, limit: int) -> Mark:
     if facts is None or facts.marked_at < limit:
         return Mark.NONE
     full = Mark.FULL if facts.marks & _OLD_FULL else Mark.NONE
-    return full | Mark(facts.marks & (Mark.CLOSED | Mark.EVICTED))
+    return full | Mark(facts.marks & (Mark.OVERFLOW | Mark.EVICTED))
 
 
 def marked(facts: Facts, more: Mark, limit: int) -> Facts:

@@ -164,7 +164,7 @@ class _Decision:
                 if not is_own or not self._see(home, build, ((name, status),)):
                     self._see(home, build, ((OTHER, status),), kept=_FOLDED_JOBS)
                     self._mark(home, Mark.FULL if is_own else Mark.NONE)
-            self._mark(home, Mark.NONE if is_own else Mark.CLOSED)
+            self._mark(home, Mark.NONE if is_own else Mark.OVERFLOW)
             return
 
     def _learn(self, labels: Labels, how: Callable[[Facts, float], Facts]) -> None:
@@ -299,7 +299,7 @@ class _Decision:
                 fits = place.is_last or not self._marks(known) & Mark.FULL
             row = self._known(place.series)
             if row is not None or (fits and self._use(samples, kept=place.kept)):
-                self._folded(labels, full, Mark.CLOSED if is_shut else Mark.NONE)
+                self._folded(labels, full, Mark.OVERFLOW if is_shut else Mark.NONE)
                 return row or self._new(place.series, (0.0,) * len(vector))
             if not self._folds:
                 raise FoldsError
@@ -330,7 +330,7 @@ class _Decision:
     def _opens(self, labels: Labels) -> bool:
         """Whether a new pipeline may be let in, if there is room."""
         return labels not in self._rows.pipelines and not any(
-            self._marks(self._known_facts(coarser)) & Mark.CLOSED
+            self._marks(self._known_facts(coarser)) & Mark.OVERFLOW
             for coarser in cardinality.pipelines(labels)
             if coarser != labels
         )

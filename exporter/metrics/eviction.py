@@ -57,7 +57,7 @@ def candidates(
 
 def rank(one: Candidate) -> tuple[bool, float]:
     """Sort key, the highest shown first: pipelines that others fold into, then recent ones."""
-    counts_for_others = one.facts.marks & ~Mark.EVICTED >= Mark.CLOSED
+    counts_for_others = one.facts.marks & ~Mark.EVICTED >= Mark.OVERFLOW
     return cardinality.is_catch_all(one.labels) or counts_for_others, one.facts.touched
 
 

@@ -153,7 +153,7 @@ class Provider(BaseModel):
     name_pattern: ClassVar[str] = r".+"
     """What a discovered entry may be, by the names that the provider allows."""
     has_odd_names: ClassVar[bool] = False
-    """Whether names may hold spaces and quoted slashes; `name_pattern` alone says which may not."""
+    """Whether names may hold spaces and `%2F`, so that only `name_pattern` restricts them."""
     anonymous: ClassVar[bool] = False
     """Whether the API answers without a token."""
     published_limits: ClassVar[tuple[PublishedLimit, ...]] = ()
@@ -243,7 +243,7 @@ class Provider(BaseModel):
 
     @classmethod
     def api_instead_of(cls, url: str) -> str | None:
-        """The API root that is meant by `url`, which is certainly another address; else None."""
+        """The root of the API if `url` is surely a site for people; else None."""
         return api_of_site(url, public=cls.default_url, sites=cls.sites)
 
     @property

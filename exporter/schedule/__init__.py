@@ -17,7 +17,7 @@ from exporter.schedule.repo import RepoState
 from exporter.schedule.runner import BudgetRunner
 
 _GOLDEN = 0.618034
-"""Multiples of it, less their whole part, are never close to each other."""
+"""The fractional parts of its multiples are spread evenly."""
 
 
 class Schedule:
@@ -36,7 +36,7 @@ class Schedule:
         self.resume(accounts)
 
     def start(self) -> None:
-        """Begin the rounds in the running event loop, where the last process has ended them."""
+        """Restore what the last process saved, then begin the rounds in the running event loop."""
         self._is_started = True
         for account in self.accounts:
             account.restore()
@@ -108,8 +108,8 @@ class Schedule:
     def resume(self, accounts: Iterable[AccountPoller]) -> None:
         """Poll and show these accounts from now on, and no others.
 
-        Those that are there already and not among them must be paused. One of the same
-        name takes over what such a one has learned.
+        Accounts that are to go must be paused before. A new account takes over what the old one
+        of its name has learned.
         """
         before = {account.provider.name: account for account in self.accounts}
         self.accounts = list(accounts)

@@ -6,7 +6,7 @@
     reserve        what remains of a rate limit is kept for people         at its reset
     backing_off    the account as a whole fails                            15 s to 300 s later, or
                                                                            as its API asked
-    asked_to_wait  the repo fails                                          after its interval, or
+    repo_backoff   the repo fails                                          after its interval, or
                                                                            as its API asked
     not_due        the repo was polled lately                              an interval later
 
@@ -19,7 +19,7 @@ import math
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-Why = Literal["stopped", "rate_limited", "reserve", "backing_off", "asked_to_wait", "not_due"]
+Why = Literal["stopped", "rate_limited", "reserve", "backing_off", "repo_backoff", "not_due"]
 
 
 class Gate(NamedTuple):

@@ -9,7 +9,7 @@ from time import monotonic
 from exporter.errors import Malformed, ProviderError, TryLater
 from exporter.model import Build
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.repo import RepoState, demand_for, demand_in_trouble
+from exporter.schedule.repo import RepoState, demand_for, demand_after_failure
 from exporter.sync.activity import Span
 from exporter.sync.repo_sync import RepoSync
 
@@ -50,7 +50,7 @@ class Outcome:
         if not error.account_wide:  # else it is logged once, for the account
             self._health.log("a poll failed", error, repo=state.repo.entry)
         state.failed(error, monotonic())
-        state.demand = demand_in_trouble(self.span, error, state.failures)
+        state.demand = demand_after_failure(self.span, error, state.failures)
         self._failing.add(state.repo.entry)
         if (
             error.account_wide

@@ -121,7 +121,7 @@ def log_facts(
     }
 
 
-def demand_in_trouble(span: Span, error: ProviderError, failures: int) -> Demand:
+def demand_after_failure(span: Span, error: ProviderError, failures: int) -> Demand:
     """The demand of a failing repo: less with each failure, least if only a person can help."""
     if error.account_wide:
         wanted = span.interval  # the whole account rests instead

@@ -107,7 +107,7 @@ class BudgetRunner:
             Gate(account.health.backoff_until, "backing_off"),
         ]
         if repo is not None:
-            gates += [Gate(repo.backoff_until, "asked_to_wait"), Gate(repo.due, "not_due")]
+            gates += [Gate(repo.backoff_until, "repo_backoff"), Gate(repo.due, "not_due")]
         return not_now(gates, now)
 
     # -- rounds

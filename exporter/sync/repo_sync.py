@@ -1,8 +1,8 @@
-"""One poll of one repo: read the pages, fill the gaps, refresh the unfinished, commit.
+"""One poll of one repo: read the pages and the details, refresh active builds, commit.
 
-A sync reads from the newest build back to a page on which everything is older than the last
-complete sync, less an overlap. The cursor moves only at the end of a complete one. Long syncs
-commit page by page and are resumed where they stopped.
+A sync reads from the newest build back to the first page whose builds are all older than the
+last complete sync, less ten minutes. The cursor moves only at the end of a complete sync. A long
+one commits page by page, and the next poll resumes it where it stopped.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _MOST_PAGES = 500
 _STUCK_OFTEN, _STUCK_LONG = 10, 600.0
 """Polls, and seconds, in which a page must fail before what is behind it is given up."""
 _ANEW = 3
-"""After so many such polls the list is read from its beginning: the page may have expired."""
+"""Every third such poll begins again at the first page: the token of the page may have expired."""
 
 
 class SyncContext(msgspec.Struct, frozen=True):
@@ -184,7 +184,7 @@ class RepoSync:
         return await self._read(page) or page.next is None
 
     async def _following(self, page: Page, token: str) -> Page:
-        """The page of `token`, which is behind `page` or where an earlier sync was broken off."""
+        """The page at `token`: the next one, or the one where an earlier sync stopped."""
         if token == page.next and (endless := self._pages.endless(page)) is not None:
             raise endless
         self._read_pages += 1
@@ -233,7 +233,7 @@ class RepoSync:
         return replace(page, builds=without_future_times(page.builds, self._api.now()))
 
     async def _read(self, page: Page) -> bool:
-        """Take in the builds of a page; whether they are all known window."""
+        """Take in the builds of a page. Returns whether the sync may stop behind it."""
         window = self._window
         window.note_page(page.builds)
         self._notes.activity.note(
@@ -281,10 +281,10 @@ class RepoSync:
         filled: Iterable[Build],
         rows: Mapping[Build, Counted | None],
     ) -> bool:
-        """Whether all builds of a page are older than the window, as are then all behind it.
+        """Whether all builds of a page are older than the window; then all later pages are too.
 
-        By the times in the list, not by those of jobs that it lacks; by the times that were read or
-        counted where it has none.
+        The listed time of a build decides. If it has none, the end decides that its details or
+        the ledger have.
         """
         times = {(b.key, b.attempt): b.time for b in filled if b.status is Status.COMPLETED}
 
@@ -304,16 +304,16 @@ class RepoSync:
         return rows.get(build)
 
     def _mark_seen(self, build: Build) -> None:
-        """A listed build needs no request of its own, except for earlier attempts."""
+        """Mark an active build as listed, so that it is not refreshed; a withheld earlier attempt is."""
         for key, known in self._active.items():
             is_shown = known.attempt == build.attempt or not known.is_withheld
             if key.key.is_same_build(build.key) and is_shown:
                 self._seen.add(key)
 
     def _contained(self, build: Build, *, last: bool) -> Build:
-        """A build that is only a container of jobs keeps its unfinished jobs of other pages.
+        """A build that is only a set of jobs, with the unfinished jobs of other pages and polls.
 
-        Also those of earlier polls, until a list has ended without them.
+        A job leaves it when a whole list lacks it.
         """
         if not build.only_jobs:
             return build
@@ -388,8 +388,8 @@ class RepoSync:
 def now_of(api: Api, rules: SyncRules) -> float:
     """The provider's clock, or ours where that is so far ahead that it must be wrong.
 
-    By such a clock builds that were never read would lie before the window. A clock that is less
-    far ahead does no harm, as the whole `rerun_window` is read again and again.
+    With a clock that far ahead the window would begin after builds that were never read. A clock
+    that is less far ahead does no harm, as the whole `rerun_window` is read again and again.
     """
     theirs, ours = api.now(), time.time()
     return ours if theirs - ours > rules.rerun_window / 2 else theirs

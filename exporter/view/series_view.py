@@ -244,13 +244,13 @@ class SeriesView(Store):
     # -- zero hold
 
     def _watch(self, known: Pipeline) -> None:
-        """Its series are shown, if they are."""
+        """Begin or end the hold of its series, if it is shown."""
         for group in known.groups if known.is_shown else ():
             for series in group.series() if group.closed or group.held else ():
                 self._hold.watch(series.row)
 
     def scraped(self, at: float | None = None) -> None:
-        """Somebody has received all of the telemetry path as it was `at` that time, or now."""
+        """Note that a scrape was delivered whole, as of `at`, monotonic seconds; by default now."""
         self._hold.scraped(self.clock() if at is None else at)
 
     def due(self) -> list[SeriesKey]:

@@ -74,7 +74,7 @@ def test_a_pipeline_that_took_no_more_of_some_series_is_full(bit: int) -> None:
     assert cardinality.marks(known, 101) == Mark.NONE
 
 
-@pytest.mark.parametrize("marks", [1, 3, 7, 15, 63, 63 | Mark.CLOSED])
+@pytest.mark.parametrize("marks", [1, 3, 7, 15, 63, 63 | Mark.OVERFLOW])
 def test_a_state_that_was_folded_before_is_read_and_goes_on(tmp_path: Path, marks: int) -> None:
     rig = Rig(tmp_path / "s.db", series_limit=500)
     rig.provider._builds = [done(build("1")), done(build("2", branch="x"))]

@@ -72,7 +72,7 @@ def test_a_runner_says_why_nothing_is_sent(stage: Callable[..., Stage]) -> None:
 
         on.provider._faults["a/1"] = TryLater("answered 503", reason="server", delay=600.0)
         await on.rounds(60)
-        assert (why(), why("a/1"), why("a/2")) == (None, "asked_to_wait", "not_due")
+        assert (why(), why("a/1"), why("a/2")) == (None, "repo_backoff", "not_due")
 
         group.budget.observe("core", RateLimit(100.0, 0.0, on.now + 3000.0), on.now)
         assert (why(), why("a/1")) == ("reserve", "reserve")
