@@ -208,12 +208,12 @@ class Recorder(Persistence):
         Returns the target as it stands now, and whether anything was news. Raises
         StateUnavailable, nothing done.
         """
-        heard, lost, extra = list(builds), list(gone), list(events)
-        is_idle = not (heard or lost or extra)
+        listed, lost, extra = list(builds), list(gone), list(events)
+        is_idle = not (listed or lost or extra)
         if is_idle and self.state_ok and self._may_lag(target, cursor):
             return msgspec.structs.replace(target, cursor=cursor), False
         at = time.time() if now is None else now
-        return await self._finish(self._record(target, heard, cursor, lost, extra, at))
+        return await self._finish(self._record(target, listed, cursor, lost, extra, at))
 
     async def _record(  # noqa: PLR0913, PLR0917 - the same
         self,

@@ -9,7 +9,7 @@ from time import monotonic
 from exporter.errors import Malformed, ProviderError, TryLater
 from exporter.model import Build
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.repo import RepoState, demand_for, demand_after_failure
+from exporter.schedule.repo import RepoState, demand_after_failure, demand_for
 from exporter.sync.activity import Span
 from exporter.sync.repo_sync import RepoSync
 

@@ -304,7 +304,7 @@ class RepoSync:
         return rows.get(build)
 
     def _mark_seen(self, build: Build) -> None:
-        """Mark an active build as listed, so that it is not refreshed; a withheld earlier attempt is."""
+        """Note a listed build, so that it is not refreshed, but for withheld earlier attempts."""
         for key, known in self._active.items():
             is_shown = known.attempt == build.attempt or not known.is_withheld
             if key.key.is_same_build(build.key) and is_shown:

@@ -8,7 +8,7 @@ from exporter.model import Build, BuildKey
 from exporter.providers import Query
 from exporter.providers.bounded import Bounded
 from exporter.providers.jenkins.snapshot import Thrift
-from exporter.providers.jenkins.tree import Node, Pulse
+from exporter.providers.jenkins.tree import LastBuild, Node
 from exporter.providers.marks import Marks
 
 USABLE = 60.0
@@ -37,7 +37,7 @@ class ControllerCache:
 
     def __init__(self) -> None:
         self.thrift = Thrift()
-        self.marks: Marks[Pulse] = Marks()
+        self.marks: Marks[LastBuild] = Marks()
         """The last builds of jobs."""
         self._plain: Bounded[str, None] = Bounded(_MOST)
         self._high: Bounded[str, int] = Bounded(_MOST)
@@ -55,20 +55,20 @@ class ControllerCache:
         beside that is known to be unfinished then, and is refreshed by itself. Deep walks read
         all jobs but those whose last build ended a day before the horizon.
         """
-        path, pulse = job.path, job.pulse
-        if pulse is None:
+        path, last = job.path, job.last
+        if last is None:
             return False
-        if pulse.ended is not None and pulse.ended + _LONG_PAST < query.since_for(path):
+        if last.ended is not None and last.ended + _LONG_PAST < query.since_for(path):
             return False
         seen = self.marks.seen(path, query)
         if seen is not None:
             if seen.number is not None:
                 self._high[path] = seen.number
-            if seen == pulse and pulse.number is not None:
+            if seen == last and last.number is not None:
                 return False
-        if (high := self._high.get(path)) is not None and (pulse.number or high) < high:
+        if (high := self._high.get(path)) is not None and (last.number or high) < high:
             del self._high[path]  # the job was made anew
-        self.marks.note(path, pulse, query)
+        self.marks.note(path, last, query)
         return True
 
     def high(self, path: str) -> int | None:

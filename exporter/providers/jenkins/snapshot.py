@@ -182,4 +182,4 @@ async def with_builds(api: Api, path: str) -> set[str] | None:
     if isinstance(answer, ProviderError):
         return None
     places = level(answer.body.jobs, path).nodes.values()
-    return {place.path for place in places if place.pulse is not None}
+    return {place.path for place in places if place.last is not None}

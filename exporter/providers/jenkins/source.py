@@ -219,14 +219,14 @@ class JenkinsSource(Source[Provider]):
         """Whether the last snapshot shows this very build as running."""
         snapshot = self._controller.latest(_TREE)
         place = None if snapshot is None else snapshot.nodes.get(path)
-        if snapshot is None or place is None or place.pulse is None:
+        if snapshot is None or place is None or place.last is None:
             return False
-        pulse = place.pulse
+        last = place.last
         return (
-            pulse.building
-            and pulse.number is not None
-            and pulse.number == known.number
-            and pulse.started == known.started_at
+            last.building
+            and last.number is not None
+            and last.number == known.number
+            and last.started == known.started_at
             and 0 <= now - snapshot.at < USABLE
         )
 

@@ -70,7 +70,7 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     jobs: list[msgspec.Raw] | None = None
 
 
-class Pulse(NamedTuple):
+class LastBuild(NamedTuple):
     """What changes whenever a job's newest build does."""
 
     number: int | None
@@ -88,7 +88,7 @@ class Node(NamedTuple):
     path: str
     kind: str
     active: bool
-    pulse: Pulse | None
+    last: LastBuild | None
     """None if there is no build."""
     queued: bool | None
     """Whether something of it waits in the queue; None where that is not told."""
@@ -152,7 +152,7 @@ def alike(one: Iterable[Node], other: Iterable[Node]) -> bool:
 
 def _traits(places: Iterable[Node]) -> tuple[set[tuple[str, str]], set[tuple[str, int]]]:
     named = [(place.path.rpartition("/")[2], place) for place in places]
-    numbers = ((name, place.pulse.number) for name, place in named if place.pulse is not None)
+    numbers = ((name, place.last.number) for name, place in named if place.last is not None)
     kinds = {(name, place.kind) for name, place in named}
     return kinds, {(name, number) for name, number in numbers if number is not None}
 
@@ -165,7 +165,7 @@ def node(item: Item, path: str) -> Nodes:
         path=path,
         kind=text(item.kind) or "",
         active=item.buildable is not False and not (text(item.color) or "").startswith("disabled"),
-        pulse=_pulse(item.last_build),
+        last=_last_build(item.last_build),
         queued=item.in_queue if isinstance(item.in_queue, bool) else None,
         inside=None if inside is None else inside.paths,
         refused=() if inside is None else inside.refused,
@@ -173,15 +173,15 @@ def node(item: Item, path: str) -> Nodes:
     return {path: own} | ({} if inside is None else inside.nodes)
 
 
-def _pulse(last: Any) -> Pulse | None:
+def _last_build(last: Any) -> LastBuild | None:
     if last is msgspec.UNSET:
-        return Pulse(None, building=True, result=None, started=None, ended=None)
+        return LastBuild(None, building=True, result=None, started=None, ended=None)
     if not isinstance(last, dict):
         return None
     started, span = moment(at(last, "timestamp")), whole(at(last, "duration"))
     building = at(last, "building") is True
     known = not building and started is not None and span is not None
-    return Pulse(
+    return LastBuild(
         number=whole(at(last, "number")),
         building=building,
         result=text(at(last, "result")),
