@@ -181,10 +181,10 @@ def in_order(
 def split_id(known: Build) -> tuple[str, str]:
     """The job's path and the number of a build, or of the queue item that it is.
 
-    States up to format 4 kept no path here, so the build's own job is the next best.
+    The native ids of states up to format 4 lack the path, which is also in the key.
     """
     path, _, number = known.native_id.rpartition("/")
-    return path or known.repo, number
+    return path or known.key.id.rpartition("#")[0], number
 
 
 def resumed(build: Build, known: Build | None) -> Build:

@@ -8,6 +8,8 @@ import pytest
 
 from exporter.errors import Gone
 from exporter.metrics import families as f
+from exporter.model import Build, BuildKey, Status
+from exporter.providers.jenkins.mapping import split_id
 from tests.tools.emulators import jenkins
 from tests.tools.emulators.jenkins import FREESTYLE, MULTIBRANCH
 from tests.tools.emulators.rig import entries
@@ -30,6 +32,22 @@ def test_the_branches_of_a_multibranch_job_are_its_builds() -> None:
     assert 2 == rig.value(f.BUILDS, branch="main", trigger="push")
     assert 1 == rig.value(f.BUILDS, branch="pull_request", trigger="merge_request")
     assert 1 == rig.value(f.BUILDS, branch="other")
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "native_id"),
+    [
+        (Status.IN_PROGRESS, BuildKey("team/shop/main#7", 1_700_000_000), "7"),
+        (Status.QUEUED, BuildKey("team/shop/main#queue-7"), "7"),
+        (Status.IN_PROGRESS, BuildKey("team/shop/main#7", 1_700_000_000), "team/shop/main/7"),
+    ],
+)
+def test_an_unfinished_build_of_an_older_state_is_asked_for_in_its_branch(
+    status: Status, key: BuildKey, native_id: str
+) -> None:
+    known = Build(key=key, native_id=native_id, repo="team/shop", status=status)
+
+    assert split_id(known) == ("team/shop/main", "7")
 
 
 def test_bursts_in_several_branches_are_counted_whole() -> None:
