@@ -76,7 +76,7 @@ class Schedule:
         during a poll of the repo makes one more follow.
         """
         return any(
-            self._runner(polled).hasten(polled, repo)
+            (runner := self._runners.get(polled.group)) is not None and runner.hasten(polled, repo)
             for polled in self.accounts
             if polled.provider.name == account
         )

@@ -76,6 +76,7 @@ def test_what_is_not_polled_cannot_be_hastened(stage: Callable[..., Stage]) -> N
         assert not on.schedule.hasten("unknown", "a/1")
         await on.schedule.pause([on.account])
         assert not hasten(on, "a/1")
+        assert not on.schedule._runners, "no runner is begun for an account that is paused"
 
     on.run(main)
 
