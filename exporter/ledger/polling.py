@@ -28,7 +28,7 @@ class RepoPolling(msgspec.Struct, frozen=True, array_like=True):
     last_success: float = 0.0
     """When it was last polled to the end; 0 if never."""
     backoff_until: float = 0.0
-    """No poll before then, as the API asked for; 0 if it did not."""
+    """No poll before then, as the last one failed; 0 if there is nothing to wait for."""
     failures: int = 0
     """Polls in a row that failed."""
     gone: int = 0
@@ -46,6 +46,8 @@ class RepoPolling(msgspec.Struct, frozen=True, array_like=True):
     """The wildcard of `repos` that found it; None for an entry of its own."""
     default_branch: str | None = None
     """As discovery reported it."""
+    asked_until: float = 0.0
+    """No poll before then, as the API asked; 0 if it did not."""
 
 
 class AccountPolling(msgspec.Struct, frozen=True, array_like=True):
@@ -73,6 +75,8 @@ class AccountPolling(msgspec.Struct, frozen=True, array_like=True):
     """What was wrong with wildcards that it could not resolve, by wildcard."""
     unmatched: dict[str, str] = {}
     """What is to be said of wildcards that matched nothing, by wildcard."""
+    asked_until: float = 0.0
+    """No request before then, as the API asked; 0 if it did not."""
 
 
 class StoredPolling(NamedTuple):

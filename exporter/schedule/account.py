@@ -126,8 +126,11 @@ class AccountPoller:
             return
         now, account = Clocks(time.time(), monotonic()), stored.account
         is_same = self.rows.is_same(account)
-        until = now.ahead(account.backoff_until, written_at=account.written_at)
-        self.health.restore(account, until if is_same and until > now.monotonic else 0.0)
+        backoff_until, asked_until = (
+            now.wait(until, written_at=account.written_at) if is_same else 0.0
+            for until in (account.backoff_until, account.asked_until)
+        )
+        self.health.restore(account, backoff_until, asked_until=asked_until)
         self.polled.restore(stored, now, is_same=is_same)
         self._show_active()
 

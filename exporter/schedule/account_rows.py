@@ -114,6 +114,7 @@ class AccountRows:
             identity=self._salted,
             span=(self.span.interval, self.span.longest),
             backoff_until=now.stored(health.backoff_until),
+            asked_until=now.stored(health.asked_until),
             backoff=health.backoff,
             since=health.since,
             error=health.error,

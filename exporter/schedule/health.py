@@ -34,7 +34,7 @@ class AccountHealth:
         """When it began to fail; epoch seconds."""
         self.backoff_until = 0.0
         """No request before then; monotonic seconds."""
-        self._asked_until = 0.0
+        self.asked_until = 0.0
         """No request before then, as the API asked; monotonic seconds."""
         self.changed: Callable[[], None] = lambda: None
         """Called when the account has failed or has recovered."""
@@ -55,15 +55,18 @@ class AccountHealth:
         """Seconds of the next backoff; 0 while the account is well."""
         return 0.0 if self.error is None else self._backoff
 
-    def restore(self, row: AccountPolling, backoff_until: float) -> None:
+    def restore(
+        self, row: AccountPolling, backoff_until: float, *, asked_until: float = 0.0
+    ) -> None:
         """Go on where another process ended, which knew the account to fail.
 
-        `backoff_until` is monotonic; 0 to try it at once, by one repo alone.
+        `backoff_until` and `asked_until`, how much of it the API asked for, are monotonic; 0 to
+        try it at once, by one repo alone.
         """
         if row.error is None:
             return
         self.error, self.reason, self.advice = row.error, row.reason, row.advice
-        self.since, self.backoff_until = row.since, backoff_until
+        self.since, self.backoff_until, self.asked_until = row.since, backoff_until, asked_until
         if backoff_until:
             self._backoff = max(row.backoff, self._first_backoff)
             seconds = round(backoff_until - monotonic())
@@ -80,7 +83,7 @@ class AccountHealth:
         self.up, self.error, self.reason, self.since = True, None, None, None
         self.advice = None
         self._backoff = self._first_backoff
-        self.backoff_until = self._asked_until = 0.0
+        self.backoff_until = self.asked_until = 0.0
         if had_failed:
             self.changed()
 
@@ -97,7 +100,7 @@ class AccountHealth:
         self.advice = error.advice
         delay = self._backoff
         if isinstance(error, TryLater) and error.delay:
-            delay, self._asked_until = error.delay, monotonic() + error.delay
+            delay, self.asked_until = error.delay, monotonic() + error.delay
         self._backoff = min(self._backoff * 2, _LAST_BACKOFF)
         self.backoff_until = max(self.backoff_until, monotonic() + delay)
         self.changed()
@@ -110,7 +113,7 @@ class AccountHealth:
     def retry_at_once(self) -> None:
         """End the backoff, as what the account failed for may be mended, but for what was asked."""
         self._backoff = self._first_backoff
-        self.backoff_until = self._asked_until if self._asked_until > monotonic() else 0.0
+        self.backoff_until = self.asked_until if self.asked_until > monotonic() else 0.0
 
     def log(self, text: str, error: ProviderError, **where: str) -> None:
         """Log an error, but errors of one kind only once in a while, and how many were left out."""

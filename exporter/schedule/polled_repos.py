@@ -70,6 +70,8 @@ class PolledRepos:
         is_other = stored.account.span != (self._span.interval, self._span.longest)
         for entry, row in stored.repos.items():
             self._known[entry] = state = repo_state(row, entry, now)
+            if not is_same:
+                state.asked_until = 0.0
             if not is_same or is_other:
                 state.retry(self._span, now.monotonic, is_other=is_other)
         found = self._discovery.recall(stored, now)

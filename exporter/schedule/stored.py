@@ -32,6 +32,11 @@ class Clocks(msgspec.Struct, frozen=True):
         left = min(at - self.wall, at - written_at)
         return self.monotonic + max(left, 0.0)
 
+    def wait(self, until: float, *, written_at: float) -> float:
+        """The stored end of a wait, in monotonic time; 0 if it has passed."""
+        at = self.ahead(until, written_at=written_at)
+        return at if at > self.monotonic else 0.0
+
     def past(self, at: float, *, written_at: float) -> float:
         """A stored instant that has passed, in monotonic time."""
         return self.monotonic - max(self.wall - at, written_at - at, 0.0)
@@ -48,6 +53,7 @@ def repo_row(state: RepoState, wildcard: str | None, now: Clocks) -> RepoPolling
         demand=(state.demand.ample, state.demand.scarce, state.demand.longest),
         last_success=state.last_success,
         backoff_until=now.stored(state.backoff_until),
+        asked_until=now.stored(state.asked_until),
         failures=state.failures,
         gone=state.gone,
         unread=state.unread,
@@ -65,7 +71,7 @@ def repo_state(row: RepoPolling, entry: str, now: Clocks) -> RepoState:
     """A repo as it was when its row was written."""
     due = now.ahead(row.due_at, written_at=row.written_at)
     is_overdue = due <= now.monotonic
-    backoff_until = now.ahead(row.backoff_until, written_at=row.written_at)
+    backoff_until = now.wait(row.backoff_until, written_at=row.written_at)
     return RepoState(
         repo=Repo(entry, row.default_branch),
         due=due,
@@ -85,6 +91,7 @@ def repo_state(row: RepoPolling, entry: str, now: Clocks) -> RepoState:
         begun_at=(
             now.monotonic if is_overdue else now.past(row.polled_at, written_at=row.written_at)
         ),
-        backs_off=backoff_until > now.monotonic,
-        backoff_until=backoff_until if backoff_until > now.monotonic else 0.0,
+        backs_off=backoff_until > 0.0,
+        backoff_until=backoff_until,
+        asked_until=now.wait(row.asked_until, written_at=row.written_at),
     )

@@ -228,6 +228,25 @@ class TestBackoff:
         lives.live(before, "a/1", "a/2", faults=faults)
         lives.live(after, "a/1", "a/2")
 
+    @pytest.mark.parametrize("repos", [("a/1",), ("a/1", "a/2")])
+    @pytest.mark.parametrize("how", ["restart", "reload"])
+    def test_what_an_api_asked_for_holds_by_another_interval_too(
+        self, lives: Lives, repos: tuple[str, ...], how: str
+    ) -> None:
+        """Of a repo, and of the account that has no other."""
+
+        async def after(on: Stage) -> None:
+            if how == "reload":
+                on.account.change(on.rules, interval=30.0, timeout=31.0)
+            assert "a/1" not in await on.rounds(1100)
+            assert "a/1" in await on.rounds(200)
+
+        faults: dict[str, ProviderError] = {
+            "a/1": TryLater("answered 503", reason="server", delay=1200.0)
+        }
+        lives.live(self.fails, *repos, faults=faults)
+        lives.live(after, *repos, max_interval=600.0 if how == "restart" else 900.0)
+
     def test_a_repo_that_is_gone_goes_on_to_be_asked_for_seldom(self, lives: Lives) -> None:
         async def before(on: Stage) -> None:
             await on.rounds(HOUR)
@@ -375,6 +394,7 @@ def test_a_repo_is_the_same_after_its_row(jump: float) -> None:
         begun_at=950.0,
         backs_off=True,
         backoff_until=1500.0,
+        asked_until=1400.0,
     )
     row = stored.repo_row(state, "a/*", stored.Clocks(2e9, 1000.0))
 
@@ -385,6 +405,7 @@ def test_a_repo_is_the_same_after_its_row(jump: float) -> None:
     assert [getattr(again, name) for name in kept] == [getattr(state, name) for name in kept]
     if jump == 0.0:
         assert (again.due, again.backoff_until) == (7.0 + 490.0, 7.0 + 490.0)
+        assert again.asked_until == 7.0 + 390.0
         assert (again.moved_at, again.begun_at) == (7.0 - 610.0, 7.0 - 60.0)
     elif jump < 0.0:
         assert again.due == 7.0 + 500.0, "no longer than it was to wait"
