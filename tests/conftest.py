@@ -31,10 +31,12 @@ hypothesis.settings.load_profile("steady" if NO_SKIP or "CI" in os.environ else 
 def pytest_configure() -> None:
     """Let child processes of tests import the package, wherever they run.
 
-    And let them be as any other with SIGHUP: who starts the tests may have it ignored, as nohup
-    does, and children inherit that.
+    And let them be as any other with SIGHUP and SIGINT: who starts the tests may have these
+    ignored, as nohup and `&` of a shell do, and children inherit that.
     """
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["PYTHONPATH"] = str(ROOT)
     # Some hundred processes that keep no bytecode would compile the same modules each.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
