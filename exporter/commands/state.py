@@ -91,7 +91,7 @@ tables), `holder` (process that has it, 0 if that is in another container, null 
 $ cicd-exporter state info --config.file=config.yaml
 file       /var/lib/cicd-exporter/state.db
 size       12.4 MiB
-format     4
+format     5
 in use     by process 812
 repos      31 (acme 31)
 builds     48211 completed, 7 not
