@@ -85,8 +85,9 @@ class AccountPoller:
         """Take over what a stopped poller of the same account has learned."""
         self.api.stats = old.api.stats
         self.rejected, self._polls = old.rejected, old._polls
-        self.health.inherit(old.health)
-        self.polled.inherit(old.polled)
+        is_same = self.rows.identity == old.rows.identity
+        self.health.inherit(old.health, is_same=is_same)
+        self.polled.inherit(old.polled, is_same=is_same)
         self._show_active()
 
     def change(self, rules: SyncRules, *, interval: float, timeout: float) -> None:

@@ -39,8 +39,9 @@ class AccountRows:
         self.span = span
         self._health = health
         self._discovery = discovery
-        self._identity = repr((group.name, provider.ca_file, provider.proxy)).encode()
-        self._salted = salted(self._identity)
+        self.identity = repr((group.name, provider.ca_file, provider.proxy)).encode()
+        """The API, the credential and the way there."""
+        self._salted = salted(self.identity)
         self._is_dirty = True
         self._dirty: set[str] = set()
         self._waits_since: float | None = monotonic()
@@ -49,7 +50,7 @@ class AccountRows:
 
     def is_same(self, row: AccountPolling) -> bool:
         """Whether an account was reached with the same credential in the same way."""
-        is_same = row.identity == salted(self._identity, row.identity)
+        is_same = row.identity == salted(self.identity, row.identity)
         if is_same:
             self._salted = row.identity
         return is_same

@@ -45,10 +45,15 @@ class AccountHealth:
         self._logged_at: dict[str, float] = {}
         self._not_logged: dict[str, int] = {}
 
-    def inherit(self, old: AccountHealth) -> None:
-        """Go on as the same account with other keys, which is polled again by one repo at first."""
+    def inherit(self, old: AccountHealth, *, is_same: bool) -> None:
+        """Go on as the same account with other keys, which is polled again by one repo at first.
+
+        What was asked holds only if the API `is_same`, reached with the same credential.
+        """
         self.up, self.error, self.reason, self.since = old.up, old.error, old.reason, old.since
         self.advice = old.advice
+        self.asked_until = old.asked_until if is_same else 0.0
+        self.retry_at_once()
 
     @property
     def backoff(self) -> float:

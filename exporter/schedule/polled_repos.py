@@ -44,10 +44,15 @@ class PolledRepos:
         self._made_at = monotonic()
         self.adopt(discovery.named())
 
-    def inherit(self, old: PolledRepos) -> None:
-        """Go on with the repos of the same account under other keys."""
+    def inherit(self, old: PolledRepos, *, is_same: bool) -> None:
+        """Go on with the repos of the same account under other keys.
+
+        What was asked holds only if the API `is_same`, reached with the same credential.
+        """
         self._known = old.by_entry
         for state in old.by_entry.values():
+            if not is_same:
+                state.asked_until = 0.0
             state.retry(self._span, monotonic(), is_other=old._span != self._span)
         before = [state.repo for state in old.by_entry.values()]
         self.by_entry.clear()

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from exporter.errors import Refused, TryLater
 from exporter.http import RateLimit
+from exporter.schedule.account import AccountPoller
+from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.gates import STOPPED, Gate, Why, not_now
 from tests.unit.test_poller import Stage
 
@@ -104,6 +106,31 @@ def test_a_reload_ends_no_wait_that_an_api_has_asked_for(
         on.account.change(on.rules, interval=60.0, timeout=31.0)
         assert "a/1" not in await on.rounds(580)
         assert "a/1" in await on.rounds(20)
+
+    on.run(main)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+@pytest.mark.parametrize("is_wide", [True, False])
+@pytest.mark.parametrize("repos", [("a/1",), ("a/1", "a/2")])
+def test_what_an_api_asked_for_holds_for_an_account_with_other_keys_but_no_other_credential(
+    stage: Callable[..., Stage], repos: tuple[str, ...], is_same: bool, is_wide: bool
+) -> None:
+    on = stage(*repos)
+    asks = on.provider._faults["a/1"] = TryLater("answered 503", reason="server", delay=600.0)
+    asks.account_wide = is_wide
+
+    async def main() -> None:
+        await on.rounds(10)
+        old = on.account
+        group = old.group if is_same else BudgetGroup(old.group.budget, b"another")
+        await on.schedule.pause([old])
+        on.account = AccountPoller(old._context, interval=60.0, group=group)
+        on.schedule.resume([on.account])
+        on.runner = on.schedule._runners[group]
+        on.lane = on.runner._lanes[on.account]
+        assert ("a/1" in await on.rounds(580)) != is_same
+        assert "a/1" in await on.rounds(100)
 
     on.run(main)
 
