@@ -1,7 +1,12 @@
 """The configuration file: read once, strictly, with every fault told at its place.
 
-`load` is all the rest of the program needs. Relative paths of `*_file` keys start at the
-folder of the configuration file; that of `state.url` at the working directory.
+`load` is all the rest of the program needs. Relative paths of `*_file` keys start at the folder
+of the configuration file; that of `state.url` at the working directory.
+
+`schema` has the keys, their types and defaults, and `accounts` reads those of the providers.
+`document` reads YAML with places, and `report` collects the faults. What is printed of a
+configuration is made by `example`, `keys`, `reference`, `json_schema` and `effective`;
+`differences` says what a reload changes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
 """The schedule: all accounts of one process, and the rounds in which they are polled.
 
-A `BudgetRunner` polls the accounts of one credential; a `Dispatcher` runs its rounds.
+A `BudgetRunner` (`runner`) polls the accounts of one credential; a `Dispatcher` (`dispatch`)
+runs its rounds. What keeps a poll from being sent is a gate (`gates`). How often a repo should
+be polled says `repo`, and how often the budget allows it `plan`; `due_queue` has the repos in
+the order of their due times. How long a failing account backs off says `health`, and what the
+end of a poll means for repo and account `outcome`. `stored` and `account_rows` keep all that
+over a restart.
 """
 
 from __future__ import annotations

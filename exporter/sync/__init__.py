@@ -1,1 +1,1 @@
-"""One poll of one repo: the pages to read, the gaps to fill, the builds to refresh."""
+"""One poll of one repo: the pages to read, the details to fill in, the builds to refresh."""
