@@ -115,7 +115,17 @@ def test_the_start_date_is_the_creation_of_what_has_not_begun() -> None:
 
 @pytest.mark.parametrize("spelling", ["triggered_on", "triggeredOn"])
 @pytest.mark.parametrize(
-    ("word", "meaning"), [("CLICK", "web"), ("EVENT", "push"), ("SCHEDULE", "cron")]
+    ("word", "meaning"),
+    [
+        ("CLICK", "web"),
+        ("MANUAL", "web"),
+        ("EVENT", "push"),
+        ("ON_EVENT", "push"),
+        ("ON_EVERY_PUSH", "push"),
+        ("SCHEDULE", "cron"),
+        ("SCHEDULED", "cron"),
+        ("API", "api"),
+    ],
 )
 def test_the_trigger_is_read_in_either_spelling(spelling: str, word: str, meaning: str) -> None:
     assert meaning == built(**{spelling: word}).trigger

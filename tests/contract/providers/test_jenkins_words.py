@@ -114,10 +114,26 @@ def test_the_most_telling_cause_is_the_trigger(causes: list[str], expected: str)
     assert (causes == ["com.example.NovelCause"]) == bool(build.unmapped)
 
 
-def test_an_old_controller_tells_causes_in_words_only() -> None:
-    said = [{"causes": [{"shortDescription": "Started by timer"}]}]
+@pytest.mark.parametrize(
+    ("words", "trigger"),
+    [
+        ("Started by timer", "cron"),
+        ("Started by user Admin", "web"),
+        ("Started by an SCM change", "push"),
+        ("Started by GitHub push by somebody", "push"),
+        ("Started by remote host 10.0.0.7", "api"),
+        ('Started by upstream project "shop" build number 7', "upstream"),
+        ("Started by command line by Admin", "api"),
+        ("Commit notification 1a2b3c", "push"),
+        ("Started by GitLab push by somebody", "push"),
+        ("Branch indexing", "push"),
+        ("Push event to branch main", "push"),
+    ],
+)
+def test_an_old_controller_tells_causes_in_words_only(words: str, trigger: str) -> None:
+    said = [{"causes": [{"shortDescription": words}]}]
 
-    assert "cron" == built(building=True, actions=said).trigger
+    assert trigger == built(building=True, actions=said).trigger
 
 
 def test_a_build_that_a_timeout_interrupted_is_a_timeout_and_says_nothing_of_its_cause() -> None:

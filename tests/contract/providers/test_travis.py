@@ -91,6 +91,12 @@ def test_every_documented_state_has_a_meaning(state):
     assert (build.status is Status.COMPLETED) == (state in WORDS.conclusion)
 
 
+def test_a_build_that_is_only_said_to_be_finished_is_completed_without_a_conclusion():
+    build = to_build(BuildItem(id=1, state="finished"), Repo(SHOP))
+
+    assert (build.status, build.conclusion, build.unmapped) == (Status.COMPLETED, None, ())
+
+
 def test_every_documented_event_has_a_meaning():
     assert {"push", "pull_request", "cron", "api"} <= WORDS.trigger.keys()
 
