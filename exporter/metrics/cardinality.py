@@ -72,6 +72,15 @@ def reserve(limit: int) -> int:
     return max(limit // _IN_LARGE, min(-(-limit // _IN_SMALL), _SMALL))
 
 
+def most_apart_from_folded(limit: int) -> float:
+    """The most samples that pipelines get which count for no others.
+
+    A branch that is called `other` anyway is one of them, and may use a part of the reserve.
+    """
+    _, kept = _PLACES[1]
+    return limit - kept * reserve(limit)
+
+
 class Place(NamedTuple):
     """A series that may take an increment."""
 

@@ -57,8 +57,12 @@ def candidates(
 
 def rank(one: Candidate) -> tuple[bool, float]:
     """Sort key, the highest shown first: pipelines that others fold into, then recent ones."""
-    counts_for_others = one.facts.marks & ~Mark.EVICTED >= Mark.OVERFLOW
-    return cardinality.is_catch_all(one.labels) or counts_for_others, one.facts.touched
+    return _counts_for_others(one), one.facts.touched
+
+
+def _counts_for_others(one: Candidate) -> bool:
+    is_overflow = one.facts.marks & ~Mark.EVICTED >= Mark.OVERFLOW
+    return cardinality.is_catch_all(one.labels) or is_overflow
 
 
 def split(
@@ -67,8 +71,8 @@ def split(
     """The pipelines to show and those to evict.
 
     A pipeline evicted at this limit stays evicted. One evicted at a lower limit is shown if the
-    whole reserve stays free. If the limit `is_lower` than before, or is exceeded, the pipelines
-    idle for longest are evicted until the whole reserve is free.
+    whole reserve stays free. If the limit `is_lower` than before or is exceeded, or too little of
+    the reserve is left, the pipelines idle for longest are evicted until the whole reserve is free.
     """
     shown: list[Candidate] = []
     out: list[Candidate] = []
@@ -77,9 +81,11 @@ def split(
         (out if is_out else shown).append(one)
     free = limit - sum(one.samples for one in shown)
     shown.sort(key=lambda one: one.was_evicted)
-    is_lower = is_lower or free < 0
+    # An account that was not configured for a while does not fit beside the others for sure.
+    plain = sum(one.samples for one in shown if not _counts_for_others(one))
+    has_to_free = is_lower or free < 0 or plain > cardinality.most_apart_from_folded(limit)
     while shown and free < cardinality.reserve(limit):
-        if not is_lower and not shown[-1].was_evicted:
+        if not has_to_free and not shown[-1].was_evicted:
             break
         out.append(shown.pop())
         free += out[-1].samples

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import sys
@@ -370,6 +371,56 @@ TestLife.settings = settings(
     phases=tuple(Phase) if MORE else (Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.parametrize("how", ["restart", "reload"])
+def test_an_account_that_comes_back_leaves_room_for_what_is_folded(
+    tmp_path: Path, how: str
+) -> None:
+    rig = Rig(tmp_path / "s.db", accounts=ACCOUNTS, series_limit=5000)
+    serial = itertools.count()
+
+    def ends(repo: str, workflow: str, conclusion: str = "passed") -> None:
+        async def work() -> None:
+            at = time.time()
+            cursor = Cursor(at - DAY, since=at)
+            target = await rig.recorder.target(REPOS[repo], repo, cursor)
+            ended = done(build(str(next(serial)), repo=repo, workflow=workflow), conclusion)
+            await rig.recorder.record(target, [ended], cursor=cursor)
+
+        rig.run(work)
+
+    def obey(names: dict[str, str], limit: int) -> None:
+        rules = msgspec.structs.replace(rig.rules, series_limit=limit)
+        if how == "reload":
+            rig.run(lambda: rig.recorder.change(rules, names, retention=30 * DAY))
+        rig.rules, rig.accounts = rules, names
+        if how == "restart":
+            rig.restart()
+
+    for n in range(8):
+        ends("globex/c", f"{n}")
+    for n in range(16):
+        ends("acme/a", f"{n}")
+    limit = rig.book.samples + 5
+    obey({"acme": "scripted"}, limit)
+    assert not {labels for labels in evicted(rig) if labels[1] == "acme"}
+    obey(ACCOUNTS, limit)
+
+    assert rig.book.samples <= limit - cardinality.reserve(limit)
+    known = evicted(rig)
+    assert known
+    for n in range(8):
+        ends("globex/c", f"new {n}", f"{n}")
+        ends("acme/a", f"new {n}", f"{n}")
+    stored = {row.series: row.vector for row in rig.ledger.load().series}
+    counted = Counter[str]()
+    for (family, _, conclusion), number in sums(stored).items():
+        counted[family] += number if family == f.BUILD_DURATION.name or conclusion else 0
+    assert counted[f.BUILD_DURATION.name] == counted[f.BUILDS.name] == 40
+    rig.restart()
+    assert evicted(rig) == known, "what shows beside them stays"
+    rig.crash()
 
 
 @pytest.mark.parametrize("how", ["restart", "reload"])
