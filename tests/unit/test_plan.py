@@ -79,7 +79,7 @@ def test_an_unfinished_build_at_most_doubles_the_rate_and_never_lowers_it(age):
     assert busy_interval(FIXED, age=age) in (None, MINUTE)
 
 
-def test_a_activity_keeps_the_latest_builds_only_whatever_the_order():
+def test_an_activity_keeps_the_latest_builds_only_whatever_the_order():
     activity = Activity()
     for n in (5, 1, 9, 3, 7, 2, 8, 4, 6, 0, 10, 11):
         activity.note([(str(n), float(n))])
@@ -132,9 +132,14 @@ def test_a_short_budget_is_used_up_and_idle_repos_stay_below_twice_their_longest
     assert intervals[0] < 5 * MINUTE
 
 
-def test_what_is_short_beyond_that_is_groupd_by_all():
+def test_what_is_short_beyond_that_is_shared_by_all():
     made = planned([Demand(60, 60, 900)] * 1000, 0.1)
     assert made.interval(Demand(60, 60, 900)) == pytest.approx(10_000)
+
+
+def test_a_budget_that_is_just_enough_is_not_short():
+    assert not planned([Demand(4, 4, 900)] * 8, 2.0).is_short
+    assert planned([Demand(4, 4, 900)] * 8, 1.9).is_short
 
 
 # -- what polls cost
@@ -169,7 +174,7 @@ def test_news_never_takes_all(monkeypatch):
     assert costs.polls(RequestRate(sent=1.0)) == pytest.approx(0.2)
 
 
-def test_accounts_that_group_a_budget_have_one_plan():
+def test_accounts_that_share_a_budget_have_one_plan():
     budget = Budget([TokenBucket(PublishedLimit(60, HOUR), reserve=0.0)])
     group = BudgetGroup(budget)
     assert not group.is_exhausted

@@ -102,6 +102,17 @@ def test_work_that_has_paid_for_its_first_request_does_not_wait_for_it(clock):
     REQUEST_COUNT.reset(token)
 
 
+def test_a_poll_counts_what_it_sends_and_what_of_that_its_limit_counts():
+    budget, count = Budget(unchanged_is_free=True), RequestCount()
+    token = REQUEST_COUNT.set(count)
+    for is_unchanged in (False, True, True):
+        budget.sent()
+        budget.answered(unchanged=is_unchanged)
+    REQUEST_COUNT.reset(token)
+
+    assert (count.sent, count.counted) == (3, 1)
+
+
 def test_a_limit_told_without_a_window_replaces_the_published_number(clock):
     budget = Budget([TokenBucket(PublishedLimit(1000, 3600.0), reserve=0.1)])
     slow = budget.headroom().sent
