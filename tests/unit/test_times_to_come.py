@@ -7,10 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import Build, Job, Status
-from exporter.sync.window import AHEAD, without_future_times
+from exporter.sync.window import (
+    AHEAD,
+    OVERLAP,
+    SyncRules,
+    corrected_floor,
+    without_future_times,
+)
 from tests.tools.scripted import Clock, Rig, build, done
 
 
@@ -125,3 +133,13 @@ def test_a_clock_that_was_wrong_costs_no_build_once_it_is_right(rig: Rig, wrong:
     rig.poll()
 
     assert rig.value(f.BUILDS) == 51
+
+
+def test_only_a_repo_of_which_nothing_was_read_gets_another_floor() -> None:
+    rules = SyncRules(lookback=100.0, retention=1000.0, rerun_window=100.0, max_interval=900.0)
+    ahead = Cursor(floor=50_000.0)
+
+    assert corrected_floor(ahead, rules, now=5000.0) == Cursor(floor=4900.0)
+    assert corrected_floor(Cursor(floor=4900.0 + OVERLAP), rules, now=5000.0) is None
+    assert corrected_floor(replace(ahead, since=1.0), rules, now=5000.0) is None
+    assert corrected_floor(replace(ahead, resume="2x30"), rules, now=5000.0) is None
