@@ -110,8 +110,8 @@ class AccountPoller:
 
     async def close(self) -> None:
         """Write what was learned and close the connections. Polls must have been stopped."""
+        await self.flush()
         self._recorder.polling.leave(self.provider.name, self.rows)
-        await self._recorder.save_responses(self.provider.name, self.api.responses)
         await self.api.aclose()
 
     # -- over a restart

@@ -349,6 +349,19 @@ def test_idle_polls_write_their_rows_with_their_cursors(lives: Lives) -> None:
     lives.live(work, *REPOS[:50])
 
 
+def test_an_account_that_leaves_the_configuration_goes_on_when_it_comes_back(lives: Lives) -> None:
+    async def work(on: Stage) -> None:
+        await on.rounds(2 * HOUR)
+        due = {entry: state.due for entry, state in on.account.repos.items()}
+        await on.schedule.pause([on.account])
+        rows = on.rig.ledger.load().polling["acme"].repos
+        assert {e: row.due_at - lives.wall() + on.now for e, row in rows.items()} == (
+            pytest.approx(due, abs=0.1)
+        )
+
+    lives.live(work, *REPOS[:20])
+
+
 def test_what_cannot_be_written_is_written_later(
     lives: Lives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
