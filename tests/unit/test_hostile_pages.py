@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from exporter.errors import Malformed, ProviderError
-from exporter.http import Api
+from exporter.http import Api, ApiStats
 from exporter.metrics import families as f
 from exporter.model import Build
 from exporter.providers import Page, Query, Repo
 from exporter.sync import paginator
+from exporter.sync.paginator import count
 from tests.tools.scripted import Rig, Scripted, build, done
 
 
@@ -215,3 +216,12 @@ def test_what_only_the_provider_can_see_is_counted_once(rig, asked) -> None:
             rig.poll()
 
     assert rig.remote.stats.errors == {"bad_shape": 1}
+
+
+def test_an_error_that_is_met_in_two_places_counts_once() -> None:
+    stats, error = ApiStats(), Malformed("no list", reason="bad_shape")
+
+    count(error, stats)
+    count(error, stats)
+
+    assert stats.errors == {"bad_shape": 1}

@@ -14,7 +14,7 @@ from exporter.http import Budget, PublishedLimit, RequestCount, RequestRate, Tok
 from exporter.schedule import plan
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.plan import Costs, Demand, Plan, planned
-from exporter.sync.activity import Activity, Span, busy_interval, idle_interval
+from exporter.sync.activity import Activity, Span, busy_interval, habitual_interval, idle_interval
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 SPAN = Span(MINUTE, 15 * MINUTE)
@@ -60,6 +60,11 @@ def test_a_repo_that_was_busy_by_day_backs_off_at_night():
     night = 20 * 600.0 + 15 * HOUR
     silence, gap = activity.idle_for(night), activity.mean_gap(night)
     assert idle_interval(SPAN, idle_for=silence, gap=gap) == SPAN.longest
+
+
+def test_by_habit_a_repo_has_60_polls_in_its_silence_and_20_between_two_builds():
+    assert habitual_interval(SPAN, idle_for=60 * 5 * MINUTE, gap=0.0) == 5 * MINUTE
+    assert habitual_interval(SPAN, idle_for=0.0, gap=20 * 5 * MINUTE) == 5 * MINUTE
 
 
 @given(st.floats(0, 30 * DAY), st.floats(0, 30 * DAY))
