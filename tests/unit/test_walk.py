@@ -388,6 +388,19 @@ class TestJobs:
         assert rig.gauge(f.ACTIVE) is None
         assert rig.gauge(f.JOBS_ACTIVE, job_name="deploy", status="in_progress") == 1
 
+    def test_a_job_that_a_whole_list_lacks_is_active_no_longer(self, rig: Rig) -> None:
+        begun = Job(id="1", name="deploy", status=Status.IN_PROGRESS, started_at=time.time() - 60)
+        other = replace(begun, id="2", name="test")
+        rig.provider._builds = [build("ws/p/1", only_jobs=True, jobs=(begun, other))]
+        rig.poll()
+        assert rig.gauge(f.JOBS_ACTIVE, job_name="deploy", status="in_progress") == 1
+
+        rig.provider._builds = [build("ws/p/1", only_jobs=True, jobs=(other,))]
+        rig.poll()
+
+        assert rig.gauge(f.JOBS_ACTIVE, job_name="deploy", status="in_progress") == 0
+        assert rig.gauge(f.JOBS_ACTIVE, job_name="test", status="in_progress") == 1
+
 
 def test_a_cancelled_poll_leaves_memory_and_file_at_one(tmp_path: Path) -> None:
     """SIGTERM in the middle of a commit: it is finished and shown, not half of it."""
