@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "ledger": (
         "ledger/*.py ledger/sqlite/*.py",
-        "tests/contract/stores tests/unit/test_metrics_book.py",
+        "tests/unit/test_walk.py tests/contract/field/test_polls.py tests/contract/stores",
     ),
     "sync": (
         "sync/*.py",
