@@ -103,6 +103,7 @@ is `{OTHER}`. So sums stay right; a histogram that finds no room even there is r
   those of `{OTHER}` keep what they have counted.
 - A lowered limit leaves what is stored as it is, but hides the pipelines idle for longest, until
   what is kept for folding is free. Their new builds fold. Raise the limit to see them again.
+  An account that is configured again and does not fit beside the others does the same.
 """
 
 _GROUPS = {"Builds": "cicd_build", "Jobs": "cicd_job", "The exporter": "cicd_exporter"}
