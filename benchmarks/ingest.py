@@ -4,7 +4,7 @@
 
 100 GitHub repos with as many completed builds each are polled for the first time, four at a
 time, then as many new builds are. The pages come over real HTTP from the emulator of the test
-suite, in a process of its own; the client, the walk, the ledger (a SQLite file) and the book are
+suite, in a process of its own; the client, the walk, the ledger (a SQLite file) and the view are
 the real ones. CPU is that of the exporter's process alone, with all its threads.
 """
 
@@ -72,8 +72,8 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
         max_open_age=7 * DAY,
     )
     ledger = open_ledger(f"sqlite:///{folder}/state.db", LedgerConfig(30 * DAY, DAY))
-    book = SeriesView(rules, {"acme": "github"})
-    recorder = Recorder(ledger, book, retention=30 * DAY)
+    view = SeriesView(rules, {"acme": "github"})
+    recorder = Recorder(ledger, view, retention=30 * DAY)
     recorder.start(["acme"])
     known = {"name": "acme", "provider": "github", "repos": ENTRIES, "url": f"{url}/api/v3"}
     account = catalogue()["github"].model_validate(known)
@@ -100,12 +100,12 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
                 more.stdin.write("\n")
                 more.stdin.flush()
                 await asyncio.to_thread(more.stdout.readline)
-            cpu, wall, before = time.process_time(), time.monotonic(), _counted(book)
+            cpu, wall, before = time.process_time(), time.monotonic(), _counted(view)
             profile = cProfile.Profile() if "--profile" in sys.argv else None
             with profile or nullcontext():
                 await asyncio.gather(*map(one, ENTRIES))
             cpu, wall = time.process_time() - cpu, time.monotonic() - wall
-            counted = _counted(book) - before
+            counted = _counted(view) - before
             if counted != builds:
                 raise AssertionError(f"{builds} builds were counted as {counted}")
             cells = (f"{1e6 * cpu / builds:,.0f}", f"{builds / cpu:,.0f}", f"{builds / wall:,.0f}")
@@ -115,8 +115,8 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
     await recorder.close()
 
 
-def _counted(book: SeriesView) -> int:
-    every = (series for key, series in book.series.items() if key.family == f.BUILDS.name)
+def _counted(view: SeriesView) -> int:
+    every = (series for key, series in view.series.items() if key.family == f.BUILDS.name)
     return sum(int(series.vector[0]) for series in every)
 
 

@@ -324,7 +324,7 @@ def _poller(
     )
     api._connections.transport = httpx.MockTransport(server.answer)  # noqa: SLF001
     shown = Shown(("main",), Buckets((60.0, 600.0), (10.0,)), 0.0, 500_000, 7 * 24 * HOUR)
-    book = SeriesView(shown, {account.name: account.label}, clock=clock.monotonic)
+    view = SeriesView(shown, {account.name: account.label}, clock=clock.monotonic)
 
     def noted(target: Any, findings: Any) -> None:
         for news in findings.completed:
@@ -335,7 +335,7 @@ def _poller(
 
     recorder = Recorder(
         open_ledger("memory:", LedgerConfig(30 * 24 * HOUR, 24 * HOUR, gauges_only=False)),
-        book,
+        view,
         retention=30 * 24 * HOUR,
     )
     recorder.news = noted

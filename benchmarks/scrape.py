@@ -54,8 +54,8 @@ def answered(exposition: Exposition, *, packed: bool) -> int:
 
 def compare(samples: int, rounds: int, *, packed: bool) -> str:
     """The line of a size."""
-    book = book_of(samples)
-    exposition, changer = Exposition(book, list, Health()), Changer(book)
+    view = book_of(samples)
+    exposition, changer = Exposition(view, list, Health()), Changer(view)
     stock, costs = Stock(samples), Costs()
 
     def theirs() -> bytes:

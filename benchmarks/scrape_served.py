@@ -83,11 +83,11 @@ class Heart:
 
 
 async def serve_ours(samples: int) -> None:
-    """The real web server over a made-up book; /change and /lags are for the benchmark."""
-    book = book_of(samples)
-    changer, heart = Changer(book), Heart()
+    """The real web server over a made-up view; /change and /lags are for the benchmark."""
+    view = book_of(samples)
+    changer, heart = Changer(view), Heart()
     poller: Any = SimpleNamespace(
-        exposition=Exposition(book, list, Health()), view=book, report=None, last_reload=None
+        exposition=Exposition(view, list, Health()), view=view, report=None, last_reload=None
     )
 
     async def answer(request: Request) -> Response:

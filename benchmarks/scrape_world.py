@@ -110,23 +110,23 @@ def rows_of(pipelines: Iterable[int]) -> Changes:
 
 
 def book_of(samples: int) -> SeriesView:
-    """A book with about so many samples, loaded bit by bit, so that little is left over."""
+    """A view with about so many samples, loaded bit by bit, so that little is left over."""
     rules = MetricsRules(("main",), BUCKETS, zero_hold=120.0, series_limit=10**7, max_open_age=6e5)
-    book = SeriesView(rules, {"acme": "github"})
+    view = SeriesView(rules, {"acme": "github"})
     pipelines = samples // SAMPLES
     for start in range(0, pipelines, 10 * _A_REPO):
-        book.apply(rows_of(range(start, min(start + 10 * _A_REPO, pipelines))))
-    return book
+        view.apply(rows_of(range(start, min(start + 10 * _A_REPO, pipelines))))
+    return view
 
 
 class Changer:
-    """Changes a share of a book's series, as polls would, picked at random."""
+    """Changes a share of a view's series, as polls would, picked at random."""
 
-    def __init__(self, book: SeriesView) -> None:
-        self._book = book
-        self._numbers = dict(book.stored())
+    def __init__(self, view: SeriesView) -> None:
+        self._view = view
+        self._numbers = dict(view.stored())
         self._keys = [*self._numbers]
-        self._pipelines = list(book.pipelines.values())
+        self._pipelines = list(view.pipelines.values())
         self._random = random.Random(1)  # noqa: S311 - the same ones every time
         self._serial = 0
 
@@ -144,7 +144,7 @@ class Changer:
             PipelineRow(one.target, one.labels, _encode(_moved(one.facts, self._serial)))
             for one in self._random.sample(self._pipelines, round(share * len(self._pipelines)))
         ]
-        self._book.apply(Changes(pipelines=pipelines, series=series))
+        self._view.apply(Changes(pipelines=pipelines, series=series))
 
 
 def _moved(facts: Facts, serial: int) -> Facts:

@@ -57,9 +57,9 @@ def _rows(outline: Outline, flags: Iterable[Flag]) -> Iterator[str]:
         yield f"| `{outline.argument}` | {', '.join(word for word, _ in outline.words)} |"
     for flag in flags:
         value = f"={flag.value}" if flag.value else ""
-        told = [flag.text, *["required"] * flag.required, *["may be repeated"] * flag.repeats]
+        notes = [flag.text, *["required"] * flag.required, *["may be repeated"] * flag.repeats]
         shown = f"{flag.name}{value}".replace("|", "\\|")  # in a cell
-        yield f"| `{shown}` | {'; '.join(told)} |"
+        yield f"| `{shown}` | {'; '.join(notes)} |"
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ ROOMS = {
     "cardinality": (
         "metrics/cardinality.py metrics/changes.py",
         (
-            "tests/unit/test_cardinality.py tests/unit/test_metrics_book.py"
+            "tests/unit/test_cardinality.py tests/unit/test_series_view.py"
             " tests/unit/test_metrics_facts.py tests/unit/test_view.py"
             " tests/contract/stores/test_series_limit.py tests/contract/stores/test_zero_hold.py"
             " tests/contract/stores/test_two_workers.py"

@@ -22,7 +22,12 @@ from exporter.backfill.reading import HistoryReader, Progress, ReadFailure
 from exporter.backfill.recording import HistoryRecorder
 from exporter.backfill.text import FAMILIES, OpenMetricsText
 from exporter.config import Config
-from exporter.daemon.application import account_reader, labels_of, recorder_in_memory, showing
+from exporter.daemon.application import (
+    account_context,
+    labels_of,
+    metrics_rules,
+    recorder_in_memory,
+)
 from exporter.schedule.budget_group import BudgetGroups
 from exporter.sync.window import SyncRules
 
@@ -66,14 +71,14 @@ async def read(
     """
     floor = wanted.since - _EARLIER
     reach = time.time() - floor + 86400.0
-    recording = HistoryRecorder(showing(config), labels_of(config), wanted)
+    recording = HistoryRecorder(metrics_rules(config), labels_of(config), wanted)
     recorder = recorder_in_memory(config, reach=reach, lookback=reach)
     recorder.news = recording.note
     groups, progress = BudgetGroups(config.polling.reserve), Progress()
     # The floor is ours, not a lookback that a provider's clock would have to confirm.
     rules = SyncRules(lookback=0.0, retention=reach, rerun_window=reach, max_interval=reach)
     readers = [
-        msgspec.structs.replace(account_reader(account, config, recorder, groups)[0], rules=rules)
+        msgspec.structs.replace(account_context(account, config, recorder, groups)[0], rules=rules)
         for account in config.accounts
         if account.name in accounts
     ]
@@ -91,7 +96,7 @@ async def read(
     openmetrics = OpenMetricsText(
         recording,
         wanted,
-        showing(config).buckets,
+        metrics_rules(config).buckets,
         more=labels,
         without={one.target for one in unread if one.target is not None},
     )

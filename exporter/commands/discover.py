@@ -96,7 +96,7 @@ async def _prospect(
     recorder = daemon.recorder_in_memory(
         config, reach=config.state.retention, lookback=config.polling.lookback
     )
-    reader, group = daemon.account_reader(account, config, recorder, groups)
+    reader, group = daemon.account_context(account, config, recorder, groups)
     interval = account.interval or config.polling.interval
     prospect = _Prospect(
         account=account.name,
@@ -248,11 +248,11 @@ def _lines(data: dict[str, Any]) -> list[str]:
         if found["interval"] > found["wanted_interval"]:
             wanted, allowed = (duration(round(found[k])) for k in ("wanted_interval", "interval"))
             lines.append(f"  polled every {allowed}, not {wanted}: the limit allows no more")
-        told = "not known" if series is None else f"about {series}"
-        lines.append(f"  series: {told}, from {len(found['sampled'])} sampled repo(s)")
+        amount = "not known" if series is None else f"about {series}"
+        lines.append(f"  series: {amount}, from {len(found['sampled'])} sampled repo(s)")
     total, most = data["series"]["estimate"], data["series"]["limit"]
-    told = "not known" if total is None else f"about {total}"
-    lines.append(f"all series: {told}, metrics.series_limit {most}")
+    amount = "not known" if total is None else f"about {total}"
+    lines.append(f"all series: {amount}, metrics.series_limit {most}")
     if total is not None and total > most:
         lines.append("more than the limit: raise it, or poll fewer repos, branches or jobs")
     return lines

@@ -51,19 +51,19 @@ def _lines(providers: Mapping[str, type[Provider]]) -> Iterator[str]:
     yield "accounts:"
     for number, (name, provider) in enumerate(providers.items()):
         yield from [""] if number else []
-        yield from _account(name, provider, told=Provider.model_fields if number else {})
+        yield from _account(name, provider, shown=Provider.model_fields if number else {})
 
 
 def _account(
-    name: str, provider: type[Provider], *, told: Mapping[str, FieldInfo]
+    name: str, provider: type[Provider], *, shown: Mapping[str, FieldInfo]
 ) -> Iterator[str]:
-    """`told` are the fields that an account above shows already."""
+    """`shown` are the fields that an account above shows already."""
     values, needed = _values(name, provider), _needed(provider)
     yield from _comment(provider.__doc__, "  ")
     lead = "  - "
     for key, field in _in_reading_order(provider):
         about = _about(field)
-        if key in told and about == _about(told[key]):
+        if key in shown and about == _about(shown[key]):
             if key not in needed:
                 continue
             about = ""

@@ -97,8 +97,8 @@ def _table(fields: Iterable[tuple[str, FieldInfo]]) -> Iterator[str]:
     yield "| key | value | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for name, field in fields:
-        told = _line(field.description) + (" *At start.*" if name in _AT_START else "")
-        cells = (f"`{name}`", _type(field), _default(field), told)
+        meaning = _line(field.description) + (" *At start.*" if name in _AT_START else "")
+        cells = (f"`{name}`", _type(field), _default(field), meaning)
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 

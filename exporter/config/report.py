@@ -151,7 +151,7 @@ class Report:
 
 
 def _try(
-    model: type[_Model], raw: Mapping[str, Any], told: Callable[[Mapping[str, Any]], None]
+    model: type[_Model], raw: Mapping[str, Any], note: Callable[[Mapping[str, Any]], None]
 ) -> _Model | None:
     """Not a caught exception but its parts: it holds the input, which no traceback shall show."""
     try:
@@ -159,7 +159,7 @@ def _try(
     except ValidationError as error:
         errors = error.errors(include_url=False)
     for details in errors:
-        told(details)
+        note(details)
     return None
 
 

@@ -2,13 +2,13 @@
 
 from exporter.daemon.application import (
     Application,
+    account_context,
     account_poller,
-    account_reader,
     account_source,
     assembled,
     labels_of,
+    metrics_rules,
     recorder_in_memory,
-    showing,
 )
 from exporter.daemon.reload import Reloads
 from exporter.daemon.service import Service, listening, serve
@@ -17,13 +17,13 @@ __all__ = [
     "Application",
     "Reloads",
     "Service",
+    "account_context",
     "account_poller",
-    "account_reader",
     "account_source",
     "assembled",
     "labels_of",
     "listening",
+    "metrics_rules",
     "recorder_in_memory",
     "serve",
-    "showing",
 ]

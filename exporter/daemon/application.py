@@ -53,9 +53,9 @@ class Application:
         self._hold = hold
         self._groups = BudgetGroups(config.polling.reserve)
         try:
-            self.recorder = self._begin()
+            self.recorder = self._open_recorder()
         except StateDamaged as damage:
-            self.recorder = self._begin(damage=str(damage))
+            self.recorder = self._open_recorder(damage=str(damage))
         self.schedule = Schedule(
             account_poller(account, config, self.recorder, self._groups)
             for account in config.accounts
@@ -112,16 +112,16 @@ class Application:
         if error is None:
             self.health.reload_time = self.last_reload.at
 
-    def _begin(self, *, damage: str | None = None) -> Recorder:
-        """What the state remembers; `damage` is what was found to be wrong with it."""
+    def _open_recorder(self, *, damage: str | None = None) -> Recorder:
+        """A recorder over the configured state; `damage` says what is wrong with its content."""
         config, labels = self.config, labels_of(self.config)
         self.ledger = open_ledger(
             config.state.url,
-            _remembering(config, hold=self._hold),
+            _ledger_config(config, hold=self._hold),
             on_corrupt=config.state.on_corrupt,
             damage=damage,
         )
-        shown = SeriesView(showing(config), labels, hold=self._hold)
+        shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=config.state.retention)
         try:
             recorder.start(labels)
@@ -138,25 +138,25 @@ class Application:
         """
         change = diff(self.config, wanted)
         config = change.config
-        await self.recorder.prepare(showing(config), labels_of(config))
+        await self.recorder.prepare(metrics_rules(config), labels_of(config))
         kept = self._kept(config)
         await self.schedule.pause(
             account for account in self.schedule.accounts if account.provider.name not in kept
         )
         try:
             await self.recorder.change(
-                showing(config), labels_of(config), retention=config.state.retention
+                metrics_rules(config), labels_of(config), retention=config.state.retention
             )
         except StateUnavailable:
             self._resume(kept)
             raise
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config = config
-        self.ledger.configure(_remembering(config, hold=self._hold))
+        self.ledger.configure(_ledger_config(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
         for account in kept.values():
             account.change(
-                _reading(config),
+                _sync_rules(config),
                 interval=config.polling.interval,
                 timeout=config.polling.timeout,
             )
@@ -208,17 +208,17 @@ def account_poller(
     account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
 ) -> AccountPoller:
     """What polls one configured account."""
-    reader, group = account_reader(account, config, recorder, groups)
-    return AccountPoller(reader, interval=config.polling.interval, group=group)
+    context, group = account_context(account, config, recorder, groups)
+    return AccountPoller(context, interval=config.polling.interval, group=group)
 
 
-def account_reader(
+def account_context(
     account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
 ) -> tuple[repo_sync.SyncContext, BudgetGroup]:
-    """What reads one configured account, and whom it shares a budget with."""
+    """The context of syncs of one configured account, and the budget that it shares."""
     source, group = account_source(account, config, groups)
     recorder.budgets.adopt(group.name, group.budget)
-    return repo_sync.SyncContext(source, recorder, _reading(config)), group
+    return repo_sync.SyncContext(source, recorder, _sync_rules(config)), group
 
 
 def account_source(
@@ -258,7 +258,7 @@ def _credential(account: Provider, token: Token) -> bytes:
 # -- what each part wants to know of a configuration
 
 
-def _reading(config: Config) -> SyncRules:
+def _sync_rules(config: Config) -> SyncRules:
     return SyncRules(
         lookback=config.polling.lookback,
         retention=config.state.retention,
@@ -267,7 +267,7 @@ def _reading(config: Config) -> SyncRules:
     )
 
 
-def showing(config: Config) -> MetricsRules:
+def metrics_rules(config: Config) -> MetricsRules:
     """What the configuration says about metrics."""
     return MetricsRules(
         branches=config.metrics.branches,
@@ -279,7 +279,7 @@ def showing(config: Config) -> MetricsRules:
     )
 
 
-def _remembering(config: Config, *, hold: bool) -> LedgerConfig:
+def _ledger_config(config: Config, *, hold: bool) -> LedgerConfig:
     return LedgerConfig(
         config.state.retention,
         config.polling.lookback,
@@ -296,7 +296,7 @@ def recorder_in_memory(config: Config, *, reach: float, lookback: float) -> Reco
     labels = labels_of(config)
     recorder = Recorder(
         open_ledger("memory:", LedgerConfig(reach, lookback, gauges_only=False)),
-        SeriesView(showing(config), labels, hold=False),
+        SeriesView(metrics_rules(config), labels, hold=False),
         retention=reach,
     )
     recorder.start(labels)

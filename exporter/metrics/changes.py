@@ -27,7 +27,7 @@ from exporter.ledger.rows import (
 from exporter.metrics import cardinality, exemplars, facts, gauges, native
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
-from exporter.metrics.effects import Effect, Source, touched
+from exporter.metrics.effects import Effect, Observed, touched
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
 from exporter.metrics.labels import clean
@@ -121,7 +121,7 @@ class _Decision:
             if effect.learn is not None:
                 self._learn(labels, effect.learn)
             self._begin(labels, effect.zeros)
-        self._add(effect.increments, effect.source)
+        self._add(effect.increments, effect.observed)
 
     def changes(self) -> RowChanges:
         """All changes so far."""
@@ -234,7 +234,7 @@ class _Decision:
             if not is_there and self._use(1):
                 self._series[key] = self._new(key, (0.0,))
 
-    def _add(self, counted: Iterable[Increment], source: Source | None) -> None:
+    def _add(self, counted: Iterable[Increment], observed: Observed | None) -> None:
         if self._target.gauges_only and not self._target.exposed:
             return  # the state was lost: Prometheus may have counted this history already
         for key, vector in counted:
@@ -243,9 +243,9 @@ class _Decision:
                 self._dropped.append(key.family)
             if row is not None:
                 self._increase(row, vector)
-                if source is not None:
-                    told = exemplars.of(*source, key, vector)
-                    self._exemplars.extend((row.series, each) for each in told)
+                if observed is not None:
+                    noted = exemplars.of(*observed, key, vector)
+                    self._exemplars.extend((row.series, each) for each in noted)
 
     def _increase(self, row: SeriesRow, vector: Vector) -> None:
         held: Vector | None

@@ -16,7 +16,7 @@ from exporter.metrics.labels import pipeline
 from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, Job
 
-Source = tuple[Build | Job, Build]
+Observed = tuple[Build | Job, Build]
 """A build or job, and the build that it belongs to."""
 
 
@@ -32,7 +32,7 @@ class Effect(msgspec.Struct, frozen=True):
     zeros: tuple[SeriesKey, ...] = ()
     """Counters of the pipeline that start at 0 unless they exist."""
     increments: tuple[Increment, ...] = ()
-    source: Source | None = None
+    observed: Observed | None = None
     """What the increments were observed on."""
 
 
@@ -61,7 +61,7 @@ def effects_of(
                 _completes(news.build, facts.completed),
                 zeros=increments.build_zeros(labels, news.build.trigger),
                 increments=tuple(increments.of_build(news, labels, rules.buckets)),
-                source=(news.build, news.build),
+                observed=(news.build, news.build),
             )
         )
     for done in findings.jobs:
@@ -72,7 +72,7 @@ def effects_of(
                 facts.moved,
                 zeros=increments.job_zeros(labels, done.job.name),
                 increments=tuple(increments.of_job(done, labels, rules.buckets)),
-                source=(done.job, done.build),
+                observed=(done.job, done.build),
             )
         )
     for again in findings.corrected:

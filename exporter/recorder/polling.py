@@ -8,7 +8,7 @@ from typing import Protocol
 from exporter.ledger.polling import PollingChanges, StoredPolling
 
 
-class Source(Protocol):
+class PolledAccount(Protocol):
     """An account whose polling is saved."""
 
     @property
@@ -31,7 +31,7 @@ class PollingRows:
     def __init__(self, urgent: Callable[[], None]) -> None:
         self.urgent = urgent
         self._stored: dict[str, StoredPolling] = {}
-        self._sources: dict[str, Source] = {}
+        self._accounts: dict[str, PolledAccount] = {}
 
     def add(self, stored: Mapping[str, StoredPolling], accounts: Iterable[str]) -> None:
         """Take in what the state holds of more accounts."""
@@ -41,32 +41,32 @@ class PollingRows:
         """What the state held of an account; None the second time."""
         return self._stored.pop(account, None)
 
-    def join(self, account: str, source: Source) -> None:
+    def join(self, account: str, polled: PolledAccount) -> None:
         """Save the polling of an account from now on."""
-        self._sources[account] = source
+        self._accounts[account] = polled
 
-    def leave(self, account: str, source: Source) -> None:
-        """Save it no longer, unless another source of that account has joined meanwhile."""
-        if self._sources.get(account) is source:
-            del self._sources[account]
+    def leave(self, account: str, polled: PolledAccount) -> None:
+        """Save it no longer, unless another poller of that account has joined meanwhile."""
+        if self._accounts.get(account) is polled:
+            del self._accounts[account]
 
     def changes(self, *, whole: bool) -> dict[str, PollingChanges]:
         """What is to be written now, by account; all of it if the `whole` is wanted."""
         found = {
-            name: source.changes(whole=whole)
-            for name, source in self._sources.items()
-            if whole or source.is_late
+            name: polled.changes(whole=whole)
+            for name, polled in self._accounts.items()
+            if whole or polled.is_late
         }
         return {name: changes for name, changes in found.items() if changes}
 
     def changes_of(self, account: str) -> dict[str, PollingChanges]:
         """What may be written with a transaction about the account that is made anyway."""
-        source = self._sources.get(account)
-        changes = source.changes(whole=False) if source is not None else None
+        polled = self._accounts.get(account)
+        changes = polled.changes(whole=False) if polled is not None else None
         return {account: changes} if changes else {}
 
     def unsaved(self, changes: Mapping[str, PollingChanges]) -> None:
         """Return these at a later call: they could not be written."""
         for name, rows in changes.items():
-            if name in self._sources:
-                self._sources[name].unsaved(rows)
+            if name in self._accounts:
+                self._accounts[name].unsaved(rows)

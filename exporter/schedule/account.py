@@ -25,7 +25,7 @@ from exporter.schedule.outcome import Outcome
 from exporter.schedule.plan import Demand
 from exporter.schedule.polled_repos import PolledRepos
 from exporter.schedule.repo import RepoState, log_facts
-from exporter.schedule.stored import Clocks
+from exporter.schedule.stored import Instant
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
@@ -125,7 +125,7 @@ class AccountPoller:
         stored = self._recorder.polling.take(self.provider.name)
         if stored is None:
             return
-        now, account = Clocks(time.time(), monotonic()), stored.account
+        now, account = Instant(time.time(), monotonic()), stored.account
         is_same = self.rows.is_same(account)
         backoff_until, asked_until = (
             now.wait(until, written_at=account.written_at) if is_same else 0.0

@@ -13,7 +13,7 @@ from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.repo import RepoState
-from exporter.schedule.stored import Clocks, repo_row
+from exporter.schedule.stored import Instant, repo_row
 from exporter.sync.activity import Span
 
 _OLD = 60.0
@@ -84,7 +84,7 @@ class AccountRows:
         Those of repos that are polled very often wait for a while unless the `whole` is wanted:
         what they say is over soon.
         """
-        now, repos = Clocks(time.time(), monotonic()), self._repos
+        now, repos = Instant(time.time(), monotonic()), self._repos
         dirty = {
             entry: state
             for entry in self._dirty
@@ -108,7 +108,7 @@ class AccountRows:
         self._dirty.update(changes.repos)
         self._dropped.update(changes.dropped)
 
-    def _row(self, now: Clocks) -> AccountPolling:
+    def _row(self, now: Instant) -> AccountPolling:
         health, discovery = self._health, self._discovery
         return AccountPolling(
             written_at=now.wall,

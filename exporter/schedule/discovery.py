@@ -11,7 +11,7 @@ from exporter.errors import Gone, Malformed, ProviderError
 from exporter.ledger.polling import StoredPolling
 from exporter.providers import Matches, Provider, Repo, Source
 from exporter.schedule.health import AccountHealth
-from exporter.schedule.stored import Clocks
+from exporter.schedule.stored import Instant
 from exporter.sync.paginator import count
 
 _UNSAFE = re.compile(
@@ -52,7 +52,7 @@ class Discovery:
         """The entries that must be resolved by discovery, sorted."""
         return tuple(sorted(filter(self._provider.is_wildcard, self._provider.repos)))
 
-    def recall(self, stored: StoredPolling, now: Clocks) -> dict[str, Repo]:
+    def recall(self, stored: StoredPolling, now: Instant) -> dict[str, Repo]:
         """All repos by entry, as an earlier process has discovered them.
 
         Repos that the configuration no longer matches are left out. With other wildcards than

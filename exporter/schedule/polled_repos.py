@@ -15,7 +15,7 @@ from exporter.schedule.due_queue import DueQueue
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.plan import Demand
 from exporter.schedule.repo import RepoState
-from exporter.schedule.stored import Clocks, repo_state
+from exporter.schedule.stored import Instant, repo_state
 from exporter.sync.activity import Span
 
 _SPREAD = 0.1
@@ -66,7 +66,7 @@ class PolledRepos:
             state.retry(span, monotonic(), is_other=is_other)
         self._line_up(entry for entry, state in self.by_entry.items() if not state.is_polled)
 
-    def restore(self, stored: StoredPolling, now: Clocks, *, is_same: bool) -> None:
+    def restore(self, stored: StoredPolling, now: Instant, *, is_same: bool) -> None:
         """Go on as the state says that another process has ended.
 
         Repos keep their due times, but one of them is due at once, to see how the account is.

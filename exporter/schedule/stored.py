@@ -16,7 +16,7 @@ from exporter.sync.activity import Activity
 from exporter.sync.notes import RepoNotes
 
 
-class Clocks(msgspec.Struct, frozen=True):
+class Instant(msgspec.Struct, frozen=True):
     """The same instant by two clocks."""
 
     wall: float
@@ -42,7 +42,7 @@ class Clocks(msgspec.Struct, frozen=True):
         return self.monotonic - max(self.wall - at, written_at - at, 0.0)
 
 
-def repo_row(state: RepoState, wildcard: str | None, now: Clocks) -> RepoPolling:
+def repo_row(state: RepoState, wildcard: str | None, now: Instant) -> RepoPolling:
     """What is worth storing of a repo that `wildcard` found."""
     return RepoPolling(
         written_at=now.wall,
@@ -67,7 +67,7 @@ def repo_row(state: RepoState, wildcard: str | None, now: Clocks) -> RepoPolling
     )
 
 
-def repo_state(row: RepoPolling, entry: str, now: Clocks) -> RepoState:
+def repo_state(row: RepoPolling, entry: str, now: Instant) -> RepoState:
     """A repo as it was when its row was written."""
     due = now.ahead(row.due_at, written_at=row.written_at)
     is_overdue = due <= now.monotonic

@@ -144,7 +144,7 @@ class Group(msgspec.Struct, eq=False):
 
     def items(self, families: Iterable[str]) -> Items:
         """What there is to show of some families."""
-        numbers, told = self.numbers.tolist(), self.exemplars or {}
+        numbers, exemplars = self.numbers.tolist(), self.exemplars or {}
         counters, histograms = self.shape.counters, self.shape.histograms
         found: Items = {}
         for family in families:
@@ -152,7 +152,8 @@ class Group(msgspec.Struct, eq=False):
                 found[family] = [(own, (numbers[at],), None) for own, at in counters[family]]
             elif family in histograms:
                 found[family] = [
-                    (own, numbers[at], told.get((family, own))) for own, at in histograms[family]
+                    (own, numbers[at], exemplars.get((family, own)))
+                    for own, at in histograms[family]
                 ]
             else:
                 found[family] = []

@@ -199,17 +199,17 @@ def test_a_raised_limit_has_room_for_what_a_restart_had_left_out(stage: Stage) -
 
 
 def assert_sizes(inside: Inside) -> None:
-    """The book has counted its samples right."""
-    book = inside.assembly.view
+    """The view has counted its samples right."""
+    view = inside.assembly.view
     of_series = sum(
         sample_count(series.vector)
-        for known in book.pipelines.values()
+        for known in view.pipelines.values()
         for group in known.groups
         for series in group.series()
     )
-    assert book.samples == of_series + sum(room_for(p.facts) for p in book.pipelines.values())
-    assert {pipeline_of(key) for key in book.series if is_pipeline_family(key.family)} <= set(
-        book.pipelines
+    assert view.samples == of_series + sum(room_for(p.facts) for p in view.pipelines.values())
+    assert {pipeline_of(key) for key in view.series if is_pipeline_family(key.family)} <= set(
+        view.pipelines
     )
 
 

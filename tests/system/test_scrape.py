@@ -21,24 +21,24 @@ from exporter.metrics import families as f
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import Exposition, Format, Health
 from exporter.outputs.prometheus.packing import Packer, gzipped
-from tests.tools.books import a_book, completed, learn, limit_for
+from tests.tools.views import a_view, completed, learn, limit_for
 from tests.unit.exposition import (
     FORMATS,
     HOSTILE,
     Polled,
+    account_view,
     exposition,
     lively,
     ours,
     parsed,
     values,
-    view,
 )
 
 
 @pytest.fixture(scope="module")
 def hostile() -> Exposition:
     """Everything there is, and every free text in it is hostile."""
-    return exposition(lively(*HOSTILE), [view(text) for text in HOSTILE])
+    return exposition(lively(*HOSTILE), [account_view(text) for text in HOSTILE])
 
 
 def test_a_scrape_of_everything_has_every_family_with_samples(hostile: Exposition) -> None:
@@ -117,10 +117,10 @@ def test_promtool_has_nothing_to_say(hostile: Exposition, promtool: Path) -> Non
 
 
 def test_promtool_has_nothing_to_say_about_a_young_exporter(promtool: Path) -> None:
-    quiet = view(stats=ApiStats(), up=False, rejected=0, repos={})
+    quiet = account_view(stats=ApiStats(), up=False, rejected=0, repos={})
 
     for views in ([], [quiet]):
-        said = check(promtool, exposition(a_book(), views).text())
+        said = check(promtool, exposition(a_view(), views).text())
         assert (said.returncode, said.stdout, said.stderr) == (0, b"", b"")
 
 
@@ -161,8 +161,8 @@ def test_a_packed_answer_is_the_same(hostile: Exposition, form: Format) -> None:
 
 
 def test_zeros_are_there_before_the_first_event() -> None:
-    quiet = view(stats=ApiStats(), up=False, rejected=0, repos={})
-    shown = exposition(a_book(), [quiet, view(account="other", provider="jenkins")])
+    quiet = account_view(stats=ApiStats(), up=False, rejected=0, repos={})
+    shown = exposition(a_view(), [quiet, account_view(account="other", provider="jenkins")])
 
     acme = ("github", "acme")
     errors = values(shown, f.API_ERRORS)
@@ -177,10 +177,10 @@ def test_zeros_are_there_before_the_first_event() -> None:
 
 
 def test_what_was_counted_takes_the_place_of_the_zeros() -> None:
-    book = lively("x")
-    learn(book, completed(3, conclusion=None))
+    view = lively("x")
+    learn(view, completed(3, conclusion=None))
 
-    shown = exposition(book, [view(provider="scripted")])
+    shown = exposition(view, [account_view(provider="scripted")])
 
     assert values(shown, f.MISSING)["scripted", "conclusion"] == 1.0
     assert values(shown, f.MISSING)["scripted", "attempt"] == 3.0
@@ -190,7 +190,7 @@ def test_what_was_counted_takes_the_place_of_the_zeros() -> None:
 def test_an_account_shows_what_it_knows_and_nothing_else() -> None:
     stats = ApiStats()
     stats.rate_limits[""] = RateLimit(limit=None, remaining=7.0, reset_at=None)
-    shown = exposition(a_book(), [view(stats=stats, budget_exhausted=True)])
+    shown = exposition(a_view(), [account_view(stats=stats, budget_exhausted=True)])
 
     assert values(shown, f.RATE_REMAINING) == {("github", "acme", ""): 7.0}
     for family in (f.RATE_LIMIT, f.RATE_RESET, f.CLOCK_SKEW):
@@ -204,7 +204,7 @@ def test_an_account_shows_what_it_knows_and_nothing_else() -> None:
 
 def test_the_process_shows_its_health() -> None:
     health = Health(state_ok=False, reload_ok=False, reload_time=1.7e9, revision="a\nb")
-    shown = exposition(a_book(), [], health)
+    shown = exposition(a_view(), [], health)
 
     assert values(shown, f.STATE_OK) == values(shown, f.RELOAD_OK) == {(): 0.0}
     assert values(shown, f.RELOAD_TIME) == {(): 1.7e9}
@@ -214,19 +214,19 @@ def test_the_process_shows_its_health() -> None:
 
 def test_the_limit_and_what_it_dropped_are_shown() -> None:
     limit = limit_for(completed())
-    book = a_book(limit)
-    learn(book, completed())
-    learn(book, completed(repo="acme/other"))
+    view = a_view(limit)
+    learn(view, completed())
+    learn(view, completed(repo="acme/other"))
 
-    shown = exposition(book)
+    shown = exposition(view)
 
     assert values(shown, f.SERIES_LIMIT) == {(): limit}
     assert values(shown, f.SERIES_DROPPED)[f.BUILDS.name,] == 1.0
 
 
 def test_the_repos_are_those_that_are_polled_now() -> None:
-    views = [view("acme"), view("other")]
-    shown = exposition(a_book(), views)
+    views = [account_view("acme"), account_view("other")]
+    shown = exposition(a_view(), views)
     shown.text()
 
     first = views[0].repos

@@ -149,7 +149,7 @@ def done(begun: Build, conclusion: str | None = "passed", *, after: float = 30.0
 
 
 class Rig:
-    """Ledger, book and one scripted repo, restartable like a process."""
+    """Ledger, view and one scripted repo, restartable like a process."""
 
     def __init__(self, path: Path | None, **options: Any) -> None:
         self.url = "memory:" if path is None else f"sqlite:///{path}"
@@ -186,9 +186,9 @@ class Rig:
             on_corrupt=self.on_corrupt,
             alone=self.alone,
         )
-        self.book = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
+        self.view = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
         self.ledger = ledger
-        self.recorder = Recorder(ledger, self.book, retention=self.retention)
+        self.recorder = Recorder(ledger, self.view, retention=self.retention)
         self.recorder.start(self.accounts)
         self.memory = RepoNotes()
 
@@ -242,7 +242,7 @@ class Rig:
     def value(self, family: f.Family, **labels: str) -> float:
         """The sum over all exposed series of a counter, or a histogram's count."""
         total = 0.0
-        for key, vector in self.book.stored():
+        for key, vector in self.view.stored():
             if key.family != family.name:
                 continue
             named = dict(zip(family.labels, key.labels, strict=True))
@@ -252,7 +252,7 @@ class Rig:
 
     def gauge(self, family: f.Family, **labels: str) -> float | None:
         """The one sample of a gauge; None if it is absent."""
-        for name, values, value in self.book.gauges(time.time()):
+        for name, values, value in self.view.gauges(time.time()):
             named = dict(zip(family.labels, values, strict=True)) if name == family.name else {}
             if name == family.name and labels.items() <= named.items():
                 return value

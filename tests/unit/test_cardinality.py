@@ -17,8 +17,8 @@ from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 from exporter.model import OTHER
 from exporter.view.series_view import SeriesView
-from tests.tools.books import PIPELINE, a_book, learn, some_findings
 from tests.tools.scripted import Rig, build, done
+from tests.tools.views import PIPELINE, a_view, learn, some_findings
 
 NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
 BRANCH_OTHER = (*PIPELINE[:4], OTHER)
@@ -44,10 +44,10 @@ def test_an_increment_goes_to_the_branch_other_and_then_to_the_catch_all(
     assert found == [SeriesKey(family.name, each) for each in labels]
 
 
-def conclusions(book: SeriesView) -> Counter[tuple[str, str]]:
+def conclusions(view: SeriesView) -> Counter[tuple[str, str]]:
     """How many builds and jobs were counted, by their conclusions."""
     found = Counter[tuple[str, str]]()
-    for key, series in book.series.items():
+    for key, series in view.series.items():
         if key.family in (f.BUILDS.name, f.JOBS.name):
             found[key.family, key.labels[-1]] += int(series.vector[0])
     return +found
@@ -55,12 +55,12 @@ def conclusions(book: SeriesView) -> Counter[tuple[str, str]]:
 
 @given(st.lists(some_findings(), max_size=8), st.integers(200, 600))
 def test_conclusions_stay_right_at_the_limit(history: list[Findings], limit: int) -> None:
-    book, free = a_book(limit), a_book()
+    view, free = a_view(limit), a_view()
     for findings in history:
-        learn(book, findings)
+        learn(view, findings)
         learn(free, findings)
 
-    assert conclusions(book) == conclusions(free)
+    assert conclusions(view) == conclusions(free)
 
 
 # --- marks of older versions ---
@@ -82,7 +82,7 @@ def test_a_state_that_was_folded_before_is_read_and_goes_on(tmp_path: Path, mark
     encode = msgspec.msgpack.Encoder().encode
     for labels in (PIPELINE, BRANCH_OTHER):
         known = msgspec.structs.replace(
-            rig.book.pipelines[labels].facts, marks=marks, marked_at=500
+            rig.view.pipelines[labels].facts, marks=marks, marked_at=500
         )
         sql = "UPDATE pipeline SET facts = ? WHERE labels = ?"
         rig.ledger._db.execute(sql, (encode(known), "\x1f".join(labels)))

@@ -12,8 +12,8 @@ from exporter.metrics import families as f
 from exporter.metrics import increments
 from exporter.model import CONCLUSIONS, BuildKey, Job, Status, Unmapped
 from tests.conftest import ROOT
-from tests.tools.books import PIPELINE, SHOWN, a_book, completed, job_done, learn, shown_gauges
 from tests.tools.scripted import DAY, build
+from tests.tools.views import PIPELINE, SHOWN, a_view, completed, job_done, learn, shown_gauges
 
 
 def brought(findings: Findings) -> dict[str, float]:
@@ -21,7 +21,7 @@ def brought(findings: Findings) -> dict[str, float]:
 
     The labels of the one pipeline are left out.
     """
-    change = a_book().drafted(SHOWN, findings, now=1e9)
+    change = a_view().drafted(SHOWN, findings, now=1e9)
     found: dict[str, float] = {}
     for delta in change.series:
         labels = delta.series.labels
@@ -201,8 +201,8 @@ def test_a_bound_includes_its_own_value(seconds: float, counts: Vector) -> None:
 
 
 def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() -> None:
-    book = a_book()
-    change = book.drafted(SHOWN, Findings(active=[build("1", trigger="cron")]), now=1e9)
+    view = a_view()
+    change = view.drafted(SHOWN, Findings(active=[build("1", trigger="cron")]), now=1e9)
 
     zeros = {d.series.labels[5:] for d in change.series if d.series.family == f.BUILDS.name}
     assert zeros == {("cron", conclusion) for conclusion in CONCLUSIONS}
@@ -211,42 +211,42 @@ def test_a_pipeline_starts_with_the_eight_named_conclusions_of_a_trigger_at_0() 
 
 def test_a_partial_build_is_not_shown_before_it_is_known() -> None:
     partial = build("1", partial=True, jobs=(Job(id="1", name="t", status=Status.QUEUED),))
-    book = a_book()
-    learn(book, Findings(active=[build("2")]))
+    view = a_view()
+    learn(view, Findings(active=[build("2")]))
 
-    learn(book, Findings(active=[partial]))
+    learn(view, Findings(active=[partial]))
 
-    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
-    assert shown_gauges(book, f.JOBS_ACTIVE) == {}
+    assert shown_gauges(view, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
+    assert shown_gauges(view, f.JOBS_ACTIVE) == {}
 
 
 def test_builds_and_jobs_older_than_the_open_age_leave_the_gauges() -> None:
     job = Job(id="1", name="t", status=Status.QUEUED)
     old = build("1", created_at=time.time() - 8 * DAY, started_at=time.time(), jobs=(job,))
     new = build("2", created_at=time.time() - 6 * DAY, jobs=(job,))
-    book = a_book()
+    view = a_view()
 
-    learn(book, Findings(active=[old, new]))
+    learn(view, Findings(active=[old, new]))
 
-    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
-    assert shown_gauges(book, f.OLDEST_ACTIVE) == {(*PIPELINE, "in_progress"): new.created_at}
-    assert shown_gauges(book, f.JOBS_ACTIVE) == {(*PIPELINE, "t", "queued"): 1.0}
+    assert shown_gauges(view, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
+    assert shown_gauges(view, f.OLDEST_ACTIVE) == {(*PIPELINE, "in_progress"): new.created_at}
+    assert shown_gauges(view, f.JOBS_ACTIVE) == {(*PIPELINE, "t", "queued"): 1.0}
 
 
 def test_a_status_once_seen_goes_to_0_and_the_oldest_of_none_is_absent() -> None:
-    book = a_book()
-    learn(book, Findings(active=[build("1", status=Status.WAITING)]))
+    view = a_view()
+    learn(view, Findings(active=[build("1", status=Status.WAITING)]))
 
-    book.learn(Findings(), closed=[AttemptKey(BuildKey("1"), 1)])
+    view.learn(Findings(), closed=[AttemptKey(BuildKey("1"), 1)])
 
-    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "waiting"): 0.0}
-    assert shown_gauges(book, f.OLDEST_ACTIVE) == {}
+    assert shown_gauges(view, f.ACTIVE) == {(*PIPELINE, "waiting"): 0.0}
+    assert shown_gauges(view, f.OLDEST_ACTIVE) == {}
 
 
 def test_the_last_conclusion_is_1_and_the_other_named_ones_are_0() -> None:
-    book = a_book()
+    view = a_view()
 
-    learn(book, completed(conclusion="neutral"))
+    learn(view, completed(conclusion="neutral"))
 
-    shown = {labels[-1]: value for labels, value in shown_gauges(book, f.LAST_CONCLUSION).items()}
+    shown = {labels[-1]: value for labels, value in shown_gauges(view, f.LAST_CONCLUSION).items()}
     assert shown == {**dict.fromkeys(CONCLUSIONS, 0.0), "neutral": 1.0}

@@ -314,7 +314,7 @@ def test_a_repo_that_is_gone_shows_no_unfinished_builds_until_it_is_back(
     on.provider._runs = True
 
     def active() -> float:
-        samples = on.rig.book.gauges(time.time())
+        samples = on.rig.view.gauges(time.time())
         return sum(value for name, _, value in samples if name == f.ACTIVE.name)
 
     async def main() -> None:
@@ -489,14 +489,14 @@ def test_the_scheduler_runs_rounds_and_stops(tmp_path: Path) -> None:
     )
 
     committed = asyncio.Event()
-    apply = rig.book.apply
+    apply = rig.view.apply
 
     def exposed(changes: Changes) -> None:
         apply(changes)
         if any(target.exposed for target in changes.targets):
             committed.set()
 
-    rig.book.apply = exposed  # type: ignore[method-assign]
+    rig.view.apply = exposed  # type: ignore[method-assign]
 
     async def main() -> None:
         poller = Schedule([polling])

@@ -11,8 +11,8 @@ from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.model import OTHER
 from exporter.outputs.prometheus import Exposition, Health
-from tests.tools.books import PIPELINE, Book, a_book, job_done, shown_gauges, some_findings
 from tests.tools.scripted import build
+from tests.tools.views import PIPELINE, ViewWithRows, a_view, job_done, shown_gauges, some_findings
 
 NOW = 1e6
 TARGETS = [
@@ -32,22 +32,22 @@ HISTORIES = st.lists(
 )
 
 
-def lived(history: History, limit: int, hold: float) -> tuple[Book, list[Changes]]:
-    """A book after such news, and what was applied."""
-    book = a_book(limit, hold, native=True, clock=lambda: 5.0)
+def lived(history: History, limit: int, hold: float) -> tuple[ViewWithRows, list[Changes]]:
+    """A view after such news, and what was applied."""
+    view = a_view(limit, hold, native=True, clock=lambda: 5.0)
     applied = []
     for news, n, ended in history:
         target = TARGETS[n]
-        running = [key for number, key in book.unfinished if number == target.id]
-        applied.append(book.learn(news, target, closed=running[:ended], now=NOW))
-    return book, applied
+        running = [key for number, key in view.unfinished if number == target.id]
+        applied.append(view.learn(news, target, closed=running[:ended], now=NOW))
+    return view, applied
 
 
-def shown(book: Book) -> tuple[list[bytes], object]:
+def shown(view: ViewWithRows) -> tuple[list[bytes], object]:
     """What a scrape shows, by any order of its series; exemplars and drops are memory alone."""
-    book.dropped.clear()
-    text = Exposition(book, lambda: (), Health(), clock=lambda: NOW).text()
-    groups = [book.others, *(g for known in book.pipelines.values() for g in known.groups)]
+    view.dropped.clear()
+    text = Exposition(view, lambda: (), Health(), clock=lambda: NOW).text()
+    groups = [view.others, *(g for known in view.pipelines.values() for g in known.groups)]
     rows = sorted(series.row[:4] for group in groups for series in group.series())
     spreads = sorted(
         (group.labels, own, spread)
@@ -55,7 +55,7 @@ def shown(book: Book) -> tuple[list[bytes], object]:
         for own, spread in (group.spreads or {}).items()
     )
     lines = sorted(line for line in text.splitlines() if line.startswith(b"cicd_"))
-    return [line for line in lines if b"process" not in line], (rows, spreads, book.samples)
+    return [line for line in lines if b"process" not in line], (rows, spreads, view.samples)
 
 
 @given(HISTORIES, LIMITS, HOLDS, st.data())
@@ -63,17 +63,17 @@ def shown(book: Book) -> tuple[list[bytes], object]:
 def test_to_apply_once_more_changes_nothing(
     history: History, limit: int, hold: float, data: st.DataObject
 ) -> None:
-    book, applied = lived(history, limit, hold)
-    before = shown(book)
+    view, applied = lived(history, limit, hold)
+    before = shown(view)
 
     again = data.draw(st.integers(0, len(applied) - 1))
     for changes in applied[again:]:
-        book.apply(changes)
-        book.apply(changes)
-    assert shown(book) == before
+        view.apply(changes)
+        view.apply(changes)
+    assert shown(view) == before
 
-    book.apply(book.snapshot())
-    assert shown(book) == before
+    view.apply(view.snapshot())
+    assert shown(view) == before
 
 
 @given(HISTORIES, LIMITS, HOLDS)
@@ -81,20 +81,20 @@ def test_to_apply_once_more_changes_nothing(
 def test_what_has_lived_shows_what_a_fresh_one_loads(
     history: History, limit: int, hold: float
 ) -> None:
-    book, _ = lived(history, limit, hold)
+    view, _ = lived(history, limit, hold)
 
-    fresh = a_book(limit, hold, native=True, clock=lambda: 5.0)
-    fresh.apply(book.snapshot())
+    fresh = a_view(limit, hold, native=True, clock=lambda: 5.0)
+    fresh.apply(view.snapshot())
 
-    assert shown(fresh) == shown(book)
+    assert shown(fresh) == shown(view)
 
 
 def test_rows_of_accounts_that_are_not_configured_are_not_shown() -> None:
-    book, _ = lived([(Findings(anomalies=["reopened"]), 0, 0)], 1000, 0.0)
-    book.learn(Findings(completed=[]), TARGETS[0], now=NOW)
-    everything = book.snapshot()
+    view, _ = lived([(Findings(anomalies=["reopened"]), 0, 0)], 1000, 0.0)
+    view.learn(Findings(completed=[]), TARGETS[0], now=NOW)
+    everything = view.snapshot()
 
-    other = a_book()
+    other = a_view()
     other.configure(other.rules, {"globex": "scripted"})
     other.apply(everything)
 
@@ -104,44 +104,44 @@ def test_rows_of_accounts_that_are_not_configured_are_not_shown() -> None:
 
 
 def test_an_account_that_comes_back_is_shown_as_it_was() -> None:
-    book = a_book(native=True)
-    book.learn(Findings(active=[build("1")], jobs=job_done().jobs), TARGETS[0], now=NOW)
-    before = shown(book)
+    view = a_view(native=True)
+    view.learn(Findings(active=[build("1")], jobs=job_done().jobs), TARGETS[0], now=NOW)
+    before = shown(view)
 
-    rules = book.rules
-    book.configure(rules, {})
-    assert not book.pipelines
-    book.configure(rules, {"acme": "scripted"})
-    book.apply(book.snapshot())
+    rules = view.rules
+    view.configure(rules, {})
+    assert not view.pipelines
+    view.configure(rules, {"acme": "scripted"})
+    view.apply(view.snapshot())
 
-    assert shown(book) == before
+    assert shown(view) == before
 
 
 def test_a_running_build_is_shown_where_there_is_a_pipeline_for_it() -> None:
-    book = a_book()
-    book.learn(Findings(active=[build("1"), build("2", branch="x")]))
-    row = book.table.pipelines[PIPELINE]
+    view = a_view()
+    view.learn(Findings(active=[build("1"), build("2", branch="x")]))
+    row = view.table.pipelines[PIPELINE]
 
-    book.apply(Changes(forgotten=[PIPELINE]))
-    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE[:4], OTHER, "in_progress"): 2.0}
+    view.apply(Changes(forgotten=[PIPELINE]))
+    assert shown_gauges(view, f.ACTIVE) == {(*PIPELINE[:4], OTHER, "in_progress"): 2.0}
 
-    book.apply(Changes(pipelines=[row]))
-    assert shown_gauges(book, f.ACTIVE) == {
+    view.apply(Changes(pipelines=[row]))
+    assert shown_gauges(view, f.ACTIVE) == {
         (*PIPELINE[:4], OTHER, "in_progress"): 1.0,
         (*PIPELINE, "in_progress"): 1.0,
     }
 
 
 def test_a_pipeline_that_is_marked_as_evicted_is_not_shown() -> None:
-    book = a_book(1000)
-    book.learn(Findings(jobs=job_done().jobs))
-    row = book.table.pipelines[PIPELINE]
+    view = a_view(1000)
+    view.learn(Findings(jobs=job_done().jobs))
+    row = view.table.pipelines[PIPELINE]
     known = cardinality.marked(facts.decode(row.facts), Mark.EVICTED, 1000)
 
-    book.apply(Changes(pipelines=[row._replace(facts=facts.encode(known))]))
-    assert not book.pipelines
-    assert not book.samples
+    view.apply(Changes(pipelines=[row._replace(facts=facts.encode(known))]))
+    assert not view.pipelines
+    assert not view.samples
 
-    book.apply(book.snapshot())
-    assert [*book.pipelines] == [PIPELINE]
-    assert {key for key, _ in book.stored()} == {*book.table.series}
+    view.apply(view.snapshot())
+    assert [*view.pipelines] == [PIPELINE]
+    assert {key for key, _ in view.stored()} == {*view.table.series}

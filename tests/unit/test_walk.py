@@ -422,10 +422,10 @@ def test_a_cancelled_poll_leaves_memory_and_file_at_one(tmp_path: Path) -> None:
         rig.ledger.transaction = begin  # type: ignore[method-assign]
 
     rig.run(cancelled)
-    before = {key: s.vector for key, s in rig.book.series.items()}
+    before = {key: s.vector for key, s in rig.view.series.items()}
     rig.restart()
 
-    assert {key: s.vector for key, s in rig.book.series.items()} == before
+    assert {key: s.vector for key, s in rig.view.series.items()} == before
     rig.poll()
     assert rig.value(f.BUILDS) == 3
     rig.crash()

@@ -71,8 +71,8 @@ def holder(path: Path) -> int | None:
     other = (values["type"], os.SEEK_SET, values["start"], values["length"], 0)
     with path.open("rb") as file:
         asked = struct.pack(_FLOCK, *(mac if sys.platform == "darwin" else other))
-        told = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
-    kind, pid = (told[3], told[2]) if sys.platform == "darwin" else (told[0], told[4])
+        lock = struct.unpack(_FLOCK, fcntl.fcntl(file, fcntl.F_GETLK, asked))
+    kind, pid = (lock[3], lock[2]) if sys.platform == "darwin" else (lock[0], lock[4])
     return None if kind == fcntl.F_UNLCK else max(pid, 0)
 
 

@@ -161,17 +161,17 @@ class SqliteLedger:
         before, self._fault = self._fault, self._find_fault(file)
         if self._fault is None:
             return before is not None
-        told = self._fault.text
+        text = self._fault.text
         if before != self._fault:  # a file that comes back soon was only being moved about
             if self._fault.cure is None:
                 file.disown(self._db)
-            raise StateUnavailable(told)
+            raise StateUnavailable(text)
         if self._fault.cure is None:
-            raise StateUnavailable(told)
+            raise StateUnavailable(text)
         try:
             self._opened = state_file.mended(self._opened, file, self._fault.cure)
         except (sqlite3.Error, OSError, StateRefused) as error:
-            raise StateUnavailable(f"{told}; it cannot: {error}") from error
+            raise StateUnavailable(f"{text}; it cannot: {error}") from error
         self._fault = None
         log.warning("the state file has been written anew", extra={"file": str(file.path)})
         return True

@@ -28,7 +28,7 @@ from exporter.metrics.gauges import Item, Items
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus.format_cache import (
     FormatCache,
-    Source,
+    GroupReader,
     Writer,
     encode_labels,
     writer,
@@ -102,10 +102,10 @@ class Exposition:
         self._repos: dict[Labels, dict[str, _Repo]] = {}
         """By account and entry."""
         self._of_repos = SlotTable[_Repo](f.LAST_SUCCESS.labels, *OF_REPO)
-        self._sources = (
-            Source(view.of_pipelines, self._read, _spreads),
-            Source(view.of_jobs, self._read, _spreads),
-            Source(self._of_repos, _read_repo),
+        self._readers = (
+            GroupReader(view.of_pipelines, self._read, _spreads),
+            GroupReader(view.of_jobs, self._read, _spreads),
+            GroupReader(self._of_repos, _read_repo),
         )
 
     @property
@@ -146,7 +146,7 @@ class Exposition:
     def _cache(self, form: Format) -> FormatCache:
         now = monotonic()
         if form not in self._caches:
-            self._caches[form] = FormatCache(form, self._view.rules.buckets, self._sources)
+            self._caches[form] = FormatCache(form, self._view.rules.buckets, self._readers)
         self._caches[form].used_at = now
         for other, kept in list(self._caches.items()):
             if now - kept.used_at > _OUT_OF_USE:

@@ -31,7 +31,7 @@ Spreads = Callable[[Any], Mapping[Own, SparseBuckets] | None]
 """Returns the sparse buckets of a group's histograms, if they are counted."""
 
 
-class Source(NamedTuple):
+class GroupReader(NamedTuple):
     """Groups and how they are read."""
 
     table: SlotTable[Any]
@@ -147,37 +147,37 @@ class FamilyBuffer:
 
 
 class FormatCache:
-    """All families of the sources in one format."""
+    """All families of the readers in one format."""
 
-    def __init__(self, form: Format, buckets: Buckets, sources: Iterable[Source]) -> None:
+    def __init__(self, form: Format, buckets: Buckets, readers: Iterable[GroupReader]) -> None:
         self.used_at = 0.0
         """When a scrape last asked for it; monotonic seconds."""
         self._form = form
-        self._sources = [(source, source.table.track()) for source in sources]
+        self._readers = [(reader, reader.table.track()) for reader in readers]
         self.buffers = {
             family.name: FamilyBuffer(
                 writer(
                     family,
                     form,
                     bounds=buckets.of(family),
-                    shared=len(source.table.labels),
+                    shared=len(reader.table.labels),
                 ),
-                _step(family, source.table),
+                _step(family, reader.table),
             )
-            for source, _ in self._sources
-            for family in source.table.families
+            for reader, _ in self._readers
+            for family in reader.table.families
         }
 
     def refresh(self) -> Iterator[None]:
         """Write what has changed; some groups a step."""
-        for source, dirty in self._sources:
+        for reader, dirty in self._readers:
             slots = sorted(dirty)
             for start in range(0, len(slots), _GROUPS):
-                self._write(source, dirty, slots[start : start + _GROUPS])
+                self._write(reader, dirty, slots[start : start + _GROUPS])
                 yield
 
-    def _write(self, source: Source, dirty: DirtySlots, slots: list[int]) -> None:
-        table = source.table
+    def _write(self, reader: GroupReader, dirty: DirtySlots, slots: list[int]) -> None:
+        table = reader.table
         entries = defaultdict[str, list[tuple[int, Any, list[Item]]]](list)
         for slot in slots:
             bits = dirty.pop(slot, 0)  # another one may have been here between two steps
@@ -187,17 +187,17 @@ class FormatCache:
                 for family in families:
                     entries[family].append((slot, shared, []))
             else:
-                spreads = source.spreads(group)
+                spreads = reader.spreads(group)
                 shared = encode_labels(self._form, table.labels, group.labels, spreads)
-                for family, items in source.read(group, families).items():
+                for family, items in reader.read(group, families).items():
                     entries[family].append((slot, shared, items))
         for family, known in entries.items():
             self.buffers[family].put(known)
 
     def close(self) -> None:
-        """Let go of the sources: no scrape asks for this format any more."""
-        for source, dirty in self._sources:
-            source.table.untrack(dirty)
+        """Let go of the readers: no scrape asks for this format any more."""
+        for reader, dirty in self._readers:
+            reader.table.untrack(dirty)
 
 
 def _step(family: Family, table: SlotTable[Any]) -> int:

@@ -272,14 +272,14 @@ class AzureDevOpsSource(Source[Provider]):
             attempt = 1 if before is None else before.attempt
             return replace(read_timeline((), build, now=self.api.now()), attempt=attempt)
         reading = read_timeline(records, build, now=self.api.now())
-        known = {} if before is None else {told.attempt: told for told in before.earlier}
+        known = {} if before is None else {one.attempt: one for one in before.earlier}
         found: list[Build] = []
         for attempt in range(reading.attempt - 1, 0, -1)[:_MOST_ATTEMPTS]:
-            told = known.get(attempt)
-            if told is None:
+            one = known.get(attempt)
+            if one is None:
                 records = [*records, *await _earlier(client, place, build, records, attempt)]
-                told = earlier_attempt(build, attempt, records, jobs=self.account.jobs)
-            found.extend([] if told is None else [told])
+                one = earlier_attempt(build, attempt, records, jobs=self.account.jobs)
+            found.extend([] if one is None else [one])
         return replace(reading, earlier=tuple(found[::-1]))
 
     def _lacks_jobs(self, build: Build, reading: Reading) -> bool:

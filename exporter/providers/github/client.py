@@ -122,8 +122,8 @@ class Client:
     async def private_repos(self, owner: str) -> int:
         """How many private repos an organization tells this token of; 0 if it tells none."""
         path = f"/orgs/{quote(owner)}"
-        told = await optional(self._api.get(path, into=Organization, tries=1))
-        return 0 if told is None else whole(told.body.total_private_repos) or 0
+        found = await optional(self._api.get(path, into=Organization, tries=1))
+        return 0 if found is None else whole(found.body.total_private_repos) or 0
 
     async def places(self, path: str, **params: str) -> Listed:
         """The repositories of a list, a bare one or that of an App's installation.
@@ -142,10 +142,10 @@ class Client:
             )
             listed = answer.body
             raws = listed.repositories if isinstance(listed, Installed) else listed
-            told = _NEXT.search(answer.headers.get("link", ""))
+            found = _NEXT.search(answer.headers.get("link", ""))
             sso = answer.headers.get("x-github-sso", "")
             withheld |= sso.lower().startswith("partial-results")
-            more = len(raws) >= size or (told is not None and int(told[1]) > number)
+            more = len(raws) >= size or (found is not None and int(found[1]) > number)
             return each(raws, Repository)[0], str(number + 1) if more else None
 
         found, error = await paging.readable(fetch, what=path)

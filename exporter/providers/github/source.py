@@ -98,7 +98,7 @@ class GitHubSource(Source[Provider]):
     async def _shortfall(
         self, client: Client, owner: str, places: list[Repository]
     ) -> ProviderError | None:
-        """Private repos that an organization tells of and has not listed."""
+        """The error where an organization counts private repos and lists none of them."""
         if self._app is not None or self.account.is_anonymous or not places:
             return None
         if any(place.private is not False for place in places):
@@ -147,9 +147,9 @@ class GitHubSource(Source[Provider]):
         if build.status is not Status.COMPLETED:
             self._cache.unfinished[key] = self.api.now()
         elif is_doubtful(run, build, self._cache.unfinished.get(key), later):
-            ends, told = self._cache.ends, (key, build.completed_at)
-            is_known = told in ends
-            ended = ends[told] if is_known else build.completed_at
+            ends, attempt_end = self._cache.ends, (key, build.completed_at)
+            is_known = attempt_end in ends
+            ended = ends[attempt_end] if is_known else build.completed_at
             build = replace(build, completed_at=ended, partial=not is_known)
         return build if self.account.jobs else without_jobs(build)
 

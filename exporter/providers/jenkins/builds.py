@@ -66,8 +66,8 @@ async def listed(
         raws = await _range(api, where, mark.offset, mark.offset + query.size, tries)
         runs, odd = each(raws, Run)
         rejected += odd + sum(run.is_blank for run in runs)
-        told = [_noted(cache, run, where) for run in reversed(runs) if not run.is_blank]
-        builds, newer, is_old = in_order(told, newer=mark.newer, since=since, high=high)
+        noted = [_noted(cache, run, where) for run in reversed(runs) if not run.is_blank]
+        builds, newer, is_old = in_order(noted, newer=mark.newer, since=since, high=high)
         mark = ListPlace(mark.offset + query.size, newer)
         if is_old or len(raws) < query.size:
             return JobPage(builds, None, rejected)

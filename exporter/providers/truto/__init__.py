@@ -115,8 +115,8 @@ class Truto(Provider):
     @property
     def published(self) -> tuple[PublishedLimit, ...]:
         """Truto's limits, and the CI system's where its headers do not tell them."""
-        told = super().published
-        return told and told + _OF_INTEGRATIONS.get(self.integration, ())
+        published = super().published
+        return published and published + _OF_INTEGRATIONS.get(self.integration, ())
 
     @property
     def consecutive_numbers(self) -> bool:

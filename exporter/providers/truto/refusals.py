@@ -14,15 +14,15 @@ _ADVICE = (
 )
 
 
-def explained(error: ProviderError, told: Mapping[str, Any]) -> ProviderError:
+def explained(error: ProviderError, body: Mapping[str, Any]) -> ProviderError:
     """A refusal of the unified API by what it says of it.
 
     https://truto.one/docs/api-reference/overview/errors
     """
-    insight = told.get("truto_error_insight")
+    insight = body.get("truto_error_insight")
     insight = insight if isinstance(insight, dict) else {}
     text = "; ".join([str(error), *_words(insight)])
-    is_remote = told.get("truto_is_remote_error") is True or "remote_error" in insight
+    is_remote = body.get("truto_is_remote_error") is True or "remote_error" in insight
     if is_remote and error.reason == "unauthorized":
         text = text.replace(f": {REMEDIES['unauthorized'].hint}", "", 1)
         text = f"the CI system refuses the credentials of the integrated account: it {text}"

@@ -4,7 +4,7 @@
 wholly or in part, touched and deleted; the CI system restarts; one part of it fails for a day.
 A `System` shows that in the emulator of one provider, and says what its provider can do.
 `Oracle` is what the contract makes of it, by one that knows the contract and not the code.
-`History` joins them with the real walk, recorder, ledger and book, on a real file and over real
+`History` joins them with the real walk, recorder, ledger and view, on a real file and over real
 HTTP, which is polled each hour and now and then between, restarted, killed within a commit and
 left alone for hours. All of them go by one `Clock`, which stands still unless it is told.
 
@@ -500,7 +500,7 @@ class Oracle:
 def shown(rig: Rig, *, durations: bool, jobs: bool) -> dict[tuple[str, ...], float]:
     """The same as `Oracle.expected`, as a scrape has it."""
     values: Counter[tuple[str, ...]] = Counter()
-    for key, vector in rig.book.stored():
+    for key, vector in rig.view.stored():
         where = key.labels[2:5]
         match key.family:
             case f.BUILDS.name:
@@ -514,7 +514,7 @@ def shown(rig: Rig, *, durations: bool, jobs: bool) -> dict[tuple[str, ...], flo
                 values["jobs", *where, *key.labels[5:]] += int(vector[0])
             case f.MISSING.name if key.labels[-1] == "attempt":
                 values["missing",] += int(vector[0])
-    for name, labels, value in rig.book.gauges(rig.clock()):
+    for name, labels, value in rig.view.gauges(rig.clock()):
         if name == f.LAST_CONCLUSION.name:
             values["last", *labels[2:]] = int(value)
         elif name == f.STREAK.name:
@@ -525,7 +525,7 @@ def shown(rig: Rig, *, durations: bool, jobs: bool) -> dict[tuple[str, ...], flo
 def active(rig: Rig) -> Counter[tuple[str, ...]]:
     """How many builds are shown as active by pipeline and status."""
     values: Counter[tuple[str, ...]] = Counter()
-    for name, labels, value in rig.book.gauges(rig.clock()):
+    for name, labels, value in rig.view.gauges(rig.clock()):
         if name == f.ACTIVE.name:
             values[labels[2:]] = int(value)
     return values

@@ -30,7 +30,7 @@ def hub() -> Hub:
 
 def workflows(desk: Desk) -> set[str]:
     """The `workflow` labels there are."""
-    return {key.labels[3] for key, _ in desk.book.stored() if key.family == f.BUILDS.name}
+    return {key.labels[3] for key, _ in desk.view.stored() if key.family == f.BUILDS.name}
 
 
 def gone_over(desk: Desk) -> None:
@@ -258,7 +258,7 @@ async def test_a_re_run_whose_earlier_attempt_could_not_be_read_leaves_the_list(
     hub.broken["/attempts/1"] = said(502, "Server Error")
     async with Desk(hub) as desk:
         await desk.polled()
-        (held,) = [b for builds in desk.book.active.values() for b in builds.values()]
+        (held,) = [b for builds in desk.view.active.values() for b in builds.values()]
         assert held.unfilled
         hub.end(rerun)
         with pytest.raises(TryLater, match="earlier attempts"):

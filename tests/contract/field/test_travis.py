@@ -203,7 +203,7 @@ def test_a_job_waits_for_a_machine_only_once_the_stage_before_has_ended(numbered
 
     queued = {
         key.labels[-1]: vector[-1]
-        for key, vector in rig.book.stored()
+        for key, vector in rig.view.stored()
         if key.family == f.JOB_QUEUE.name
     }
     assert {"Test 1": 20, "Test 2": 30, "Deploy 3": 20, "Report 4": 5} == queued

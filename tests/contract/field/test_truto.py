@@ -257,7 +257,7 @@ def test_a_job_of_a_later_stage_waits_from_the_end_of_the_stage_before(tmp_path:
 
     queues = {
         key.labels[-1]: vector[-1]
-        for key, vector in scene.rig.book.stored()
+        for key, vector in scene.rig.view.stored()
         if key.family == f.JOB_QUEUE.name
     }
     assert {"job 0": 10, "job 1": 20} == queues
@@ -272,7 +272,7 @@ def test_a_build_whose_id_is_a_place_of_the_path_spoils_no_other(tmp_path: Path)
     scene.polled()
 
     assert (1, {}) == (scene.rig.value(f.BUILDS), scene.rig.unread)
-    assert not any(scene.rig.book.active.values())
+    assert not any(scene.rig.view.active.values())
     assert all(request.path.startswith(BUILDS) for request in scene.journal.requests())
 
 

@@ -73,7 +73,7 @@ class System(Protocol):
 
 
 class Bench(Station):
-    """Polls one account of a provider, with its ledger, its book and its exposition."""
+    """Polls one account of a provider, with its ledger, its view and its exposition."""
 
     def __init__(self, provider: Provider) -> None:
         super().__init__(provider, Starlette(), "")
@@ -127,7 +127,7 @@ class Bench(Station):
 
     def stored(self) -> dict[SeriesKey, Vector]:
         """All counters and histograms."""
-        return dict(self.book.stored())
+        return dict(self.view.stored())
 
     def exposition(self, form: Format) -> str:
         """What a scrape would show."""
@@ -141,7 +141,7 @@ class Bench(Station):
             polls=(0.0,) * BUCKETS.width(f.POLL_DURATION),
             repos={},
         )
-        shown = Exposition(self.book, lambda: [view], Health())
+        shown = Exposition(self.view, lambda: [view], Health())
         return shown.text(form).decode("utf-8", "strict")
 
 

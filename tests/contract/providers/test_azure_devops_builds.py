@@ -23,7 +23,7 @@ from tests.tools.emulators.rig import Station
 
 def total(rig: Station, family: f.Family) -> float:
     """The sum over all series of a histogram."""
-    return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+    return sum(vector[-1] for key, vector in rig.view.stored() if key.family == family.name)
 
 
 def timelines(requests: list[str]) -> list[str]:

@@ -224,7 +224,7 @@ def test_every_build_is_counted_with_its_span_queue_and_conclusion() -> None:
 
 def total(rig: Station, family: f.Family) -> float:
     """The sum over all series of a histogram."""
-    return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+    return sum(vector[-1] for key, vector in rig.view.stored() if key.family == family.name)
 
 
 def test_an_idle_poll_is_one_request_and_a_new_build_one_more() -> None:

@@ -47,7 +47,7 @@ def station(world: circleci.CircleCI, *repos: str, **keys: Any) -> Station:
 
 def total(rig: Station, family: f.Family) -> float:
     """The sum over all series of a histogram."""
-    return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+    return sum(vector[-1] for key, vector in rig.view.stored() if key.family == family.name)
 
 
 # -- recordings

@@ -39,7 +39,7 @@ from tests.tools.sources import source_of
 
 def seconds(rig: Station, family: f.Family) -> float:
     """The sum of all that a histogram has observed."""
-    return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+    return sum(vector[-1] for key, vector in rig.view.stored() if key.family == family.name)
 
 
 # --- what recorded objects become ---

@@ -44,7 +44,7 @@ def station(world: World, **keys: Any) -> Station:
 
 def seconds(rig: Station, family: f.Family) -> float:
     """The sum of all that a histogram has observed."""
-    return sum(vector[-1] for key, vector in rig.book.stored() if key.family == family.name)
+    return sum(vector[-1] for key, vector in rig.view.stored() if key.family == family.name)
 
 
 def paths(requests: list[str]) -> list[str]:

@@ -132,13 +132,13 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        before = dict(self.rig.book.stored())
+        before = dict(self.rig.view.stored())
         self.rig.restart()
-        assert dict(self.rig.book.stored()) == before
+        assert dict(self.rig.view.stored()) == before
 
     @invariant()
     def no_counter_goes_down(self) -> None:
-        now = dict(self.rig.book.stored())
+        now = dict(self.rig.view.stored())
         for key, vector in self.shown.items():
             assert all(b >= a for a, b in zip(vector, now[key], strict=True)), key
         self.shown = now
@@ -153,7 +153,7 @@ class Life(RuleBasedStateMachine):
             self._list()
             self.rig.poll()  # may only end a walk that was broken off
             self.rig.poll()
-            assert sum(map(len, self.rig.book.active.values())) == len(self._running())
+            assert sum(map(len, self.rig.view.active.values())) == len(self._running())
             # What a re-run hides between two polls is told once that re-run completes.
             for key in self._running():
                 self.listed[key] = done(self.listed[key])
@@ -161,7 +161,7 @@ class Life(RuleBasedStateMachine):
             self._list()
             self.rig.poll()
             assert self._counted() == self.finished
-            assert not any(self.rig.book.active.values())
+            assert not any(self.rig.view.active.values())
         finally:
             self.rig.crash()
             self._folder.cleanup()

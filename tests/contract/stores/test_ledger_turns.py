@@ -41,7 +41,7 @@ def on(tmp_path: Path, work: Callable[[Rig, Disk], Awaitable[None]]) -> None:
 
 def recording(rig: Rig, key: str) -> asyncio.Task[Any]:
     """A step that counts another build."""
-    (target,) = rig.book.targets.values()
+    (target,) = rig.view.targets.values()
     step = rig.recorder.record(target, [done(build(key))], cursor=target.cursor)
     return asyncio.create_task(step)
 

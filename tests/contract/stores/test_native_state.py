@@ -28,7 +28,7 @@ from tests.unit.exposition.messages import Native, natives
 
 def shown(rig: Rig, family: f.Family = f.BUILD_DURATION) -> dict[str, Native]:
     """What a scrape has in native buckets, by the last label."""
-    body = Exposition(rig.book, list, Health()).text("protobuf")
+    body = Exposition(rig.view, list, Health()).text("protobuf")
     return {labels[-1]: found for labels, found in natives(body, family.name).items()}
 
 
@@ -46,7 +46,7 @@ def stored(rig: Rig) -> dict[SeriesKey, SparseBuckets]:
 
 def in_memory(rig: Rig) -> dict[SeriesKey, SparseBuckets]:
     found = {}
-    for series in rig.book.series.values():
+    for series in rig.view.series.values():
         spread = (series.group.spreads or {}).get(series.own)
         if spread is not None:
             found[series.key] = spread
@@ -172,7 +172,7 @@ class Toggled(RuleBasedStateMachine):
     @rule(seconds=st.lists(st.sampled_from([0.0, 5.0, 10.0, 20.0, 100.0]), max_size=3))
     def builds_end(self, seconds: list[float]) -> None:
         lasted(self.rig, *seconds)
-        if self.rig.book.rules.native:
+        if self.rig.view.rules.native:
             self.exact.update(map(native.bucket, seconds))
 
     @rule()
@@ -187,12 +187,12 @@ class Toggled(RuleBasedStateMachine):
         rig = self.rig
         rig.rules = msgspec.structs.replace(rig.rules, native=on)
         rig.ledger.configure(msgspec.structs.replace(rig.ledger.config, native=on))
-        rig.book = type(rig.book)(rig.rules, {"acme": "scripted"}, clock=rig.clock, hold=rig.hold)
-        rig.recorder.view = rig.book
+        rig.view = type(rig.view)(rig.rules, {"acme": "scripted"}, clock=rig.clock, hold=rig.hold)
+        rig.recorder.view = rig.view
         rig.recorder.start(["acme"])
 
     @invariant()
-    @precondition(lambda self: hasattr(self, "rig") and self.rig.book.rules.native)
+    @precondition(lambda self: hasattr(self, "rig") and self.rig.view.rules.native)
     def memory_is_the_ledger_and_no_bucket_goes_down(self) -> None:
         assert in_memory(self.rig) == stored(self.rig)
         found = shown(self.rig)  # which sees that the buckets add up to the count
@@ -202,7 +202,7 @@ class Toggled(RuleBasedStateMachine):
             for number, count in known.buckets.items():
                 assert found[name].buckets[number] >= count
         self.shown = found
-        if not any(series.held for series in self.rig.book.series.values()):
+        if not any(series.held for series in self.rig.view.series.values()):
             exact = {**self.exact}
             zeros = exact.pop(native.ZERO_BUCKET, 0)
             assert sum(x.zeros for x in found.values()) >= zeros

@@ -55,7 +55,7 @@ class Lives:
             on.account.save()
             await work(on)
             if kill:
-                on.rig.recorder.polling._sources.clear()
+                on.rig.recorder.polling._accounts.clear()
             await on.rig.recorder.save_polling(whole=True)
             await on.schedule.stop()
 
@@ -409,9 +409,9 @@ def test_a_repo_is_the_same_after_its_row(jump: float) -> None:
         backoff_until=1500.0,
         asked_until=1400.0,
     )
-    row = stored.repo_row(state, "a/*", stored.Clocks(2e9, 1000.0))
+    row = stored.repo_row(state, "a/*", stored.Instant(2e9, 1000.0))
 
-    again = stored.repo_state(row, "a/1", stored.Clocks(2e9 + 10.0 + jump, 7.0))
+    again = stored.repo_state(row, "a/1", stored.Instant(2e9 + 10.0 + jump, 7.0))
 
     assert isinstance(row, RepoPolling)
     kept = ("repo", "demand", "interval", "last_success", "error", "reason", "failures", "gone")

@@ -27,9 +27,9 @@ from exporter.metrics import families as f
 from exporter.metrics.families import is_pipeline_family
 from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.view.series_view import SeriesView
-from tests.tools.books import scraped
 from tests.tools.scripted import DAY, Rig, build, done
-from tests.unit.test_metrics_book import room_of, samples
+from tests.tools.views import scraped
+from tests.unit.test_series_view import room_of, samples
 
 COUNTED = (f.BUILDS, f.RETRIES, f.BUILD_DURATION, f.BUILD_QUEUE)
 JOBS_COUNTED = (f.JOBS, f.JOB_DURATION, f.JOB_QUEUE)
@@ -62,7 +62,7 @@ def sums(values: dict[SeriesKey, Vector]) -> Counter[Sum]:
 
 def evicted(rig: Rig) -> set[Labels]:
     """The pipelines of the state that are not shown."""
-    return {row.labels for row in rig.ledger.load().pipelines} - rig.book.pipelines.keys()
+    return {row.labels for row in rig.ledger.load().pipelines} - rig.view.pipelines.keys()
 
 
 def samples_of(view: SeriesView, now: float) -> dict[SeriesKey, Vector]:
@@ -159,11 +159,11 @@ class Life(RuleBasedStateMachine):
         )
         all_ran = tuple(msgspec.structs.replace(ran, id=name, name=name) for name in jobs)
         ended = msgspec.structs.replace(done(begun, conclusion), jobs=all_ran)
-        before = dict(self.rig.book.stored())
+        before = dict(self.rig.view.stored())
         if fate:
             self._die(ended, late=fate == "dies after")
             self.rig.restart()
-            before = before if fate == "dies after" else dict(self.rig.book.stored())
+            before = before if fate == "dies after" else dict(self.rig.view.stored())
         if fate != "dies after":
             self._record(ended.repo, [ended])
         events = self._events(ended)
@@ -193,8 +193,8 @@ class Life(RuleBasedStateMachine):
     def _events(self, ended: Build) -> list[SeriesKey]:
         """What it counts, under its own labels."""
         account = REPOS[ended.repo]
-        target = next(t for t in self.rig.book.targets.values() if t.account == account)
-        own = self.rig.book.labels(target, ended)
+        target = next(t for t in self.rig.view.targets.values() if t.account == account)
+        own = self.rig.view.labels(target, ended)
         first = f.RETRIES if ended.attempt > 1 else f.BUILD_QUEUE
         names = [""] * 3 + [job.name for job in ended.jobs for _ in JOBS_COUNTED]
         families = [f.BUILDS, f.BUILD_DURATION, first, *(JOBS_COUNTED * len(ended.jobs))]
@@ -207,7 +207,7 @@ class Life(RuleBasedStateMachine):
 
     def _look_where(self, events: list[SeriesKey], before: dict[SeriesKey, Vector]) -> None:
         """Each increment is where the rules say, and where those like it have been before."""
-        now = dict(self.rig.book.stored())
+        now = dict(self.rig.view.stored())
         grown = {key for key, vector in now.items() if vector != before.get(key) and any(vector)}
         for family in {key.family for key in events}:
             keys = [key for key in events if key.family == family]
@@ -245,9 +245,9 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        before = dict(self.rig.book.stored())
+        before = dict(self.rig.view.stored())
         self.rig.restart()
-        assert dict(self.rig.book.stored()) == before
+        assert dict(self.rig.view.stored()) == before
 
     @rule(days=st.sampled_from([0.2, 1.0, 2.1]))
     def time_passes(self, days: float) -> None:
@@ -298,9 +298,9 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_exposed_than_the_limit_and_its_totals_are_right(self) -> None:
-        book = self.rig.book
-        shown = scraped(book)
-        assert samples(shown).total() <= book.samples == room_of(book) <= self.limit
+        view = self.rig.view
+        shown = scraped(view)
+        assert samples(shown).total() <= view.samples == room_of(view) <= self.limit
         counted: Counter[str] = Counter()
         line = r'^cicd_builds_total{.*?account="(.*?)".* (\d+)'
         for account, n in re.findall(line, shown, re.MULTILINE):
@@ -309,20 +309,20 @@ class Life(RuleBasedStateMachine):
         for (family, account, _), number in (self.truth - self.gone).items():
             truth[account] += number if family == f.BUILDS.name else 0
         assert +counted == truth or evicted(self.rig)
-        assert used(self.rig) == book.samples
+        assert used(self.rig) == view.samples
         assert not [*soundness.miscounted(self.rig.ledger.load())]
 
     @invariant()
     def a_process_that_loads_the_state_shows_the_same(self) -> None:
         fresh = SeriesView(self.rig.rules, ACCOUNTS)
         fresh.apply(self.rig.ledger.load())
-        assert samples_of(fresh, self.now) == samples_of(self.rig.book, self.now)
-        self.rig.book.apply(self.rig.ledger.load())
-        assert samples_of(fresh, self.now) == samples_of(self.rig.book, self.now)
+        assert samples_of(fresh, self.now) == samples_of(self.rig.view, self.now)
+        self.rig.view.apply(self.rig.ledger.load())
+        assert samples_of(fresh, self.now) == samples_of(self.rig.view, self.now)
 
     @invariant()
     def no_counter_goes_down(self) -> None:
-        now = dict(self.rig.book.stored())
+        now = dict(self.rig.view.stored())
         for key, vector in self.shown.items():
             assert all(b >= a for a, b in zip(vector, now[key], strict=True)), key
         self.shown = now
@@ -334,7 +334,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def every_unfinished_build_is_shown_once_somewhere(self) -> None:
         shown: Counter[str] = Counter()
-        for family, labels, value in self.rig.book.gauges(self.now):
+        for family, labels, value in self.rig.view.gauges(self.now):
             if family in (f.ACTIVE.name, f.JOBS_ACTIVE.name):
                 shown[f"{family} {labels[-1]}"] += int(value)
         truth = Counter(f"{f.ACTIVE.name} {build.status.value}" for build in self.running.values())
@@ -346,7 +346,7 @@ class Life(RuleBasedStateMachine):
                 assert shown[name] == number
 
     def _has_room(self) -> bool:
-        return self.rig.book.samples + cardinality.reserve(self.limit) <= self.limit
+        return self.rig.view.samples + cardinality.reserve(self.limit) <= self.limit
 
     def teardown(self) -> None:
         try:
@@ -354,7 +354,7 @@ class Life(RuleBasedStateMachine):
                 self.limit = UNLIMITED
                 self._obey("restart", BRANCHES[0])
                 assert not evicted(self.rig)
-                assert sums(dict(self.rig.book.stored())) + self.gone == +self.truth
+                assert sums(dict(self.rig.view.stored())) + self.gone == +self.truth
                 self.rig.crash()
         finally:
             self._clock.stop()
@@ -402,12 +402,12 @@ def test_an_account_that_comes_back_leaves_room_for_what_is_folded(
         ends("globex/c", f"{n}")
     for n in range(16):
         ends("acme/a", f"{n}")
-    limit = rig.book.samples + 5
+    limit = rig.view.samples + 5
     obey({"acme": "scripted"}, limit)
     assert not {labels for labels in evicted(rig) if labels[1] == "acme"}
     obey(ACCOUNTS, limit)
 
-    assert rig.book.samples <= limit - cardinality.reserve(limit)
+    assert rig.view.samples <= limit - cardinality.reserve(limit)
     known = evicted(rig)
     assert known
     for n in range(8):
@@ -449,7 +449,7 @@ def test_a_running_build_moves_to_the_branch_that_is_shown_now(tmp_path: Path, h
 def running(rig: Rig) -> dict[str, float]:
     """The unfinished builds and jobs that are shown, by branch."""
     found = {}
-    for family, labels, value in rig.book.gauges(time.time()):
+    for family, labels, value in rig.view.gauges(time.time()):
         if value and family in (f.ACTIVE.name, f.JOBS_ACTIVE.name):
             found["job in " * (family == f.JOBS_ACTIVE.name) + labels[4]] = value
     return found

@@ -134,7 +134,7 @@ def older(path: Path, version: int) -> None:
 
 
 def counters(station: Station) -> dict[Any, Any]:
-    return {key: vector for key, vector in station.book.stored() if any(vector)}
+    return {key: vector for key, vector in station.view.stored() if any(vector)}
 
 
 def rows(path: Path) -> list[Any]:

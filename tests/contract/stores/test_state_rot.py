@@ -13,10 +13,10 @@ from exporter.config import load
 from exporter.daemon.application import Application
 from exporter.errors import StateUnavailable
 from exporter.metrics import families as f
-from tests.tools.books import scraped
 from tests.tools.commands import command
 from tests.tools.scripted import Rig, build, done
 from tests.tools.system import TOKEN_ENV, account, configure
+from tests.tools.views import scraped
 
 BAD_TEXT = "CAST(x'41ff42' AS TEXT)"
 # The tables have no row ids, so that a row is named by its key.

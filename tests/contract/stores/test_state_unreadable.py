@@ -91,7 +91,7 @@ def rig(tmp_path: Path) -> Rig:
 
 
 def target_of(rig: Rig) -> Target:
-    (target,) = rig.book.targets.values()
+    (target,) = rig.view.targets.values()
     return target
 
 

@@ -15,9 +15,9 @@ from exporter.metrics import facts
 from exporter.metrics import families as f
 from exporter.model import Build, Status
 from exporter.view.series_view import SeriesView
-from tests.tools.books import PIPELINE
 from tests.tools.scripted import Rig, build, done
-from tests.unit.test_metrics_book import room_of
+from tests.tools.views import PIPELINE
+from tests.unit.test_series_view import room_of
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_what_one_holds_back_the_other_releases_with_its_own(tmp_path: Path) -> 
     found(one, done(build("1")))
     found(other, done(build("2")))
     assert numbers(fresh(one))[f.BUILDS.name, "passed"] == 2
-    held = [key for key, series in other.book.series.items() if series.held is not None]
+    held = [key for key, series in other.view.series.items() if series.held is not None]
 
     with other.ledger.transaction() as tx:
         tx.release(held)

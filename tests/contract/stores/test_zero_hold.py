@@ -60,8 +60,8 @@ class Held(Rig):
 
     def get(self) -> dict[SeriesKey, Vector]:
         """One GET of the telemetry path: the series of builds and jobs."""
-        shown = {k: v for k, v in self.book.stored() if not k.family.startswith("cicd_exporter")}
-        self.book.scraped()
+        shown = {k: v for k, v in self.view.stored() if not k.family.startswith("cicd_exporter")}
+        self.view.scraped()
         return shown
 
     def release(self) -> None:
@@ -69,7 +69,7 @@ class Held(Rig):
 
     def held(self) -> float:
         """Builds that are held back."""
-        series = [s for k, s in self.book.series.items() if k.family == f.BUILDS.name]
+        series = [s for k, s in self.view.series.items() if k.family == f.BUILDS.name]
         return sum(s.held[0] for s in series if s.held is not None)
 
 
@@ -382,7 +382,7 @@ class Life(RuleBasedStateMachine):
     def first_poll(self, count: int) -> None:
         self._finish("CI", "passed", count)
         self.rig.poll()
-        self.history = {key for key, vector in self.rig.book.stored() if any(vector)}
+        self.history = {key for key, vector in self.rig.view.stored() if any(vector)}
         self._look()
 
     @rule(
@@ -414,7 +414,7 @@ class Life(RuleBasedStateMachine):
                 assert key in self.seen, f"{key} was never seen at 0"
             self.seen.setdefault(key, vector)
 
-    @precondition(lambda self: self.rig.book.due())
+    @precondition(lambda self: self.rig.view.due())
     @rule()
     def release(self) -> None:
         self.rig.release()
@@ -422,21 +422,21 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def crash(self) -> None:
-        opened = {key for key, series in self.rig.book.series.items() if series.is_live}
+        opened = {key for key, series in self.rig.view.series.items() if series.is_live}
         self.rig.restart()
         self.shown_since = {k: at for k, at in self.shown_since.items() if k in opened}
         self._look()
 
     def _look(self) -> None:
         """An increment that is new is of a series that was at 0 for the time of the hold."""
-        for key, vector in self.rig.book.stored():
+        for key, vector in self.rig.view.stored():
             since = self.shown_since.setdefault(key, self.rig.hands.at)
             if any(vector) and not any(self.values.get(key, (0.0,))) and key not in self.history:
                 assert self.rig.hands.at - since >= HOLD, key
 
     @invariant()
     def no_counter_goes_down(self) -> None:
-        now = dict(self.rig.book.stored())
+        now = dict(self.rig.view.stored())
         for key, vector in self.values.items():
             assert all(b >= a for a, b in zip(vector, now[key], strict=True)), key
         self.values = now
@@ -444,7 +444,7 @@ class Life(RuleBasedStateMachine):
     @invariant()
     def what_is_shown_and_what_is_held_is_the_truth(self) -> None:
         counted: Counter[tuple[str, str]] = Counter()
-        for key, series in self.rig.book.series.items():
+        for key, series in self.rig.view.series.items():
             if key.family == f.BUILDS.name:
                 held = series.held[0] if series.held else 0.0
                 counted[key.labels[3], key.labels[6]] += int(series.vector[0] + held)
@@ -455,7 +455,7 @@ class Life(RuleBasedStateMachine):
         fresh = SeriesView(self.rig.rules, self.rig.accounts, clock=self.rig.hands)
         fresh.apply(self.rig.ledger.load())
         rows = {key: series.row for key, series in fresh.series.items()}
-        assert rows == {key: series.row for key, series in self.rig.book.series.items()}
+        assert rows == {key: series.row for key, series in self.rig.view.series.items()}
 
     def teardown(self) -> None:
         try:
@@ -484,10 +484,10 @@ def test_the_real_clock_is_monotonic(tmp_path: Path, monkeypatch: pytest.MonkeyP
     rig.poll()
     rig.provider._builds = [done(build("1"))]
     rig.poll()
-    rig.book.scraped()
+    rig.view.scraped()
     now = time.time()
 
     monkeypatch.setattr(time, "time", lambda: now + 10 * HOLD)
 
-    assert rig.book.due() == []
+    assert rig.view.due() == []
     rig.crash()

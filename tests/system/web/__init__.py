@@ -22,7 +22,7 @@ from exporter.status.document import (
     StatusReport,
 )
 from exporter.web import application
-from tests.tools.books import a_book, completed, learn
+from tests.tools.views import a_view, completed, learn
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -99,10 +99,10 @@ class Stub:
     """What the pages read of a poller."""
 
     def __init__(self, *accounts: AccountReport, **values: Any) -> None:
-        self.book = a_book()
-        learn(self.book, completed())
-        self.view = self.book
-        self.exposition = Exposition(self.book, list, Health())
+        self.view = a_view()
+        learn(self.view, completed())
+        self.view = self.view
+        self.exposition = Exposition(self.view, list, Health())
         self.told = status(*accounts, **values)
         self.last_reload = object()  # another one for each of these, so that none is shared
 

@@ -38,7 +38,7 @@ class Scraped:
         self.large = False
         """Whether much more is sent than any buffer takes."""
         stub = Stub()
-        stub.book.scraped = lambda at=None: self.seen.append(at or 0.0)  # type: ignore[method-assign]
+        stub.view.scraped = lambda at=None: self.seen.append(at or 0.0)  # type: ignore[method-assign]
         self._app = served(stub)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -43,10 +43,10 @@ class Running:
         api: Any = Idle()
         rules = SyncRules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
         reader = repo_sync.SyncContext(rig.provider.connect(api), rig.recorder, rules)
-        self.recorder, self.view = rig.recorder, rig.book
+        self.recorder, self.view = rig.recorder, rig.view
         self.account = AccountPoller(reader, interval=60.0)
         self.schedule = Schedule([self.account])
-        self.exposition = Exposition(rig.book, lambda: [self.account.view()], Health())
+        self.exposition = Exposition(rig.view, lambda: [self.account.view()], Health())
         self.started_at = time.time()
         self.last_reload = Reload(self.started_at)
 
@@ -157,7 +157,7 @@ def pretend_polled(rig: Rig, poller: Running) -> None:
         known = facts.completed(known, done(build(str(n))), conclusion="passed", now=0.0)
     for number, (entry, state) in enumerate(poller.account.repos.items()):
         target = Target(number, "acme", entry, Cursor(0.0, since=1.0))
-        rig.book.begin(("scripted", "acme", entry, "CI", "main"), known, target)
+        rig.view.begin(("scripted", "acme", entry, "CI", "main"), known, target)
         state.target, state.last_success = number, time.time()
 
 

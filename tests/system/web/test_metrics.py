@@ -16,8 +16,8 @@ from prometheus_client.openmetrics.parser import (
 from exporter.demo.serve import serving
 from exporter.outputs.prometheus import Exposition, Format, Health
 from tests.system.web import OPENMETRICS_TYPE, TEXT_TYPE, Stub, Web, client, ours, served
-from tests.tools.books import a_book, completed, learn
 from tests.tools.system import OPENMETRICS
+from tests.tools.views import a_view, completed, learn
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_a_scrape_is_packed_where_that_is_welcome(web: Web, header: str, packed:
 def test_a_get_of_the_metrics_is_a_scrape_and_nothing_else_is(web: Web) -> None:
     stub = Stub()
     at: list[float] = []
-    stub.book.scraped = at.append  # type: ignore[method-assign,assignment]
-    stub.book.clock = lambda: 7.0
+    stub.view.scraped = at.append  # type: ignore[method-assign,assignment]
+    stub.view.clock = lambda: 7.0
 
     for method, path in (
         ("HEAD", "/metrics"),
@@ -119,7 +119,7 @@ class Slow(Exposition):
 
 def test_others_have_their_turn_while_a_scrape_is_written() -> None:
     stub = Stub()
-    stub.exposition = slow = Slow(stub.book, list, Health())
+    stub.exposition = slow = Slow(stub.view, list, Health())
 
     async def main() -> list[int]:
         turns = 0
@@ -145,16 +145,16 @@ def test_others_have_their_turn_while_a_scrape_is_written() -> None:
 def test_what_comes_while_a_scrape_is_written_was_not_seen_by_it() -> None:
     now = 0.0
     stub = Stub()
-    stub.book = a_book(zero_hold=60.0, clock=lambda: now)
-    stub.view = stub.book
-    stub.exposition = slow = Slow(stub.book, list, Health())
+    stub.view = a_view(zero_hold=60.0, clock=lambda: now)
+    stub.view = stub.view
+    stub.exposition = slow = Slow(stub.view, list, Health())
     learned: list[bool] = []
 
     def learn_once() -> None:
         nonlocal now
         now = 1.0
         if not learned:
-            learn(stub.book, completed())
+            learn(stub.view, completed())
             learned.append(True)
 
     slow.between = learn_once
@@ -166,13 +166,13 @@ def test_what_comes_while_a_scrape_is_written_was_not_seen_by_it() -> None:
     asyncio.run(main())
     now = 1000.0
     assert learned
-    assert stub.book.due() == []
+    assert stub.view.due() == []
 
 
 def test_a_client_that_reads_slowly_holds_nobody_up() -> None:
     stub = Stub()
     for number in range(2000):
-        learn(stub.book, completed(repo=f"acme/{number}"))
+        learn(stub.view, completed(repo=f"acme/{number}"))
 
     async def main() -> list[bytes]:
         async with serving(served(stub)) as url, client(url) as c:

@@ -143,7 +143,7 @@ def test_the_report_says_how_the_process_does(rig: Rig) -> None:
     assert said.uptime_seconds == pytest.approx(100, abs=5)
     assert (said.state_ok, said.reload.ok) == (False, False)
     assert said.reload.error == "config.yml:1:1: all wrong"
-    assert said.series.limit == rig.book.rules.series_limit
+    assert said.series.limit == rig.view.rules.series_limit
 
 
 def test_names_that_are_no_text_can_be_told(rig: Rig) -> None:

@@ -21,8 +21,8 @@ from exporter.model import Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
 from exporter.outputs.prometheus.text import Writer, encode_labels, head
 from exporter.view.series_view import SeriesView
-from tests.tools.books import Book, a_book, completed, job_done, learn
 from tests.tools.scripted import build
+from tests.tools.views import ViewWithRows, a_view, completed, job_done, learn
 
 FORMATS: tuple[Format, ...] = ("text", "openmetrics")
 HOSTILE = [
@@ -87,7 +87,7 @@ def written(values: Values, buckets: Buckets, form: Format, *, shared: int = 0) 
     return body + (b"# EOF\n" if form == "openmetrics" else b"")
 
 
-def view(text: str = "acme", **values: Any) -> AccountView:
+def account_view(text: str = "acme", **values: Any) -> AccountView:
     """An account of which everything is known; `text` is every free label."""
     stats = ApiStats()
     stats.requests.update({"200": 5, "error": 1})
@@ -107,27 +107,27 @@ def view(text: str = "acme", **values: Any) -> AccountView:
     return AccountView(**known | values)
 
 
-def lively(*texts: str) -> Book:
-    """A book that knows builds and jobs with these texts for names."""
-    book = a_book()
+def lively(*texts: str) -> ViewWithRows:
+    """A view that knows builds and jobs with these texts for names."""
+    view = a_view()
     for text in texts:
         names: dict[str, Any] = {"repo": text, "workflow": text, "trigger": text}
         waiting = Job(id="1", name=text, status=Status.QUEUED)
-        learn(book, Findings(active=[build(f"{text}1", **names, jobs=(waiting,))]))
-        learn(book, completed(**names, conclusion=text or None))
-        learn(book, completed(**names, attempt=2))
-        learn(book, job_done(build("1", **names), name=text))
-    return book
+        learn(view, Findings(active=[build(f"{text}1", **names, jobs=(waiting,))]))
+        learn(view, completed(**names, conclusion=text or None))
+        learn(view, completed(**names, attempt=2))
+        learn(view, job_done(build("1", **names), name=text))
+    return view
 
 
 def exposition(
-    book: SeriesView,
+    view: SeriesView,
     views: Iterable[AccountView] = (),
     health: Health | None = None,
     **options: Any,
 ) -> Exposition:
     """One that asks for the `views` anew each time."""
-    return Exposition(book, lambda: views, health or Health(), **options)
+    return Exposition(view, lambda: views, health or Health(), **options)
 
 
 def values(of: Exposition, family: Family) -> dict[Labels, float]:

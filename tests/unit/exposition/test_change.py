@@ -16,24 +16,24 @@ from exporter.model import Job, Status
 from exporter.outputs import prometheus as module
 from exporter.outputs.prometheus import Format
 from exporter.outputs.prometheus.packing import Packer
-from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, limit_for
 from tests.tools.scripted import DAY, build
-from tests.unit.exposition import FORMATS, exposition, values, view
+from tests.tools.views import PIPELINE, a_view, completed, job_done, learn, limit_for
+from tests.unit.exposition import FORMATS, account_view, exposition, values
 
 NOW = 1.7e9
 
 
 def test_builds_and_jobs_leave_the_gauges_one_by_one_as_they_grow_old() -> None:
     now = NOW
-    book = a_book()  # forgets what is older than seven days
-    shown = exposition(book, clock=lambda: now)
+    view = a_view()  # forgets what is older than seven days
+    shown = exposition(view, clock=lambda: now)
     job = Job(id="1", name="t", status=Status.QUEUED, created_at=NOW + 2)
     running = [
         build("1", created_at=NOW + 1),
         build("2", created_at=NOW + 3, jobs=(job,)),
         build("3", created_at=NOW + 1, workflow="other"),
     ]
-    learn(book, Findings(active=running))
+    learn(view, Findings(active=running))
     told = []
 
     for after in (0, 1.5, 2.5, 3.5):
@@ -55,34 +55,34 @@ def test_builds_and_jobs_leave_the_gauges_one_by_one_as_they_grow_old() -> None:
 
 
 def test_what_is_forgotten_is_gone_at_once_and_its_place_is_given_away() -> None:
-    book = a_book()
-    shown = exposition(book)
+    view = a_view()
+    shown = exposition(view)
     for number in range(3):
-        learn(book, completed(repo=f"acme/{number}"))
-        learn(book, job_done(build("1", repo=f"acme/{number}")))
+        learn(view, completed(repo=f"acme/{number}"))
+        learn(view, job_done(build("1", repo=f"acme/{number}")))
     before = shown.text()
 
-    book.forget([(*PIPELINE[:2], "acme/1", *PIPELINE[3:])])
+    view.forget([(*PIPELINE[:2], "acme/1", *PIPELINE[3:])])
     without = shown.text()
-    learn(book, completed(repo="acme/3"))
-    learn(book, job_done(build("1", repo="acme/3")))
+    learn(view, completed(repo="acme/3"))
+    learn(view, job_done(build("1", repo="acme/3")))
     after = shown.text()
 
     assert b"acme/1" in before
     assert b"acme/1" not in without
     assert without.count(b"acme/0") == before.count(b"acme/0") == after.count(b"acme/3")
-    assert len(book.of_pipelines.groups) == len(book.of_jobs.groups) == 3
+    assert len(view.of_pipelines.groups) == len(view.of_jobs.groups) == 3
 
 
 def test_nothing_is_written_again_that_has_not_changed() -> None:
-    book = a_book()
-    shown = exposition(book, [view()])
+    view = a_view()
+    shown = exposition(view, [account_view()])
     for number in range(50):
-        learn(book, completed(repo=f"acme/{number}"))
+        learn(view, completed(repo=f"acme/{number}"))
     shown.text()
 
     assert len(list(shown.steps("text"))) == 0
-    learn(book, completed(repo="acme/7"))
+    learn(view, completed(repo="acme/7"))
     assert len(list(shown.steps("text"))) == 1
 
 
@@ -95,15 +95,15 @@ def test_only_what_has_changed_is_packed_again(monkeypatch: pytest.MonkeyPatch) 
             return super().pack(text)
 
     monkeypatch.setattr(module, "Packer", Weighing)
-    book = a_book()
-    shown = exposition(book)
+    view = a_view()
+    shown = exposition(view)
     for number in range(1000):
-        learn(book, completed(repo=f"acme/{number}"))
+        learn(view, completed(repo=f"acme/{number}"))
     scrape(shown)
     whole = sum(sizes)
     sizes.clear()
 
-    learn(book, completed(repo="acme/7"))
+    learn(view, completed(repo="acme/7"))
     scrape(shown)
 
     assert sum(sizes) < whole / 3
@@ -117,21 +117,21 @@ def scrape(shown: module.Exposition, form: Format = "text") -> None:
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_two_scrapes_may_take_turns(form: Format) -> None:
-    book = a_book()
-    shown = exposition(book)
+    view = a_view()
+    shown = exposition(view)
     for number in range(200):
-        learn(book, completed(repo=f"acme/{number}"))
+        learn(view, completed(repo=f"acme/{number}"))
 
     one, two = shown.steps(form), shown.steps(form, packed=True)
     for _ in range(3):
         next(one)
-    learn(book, completed(repo="acme/3"))
+    learn(view, completed(repo="acme/3"))
     for _ in zip_longest(one, two):
         pass
 
     batches = shown.answer(form).batches
     kept = b"".join(piece for batch in batches for piece in batch)
-    fresh = exposition(book).text(form)
+    fresh = exposition(view).text(form)
     builds = [x for x in fresh.splitlines() if x.startswith(b"cicd_build")]
     assert [x for x in kept.splitlines() if x.startswith(b"cicd_build")] == builds
 
@@ -141,17 +141,17 @@ def test_a_format_that_nobody_asks_for_any_more_is_given_up(
 ) -> None:
     now = 0.0
     monkeypatch.setattr(module, "monotonic", lambda: now)
-    book = a_book()
-    learn(book, completed())
-    shown = exposition(book)
+    view = a_view()
+    learn(view, completed())
+    shown = exposition(view)
     shown.text("text")
     shown.text("openmetrics")
-    assert len(book.of_pipelines._trackers) == 2
+    assert len(view.of_pipelines._trackers) == 2
 
     now = 1000.0
     shown.text("openmetrics")
 
-    assert len(book.of_pipelines._trackers) == 1
+    assert len(view.of_pipelines._trackers) == 1
     assert shown.text("text").count(b"cicd_builds_total{") == 8
 
 
@@ -177,13 +177,13 @@ def lasting(seconds: float, at: float, **told: Any) -> Findings:
 
 
 def test_a_bucket_names_the_latest_build_that_fell_into_it() -> None:
-    book = a_book()  # buckets up to 10, 60 seconds and more
-    shown = exposition(book)
+    view = a_view()  # buckets up to 10, 60 seconds and more
+    shown = exposition(view)
 
-    learn(book, lasting(5, 2e9, number=7))
-    learn(book, lasting(70, 2e9, number=8))
-    learn(book, lasting(6, 2e9 + 2, number=9))
-    learn(book, lasting(4, 2e9 + 1, number=5))
+    learn(view, lasting(5, 2e9, number=7))
+    learn(view, lasting(70, 2e9, number=8))
+    learn(view, lasting(6, 2e9 + 2, number=9))
+    learn(view, lasting(4, 2e9 + 1, number=5))
 
     assert exemplars(shown, f.BUILD_DURATION) == {
         "10.0": ({"build": "9"}, 6.0, 2e9 + 2),
@@ -192,16 +192,16 @@ def test_a_bucket_names_the_latest_build_that_fell_into_it() -> None:
 
 
 def test_a_job_names_its_build() -> None:
-    book = a_book()
-    learn(book, job_done(build("1", number=42)))
+    view = a_view()
+    learn(view, job_done(build("1", number=42)))
 
-    assert exemplars(exposition(book), f.JOB_DURATION) == {"60.0": ({"build": "42"}, 20.0, 123.0)}
+    assert exemplars(exposition(view), f.JOB_DURATION) == {"60.0": ({"build": "42"}, 20.0, 123.0)}
 
 
 def test_queue_times_have_no_exemplars_and_the_classic_text_has_none() -> None:
-    book = a_book()
-    learn(book, completed(number=3))
-    shown = exposition(book)
+    view = a_view()
+    learn(view, completed(number=3))
+    shown = exposition(view)
 
     assert exemplars(shown, f.BUILD_QUEUE) == {}
     assert b'{build="3"}' in shown.text("openmetrics")
@@ -225,9 +225,9 @@ def test_queue_times_have_no_exemplars_and_the_classic_text_has_none() -> None:
 def test_a_build_is_counted_whether_or_not_its_name_is_short_enough(
     told: dict[str, Any], name: str | None
 ) -> None:
-    book = a_book()
-    shown = exposition(book)
-    learn(book, completed(**told))
+    view = a_view()
+    shown = exposition(view)
+    learn(view, completed(**told))
 
     assert values(shown, f.BUILDS)[*PIPELINE, "push", "passed"] == 1
     known = [labels for labels, _, _ in exemplars(shown, f.BUILD_DURATION).values()]
@@ -235,33 +235,33 @@ def test_a_build_is_counted_whether_or_not_its_name_is_short_enough(
 
 
 def test_an_exemplar_is_escaped() -> None:
-    book = a_book()
-    learn(book, completed(native_id='a"b\\'))
+    view = a_view()
+    learn(view, completed(native_id='a"b\\'))
 
-    assert rb'# {build="a\"b\\"} 20.0 123.0' in exposition(book).text("openmetrics")
+    assert rb'# {build="a\"b\\"} 20.0 123.0' in exposition(view).text("openmetrics")
 
 
 def test_an_exemplar_waits_with_its_observation() -> None:
     now = 0.0
-    book = a_book(zero_hold=60.0, clock=lambda: now)
-    shown = exposition(book)
-    learn(book, completed(number=1))
+    view = a_view(zero_hold=60.0, clock=lambda: now)
+    shown = exposition(view)
+    learn(view, completed(number=1))
     assert exemplars(shown, f.BUILD_DURATION) == {}
 
-    book.scraped(1.0)
+    view.scraped(1.0)
     now = 60.0
-    book.release(book.due())
+    view.release(view.due())
 
     assert exemplars(shown, f.BUILD_DURATION) == {"60.0": ({"build": "1"}, 20.0, 123.0)}
 
 
 def test_folded_observations_keep_their_exemplars() -> None:
     there = [completed(branch="x"), completed(branch="main")]
-    book = a_book(limit_for(*there))
-    shown = exposition(book)
+    view = a_view(limit_for(*there))
+    shown = exposition(view)
     for findings in there:
-        learn(book, findings)
+        learn(view, findings)
 
-    learn(book, lasting(5, 2e9, branch="release/1", number=99))
+    learn(view, lasting(5, 2e9, branch="release/1", number=99))
 
     assert ({"build": "99"}, 5.0, 2e9) in exemplars(shown, f.BUILD_DURATION).values()

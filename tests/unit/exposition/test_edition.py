@@ -16,9 +16,9 @@ from exporter.metrics import families as f
 from exporter.metrics.families import Family
 from exporter.outputs.prometheus import Exposition, Format
 from exporter.view.series_view import SeriesView
-from tests.tools.books import a_book, completed, job_done, some_findings
 from tests.tools.scripted import build
-from tests.unit.exposition import FORMATS, Polled, exposition, view, written
+from tests.tools.views import a_view, completed, job_done, some_findings
+from tests.unit.exposition import FORMATS, Polled, account_view, exposition, written
 from tests.unit.exposition.messages import families, native_of
 
 NOW = 1e6
@@ -32,14 +32,14 @@ def packed(shown: Exposition, form: Format) -> bytes:
     return gzip.decompress(body)
 
 
-def samples(book: SeriesView, now: float) -> list[bytes]:
-    """The lines of all build and job families, by the book's own account."""
+def samples(view: SeriesView, now: float) -> list[bytes]:
+    """The lines of all build and job families, by the view's own account."""
     shown = defaultdict[Family, dict[Labels, Vector]](dict)
-    for key, vector in book.stored():
+    for key, vector in view.stored():
         shown[f.BY_NAME[key.family]][key.labels] = vector
-    for name, labels, value in book.gauges(now):
+    for name, labels, value in view.gauges(now):
         shown[f.BY_NAME[name]][labels] = (value,)
-    return of_builds(written(shown, book.rules.buckets, "text"))
+    return of_builds(written(shown, view.rules.buckets, "text"))
 
 
 def of_builds(body: bytes) -> list[bytes]:
@@ -70,8 +70,8 @@ class Life(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now, self.at, self.serial = NOW, 0.0, 0
-        self.book = a_book(native=True, clock=lambda: self.at)
-        self.views = [view("acme"), view("other")]
+        self.view = a_view(native=True, clock=lambda: self.at)
+        self.views = [account_view("acme"), account_view("other")]
         self.targets = [
             Target(1, "acme", "a", Cursor(0.0, since=1.0)),
             Target(2, "acme", "b", Cursor(0.0, since=1.0)),
@@ -81,13 +81,13 @@ class Life(RuleBasedStateMachine):
     @initialize(zero_hold=st.sampled_from([0.0, 60.0]), limit=st.sampled_from([100, 100_000]))
     def begin(self, zero_hold: float, limit: int) -> None:
         rules = msgspec.structs.replace(
-            self.book.rules, zero_hold=zero_hold, series_limit=limit, max_open_age=2e5
+            self.view.rules, zero_hold=zero_hold, series_limit=limit, max_open_age=2e5
         )
-        self.book.configure(rules, {"acme": "scripted"})
+        self.view.configure(rules, {"acme": "scripted"})
         self.shown = self.anew()
 
     def anew(self) -> Exposition:
-        return exposition(self.book, self.views, clock=lambda: self.now)
+        return exposition(self.view, self.views, clock=lambda: self.now)
 
     @rule(
         findings=some_findings("a", st.sampled_from([7.9e5, 8.1e5, 8.6e5, NOW])),
@@ -95,7 +95,7 @@ class Life(RuleBasedStateMachine):
     )
     def poll(self, findings: Findings, n: int) -> None:
         target = self.targets[n]
-        self.book.learn(findings, target, now=self.now)
+        self.view.learn(findings, target, now=self.now)
 
     @rule(created_at=st.sampled_from([8.1e5, 8.6e5, NOW]), n=st.integers(0, 2))
     def build_begins(self, created_at: float, n: int) -> None:
@@ -110,17 +110,17 @@ class Life(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, 2), count=st.integers(1, 3))
     def end_builds(self, n: int, count: int) -> None:
-        running = list(self.book.active.get(self.targets[n].id, {}))
-        self.book.learn(Findings(), self.targets[n], closed=running[:count], now=self.now)
+        running = list(self.view.active.get(self.targets[n].id, {}))
+        self.view.learn(Findings(), self.targets[n], closed=running[:count], now=self.now)
 
     @rule()
     def first_walk_ends(self) -> None:
         self.targets[2] = msgspec.structs.replace(self.targets[2], cursor=Cursor(0.0, since=1.0))
-        self.book.apply(Changes(targets=[self.targets[2]]))
+        self.view.apply(Changes(targets=[self.targets[2]]))
 
     @rule(repos=st.sets(st.sampled_from("abc")))
     def repos_are_polled(self, repos: set[str]) -> None:
-        self.book.polls("acme", repos)
+        self.view.polls("acme", repos)
 
     @rule(seconds=st.sampled_from([1.0, 5e4, 2e5]))
     def time_goes_by(self, seconds: float) -> None:
@@ -129,25 +129,25 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def release(self) -> None:
-        self.book.scraped()
+        self.view.scraped()
         self.at += 100.0
-        self.book.release(self.book.due())
+        self.view.release(self.view.due())
 
     @rule(pick=st.randoms(use_true_random=False))
     def retention_ends(self, pick: Any) -> None:
-        idle = [labels for labels in self.book.pipelines if pick.random() < 0.5]
-        self.book.forget(idle)
+        idle = [labels for labels in self.view.pipelines if pick.random() < 0.5]
+        self.view.forget(idle)
 
     @rule(branches=st.sampled_from([("main",), ("main", "release/*")]), age=st.floats(1e3, 1e6))
     def reload(self, branches: tuple[str, ...], age: float) -> None:
-        rules = msgspec.structs.replace(self.book.rules, branches=branches, max_open_age=age)
-        self.book.configure(rules, {"acme": "scripted"})
+        rules = msgspec.structs.replace(self.view.rules, branches=branches, max_open_age=age)
+        self.view.configure(rules, {"acme": "scripted"})
 
     @rule()
     def account_leaves_and_comes_back(self) -> None:
-        self.book.configure(self.book.rules, {})
-        self.book.configure(self.book.rules, {"acme": "scripted"})
-        self.book.apply(self.book.snapshot())
+        self.view.configure(self.view.rules, {})
+        self.view.configure(self.view.rules, {"acme": "scripted"})
+        self.view.apply(self.view.snapshot())
 
     @rule(entry=st.sampled_from(["acme", "x", "y"]), at=st.sampled_from([0.0, 1.0, 2.0]))
     def repo_is_polled(self, entry: str, at: float) -> None:
@@ -169,7 +169,7 @@ class Life(RuleBasedStateMachine):
     def what_is_kept_is_what_is_there(self) -> None:
         if not hasattr(self, "shown"):
             return
-        there = samples(self.book, self.now)
+        there = samples(self.view, self.now)
         for form in FORMATS:
             fresh = self.anew().text(form)
             assert of_builds(fresh) == there

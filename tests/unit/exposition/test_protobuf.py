@@ -18,8 +18,8 @@ from exporter.metrics.increments import observation
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import negotiate
 from exporter.outputs.prometheus.format_cache import encode_labels, writer
-from tests.tools.books import PIPELINE, a_book, completed, job_done, learn, some_findings
-from tests.unit.exposition import HOSTILE, Values, exposition, lively, ours, view, written
+from tests.tools.views import PIPELINE, a_view, completed, job_done, learn, some_findings
+from tests.unit.exposition import HOSTILE, Values, account_view, exposition, lively, ours, written
 from tests.unit.exposition.messages import families, labels_of, natives, read
 from tests.unit.exposition.test_text import BUCKETS, expositions
 
@@ -60,21 +60,21 @@ def test_it_says_what_the_text_says_of_any_numbers(values: Values, shared: int) 
 @settings(max_examples=25)
 @given(st.lists(some_findings(), max_size=4))
 def test_it_says_what_the_text_says_of_any_builds(news: list[Findings]) -> None:
-    book = a_book(native=True)
-    shown = exposition(book, [view()])
+    view = a_view(native=True)
+    shown = exposition(view, [account_view()])
     for findings in news:
-        learn(book, findings)
+        learn(view, findings)
         shown.text("protobuf")
     body = shown.text("protobuf")
 
     assert of_ours(body) == ours("text", shown.text())
-    assert of_builds(body) == of_builds(exposition(book).text("protobuf"))
+    assert of_builds(body) == of_builds(exposition(view).text("protobuf"))
     for family in NATIVE:
         natives(body, family.name)
 
 
 def test_hostile_labels_and_what_libraries_show_are_the_same_too() -> None:
-    shown = exposition(lively(*HOSTILE), [view(text) for text in HOSTILE])
+    shown = exposition(lively(*HOSTILE), [account_view(text) for text in HOSTILE])
     body = read(shown.text("protobuf"))
 
     assert {k: v for k, v in body.items() if k.startswith("cicd_")} == ours("text", shown.text())
@@ -86,9 +86,9 @@ def test_hostile_labels_and_what_libraries_show_are_the_same_too() -> None:
 
 
 def test_gzip_holds_the_same_bytes() -> None:
-    book = a_book(native=True)
-    learn(book, completed())
-    shown = exposition(book, [view()], clock=lambda: 2e9)
+    view = a_view(native=True)
+    learn(view, completed())
+    shown = exposition(view, [account_view()], clock=lambda: 2e9)
     for _ in shown.steps("protobuf", packed=True):
         pass
     ((packed,),) = shown.answer("protobuf", packed=True).batches
@@ -166,11 +166,11 @@ def lasting(seconds: float, **told: Any) -> Findings:
 
 
 def test_builds_and_jobs_are_shown_in_native_buckets() -> None:
-    book = a_book(native=True)
-    shown = exposition(book)
+    view = a_view(native=True)
+    shown = exposition(view)
     for seconds in (0.0, 0.0, 9.0, 9.1, 100.0):
-        learn(book, lasting(seconds))
-    learn(book, job_done())
+        learn(view, lasting(seconds))
+    learn(view, job_done())
     body = shown.text("protobuf")
 
     passed = (*PIPELINE, "passed")
@@ -181,15 +181,15 @@ def test_builds_and_jobs_are_shown_in_native_buckets() -> None:
 
 
 def test_a_histogram_of_nothing_is_a_native_one_too() -> None:
-    book = a_book(native=True, zero_hold=60.0)
-    learn(book, lasting(9.0))
+    view = a_view(native=True, zero_hold=60.0)
+    learn(view, lasting(9.0))
 
-    (shown,) = natives(exposition(book).text("protobuf"), f.BUILD_DURATION.name).values()
+    (shown,) = natives(exposition(view).text("protobuf"), f.BUILD_DURATION.name).values()
     assert shown == (0, 0, {})
 
 
 def test_polls_are_shown_in_classic_buckets_only() -> None:
-    body = exposition(a_book(native=True), [view()]).text("protobuf")
+    body = exposition(a_view(native=True), [account_view()]).text("protobuf")
     (polls,) = (x for x in families(body) if x.name == f.POLL_DURATION.name)
 
     assert len(polls.metric[0].histogram.bucket) == len(f.POLL_BUCKETS) + 1
@@ -198,26 +198,26 @@ def test_polls_are_shown_in_classic_buckets_only() -> None:
 
 def test_native_buckets_of_a_held_series_wait_with_it() -> None:
     now = 0.0
-    book = a_book(native=True, zero_hold=60.0, clock=lambda: now)
-    shown = exposition(book)
-    learn(book, lasting(9.0))
-    learn(book, lasting(100.0))
+    view = a_view(native=True, zero_hold=60.0, clock=lambda: now)
+    shown = exposition(view)
+    learn(view, lasting(9.0))
+    learn(view, lasting(100.0))
     seen = []
     for _ in range(2):
         (found,) = natives(shown.text("protobuf"), f.BUILD_DURATION.name).values()
         seen.append(found)
-        book.scraped(1.0)
+        view.scraped(1.0)
         now = 60.0
-        book.release(book.due())
+        view.release(view.due())
 
     assert seen == [(0, 0, {}), (2, 0, {26: 1, 54: 1})]
 
 
 def test_exemplars_are_in_their_buckets() -> None:
-    book = a_book(native=True)
-    learn(book, lasting(9.0, number=7))
+    view = a_view(native=True)
+    learn(view, lasting(9.0, number=7))
     (family,) = (
-        x for x in families(exposition(book).text("protobuf")) if x.name == f.BUILD_DURATION.name
+        x for x in families(exposition(view).text("protobuf")) if x.name == f.BUILD_DURATION.name
     )
 
     first, *others = family.metric[0].histogram.bucket
@@ -268,16 +268,16 @@ DELIMITED = (
     ids=lambda value: value,
 )
 def test_protobuf_is_for_who_names_it_and_likes_it_best(accept: str, form: str) -> None:
-    assert negotiate(accept, offers=exposition(a_book(native=True)).offers) == form
+    assert negotiate(accept, offers=exposition(a_view(native=True)).offers) == form
 
 
 def test_nobody_gets_it_while_it_is_off() -> None:
-    assert exposition(a_book()).offers == ("text", "openmetrics")
-    assert negotiate(DELIMITED, offers=exposition(a_book()).offers) == "text"
+    assert exposition(a_view()).offers == ("text", "openmetrics")
+    assert negotiate(DELIMITED, offers=exposition(a_view()).offers) == "text"
 
 
 def test_nothing_is_counted_in_native_buckets_while_it_is_off() -> None:
-    book = a_book()
-    learn(book, completed())
+    view = a_view()
+    learn(view, completed())
 
-    assert all(known.spreads is None for known in book.pipelines.values())
+    assert all(known.spreads is None for known in view.pipelines.values())

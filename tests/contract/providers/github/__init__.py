@@ -151,7 +151,7 @@ class Desk(Rig):
 
     def seconds(self, family: f.Family) -> float:
         """The sum of a histogram."""
-        return sum(v[-1] for key, v in self.book.stored() if key.family == family.name)
+        return sum(v[-1] for key, v in self.view.stored() if key.family == family.name)
 
 
 Test = Callable[..., Awaitable[None]]

@@ -89,9 +89,9 @@ def some_findings(
     return findings
 
 
-def a_book(
+def a_view(
     limit: int = 100_000, zero_hold: float = 0.0, *, native: bool = False, **options: Any
-) -> Book:
+) -> ViewWithRows:
     """An empty one."""
     rules = MetricsRules(
         branches=("main", "release/*"),
@@ -101,10 +101,10 @@ def a_book(
         max_open_age=7 * DAY,
         native=native,
     )
-    return Book(rules, {"acme": "scripted"}, **options)
+    return ViewWithRows(rules, {"acme": "scripted"}, **options)
 
 
-class Book(SeriesView):
+class ViewWithRows(SeriesView):
     """A view, and the rows that it shows."""
 
     def __init__(self, *values: Any, **options: Any) -> None:
@@ -184,17 +184,17 @@ class Book(SeriesView):
         self.table.samples = self.samples
 
 
-def learn(book: Book, findings: Findings) -> None:
+def learn(view: ViewWithRows, findings: Findings) -> None:
     """What the recorder does with a findings."""
-    book.learn(findings)
+    view.learn(findings)
 
 
 def limit_for(*learned: Findings) -> int:
     """The least limit under which all that is learned of these has labels of its own."""
-    book = a_book()
+    view = a_view()
     for findings in learned:
-        learn(book, findings)
-    return next(n for n in itertools.count() if n - cardinality.reserve(n) >= book.samples)
+        learn(view, findings)
+    return next(n for n in itertools.count() if n - cardinality.reserve(n) >= view.samples)
 
 
 def completed(missed: int = 0, **values: Any) -> Findings:
@@ -212,11 +212,11 @@ def job_done(of: Build | None = None, **values: Any) -> Findings:
     return Findings(jobs=[JobCompleted(of or build("1"), Job(**known))])
 
 
-def shown_gauges(book: SeriesView, family: Family) -> dict[Labels, float]:
+def shown_gauges(view: SeriesView, family: Family) -> dict[Labels, float]:
     now = time.time()
-    return {labels: value for name, labels, value in book.gauges(now) if name == family.name}
+    return {labels: value for name, labels, value in view.gauges(now) if name == family.name}
 
 
-def scraped(book: SeriesView, *views: AccountView, form: Format = "text") -> str:
+def scraped(view: SeriesView, *views: AccountView, form: Format = "text") -> str:
     """What an exposition that is made now shows."""
-    return Exposition(book, lambda: views, Health()).text(form).decode()
+    return Exposition(view, lambda: views, Health()).text(form).decode()

@@ -1,4 +1,4 @@
-"""A book never shows more than its limit, its sums stay right, and what is idle is forgotten."""
+"""A view never shows more than its limit, its sums stay right, and what is idle is forgotten."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from exporter.metrics.families import Buckets, Family, sample_count
 from exporter.metrics.labels import clean
 from exporter.model import OTHER, Job, Status
 from exporter.view.series_view import SeriesView
-from tests.tools.books import (
+from tests.tools.scripted import BUCKETS, DAY, Rig, build, done
+from tests.tools.views import (
     PIPELINE,
     SHOWN,
-    a_book,
+    a_view,
     completed,
     job_done,
     learn,
@@ -32,19 +33,18 @@ from tests.tools.books import (
     shown_gauges,
     some_findings,
 )
-from tests.tools.scripted import BUCKETS, DAY, Rig, build, done
 
 # --- the draft ---
 
 
-def content(book: SeriesView) -> bytes:
-    """All that a book holds."""
+def content(view: SeriesView) -> bytes:
+    """All that a view holds."""
     values = (
-        [(key, s.vector, s.held, s.is_live) for key, s in book.series.items()],
-        [(labels, known.facts, known.is_shown) for labels, known in book.pipelines.items()],
-        book.active,
-        book.dropped,
-        book.samples,
+        [(key, s.vector, s.held, s.is_live) for key, s in view.series.items()],
+        [(labels, known.facts, known.is_shown) for labels, known in view.pipelines.items()],
+        view.active,
+        view.dropped,
+        view.samples,
     )
     return msgspec.msgpack.encode(values)
 
@@ -55,23 +55,23 @@ def content(book: SeriesView) -> bytes:
     st.sampled_from([0.0, 60.0]),
 )
 def test_a_draft_changes_nothing(history: list[Findings], limit: int, zero_hold: float) -> None:
-    book = a_book(limit, zero_hold, clock=lambda: 5.0)
+    view = a_view(limit, zero_hold, clock=lambda: 5.0)
     for findings in history[:-1]:
-        learn(book, findings)
-    before = content(book)
+        learn(view, findings)
+    before = content(view)
 
-    drafts = [book.drafted(SHOWN, history[-1], now=7.0) for _ in range(2)]
+    drafts = [view.drafted(SHOWN, history[-1], now=7.0) for _ in range(2)]
 
     assert drafts[0] == drafts[1]
-    assert content(book) == before
+    assert content(view) == before
 
 
 # --- the limit ---
 
 
-def exposed(book: SeriesView) -> Counter[str]:
+def exposed(view: SeriesView) -> Counter[str]:
     """How many samples of each build and job family a scrape shows."""
-    return samples(scraped(book))
+    return samples(scraped(view))
 
 
 def samples(shown: str) -> Counter[str]:
@@ -80,19 +80,19 @@ def samples(shown: str) -> Counter[str]:
     return Counter(re.sub("_(bucket|sum|count)$", "", name) for name in names)
 
 
-def room_of(book: SeriesView) -> int:
-    """How many samples a book may show, counted anew."""
-    groups = [group for known in book.pipelines.values() for group in known.groups]
+def room_of(view: SeriesView) -> int:
+    """How many samples a view may show, counted anew."""
+    groups = [group for known in view.pipelines.values() for group in known.groups]
     series = [s for group in groups for s in group.series()]
-    gauges_shown = sum(gauges.room_for(known.facts) for known in book.pipelines.values())
+    gauges_shown = sum(gauges.room_for(known.facts) for known in view.pipelines.values())
     return gauges_shown + sum(sample_count(s.vector) for s in series)
 
 
-def total(book: SeriesView, family: Family) -> float:
+def total(view: SeriesView, family: Family) -> float:
     """What a counter has counted, held or shown."""
     vectors = [
         vector
-        for key, series in book.series.items()
+        for key, series in view.series.items()
         if key.family == family.name
         for vector in (series.vector, series.held)
         if vector is not None
@@ -104,52 +104,52 @@ def total(book: SeriesView, family: Family) -> float:
 def test_no_more_samples_are_exposed_than_the_limit(
     history: list[Findings], limit: int, zero_hold: float
 ) -> None:
-    book = a_book(limit, zero_hold)
+    view = a_view(limit, zero_hold)
     for findings in history:
-        learn(book, findings)
+        learn(view, findings)
 
-        assert exposed(book).total() <= book.samples == room_of(book) <= limit
+        assert exposed(view).total() <= view.samples == room_of(view) <= limit
 
 
 @given(st.lists(some_findings(), max_size=8), st.integers(150, 600))
 def test_sums_stay_right_at_the_limit(history: list[Findings], limit: int) -> None:
-    book, free = a_book(limit), a_book()
+    view, free = a_view(limit), a_view()
     for findings in history:
-        learn(book, findings)
+        learn(view, findings)
         learn(free, findings)
 
     for family in (f.BUILDS, f.RETRIES, f.JOBS, f.MISSING):
-        assert total(book, family) == total(free, family)
+        assert total(view, family) == total(free, family)
     assert free.dropped.total() == 0
-    if book.series.keys() >= free.series.keys():
-        assert book.dropped.total() == 0
+    if view.series.keys() >= free.series.keys():
+        assert view.dropped.total() == 0
 
 
 def test_at_the_limit_increments_fold_into_what_is_there() -> None:
     there = [completed(branch="x"), completed(branch="main")]
-    book = a_book(limit_for(*there))
+    view = a_view(limit_for(*there))
     for findings in there:
-        learn(book, findings)
+        learn(view, findings)
 
-    learn(book, completed(branch="release/1"))
+    learn(view, completed(branch="release/1"))
 
     builds = {
-        k.labels[2:]: s.vector[0] for k, s in book.series.items() if k.family == f.BUILDS.name
+        k.labels[2:]: s.vector[0] for k, s in view.series.items() if k.family == f.BUILDS.name
     }
     assert builds["acme/shop", "CI", OTHER, "push", "passed"] == 2
-    assert book.dropped == {f.BUILDS.name: 1, f.BUILD_DURATION.name: 1, f.BUILD_QUEUE.name: 1}
+    assert view.dropped == {f.BUILDS.name: 1, f.BUILD_DURATION.name: 1, f.BUILD_QUEUE.name: 1}
 
 
 def test_what_has_no_room_goes_to_its_branch_other_and_then_to_the_catch_all() -> None:
-    book = a_book(limit=120)
-    learn(book, completed(branch="main"))
+    view = a_view(limit=120)
+    learn(view, completed(branch="main"))
 
     for number in range(20):
-        learn(book, completed(branch=f"release/{number}"))
-        learn(book, completed(repo=f"acme/{number}", workflow=f"w{number}"))
+        learn(view, completed(branch=f"release/{number}"))
+        learn(view, completed(repo=f"acme/{number}", workflow=f"w{number}"))
 
     builds = Counter[tuple[str, ...]]()
-    for key, series in book.series.items():
+    for key, series in view.series.items():
         if key.family == f.BUILD_DURATION.name:
             builds[key.labels[2:5]] += int(sum(series.vector[:-1]))
     assert +builds == {
@@ -163,51 +163,51 @@ def test_what_has_no_room_goes_to_its_branch_other_and_then_to_the_catch_all() -
 
 
 def test_nothing_is_shown_of_the_latest_of_builds_that_were_folded() -> None:
-    book = a_book(limit_for(completed()))
-    learn(book, completed())
+    view = a_view(limit_for(completed()))
+    learn(view, completed())
 
-    learn(book, completed(repo="acme/other", conclusion="failed"))
+    learn(view, completed(repo="acme/other", conclusion="failed"))
 
-    assert total(book, f.BUILDS) == 2
-    assert {labels[:5] for labels in shown_gauges(book, f.LAST_CONCLUSION)} == {PIPELINE}
-    assert {labels[:5] for labels in shown_gauges(book, f.STREAK)} == {PIPELINE}
+    assert total(view, f.BUILDS) == 2
+    assert {labels[:5] for labels in shown_gauges(view, f.LAST_CONCLUSION)} == {PIPELINE}
+    assert {labels[:5] for labels in shown_gauges(view, f.STREAK)} == {PIPELINE}
 
 
 def test_what_has_no_room_at_all_is_refused_and_leaves_nothing_behind() -> None:
-    book = a_book(limit=1)
+    view = a_view(limit=1)
 
     for number in range(20):
-        learn(book, completed(repo=f"acme/{number}"))
-        learn(book, job_done(build("1", repo=f"acme/{number}")))
+        learn(view, completed(repo=f"acme/{number}"))
+        learn(view, job_done(build("1", repo=f"acme/{number}")))
 
     nowhere = ("scripted", "acme", OTHER, OTHER, OTHER)
-    assert [*book.pipelines] == [nowhere]
-    assert [*book.series] == [(f.BUILDS.name, (*nowhere, OTHER, OTHER))]
-    assert total(book, f.BUILDS) == 20
-    assert book.dropped[f.BUILDS.name] == book.dropped[f.JOBS.name] == 20
+    assert [*view.pipelines] == [nowhere]
+    assert [*view.series] == [(f.BUILDS.name, (*nowhere, OTHER, OTHER))]
+    assert total(view, f.BUILDS) == 20
+    assert view.dropped[f.BUILDS.name] == view.dropped[f.JOBS.name] == 20
 
 
 def test_unfinished_jobs_that_have_no_room_are_counted_as_other() -> None:
     jobs = tuple(Job(id=str(n), name=f"job {n}", status=Status.QUEUED) for n in range(100))
-    book = a_book(limit=100)
+    view = a_view(limit=100)
 
-    learn(book, Findings(active=[build("1", jobs=jobs)]))
+    learn(view, Findings(active=[build("1", jobs=jobs)]))
 
-    active = shown_gauges(book, f.JOBS_ACTIVE)
-    assert shown_gauges(book, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
+    active = shown_gauges(view, f.JOBS_ACTIVE)
+    assert shown_gauges(view, f.ACTIVE) == {(*PIPELINE, "in_progress"): 1.0}
     assert sum(active.values()) == 100
     assert active[*PIPELINE, OTHER, "queued"] > 1
-    assert exposed(book).total() <= 100
+    assert exposed(view).total() <= 100
 
 
 def test_the_sizes_are_those_of_the_scrape() -> None:
-    book = a_book()
-    learn(book, completed(jobs=(Job(id="1", name="t", status=Status.QUEUED),)))
-    learn(book, job_done())
+    view = a_view()
+    learn(view, completed(jobs=(Job(id="1", name="t", status=Status.QUEUED),)))
+    learn(view, job_done())
 
-    (size,) = [x for x in read_text(scraped(book)) if x.name == f.SERIES.name]
+    (size,) = [x for x in read_text(scraped(view)) if x.name == f.SERIES.name]
     sizes = {sample.labels["metric"]: int(sample.value) for sample in size.samples}
-    assert {name: size for name, size in sizes.items() if size} == exposed(book)
+    assert {name: size for name, size in sizes.items() if size} == exposed(view)
     assert sizes.keys() == {x.name for x in f.FAMILIES if x.labels[:5] == f.PIPELINE}
 
 
@@ -224,13 +224,13 @@ def test_a_lowered_limit_hides_the_idlest_and_a_raised_one_shows_them_again(
     rig.rules = msgspec.structs.replace(rules, series_limit=limit)
     rig.restart()
 
-    assert exposed(rig.book).total() <= limit
-    assert {labels[2] for labels in rig.book.pipelines} == {"acme/2", "acme/3"}
+    assert exposed(rig.view).total() <= limit
+    assert {labels[2] for labels in rig.view.pipelines} == {"acme/2", "acme/3"}
     assert "series_limit" in caplog.text
 
     rig.provider._builds = [done(build("9", repo="acme/0"))]
     rig.poll()
-    assert (rig.value(f.BUILDS), rig.book.dropped[f.BUILDS.name]) == (3, 1)
+    assert (rig.value(f.BUILDS), rig.view.dropped[f.BUILDS.name]) == (3, 1)
     rig.rules = rules
     rig.restart()
 
@@ -259,14 +259,14 @@ def test_an_idle_pipeline_is_forgotten_and_comes_back_from_0(
     monkeypatch.setattr(time, "time", lambda: now + 31 * DAY)
     rig.run(rig.recorder.sweep)
 
-    assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
-    assert {key.labels[4] for key, _ in rig.book.stored()} == {OTHER}
-    assert rig.book.samples == room_of(rig.book)
+    assert {labels[4] for labels in rig.view.pipelines} == {OTHER}
+    assert {key.labels[4] for key, _ in rig.view.stored()} == {OTHER}
+    assert rig.view.samples == room_of(rig.view)
     rig.restart()
-    assert {labels[4] for labels in rig.book.pipelines} == {OTHER}
+    assert {labels[4] for labels in rig.view.pipelines} == {OTHER}
     rig.provider._builds = [done(build("4"))]
     rig.poll()
-    main = {key.labels[5:]: s for key, s in rig.book.series.items() if key.labels[4] == "main"}
+    main = {key.labels[5:]: s for key, s in rig.view.series.items() if key.labels[4] == "main"}
     assert main["push", "passed"].vector == (0.0,)
     assert main["push", "passed"].held == (1.0,)
     rig.crash()
@@ -283,7 +283,7 @@ def test_a_pipeline_with_an_unfinished_build_is_not_idle(
     monkeypatch.setattr(time, "time", lambda: now + 31 * DAY)
     rig.run(rig.recorder.sweep)
 
-    assert PIPELINE in rig.book.pipelines
+    assert PIPELINE in rig.view.pipelines
     rig.crash()
 
 
@@ -317,12 +317,12 @@ def test_changed_buckets_start_their_histogram_anew(
 
 @pytest.mark.parametrize("account", ["acme", "a\nb", "a\x1fb", "x" * 300], ids=ascii)
 def test_a_gap_is_counted_for_the_account(account: str) -> None:
-    book = a_book()
+    view = a_view()
 
-    book.configure(book.rules, {account: "scripted"})
+    view.configure(view.rules, {account: "scripted"})
 
     events = [increments.count(f.GAPS, "scripted", account)]
-    book.learn(Findings(), Target(1, account, "r", SHOWN.cursor), now=0.0, events=events)
+    view.learn(Findings(), Target(1, account, "r", SHOWN.cursor), now=0.0, events=events)
 
-    ((key, vector),) = book.stored()
+    ((key, vector),) = view.stored()
     assert (key.family, key.labels, vector) == (f.GAPS.name, ("scripted", clean(account)), (1.0,))
