@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from exporter.providers.azure_devops import AzureDevOps
-from tests.contract.field.history import Build, Go, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Go, Job, Pipeline, System
 from tests.tools.emulators import azure_devops
 from tests.tools.emulators.azure_devops import stamp
 

@@ -10,7 +10,8 @@ import pytest
 from starlette.requests import Request
 
 from exporter.providers.bitbucket import Bitbucket
-from tests.contract.field.history import Build, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Job, Pipeline, System
 from tests.tools.bitbucket_station import provider
 from tests.tools.emulators import bitbucket as emulated
 from tests.tools.emulators.rig import iso

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from exporter.providers.buddy import Buddy
-from tests.contract.field.history import Build, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Job, Pipeline, System
 from tests.tools.buddy_station import provider
 from tests.tools.emulators import buddy as emulated
 from tests.tools.emulators.rig import iso

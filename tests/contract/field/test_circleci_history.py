@@ -10,7 +10,8 @@ import pytest
 from starlette.responses import Response
 
 from exporter.providers.circleci import CircleCI
-from tests.contract.field.history import Build, Go, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Go, Job, Pipeline, System
 from tests.tools.emulators import circleci as emulated
 from tests.tools.emulators.rig import iso
 

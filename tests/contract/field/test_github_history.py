@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import pytest
 
 from exporter.providers.github import GitHub
-from tests.contract.field.history import Build, Go, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Go, Job, Pipeline, System
 from tests.tools.emulators.github import NOISE, Hub, iso, said, workflow
 
 WORDS = {"passed": "success", "failed": "failure", "timeout": "timed_out"}

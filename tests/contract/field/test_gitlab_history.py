@@ -9,7 +9,8 @@ import pytest
 from starlette.requests import Request
 
 from exporter.providers.gitlab import GitLab
-from tests.contract.field.history import Build, Job, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Job, Pipeline, System
 from tests.tools.emulators import gitlab as emulated
 from tests.tools.gitlab_station import gitlab
 

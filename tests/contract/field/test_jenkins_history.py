@@ -11,7 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from exporter.providers.jenkins import Jenkins
-from tests.contract.field.history import HOUR, Build, Go, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import HOUR, Build, Go, Pipeline, System
 from tests.tools.emulators import jenkins as emulated
 from tests.tools.emulators.jenkins import MULTIBRANCH, PIPELINE, cause, raw_path
 from tests.tools.jenkins_station import provider

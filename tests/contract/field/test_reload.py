@@ -28,7 +28,8 @@ from tests.contract.field import (
     test_jenkins_history,
     test_travis_history,
 )
-from tests.contract.field.history import BEGIN, HOUR, Clock, Dated, Life, System
+from tests.contract.field.history import Dated
+from tests.contract.field.life import BEGIN, HOUR, Clock, Life, System
 from tests.contract.providers.truto import truto
 from tests.tools.emulators import unified
 

@@ -8,7 +8,8 @@ from typing import ClassVar
 import pytest
 
 from exporter.providers.travis import Travis
-from tests.contract.field.history import Build, Go, Pipeline, System, play
+from tests.contract.field.history import play
+from tests.contract.field.life import Build, Go, Pipeline, System
 from tests.tools.emulators import travis as emulated
 
 _STATES = {"passed": "passed", "failed": "failed", "cancelled": "canceled", "error": "errored"}
