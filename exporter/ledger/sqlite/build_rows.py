@@ -72,6 +72,7 @@ def _wanted(ids: Iterable[str]) -> str:
 def write(db: sqlite3.Connection, account: int, target: Target, found: Reconciled) -> None:
     """Keep what `reconcile` has found."""
     renamed = [(*columns(new), account, *columns(old)) for old, new in found.renamed.items()]
+    # Where a row has the new key already it was counted under it; the other ends with retention.
     for table in ("attempt", "job"):
         bulk.write(
             db,

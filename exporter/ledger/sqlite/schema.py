@@ -75,7 +75,8 @@ CREATE TABLE repo_polling (
 """
 
 _BUILD_KEYS = """
--- the start of a build, where its id may come again, is a column: 0 where there is none
+-- the start of a build, where its id may come again, is a column: 0 where there is none. Of two
+-- texts that mean one key the first row stays, as both say that it was counted
 ALTER TABLE attempt RENAME TO attempt_4;
 CREATE TABLE attempt (
     account INTEGER NOT NULL, key NOT NULL, started INTEGER NOT NULL, attempt INTEGER NOT NULL,

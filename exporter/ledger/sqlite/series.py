@@ -39,7 +39,7 @@ def read(
 def read_all(rows: sqlite3.Cursor, *, native: bool) -> Iterator[SeriesRow]:
     """All series there are."""
     columns, joined = (", n.spread", _NATIVE) if native else (", NULL", "")
-    sql = f"SELECT s.family, s.labels, {_SERIES}{columns} FROM series AS s{joined}"  # noqa: S608
+    sql = f"SELECT s.family, s.labels, {_SERIES}{columns} FROM series AS s{joined}"  # noqa: S608 - texts of ours
     for family, labels, *values in rows.execute(sql):
         yield _row(SeriesKey(family, split(labels)), *values)
 
@@ -88,13 +88,12 @@ def write(db: sqlite3.Connection, rows: Collection[SeriesRow]) -> None:
 
 
 def read_of(
-    db: sqlite3.Connection, pipelines: Iterable[Labels], families: Iterable[str]
+    db: sqlite3.Connection, pipelines: Collection[Labels], families: Collection[str]
 ) -> Iterator[SeriesRow]:
     """The series of pipelines, those whose labels begin with theirs, in some families."""
     for family in families:
         for begin, end in map(_range, pipelines):
-            sql = f"SELECT s.labels, {_SERIES}, NULL FROM series AS s WHERE {_IN_RANGE}"  # noqa: S608
-            for labels, *values in db.execute(sql, (family, begin, end)):
+            for labels, *values in db.execute(_SELECT_RANGE, (family, begin, end)):
                 yield _row(SeriesKey(family, split(labels)), *values)
 
 
@@ -105,11 +104,12 @@ def forget(
     names = [(SEPARATOR.join(labels),) for labels in pipelines]
     bulk.write(db, "DELETE FROM pipeline WHERE labels = ?", names)
     ranges = [(family, *_range(labels)) for family in families for labels in pipelines]
-    bulk.write(db, f"DELETE FROM series AS s WHERE {_IN_RANGE}", ranges)  # noqa: S608
-    bulk.write(db, f"DELETE FROM native AS s WHERE {_IN_RANGE}", ranges)  # noqa: S608
+    for table in ("series", "native"):
+        bulk.write(db, f"DELETE FROM {table} AS s WHERE {_IN_RANGE}", ranges)  # noqa: S608 - of ours
 
 
 _IN_RANGE = "s.family = ? AND s.labels >= ? AND s.labels < ?"
+_SELECT_RANGE = f"SELECT s.labels, {_SERIES}, NULL FROM series AS s WHERE {_IN_RANGE}"  # noqa: S608 - of ours
 
 
 def _range(pipeline: Labels) -> tuple[str, str]:
