@@ -313,6 +313,7 @@ def _shown_file(path: str, name: str) -> str:
 _CHECKS: Mapping[str, Callable[[str, Environment], str | None]] = {
     "name": _name,
     "url": _root,
+    "web_url": _root,
     "proxy": _proxy,
     "token_env": _token_env,
     "token_file": _token_file,

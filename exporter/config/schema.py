@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
@@ -25,7 +26,20 @@ SecondsOrOff = Annotated[Duration, Field(ge=0, le=LONGEST, allow_inf_nan=False),
 _PORTS = range(65536)
 _HOST = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[\w.-]+)?\]|[\w.-]*", re.ASCII)
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)+/?")
-_OWN_PATHS = ("/", "/status.json", "/config", "/static", "/docs", "/-")
+_OWN_PATHS = (
+    "/",
+    "/builds",
+    "/builds.json",
+    "/config",
+    "/docs",
+    "/go",
+    "/repo",
+    "/static",
+    "/status",
+    "/status.json",
+    "/webhooks",
+    "/-",
+)
 
 
 def host_port(text: str) -> tuple[str, int]:
@@ -52,8 +66,21 @@ def _address_fault(text: str) -> str | None:
 def _telemetry_fault(text: str) -> str | None:
     if (text != "/" and not _PATH.fullmatch(text)) or re.search(r"/\.\.?(?:/|$)", text):
         return "must be a path such as /metrics"
-    if (text.rstrip("/") or "/") in _OWN_PATHS or text.startswith(("/-/", "/static/", "/docs/")):
+    if (text.rstrip("/") or "/") in _OWN_PATHS or text.startswith(
+        ("/-/", "/static/", "/docs/", "/webhooks/")
+    ):
         return "is a path of the exporter's own pages (use another, such as /metrics)"
+    return None
+
+
+def _external_fault(text: str) -> str | None:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+        return "must be a URL such as https://ops.example.com/tools/cicd"
+    if parts.query or parts.fragment or text.endswith(("?", "#")):
+        return "must not hold a query or a fragment"
+    if parts.path.strip("/") and not _PATH.fullmatch(parts.path):
+        return "must have a plain path, such as /tools/cicd"
     return None
 
 
@@ -117,6 +144,9 @@ class Web(Section):
     --web.listen-address wins."""
     telemetry_path: Annotated[str, _unless(_telemetry_fault)] = "/metrics"
     """Where Prometheus finds the metrics."""
+    external_url: Annotated[str, _unless(_external_fault)] | None = None
+    """How people reach the pages, such as https://ops.example.com/tools/cicd. With a path they
+    answer below it as well as at the root."""
     native_histograms: bool = False
     """Whether who asks for protobuf gets it, with durations and queue times as native histograms
     beside the classic ones: docs/NATIVE_HISTOGRAMS.md."""
@@ -131,6 +161,9 @@ class State(Section):
     """How long finished builds are remembered; not less than polling.lookback."""
     on_corrupt: Literal["fail", "quarantine"] = "fail"
     """fail, or quarantine: set a damaged file aside and start empty."""
+    builds: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Finished builds that the build log keeps for each pipeline; failed ones are kept for all of
+    the retention."""
 
     @property
     def path(self) -> str | None:
@@ -180,6 +213,9 @@ class Metrics(Section):
     zero_hold: SecondsOrOff = 120
     """How long a new series shows 0 before its first increment, so that increase() sees it;
     twice the scrape interval or more. 0 turns it off."""
+    build_info: bool = False
+    """Whether the latest build of each pipeline is shown as a metric with number, commit, author
+    and address, in labels that change with every build."""
 
 
 class Log(Section):

@@ -10,7 +10,7 @@ import msgspec
 from msgspec.structs import force_setattr
 
 from exporter.model.keys import BuildKey
-from exporter.model.vocabulary import OTHER, Ref, Status, Unmapped
+from exporter.model.vocabulary import OTHER, Actor, Ref, Status, Unmapped
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -27,6 +27,10 @@ class Job(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     created_at: float | None = None
     started_at: float | None = None
     completed_at: float | None = None
+    url: str | None = None
+    """Its page at the provider."""
+    labels: tuple[str, ...] = ()
+    """Of the runner that it asks for, where the list has them."""
     unmapped: tuple[Unmapped, ...] = ()
     anomalies: tuple[str, ...] = ()
     """What is wrong with it and was left out."""
@@ -62,7 +66,8 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `key_per_attempt`. `repo`, `workflow` and `branch` are raw: `metrics` makes labels of them. A
     `partial` build came from a list that lacks something its provider's `detail` can fill; its
     `status` is then provisional. `only_jobs` marks a pipeline whose jobs are listed without a
-    build (Buddy behind the unified API): it never completes and is no build itself.
+    build (Buddy behind the unified API): it never completes and is no build itself. Names, titles
+    and addresses are text that strangers wrote: `ledger.build_log` cleans what is shown.
     """
 
     key: BuildKey
@@ -90,6 +95,21 @@ class Build(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Whether it waits for a person and will go on as the next attempt, so that it never runs."""
     never_ran: tuple[int, ...] = ()
     """Earlier attempts that were held for a person and went on under the next number."""
+    commit: str | None = None
+    """The full hash of what was built."""
+    commit_at: float | None = None
+    """When that was committed, where the list has it."""
+    title: str | None = None
+    """The subject of the commit, else the title that the provider gives the run."""
+    triggered_by: str | None = None
+    """Who began this attempt: the name that the provider shows, never an e-mail address where
+    there is another."""
+    triggered_by_type: Actor | None = None
+    pull_request: int | None = None
+    url: str | None = None
+    """Its page at the provider."""
+    environment: str | None = None
+    """What it deploys to, where the provider says so."""
     jobs: tuple[Job, ...] = ()
     unmapped: tuple[Unmapped, ...] = ()
     anomalies: tuple[str, ...] = ()

@@ -51,6 +51,13 @@ FAILING = frozenset({"failed", "timeout", "error"})
 TRIGGERS = ("push", "merge_request", "api", "cron", "web")
 
 
+class Actor(StrEnum):
+    """Who began a build."""
+
+    USER = "user"
+    BOT = "bot"
+
+
 class Ref(StrEnum):
     """What the branch name of a build is the name of."""
 

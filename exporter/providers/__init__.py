@@ -47,6 +47,7 @@ import pkgutil
 import re
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -58,6 +59,7 @@ from exporter.http.roots import api_of_site, likely_root
 from exporter.model import Build
 from exporter.providers.listing import Matches, Page, Query, Repo, Unread
 from exporter.providers.parts import by_part, optional, together, tried
+from exporter.providers.site import Site
 from exporter.redaction import shown
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "Provider",
     "Query",
     "Repo",
+    "Site",
     "Source",
     "TokenPage",
     "Unread",
@@ -169,6 +172,8 @@ class Provider(BaseModel):
     sites: ClassVar[tuple[str, ...]] = ()
     """Hosts of the hosted service's pages for people; one that begins with a dot stands for all
     below it."""
+    web_hosts: ClassVar[dict[str, str]] = {}
+    """The hosts of the hosted service's pages for people, by the host of its API."""
     source: ClassVar[type[Source[Any]]]
     """The class of this provider's sources; `connect` makes one."""
     unchanged_is_free: ClassVar[bool] = False
@@ -184,6 +189,8 @@ class Provider(BaseModel):
     """Environment variable that holds the token. Exactly one of token_env, token_file."""
     token_file: str | None = None
     """File that holds the token; read again when it changes."""
+    web_url: str | None = None
+    """Root of the provider's pages, for links; by default what follows from url."""
     ca_file: str | None = None
     """CA bundle for a private CA."""
     proxy: str | None = None
@@ -201,6 +208,20 @@ class Provider(BaseModel):
     def root(self) -> str:
         """The API root in force, without a slash at its end."""
         return (self.url or self.default_url or "").rstrip("/")
+
+    @property
+    def web_root(self) -> str | None:
+        """The root of the provider's pages, without a slash at its end; None if unknown."""
+        if self.web_url is not None:
+            return self.web_url.rstrip("/")
+        parts = urlsplit(self.root)
+        if (host := self.web_hosts.get(parts.hostname or "")) is not None:
+            return f"https://{host}"
+        return self.root.removesuffix(self.root_path).rstrip("/") or None
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The address of a repo's page at the provider; None if it is not known."""
+        return None
 
     @property
     def likely_root(self) -> str | None:
@@ -291,7 +312,8 @@ A_co = TypeVar("A_co", bound=Provider, covariant=True)
 class Source(Generic[A_co]):
     """Reads the builds of one account.
 
-    `account` has the configured keys, `api` is the client. Subclasses keep in attributes what
+    `account` has the configured keys, `api` is the client, `site` makes and checks the addresses
+    of pages. Subclasses keep in attributes what
     they remember between polls to save requests (`Bounded`, `Marks`, `Feed`); a source made anew
     reads more and counts the same.
 
@@ -304,6 +326,7 @@ class Source(Generic[A_co]):
     def __init__(self, account: A_co, api: Api) -> None:
         self.account = account
         self.api = api
+        self.site = Site(account.web_root)
 
     def headers(self, token: str | None) -> dict[str, str]:
         """The headers of the next request.

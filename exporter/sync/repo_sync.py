@@ -76,7 +76,7 @@ class RepoSync:
         notes: RepoNotes,
         limits: PollLimits = _UNLIMITED,
     ) -> None:
-        self._account = context.source.account
+        self._account, self._site = context.source.account, context.source.site
         self._api = context.source.api
         self._recorder = context.recorder
         self._rules = context.rules
@@ -376,7 +376,7 @@ class RepoSync:
         gone, self._details.gone = self._details.gone, []
         self._target, moved = await self._recorder.record(
             self._target,
-            without_future_times(builds, self._api.now()),
+            map(self._site.with_own_links, without_future_times(builds, self._api.now())),
             cursor=cursor,
             gone=gone,
             events=events,

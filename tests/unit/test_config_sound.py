@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from exporter import files
 from exporter.config import Config, Metrics, Polling, State, Web, example, host_port, load
+from exporter.errors import ConfigError
 from exporter.providers import catalogue
 from tests.conftest import ROOT
 from tests.tools import configs
@@ -62,14 +63,15 @@ def test_the_defaults_are_those_of_the_contract() -> None:
         "queue_buckets": (1, 5, 15, 60, 300, 900, 3600, 14400, 86400),
         "series_limit": 500_000,
         "zero_hold": 120,
+        "build_info": False,
     } == Metrics().model_dump()
 
 
 def test_every_key_is_read() -> None:
     config = read(
         """\
-web: {listen_address: "[::1]:0", telemetry_path: /m/etrics/}
-state: {url: "memory:", retention: 90d, on_corrupt: quarantine}
+web: {listen_address: "[::1]:0", telemetry_path: /m/etrics/, external_url: "http://x:80/a/b"}
+state: {url: "memory:", retention: 90d, on_corrupt: quarantine, builds: 7}
 polling:
   interval: 1m30s
   lookback: 1.5s
@@ -84,12 +86,14 @@ metrics:
   queue_buckets: [1]
   series_limit: 1
   zero_hold: 0
+  build_info: true
 accounts:
   - name: no
     provider: stub
     integration: jenkins
     url: https://ci.example:8443/api/
     token_file: token
+    web_url: https://ci.example/pages
     ca_file: null
     proxy: http://proxy.example:3128
     interval: 2m
@@ -100,16 +104,18 @@ accounts:
     )
 
     assert ("[::1]:0", "/m/etrics/") == (config.web.listen_address, config.web.telemetry_path)
+    assert ("http://x:80/a/b", 7) == (config.web.external_url, config.state.builds)
     assert ("memory:", None) == (config.state.url, config.state.path)
     assert (90 * 86400, "quarantine") == (config.state.retention, config.state.on_corrupt)
     assert [90, 1.5, 7, 500, 93600, 3600, 0] == list(config.polling.model_dump().values())
-    assert [(), (0.5, 1, 2.5), (1,), 1, 0] == list(config.metrics.model_dump().values())
+    assert [(), (0.5, 1, 2.5), (1,), 1, 0, True] == list(config.metrics.model_dump().values())
     assert {
         "name": "no",
         "provider": "stub",
         "url": "https://ci.example:8443/api/",
         "token_env": None,
         "token_file": "token",
+        "web_url": "https://ci.example/pages",
         "ca_file": None,
         "proxy": "http://proxy.example:3128",
         "interval": 120,
@@ -154,6 +160,23 @@ def test_what_is_right_is_not_complained_of(text) -> None:
 )
 def test_a_listen_address_has_its_parts(address, parts) -> None:
     assert parts == host_port(address)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ops.example",
+        "ftp://ops.example",
+        "https://",
+        "https://user:secret@ops.example",
+        "https://ops.example/a?b",
+        "https://ops.example/a#",
+        "https://ops.example/a b",
+    ],
+)
+def test_an_external_url_is_an_address_for_people(url) -> None:
+    with pytest.raises(ConfigError, match=r"web\.external_url"):
+        read(f"web: {{external_url: '{url}'}}\n" + ACCOUNT)
 
 
 def test_mappings_are_shared_with_anchors() -> None:
