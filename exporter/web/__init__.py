@@ -20,6 +20,7 @@ from exporter.view.series_view import SeriesView
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.origin import foreign
 from exporter.web.pages import pages
+from exporter.web.rendering import Renderer
 from exporter.web.report_cache import ReportCache
 from exporter.web.slices import in_slices
 
@@ -51,12 +52,15 @@ def application(
     telemetry_path: str,
     config: Callable[[], Config] | None = None,
     reload: Reload | None = None,
+    base: Callable[[], str] = lambda: "",
 ) -> Starlette:
     """The routes over a running process. Nothing here waits for a provider.
 
     `config` returns the configuration in force, if that is to be shown. `reload` loads it anew
-    and returns what has changed, line by line, or raises ExporterError; None forbids it.
+    and returns what has changed, line by line, or raises ExporterError; None forbids it. `base`
+    returns what stands before the path of each link.
     """
+    renderer = Renderer(base, telemetry_path=telemetry_path)
 
     async def metrics(request: Request) -> Response:
         exposition, view = served.exposition, served.view
@@ -80,11 +84,7 @@ def application(
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
-            *pages(
-                ReportCache(served.report, lambda: served.last_reload),
-                config,
-                telemetry_path=telemetry_path,
-            ),
+            *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", _reloading(reload), methods=["POST", "PUT"]),

@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 from collections.abc import Awaitable, Callable
-from functools import cache
-from importlib import resources
-from typing import Any
 
-import jinja2
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -19,62 +13,47 @@ from exporter.config import Config
 from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
-from exporter.threads import apart
 from exporter.web import status_page as page
 from exporter.web.headers import HEADERS, NO_SNIFFING
+from exporter.web.rendering import STATIC, Renderer, answer, static
 from exporter.web.report_cache import ReportCache
 from exporter.web.slices import gathered, in_slices
 
-_FILES = {
-    "status.css": "text/css",
-    "status.js": "text/javascript",
-    "icon.svg": "image/svg+xml",
-}
 _DOCS: dict[str, Callable[[], str]] = {
     "METRICS.md": metrics.reference,
     "PROVIDERS.md": providers.reference,
 }
-_HIDDEN = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\ufffd")
-"""What turns the direction of text: a name could pretend to be another one."""
 
 _PART = 64 * 1024
 """Bytes that are sent at once; no more of an answer waits for a client."""
 
 
 def pages(
-    latest: ReportCache,
-    config: Callable[[], Config] | None,
-    *,
-    telemetry_path: str,
+    renderer: Renderer, latest: ReportCache, config: Callable[[], Config] | None
 ) -> list[Route]:
     """The routes over the `latest` report; `config` returns the configuration, if it is shown."""
-    rendering = asyncio.Lock()
-    files = {name: _read("static", name) for name in _FILES}
-    links = {name: f"/static/{name}?{_digest(data)}" for name, data in files.items()}
 
     async def status_page(request: Request) -> Response:
         asked = page.query(request.query_params)
-        async with rendering:  # one at a time, whoever waits for it
-            made = await latest.get()
-            template = await apart(_template, name="template")  # the first time it is compiled
-            parts = template.generate(
-                report=made.value,
-                view=page.status_page(made.value, asked),
-                asked=asked,
-                files=links,
-                telemetry_path=telemetry_path,
-                docs=sorted(_DOCS),
-            )
-            return _answer("".join(await in_slices(gathered(parts))), "text/html")
+        report = (await latest.get()).value
+        return await renderer.page(
+            "status.html",
+            here="/status",
+            now=report.now,
+            report=report,
+            view=page.status_page(report, asked),
+            asked=asked,
+        )
 
     async def status_data(request: Request) -> Response:
         return _Parts((await latest.get()).encoded, "application/json")
 
     return [
         Route("/", status_page),
+        Route("/status", status_page),
         Route("/status.json", status_data),
         *([] if config is None else [Route("/config", _configuration(config))]),
-        *(Route(f"/static/{name}", _file(data, _FILES[name])) for name, data in files.items()),
+        *(Route(f"/static/{name}", _file(name)) for name in STATIC),
         *(Route(f"/docs/{name}", _doc(made)) for name, made in _DOCS.items()),
     ]
 
@@ -101,65 +80,25 @@ class _Parts(Response):
 _Endpoint = Callable[[Request], Awaitable[Response]]
 
 
-def _file(data: bytes, media_type: str) -> _Endpoint:
-    headers = NO_SNIFFING | {"Cache-Control": "max-age=86400"}  # the page links it with a digest
+def _file(name: str) -> _Endpoint:
+    headers = NO_SNIFFING | {"Cache-Control": "max-age=86400"}  # pages link it with a digest
 
-    async def answer(request: Request) -> Response:
-        return Response(data, media_type=media_type, headers=headers)
+    async def file(request: Request) -> Response:
+        return Response(static(name), media_type=STATIC[name], headers=headers)
 
-    return answer
+    return file
 
 
 def _configuration(config: Callable[[], Config]) -> _Endpoint:
-    async def answer(request: Request) -> Response:
+    async def text(request: Request) -> Response:
         lines = await in_slices(gathered(effective(config())))
-        return _answer("".join(f"{line}\n" for line in lines), "text/plain")
+        return answer("".join(f"{line}\n" for line in lines), "text/plain")
 
-    return answer
+    return text
 
 
 def _doc(made: Callable[[], str]) -> _Endpoint:
-    async def answer(request: Request) -> Response:
-        return _answer(made(), "text/plain")
+    async def text(request: Request) -> Response:
+        return answer(made(), "text/plain")
 
-    return answer
-
-
-def _answer(text: str, media_type: str) -> Response:
-    # Lone surrogates in a repo's name must not take the page down.
-    body = text.encode("utf-8", "replace")
-    return Response(body, media_type=media_type, headers=HEADERS)
-
-
-@cache
-def _template() -> jinja2.Template:
-    """The page. Whatever it is given is text, which is escaped."""
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        loader=jinja2.PackageLoader("exporter.web"),
-        finalize=_visible,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "elapsed": page.elapsed,
-        "clock": page.clock,
-        "number": page.number,
-        "history_summary": page.history_summary,
-        "since": page.seconds_between,
-        "words": lambda state: page.WORDS.get(state, state),
-    }
-    return environment.get_template("status.html")
-
-
-def _visible(value: Any) -> Any:
-    return value.translate(_HIDDEN) if isinstance(value, str) else value
-
-
-def _read(folder: str, name: str) -> bytes:
-    return (resources.files("exporter.web") / folder / name).read_bytes()
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:12]
+    return text

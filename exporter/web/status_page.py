@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from datetime import datetime
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 import msgspec
 
-from exporter.status.document import AccountReport, Ended, RepoReport, StatusReport
+from exporter.status.document import AccountReport, RepoReport, StatusReport
 
 ROWS = 100
 """Repos on one page."""
@@ -25,21 +23,6 @@ _WORST_FIRST = {
     "ok": 5,
 }
 UNHEALTHY = frozenset({"failing", "stale", "partial"})
-WORDS = {
-    "starting": "starting",
-    "up": "up",
-    "limited": "limited",
-    "backing_off": "backing off",
-    "unauthorized": "unauthorised",
-    "pending": "not polled yet",
-    "catching_up": "catching up",
-    "failing": "failing",
-    "partial": "read in part",
-    "stale": "stale",
-    "ok": "ok",
-    "in_progress": "running",
-}
-"""States as people read them."""
 
 
 class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,15 +39,14 @@ class PageQuery(msgspec.Struct, frozen=True, kw_only=True):
         """Whether some repos may be left out."""
         return bool(self.text or self.account or self.unhealthy)
 
-    def link(self, *, page: int) -> str:
-        """The query string that asks for another page of the same."""
-        asked = {
+    def params(self, *, page: int) -> dict[str, object]:
+        """The query that asks for another page of the same; what is empty is left out of it."""
+        return {
             "q": self.text,
             "account": self.account,
             "show": "unhealthy" if self.unhealthy else "",
-            "page": str(page) if page > 1 else "",
+            "page": page if page > 1 else None,
         }
-        return f"?{urlencode({key: value for key, value in asked.items() if value})}"
 
 
 def query(params: Mapping[str, str]) -> PageQuery:
@@ -129,42 +111,3 @@ def _matches(row: RepoRow, asked: PageQuery) -> bool:
     searched = (repo.repo, account.name, account.provider, repo.error or "")
     wanted = asked.text.casefold()
     return any(wanted in text.casefold() for text in searched)
-
-
-# -- words for people
-
-
-_UNITS = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
-
-
-def elapsed(seconds: float) -> str:
-    """`45 s`, `3 min`, `2 h 5 min`, `4 d 3 h`."""
-    left = max(round(seconds), 0)
-    place = next((i for i, (_, size) in enumerate(_UNITS) if left >= size), len(_UNITS) - 1)
-    parts: list[str] = []
-    for unit, size in _UNITS[place : place + (1 if place >= 2 else 2)]:
-        count, left = divmod(left, size)
-        parts += [f"{count} {unit}"] if count or not parts else []
-    return " ".join(parts)
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Seconds from one time of a report to another."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
-
-
-def clock(at: str) -> str:
-    """`2026-02-03 04:05:06 UTC`."""
-    return at.replace("T", " ").replace("Z", " UTC")
-
-
-def number(value: float) -> str:
-    """`1,234`."""
-    return f"{value:,.0f}"
-
-
-def history_summary(history: list[Ended]) -> str:
-    """One line on the last builds: `Last 4 builds, the newest failed: 3 passed, 1 failed`."""
-    counts = Counter(build.conclusion for build in history).most_common()
-    ended = ", ".join(f"{n} {word}" for word, n in counts)
-    return f"Last {len(history)} builds, the newest {history[-1].conclusion}: {ended}"

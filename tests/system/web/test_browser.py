@@ -43,7 +43,7 @@ def look(web: Web, browser: Browser) -> Iterator[Open]:
     asked: list[str] = []
     contexts = []
 
-    def look(stub: Stub, path: str = "/", **options: Any) -> Page:
+    def look(stub: Stub, path: str = "/status", **options: Any) -> Page:
         web.show(stub)
         context = browser.new_context(**{"viewport": DESKTOP, **options})
         contexts.append(context)
@@ -96,7 +96,7 @@ def test_javascript_filters_while_somebody_types(look: Open) -> None:
 
     expect(page.get_by_role("status")).to_have_text("2 of 153 repos match")
     assert names(page) == ["umbrella/old", "umbrella/api"]
-    assert page.url.endswith("/?q=umbrella")
+    assert page.url.endswith("/status?q=umbrella")
     expect(page.get_by_label("Search")).to_be_focused()
     page.get_by_label("only unhealthy").check()
     expect(page.get_by_role("status")).to_have_text("1 of 153 repos match")
@@ -141,7 +141,7 @@ def test_a_poisoned_name_does_nothing(look: Open) -> None:
     page.get_by_label("Search").fill(POISON[0])  # and again by JavaScript
     expect(page.get_by_role("status")).to_have_text("1 of 1 repos match")
     assert page.locator("table.repos tbody th > bdi").text_content() == shown
-    assert page.title() == "cicd-exporter (1 unhealthy)"
+    assert page.title() == "Status (1 unhealthy) - cicd-exporter"
     assert page.locator("main :is(script, style, img, base)").count() == 0
 
 

@@ -14,7 +14,7 @@ from exporter.providers.remedy import advice
 from exporter.remedies import CATCHING_UP, REMEDIES
 from exporter.status.document import AccountState, RepoHealth, StatusReport
 from exporter.status.report import Reload
-from exporter.web.status_page import WORDS
+from exporter.web.wording import STATES
 from tests.conftest import ROOT
 from tests.system.web.test_live import Running, polling
 from tests.tools.scripted import Rig, build, done, finished
@@ -125,11 +125,11 @@ def test_a_long_first_walk_is_no_failure(rig: Rig) -> None:
 
 
 def test_every_state_has_words_and_a_look() -> None:
-    style = (ROOT / "exporter/web/static/status.css").read_text()
+    style = (ROOT / "exporter/web/static/site.css").read_text()
     states = [word for kind in (AccountState, RepoHealth) for word in get_args(get_args(kind)[0])]
 
     assert len(states) == 11
-    assert [word for word in states if word not in WORDS or f".state.{word}" not in style] == []
+    assert [word for word in states if word not in STATES or f".state.{word}" not in style] == []
 
 
 def test_the_report_says_how_the_process_does(rig: Rig) -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from exporter.model import CONCLUSIONS
 from exporter.status.document import BudgetReport, Ended, LimitReport, ReloadReport, SeriesReport
-from exporter.web.status_page import PageQuery, elapsed, query
+from exporter.web.status_page import PageQuery, query
+from exporter.web.wording import elapsed
 from tests.system.web import Stub, Web, account, repo
 
 POISON = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>&amp;{{7*7}}\n\0\u202e"
@@ -40,7 +41,7 @@ class Tags(HTMLParser):
         return {urlsplit(link).path for link in found if link is not None} - {""}
 
 
-def page(web: Web, stub: Stub, path: str = "/") -> Tags:
+def page(web: Web, stub: Stub, path: str = "/status") -> Tags:
     response = web.ask("GET", path, stub)
     assert response.status_code == 200
     return Tags(response.text)
@@ -170,7 +171,7 @@ FLEET = (
     ],
 )
 def test_repos_can_be_searched_and_paged(web: Web, asked: str, count: str, first: str) -> None:
-    response = web.ask("GET", f"/{asked}", Stub(*FLEET))
+    response = web.ask("GET", f"/status{asked}", Stub(*FLEET))
 
     assert f'role="status">{count}</p>' in response.text
     rows = re.findall(r'data-label="Repo"><bdi>([^<]+)</bdi>', response.text)
@@ -179,17 +180,17 @@ def test_repos_can_be_searched_and_paged(web: Web, asked: str, count: str, first
 
 
 def test_a_filter_is_kept_by_the_form_and_the_pages(web: Web) -> None:
-    found = page(web, Stub(*FLEET), "/?q=acme%2Fr&account=acme&show=")
+    found = page(web, Stub(*FLEET), "/status?q=acme%2Fr&account=acme&show=")
 
     inputs = {attrs.get("name"): attrs for tag, attrs in found.tags if tag == "input"}
     assert inputs["q"]["value"] == "acme/r"
     assert [a["value"] for tag, a in found.tags if tag == "option" and "selected" in a] == ["acme"]
     (onward,) = (attrs["href"] for tag, attrs in found.tags if attrs.get("rel") == "next")
-    assert onward == "?q=acme%2Fr&account=acme&page=2#repos"
+    assert onward == "/status?q=acme%2Fr&account=acme&page=2#repos"
 
 
 def test_nothing_matching_is_said(web: Web) -> None:
-    said = page(web, Stub(*FLEET), "/?q=nowhere").words
+    said = page(web, Stub(*FLEET), "/status?q=nowhere").words
 
     assert "0 of 153 repos match No repo matches. Show all" in said
 
@@ -274,6 +275,6 @@ def test_lone_surrogates_do_not_take_the_page_down(web: Web) -> None:
 
 
 def test_every_conclusion_has_its_look(web: Web) -> None:
-    style = web.ask("GET", "/static/status.css", Stub()).text
+    style = web.ask("GET", "/static/site.css", Stub()).text
 
     assert [word for word in (*CONCLUSIONS, "other") if f".ticks .{word}" not in style] == []

@@ -15,7 +15,7 @@ function address(page) {
   }
   if (page > 1) asked.append("page", page);
   const query = asked.toString();
-  return query ? `/?${query}` : "/";
+  return query ? `${location.pathname}?${query}` : location.pathname;
 }
 
 async function load(url) {
@@ -38,7 +38,7 @@ async function show(url) {
   if (page === null) return;
   for (const part of ["live", "rows", "asof"]) {
     const old = document.getElementById(part);
-    if (!old.contains(document.activeElement)) old.replaceWith(document.adoptNode(page.getElementById(part)));
+    if (old && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(page.getElementById(part)));
   }
   const count = document.getElementById("count");
   const fresh = page.getElementById("count").textContent;
