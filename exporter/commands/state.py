@@ -39,7 +39,7 @@ def _rows(found: inspection.Inspection) -> list[tuple[str, str]]:
         ("format", str(found.format)),
         ("in use", _holder(found.holder)),
         ("repos", f"{sum(found.accounts.values())} ({repos})" if repos else "0"),
-        ("builds", f"{found.builds} completed, {found.active} not"),
+        ("builds", f"{found.builds} completed, {found.active} not, {found.logged} in the log"),
         ("jobs", f"{found.jobs} completed"),
         ("pipelines", str(found.pipelines)),
         ("series", f"{found.series} of counters and histograms"),
@@ -85,16 +85,17 @@ INFO = Command(
 As JSON it is one object, or null where nothing is kept: `file`, `bytes`, `format` (version of its
 tables), `holder` (process that has it, 0 if that is in another container, null if nobody has),
 `accounts` (polled repos by account), `builds` and `jobs` (completed ones that are remembered),
-`active` (builds that are not completed), `pipelines`, `series` (a histogram is one) and `oldest`
-(epoch seconds at which the build was last listed that has not been for longest).""",
+`active` (builds that are not completed), `logged` (builds in the build log), `pipelines`, `series`
+(a histogram is one) and `oldest` (epoch seconds at which the build was last listed that has not
+been for longest).""",
     example="""\
 $ cicd-exporter state info --config.file=config.yaml
 file       /var/lib/cicd-exporter/state.db
 size       12.4 MiB
-format     5
+format     6
 in use     by process 812
 repos      31 (acme 31)
-builds     48211 completed, 7 not
+builds     48211 completed, 7 not, 9044 in the log
 jobs       0 completed
 pipelines  118
 series     3304 of counters and histograms

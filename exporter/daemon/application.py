@@ -285,6 +285,7 @@ def _ledger_config(config: Config, *, hold: bool) -> LedgerConfig:
         config.polling.lookback,
         gauges_only=hold,
         native=config.web.native_histograms,
+        builds=config.state.builds,
     )
 
 

@@ -41,6 +41,7 @@ from typing import Protocol
 import msgspec
 
 from exporter.http.stored import ResponseChanges, StoredLimits, StoredResponse
+from exporter.ledger.build_log import BuildLog, LoggedBuild
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.rows import (
     AttemptKey,
@@ -70,6 +71,8 @@ class LedgerConfig(msgspec.Struct, frozen=True):
     """Whether a first sync updates gauges but no counters if the state was lost or is not kept."""
     native: bool = False
     """Whether the native buckets of histograms are wanted."""
+    builds: int = 50
+    """Finished builds that the build log keeps of each pipeline, beside those that failed."""
 
 
 class Transaction(Protocol):
@@ -86,6 +89,14 @@ class Transaction(Protocol):
 
     def close(self, target: Target, keys: Iterable[AttemptKey]) -> None:
         """Delete unfinished builds that no longer exist."""
+
+    def log(
+        self, target: Target, builds: Sequence[tuple[AttemptKey, LoggedBuild]], *, now: float
+    ) -> None:
+        """Write finished builds to the build log; one that is there is replaced.
+
+        `now`, epoch seconds, stands for the time of a build that has none.
+        """
 
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
         """The touched rows that exist, and the number of samples that `accounts` have in use."""
@@ -159,6 +170,9 @@ class Ledger(Protocol):
 
         Raises StateUnavailable.
         """
+
+    def build_log(self) -> BuildLog:
+        """Reads the build log, between two transactions."""
 
     def responses(self, account: str) -> list[StoredResponse]:
         """The stored responses of an account, the most recently used last.

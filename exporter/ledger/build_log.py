@@ -104,6 +104,8 @@ class BuildFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Completed, else created, at this time or later. Epoch seconds."""
     until: float | None = None
     """Completed, else created, before this time."""
+    accounts: tuple[str, ...] | None = None
+    """Only of these."""
 
 
 class BuildPage(msgspec.Struct, frozen=True):
@@ -133,7 +135,7 @@ class PipelineSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BuildLog(Protocol):
-    """Reads the log, beside the writer and never in its way; may be used from any one thread.
+    """Reads the log. `Recorder.read_log` gives one between two steps of the ledger.
 
     Every method raises StateUnavailable if the store fails.
     """
@@ -141,9 +143,10 @@ class BuildLog(Protocol):
     def builds(
         self, wanted: BuildFilter, *, limit: int = 100, cursor: str | None = None
     ) -> BuildPage:
-        """The newest builds before `cursor` (`BuildPage.next`).
+        """The newest builds before `cursor` (`BuildPage.next`), at most `limit`.
 
-        Raises ValueError for a cursor that is none.
+        One call looks at a bounded number of rows: fewer builds than `limit`, even none, are
+        the end only where `next` is None. Raises ValueError for a cursor that is none.
         """
 
     def summaries(self, pipelines: Sequence[Labels]) -> dict[Labels, PipelineSummary]:
@@ -151,9 +154,6 @@ class BuildLog(Protocol):
 
     def pipelines(self, account: str, repo: str) -> list[Labels]:
         """The pipelines of a repo (the label) that have builds in the log, sorted."""
-
-    def close(self) -> None:
-        """Let go of the store."""
 
 
 def logged(build: Build, labels: Labels, *, conclusion: str | None = None) -> LoggedBuild:

@@ -14,6 +14,7 @@ import msgspec
 
 from exporter.errors import StateUnavailable
 from exporter.ledger import Ledger
+from exporter.ledger.build_log import BuildLog
 from exporter.ledger.rows import (
     AttemptKey,
     Changes,
@@ -190,6 +191,13 @@ class Recorder(Persistence):
         if not builds:
             return []
         return await self._attempt(lambda: self._ledger.counted(target, builds))
+
+    async def read_log(self, read: Callable[[BuildLog], T]) -> T:
+        """What `read` returns of the build log, between two steps of the ledger.
+
+        May be cancelled. Raises StateUnavailable.
+        """
+        return await self._alone(lambda: read(self._ledger.build_log()))
 
     async def record(  # noqa: PLR0913 - all that one step is made of
         self,

@@ -10,7 +10,9 @@ from typing import Protocol
 
 from exporter.errors import StateDamaged
 from exporter.ledger import Transaction
+from exporter.ledger.build_log import LoggedBuild, logged
 from exporter.ledger.rows import (
+    AttemptKey,
     Findings,
     Labels,
     PipelineRow,
@@ -24,8 +26,8 @@ from exporter.metrics import eviction, facts, soundness
 from exporter.metrics import families as f
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
-from exporter.metrics.increments import Increment
-from exporter.metrics.labels import clean
+from exporter.metrics.increments import Increment, conclusion_label
+from exporter.metrics.labels import clean, pipeline
 from exporter.metrics.rules import MetricsRules
 
 log = logging.getLogger(__name__)
@@ -60,6 +62,7 @@ def decide(  # noqa: PLR0913 - all that it depends on
     `provider` is the label of the repo's account. `accounts` share the series limit. `seen` are
     the series that have been shown at 0 for long enough. `now` is in epoch seconds.
     """
+    tx.log(target, [*logged_builds(findings, target, provider, rules)], now=now)
     effects = effects_of(findings, target=target, provider=provider, rules=rules, events=events)
     if not effects:
         return RowChanges()
@@ -67,6 +70,17 @@ def decide(  # noqa: PLR0913 - all that it depends on
     changes = resolve(effects, load, target=target, rules=rules, now=now, seen=seen)
     tx.save(target.account, changes)
     return changes
+
+
+def logged_builds(
+    findings: Findings, target: Target, provider: str, rules: MetricsRules
+) -> Iterator[tuple[AttemptKey, LoggedBuild]]:
+    """What the build log gets to know of findings: what has ended, and what ended again."""
+    ended = [news.build for news in findings.completed]
+    for build in ended + [again.build for again in findings.corrected]:
+        labels = pipeline(build, provider=provider, account=target.account, shown=rules.branches)
+        row = logged(build, labels, conclusion=conclusion_label(build))
+        yield AttemptKey(build.key, build.attempt), row
 
 
 def load_sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:

@@ -80,6 +80,12 @@ def write(db: sqlite3.Connection, account: int, target: Target, found: Reconcile
             " WHERE account = ? AND key = ? AND started = ?",
             renamed,
         )
+    bulk.write(
+        db,
+        "UPDATE OR REPLACE build SET key = ?, started = ?"
+        " WHERE account = ? AND key = ? AND started = ?",
+        renamed,
+    )
     forget(db, account, found.closed)
     bulk.write(
         db,

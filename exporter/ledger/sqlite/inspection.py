@@ -22,8 +22,10 @@ from pathlib import Path
 import msgspec
 
 from exporter.errors import StateDamaged, StateRefused
+from exporter.ledger.build_log import BuildLog
 from exporter.ledger.rows import Snapshot
 from exporter.ledger.sqlite import loading, schema, state_file
+from exporter.ledger.sqlite.build_log import SqliteBuildLog
 
 _PENDING_BYTE, _LOCK_BYTES = 0x40000000, 512
 """Where SQLite locks a file: https://www.sqlite.org/fileformat2.html#the_lock_byte_page"""
@@ -54,6 +56,8 @@ class Inspection(msgspec.Struct, frozen=True, kw_only=True):
     """The same of jobs."""
     active: int
     """Builds that have not completed."""
+    logged: int
+    """Finished builds in the build log."""
     pipelines: int
     series: int
     """Of counters and histograms; a histogram is one."""
@@ -93,12 +97,20 @@ def inspect(path: Path) -> Inspection:
             builds=_number(connection, "SELECT count(*) FROM attempt"),
             jobs=_number(connection, "SELECT count(*) FROM job"),
             active=_number(connection, "SELECT count(*) FROM active"),
+            logged=_number(connection, "SELECT count(*) FROM build"),
             pipelines=_number(connection, "SELECT count(*) FROM pipeline"),
             series=_number(connection, "SELECT count(*) FROM series"),
             oldest=connection.execute(
                 "SELECT min(listed) FROM attempt WHERE typeof(listed) = 'real'"
             ).fetchone()[0],
         )
+
+
+@contextlib.contextmanager
+def build_log(path: Path) -> Iterator[BuildLog]:
+    """The build log of the state at `path`, as it is now. Raises StateRefused."""
+    with _reading(path) as (connection, _, _):
+        yield SqliteBuildLog(connection)
 
 
 def damage(path: Path, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
@@ -206,6 +218,8 @@ def _missing(connection: sqlite3.Connection) -> list[str]:
         ("job", "account", "account"),
         ("active", "target", "target"),
         ("pipeline", "target", "target"),
+        ("build", "account", "account"),
+        ("build", "pipeline", "log_pipeline"),
     ):
         sql = f"SELECT count(*) FROM {table} WHERE {column} NOT IN (SELECT id FROM {other})"  # noqa: S608 - names of ours
         if lost := _number(connection, sql):

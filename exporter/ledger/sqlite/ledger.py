@@ -17,6 +17,7 @@ import msgspec
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.http.stored import ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import LedgerConfig
+from exporter.ledger.build_log import LoggedBuild
 from exporter.ledger.polling import PollingChanges
 from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
 from exporter.ledger.rows import (
@@ -36,6 +37,7 @@ from exporter.ledger.rows import (
     Touched,
 )
 from exporter.ledger.sqlite import (
+    build_log,
     build_rows,
     bulk,
     limits,
@@ -45,6 +47,7 @@ from exporter.ledger.sqlite import (
     series,
     state_file,
 )
+from exporter.ledger.sqlite.build_log import SqliteBuildLog
 from exporter.ledger.sqlite.codec import decoder
 from exporter.ledger.sqlite.codec import pack as _pack
 from exporter.ledger.sqlite.loading import BOUNDS
@@ -119,6 +122,9 @@ class SqliteLedger:
                 return [None] * len(builds)
             attempts = build_rows.attempts(self._db, account, touched(builds))
         return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
+
+    def build_log(self) -> SqliteBuildLog:
+        return SqliteBuildLog(self._db)
 
     def responses(self, account: str) -> list[StoredResponse]:
         with loading.reading():
@@ -271,6 +277,12 @@ class SqliteTransaction:
         gone = list(keys)
         build_rows.forget(self._db, account, gone)
         self.changes.closed += ((target.id, key) for key in gone)
+
+    def log(
+        self, target: Target, builds: Sequence[tuple[AttemptKey, LoggedBuild]], *, now: float
+    ) -> None:
+        account, kept = self._ledger.account_id(target.account), self._ledger.config.builds
+        build_log.write(self._db, account, builds, kept=kept, now=now)
 
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
         sql = "SELECT total(samples) FROM account WHERE name IN (SELECT value FROM json_each(?))"

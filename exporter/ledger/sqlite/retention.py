@@ -10,6 +10,8 @@ import json
 import sqlite3
 from collections.abc import Collection
 
+from exporter.ledger.sqlite import build_log
+
 _OUT_OF_USE = 7 * 86400.0
 """Seconds after which an answer that nobody asked for again is forgotten."""
 
@@ -42,5 +44,6 @@ def prune(db: sqlite3.Connection, before: float, *, now: float, spared: Collecti
         " (SELECT pruned_to FROM account WHERE id = job.account AND pruned_to <= ?)",
         (before,),
     )
+    build_log.forget(db, before)
     db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
     db.execute("INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('swept_at', ?)", (now,))

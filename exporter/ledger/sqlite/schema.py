@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from exporter.ledger.sqlite import older_keys
 
 APPLICATION_ID = 0x63696364  # "cicd"
-VERSION = 5
+VERSION = 6
 
 _FIRST = """
 CREATE TABLE cicd_exporter_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
@@ -114,8 +114,25 @@ ALTER TABLE account ADD COLUMN samples INTEGER;
 ALTER TABLE series ADD COLUMN created_at REAL;
 """
 
+_BUILD_LOG = """
+-- pipelines by their labels before any fold. unpruned: builds logged since it was last pruned
+CREATE TABLE log_pipeline (
+    id INTEGER PRIMARY KEY, provider TEXT NOT NULL, account TEXT NOT NULL, repo TEXT NOT NULL,
+    workflow TEXT NOT NULL, branch TEXT NOT NULL, unpruned INTEGER NOT NULL,
+    UNIQUE (account, repo, workflow, branch, provider));
+-- hash: of the commit. ref: the name of the branch where the label is another
+CREATE TABLE build (
+    id INTEGER PRIMARY KEY,
+    account INTEGER NOT NULL, key NOT NULL, started INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    pipeline INTEGER NOT NULL, at REAL NOT NULL, number INTEGER, conclusion TEXT NOT NULL,
+    hash TEXT, ref TEXT, details BLOB NOT NULL,
+    UNIQUE (account, key, started, attempt));
+CREATE INDEX build_by_time ON build (at);
+CREATE INDEX build_by_pipeline ON build (pipeline, at);
+"""
+
 _FIFTH = _POLLING + _BUILD_KEYS + _SAMPLES
-STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _FIFTH}
+STEPS = {0: _FIRST, 1: _ANSWERS, 2: _NATIVE, 3: _CLOCKS_AND_LIMITS, 4: _FIFTH, 5: _BUILD_LOG}
 """What makes of a state file of one format one of the next; a new file takes all of them."""
 
 
@@ -140,6 +157,10 @@ _COLUMNS = {
     " created_at:real|null",
     "pipeline": "labels:text target:integer facts:blob",
     "native": "family:text labels:text spread:blob",
+    "log_pipeline": "provider:text account:text repo:text workflow:text branch:text"
+    " unpruned:integer",
+    "build": "account:integer key:integer|text started:integer attempt:integer pipeline:integer"
+    " at:real number:integer|null conclusion:text hash:text|null ref:text|null details:blob",
     "budget": "credential:blob until:real limits:blob",
     "account_polling": "account:integer polling:blob",
     "repo_polling": "account:integer repo:text polling:blob",

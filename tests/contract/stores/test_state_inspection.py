@@ -112,6 +112,7 @@ def test_what_is_in_a_state_is_told_and_nothing_is_touched(path) -> None:
 
     assert before == prints(path.parent)
     assert ({"acme": 1}, 4, 1) == (found.accounts, found.builds, found.active)
+    assert found.logged == 0  # nothing decides here what is logged
     assert (VERSION, None, path.stat().st_size) == (found.format, found.holder, found.bytes)
     assert found.oldest == pytest.approx(time.time(), abs=60)
     assert inspection.damage(path, soundness.faults) == []
@@ -240,7 +241,7 @@ def test_info_is_told_to_people_and_programs_without_the_secrets(path) -> None:
     assert (0, 0, "", "") == (table.code, data.code, table.err, data.err)
     told = dict(line.split(maxsplit=1) for line in table.out.splitlines())
     assert f"{path}" == told["file"]
-    assert "4 completed, 1 not" == told["builds"]
+    assert "4 completed, 1 not, 0 in the log" == told["builds"]
     assert "1 (acme 1)" == told["repos"]
     assert {"acme": 1} == json.loads(data.out)["accounts"]
 

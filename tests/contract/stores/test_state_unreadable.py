@@ -15,6 +15,7 @@ from exporter.errors import StateUnavailable
 from exporter.http.response_cache import ResponseCache
 from exporter.http.stored import Limits, ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import Ledger, Transaction
+from exporter.ledger.build_log import BuildFilter, LoggedBuild
 from exporter.ledger.polling import AccountPolling, PollingChanges, RepoPolling
 from exporter.ledger.rows import (
     AttemptKey,
@@ -35,16 +36,23 @@ ANSWER = StoredResponse(ResponseKey("u", "s"), "etag", b"packed", b"reader", 1.0
 CHANGES = RowChanges((PipelineRow(1, KEY.labels[:5], b""),), (SeriesRow(KEY, (1.0,)),), samples=1)
 ACCOUNT = AccountPolling(1.0, b"whose", (60.0, 900.0))
 REPO = RepoPolling(1.0, 2.0, 1.0, 1.0, 60.0, (60.0, 60.0, 900.0))
+LOGGED = LoggedBuild(
+    provider="a", account="b", repo="c", workflow="d", branch="e", conclusion="passed"
+)
 Call = Callable[[Any, Target], object]
 READS: dict[str, Call] = {
     "load": lambda ledger, target: ledger.load(),
     "counted": lambda ledger, target: ledger.counted(target, [build("1")]),
     "responses": lambda ledger, target: ledger.responses("acme"),
+    "build_log": lambda ledger, target: ledger.build_log().builds(BuildFilter()),
 }
 WRITES: dict[str, Call] = {
     "target": lambda tx, target: tx.target("acme", "acme/other", Cursor(floor=0.0)),
     "reconcile": lambda tx, target: tx.reconcile(target, [done(build("1"))], now=time.time()),
     "close": lambda tx, target: tx.close(target, [AttemptKey(BuildKey("1"), 1)]),
+    "log": lambda tx, target: tx.log(
+        target, [(AttemptKey(BuildKey("1"), 1), LOGGED)], now=time.time()
+    ),
     "load": lambda tx, target: tx.load(Touched([KEY.labels[:5]], [KEY]), accounts=["acme"]),
     "save": lambda tx, target: tx.save("acme", CHANGES),
     "advance_cursor": lambda tx, target: tx.advance_cursor(target, Cursor(floor=1.0)),

@@ -1,0 +1,319 @@
+"""The build log in SQLite: rows of finished builds, each below its pipeline."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exporter.ledger.build_log import (
+    BuildFilter,
+    BuildPage,
+    LoggedBuild,
+    LoggedJob,
+    PipelineSummary,
+)
+from exporter.ledger.rows import AttemptKey, Labels
+from exporter.ledger.sqlite import bulk
+from exporter.ledger.sqlite.codec import columns, decoder
+from exporter.ledger.sqlite.loading import reading
+from exporter.model import FAILING
+
+_SCANNED = 5000
+"""Rows that one call looks at: it holds up the writer for so long."""
+_FAILING = ", ".join(f"'{word}'" for word in sorted(FAILING))
+_NEWEST = "ORDER BY at DESC, number DESC, attempt DESC, id DESC"
+"""Rule 7: by completion, else start, else creation, then number and attempt."""
+
+_SIX = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(6))
+
+
+class _Details(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+    """What of a logged build stands in its blob; what is asked for has a column."""
+
+    trigger: str
+    created_at: float | None = None
+    started_at: float | None = None
+    completed_at: float | None = None
+    duration_seconds: float | None = None
+    queue_seconds: float | None = None
+    url: str | None = None
+    title: str | None = None
+    triggered_by: str | None = None
+    triggered_by_type: str | None = None
+    commit_at: float | None = None
+    pull_request: int | None = None
+    environment: str | None = None
+    jobs: tuple[LoggedJob, ...] = ()
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = decoder(_Details)
+
+
+# -- writing
+
+
+def write(
+    db: sqlite3.Connection,
+    account: int,
+    builds: Sequence[tuple[AttemptKey, LoggedBuild]],
+    *,
+    kept: int,
+    now: float,
+) -> None:
+    """Log finished builds, or what became of those that ended again.
+
+    `kept` of each pipeline are kept. `now` stands for the time of a build that has none.
+    """
+    if not builds:
+        return
+    pipelines = {row[1:6]: row for row in _counted(db, (build for _, build in builds))}
+    bulk.write(
+        db,
+        "INSERT INTO build (account, key, started, attempt, pipeline, at, number, conclusion,"
+        " hash, ref, details) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (account, key, started, attempt) DO UPDATE SET pipeline = excluded.pipeline,"
+        " at = excluded.at, number = excluded.number, conclusion = excluded.conclusion,"
+        " hash = excluded.hash, ref = excluded.ref, details = excluded.details",
+        [
+            (
+                account,
+                *columns(key),
+                attempt,
+                pipelines[build.pipeline][0],
+                _time(build, now),
+                build.number,
+                build.conclusion,
+                build.commit,
+                None if build.ref == build.branch else build.ref,
+                _encode(_details(build)),
+            )
+            for (key, attempt), build in builds
+        ],
+    )
+    _prune(db, [row[0] for row in pipelines.values() if row[6] > kept], kept)
+
+
+def _counted(db: sqlite3.Connection, builds: Iterable[LoggedBuild]) -> list[Any]:
+    """The pipelines of these builds, with the number of builds since they were last pruned."""
+    numbers: dict[Labels, int] = {}
+    for build in builds:
+        numbers[build.pipeline] = numbers.get(build.pipeline, 0) + 1
+    return db.execute(
+        "INSERT INTO log_pipeline (provider, account, repo, workflow, branch, unpruned)"  # noqa: S608 - texts of ours
+        f" SELECT {_SIX} FROM json_each(?) WHERE true"
+        " ON CONFLICT (account, repo, workflow, branch, provider)"
+        " DO UPDATE SET unpruned = unpruned + excluded.unpruned"
+        " RETURNING id, provider, account, repo, workflow, branch, unpruned",
+        (json.dumps([(*labels, number) for labels, number in numbers.items()]),),
+    ).fetchall()
+
+
+def _time(build: LoggedBuild, now: float) -> float:
+    times = (build.completed_at, build.started_at, build.created_at, now)
+    return next(at for at in times if at is not None)
+
+
+def _details(build: LoggedBuild) -> _Details:
+    return _Details(**{name: getattr(build, name) for name in _Details.__struct_fields__})
+
+
+def _prune(db: sqlite3.Connection, pipelines: Sequence[int], kept: int) -> None:
+    """Leave of each pipeline the newest builds, all that failed, and the last that passed."""
+    bulk.write(
+        db,
+        f"DELETE FROM build WHERE pipeline = ?1 AND conclusion NOT IN ({_FAILING})"  # noqa: S608 - words of ours
+        f" AND id NOT IN (SELECT id FROM build WHERE pipeline = ?1 {_NEWEST} LIMIT ?2)"
+        " AND id IS NOT (SELECT id FROM build WHERE pipeline = ?1 AND conclusion = 'passed'"
+        f" {_NEWEST} LIMIT 1)",
+        [(pipeline, kept) for pipeline in pipelines],
+    )
+    bulk.write(
+        db,
+        "UPDATE log_pipeline SET unpruned = 0 WHERE id = ?",
+        [(pipeline,) for pipeline in pipelines],
+    )
+
+
+def forget(db: sqlite3.Connection, before: float) -> None:
+    """Forget the builds of each account that retention no longer keeps."""
+    db.execute(
+        "DELETE FROM build WHERE at < ?1 AND at <"
+        " (SELECT pruned_to FROM account WHERE id = build.account AND pruned_to <= ?1)",
+        (before,),
+    )
+    db.execute("DELETE FROM log_pipeline WHERE id NOT IN (SELECT pipeline FROM build)")
+
+
+# -- reading
+
+
+class _Place(NamedTuple):
+    """Between two builds of the log, newest first."""
+
+    at: float
+    id: int
+
+    @classmethod
+    def parsed(cls, cursor: str) -> _Place:
+        at, dot, number = cursor.rpartition("_")
+        if not (dot and number.isascii() and number.isdigit() and len(number) < 19):
+            raise ValueError("is no cursor of this log")
+        try:
+            return cls(float.fromhex(at), int(number))
+        except (ValueError, OverflowError):
+            raise ValueError("is no cursor of this log") from None
+
+    def __str__(self) -> str:
+        return f"{self.at.hex()}_{self.id}"
+
+
+_START = _Place(float("inf"), 0)
+_BUILD = (
+    "b.number, b.attempt, b.conclusion, b.hash, b.ref, b.details,"
+    " p.provider, p.account, p.repo, p.workflow, p.branch"
+)
+_EQUAL = {
+    "provider": "p.provider = :provider",
+    "account": "p.account = :account",
+    "repo": "p.repo = :repo",
+    "workflow": "p.workflow = :workflow",
+    "branch": "(p.branch = :branch OR b.ref = :branch)",
+    "conclusion": "b.conclusion = :conclusion",
+    "commit": "b.hash >= :commit AND b.hash < :commit || '~'",
+    "since": "b.at >= :since",
+    "until": "b.at < :until",
+    "accounts": "p.account IN (SELECT value FROM json_each(:accounts))",
+}
+_BEFORE = "b.at <= :at AND (b.at < :at OR b.id < :id)"
+_AFTER = "b.at >= :last_at AND (b.at > :last_at OR b.id >= :last_id)"
+
+
+class SqliteBuildLog:
+    """Reads the log by a connection that nobody else uses meanwhile."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def builds(
+        self, wanted: BuildFilter, *, limit: int = 100, cursor: str | None = None
+    ) -> BuildPage:
+        """See `BuildLog.builds`."""
+        place = _START if cursor is None else _Place.parsed(cursor)
+        asked = {
+            name: value
+            for name, value in msgspec.structs.asdict(wanted).items()
+            if value is not None
+        }
+        if wanted.accounts is not None:
+            asked["accounts"] = json.dumps(wanted.accounts)
+        conditions = "".join(f" AND {_EQUAL[name]}" for name in asked)
+        with reading():
+            source, last = self._source(wanted, place)
+            rows = self._db.execute(
+                f"SELECT b.at, b.id, {_BUILD} FROM {source} WHERE {_BEFORE}"  # noqa: S608 - texts of ours
+                f" AND {_AFTER}{conditions}"
+                " ORDER BY b.at DESC, b.id DESC LIMIT :limit",
+                {
+                    **asked,
+                    "at": place.at,
+                    "id": place.id,
+                    "last_at": last.at,
+                    "last_id": last.id,
+                    "limit": limit + 1,
+                },
+            ).fetchall()
+            builds = [_logged(*row[2:]) for row in rows[:limit]]
+        if len(rows) > limit:
+            return BuildPage(builds, str(_Place(*rows[limit - 1][:2])))
+        return BuildPage(builds, None if last is _END else str(last))
+
+    def _source(self, wanted: BuildFilter, place: _Place) -> tuple[str, _Place]:
+        """Where to read from, and the last row to look at."""
+        if wanted.repo is not None:  # the rows of its pipelines are few and have an index
+            return "log_pipeline AS p CROSS JOIN build AS b ON b.pipeline = p.id", _END
+        row = self._db.execute(
+            f"SELECT at, id FROM build AS b WHERE {_BEFORE}"  # noqa: S608 - texts of ours
+            " ORDER BY at DESC, id DESC LIMIT 1 OFFSET :most",
+            {"at": place.at, "id": place.id, "most": _SCANNED - 1},
+        ).fetchone()
+        last = _END if row is None else _Place(*row)
+        return "build AS b CROSS JOIN log_pipeline AS p ON p.id = b.pipeline", last
+
+    def summaries(self, pipelines: Sequence[Labels]) -> dict[Labels, PipelineSummary]:
+        """See `BuildLog.summaries`."""
+        with reading():
+            found = ((labels, self._summary(labels)) for labels in pipelines)
+            return {labels: summary for labels, summary in found if summary is not None}
+
+    def _summary(self, labels: Labels) -> PipelineSummary | None:
+        rows = self._db.execute(
+            "SELECT id, conclusion FROM build WHERE pipeline = (SELECT id FROM log_pipeline"  # noqa: S608 - texts of ours
+            " WHERE provider = ? AND account = ? AND repo = ? AND workflow = ? AND branch = ?)"
+            f" {_NEWEST}",
+            labels,
+        ).fetchall()
+        if not rows:
+            return None
+        passed = next((i for i, (_, word) in enumerate(rows) if word == "passed"), None)
+        since = [ident for ident, word in rows[:passed] if word in FAILING]
+        failed = next((ident for ident, word in rows if word in FAILING), None)
+        named = {
+            "last": rows[0][0],
+            "last_passed": None if passed is None else rows[passed][0],
+            "last_failed": failed,
+            "first_failed": since[-1] if since else None,
+        }
+        builds = dict(self._by_id({ident for ident in named.values() if ident is not None}))
+        chosen = {name: builds.get(ident) for name, ident in named.items()}
+        return PipelineSummary(**chosen, failures=len(since))  # type: ignore[arg-type]
+
+    def _by_id(self, ids: Iterable[int]) -> Iterator[tuple[int, LoggedBuild]]:
+        rows = self._db.execute(
+            f"SELECT b.id, {_BUILD} FROM json_each(?) AS wanted CROSS JOIN build AS b"  # noqa: S608 - texts of ours
+            " ON b.id = wanted.value CROSS JOIN log_pipeline AS p ON p.id = b.pipeline",
+            (json.dumps([*ids]),),
+        )
+        for ident, *row in rows.fetchall():
+            yield ident, _logged(*row)
+
+    def pipelines(self, account: str, repo: str) -> list[Labels]:
+        """See `BuildLog.pipelines`."""
+        with reading():
+            return self._db.execute(
+                "SELECT provider, account, repo, workflow, branch FROM log_pipeline"
+                " WHERE account = ? AND repo = ? ORDER BY workflow, branch, provider",
+                (account, repo),
+            ).fetchall()
+
+
+_END = _Place(float("-inf"), 0)
+
+
+def _logged(  # noqa: PLR0913, PLR0917 - a column each
+    number: int | None,
+    attempt: int,
+    conclusion: str,
+    commit: str | None,
+    ref: str | None,
+    details: bytes,
+    *labels: str,
+) -> LoggedBuild:
+    provider, account, repo, workflow, branch = labels
+    return LoggedBuild(
+        provider=provider,
+        account=account,
+        repo=repo,
+        workflow=workflow,
+        branch=branch,
+        number=number,
+        attempt=attempt,
+        conclusion=conclusion,
+        commit=commit,
+        ref=branch if ref is None else ref,
+        **msgspec.structs.asdict(_decode(details)),
+    )
