@@ -13,7 +13,7 @@ import msgspec
 
 from exporter.backfill.grid import Grid
 from exporter.ledger.rows import Findings, Labels, RowChanges, SeriesKey, Target, Vector
-from exporter.metrics import families as f
+from exporter.metrics import grouping
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
 from exporter.metrics.row_table import RowTable
@@ -88,8 +88,8 @@ class HistoryRecorder:
             history = self._histories.setdefault(row.series, SeriesHistory(len(row.vector)))
             if any(row.vector):
                 history.add(at, row.vector)
-            if f.is_pipeline_family(row.series.family):
-                labels = f.pipeline_of(row.series)
+            if grouping.is_pipeline_family(row.series.family):
+                labels = grouping.pipeline_of(row.series)
                 self._began[labels] = min(at, self._began.get(labels, at))
         return True
 
@@ -102,9 +102,9 @@ class HistoryRecorder:
         )
 
     def _target_of(self, key: SeriesKey) -> int | None:
-        if not f.is_pipeline_family(key.family):
+        if not grouping.is_pipeline_family(key.family):
             return None
-        return self._table.pipelines[f.pipeline_of(key)].target
+        return self._table.pipelines[grouping.pipeline_of(key)].target
 
     def history(self, key: SeriesKey) -> SeriesHistory:
         """The increments of a series."""
@@ -112,9 +112,9 @@ class HistoryRecorder:
 
     def began(self, key: SeriesKey) -> float:
         """When its pipeline's first event was, epoch seconds; of others, the beginning."""
-        if not f.is_pipeline_family(key.family):
+        if not grouping.is_pipeline_family(key.family):
             return self._grid.since
-        return self._began[f.pipeline_of(key)]
+        return self._began[grouping.pipeline_of(key)]
 
 
 def _emptied(changes: RowChanges) -> RowChanges:

@@ -24,8 +24,7 @@ from exporter.ledger.rows import (
     Vector,
     plus,
 )
-from exporter.metrics import cardinality, exemplars, facts, gauges, native
-from exporter.metrics import families as f
+from exporter.metrics import cardinality, exemplars, facts, gauges, grouping, native
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.effects import Effect, Observed, touched
 from exporter.metrics.facts import Facts
@@ -266,7 +265,7 @@ class _Decision:
         """Whether an increment may show at once."""
         if self._rules.zero_hold <= 0 or not self._target.exposed:
             return True
-        if row.series.family not in f.OF_PIPELINES:
+        if row.series.family not in grouping.OF_PIPELINES:
             return True
         return row.held is None and (row.is_live or row.series in self._seen)
 
@@ -276,22 +275,22 @@ class _Decision:
     def _known(self, key: SeriesKey) -> SeriesRow | None:
         """A series that is there; the pipeline that it belongs to must be shown."""
         row = self._series.get(key) or self._rows.series.get(key)
-        if row is None or key.family not in f.OF_PIPELINES:
+        if row is None or key.family not in grouping.OF_PIPELINES:
             return row
-        return None if self._known_facts(f.pipeline_of(key)) is None else row
+        return None if self._known_facts(grouping.pipeline_of(key)) is None else row
 
     def _place(self, key: SeriesKey, vector: Vector) -> SeriesRow | None:
         """The series that takes an increment: itself, or one that it folds into."""
         row = self._known(key)
         if row is not None:
             return row
-        if key.family not in f.OF_PIPELINES:
+        if key.family not in grouping.OF_PIPELINES:
             return self._new(key, (0.0,) * len(vector))
-        own, samples = f.pipeline_of(key), f.sample_count(vector)
+        own, samples = grouping.pipeline_of(key), grouping.sample_count(vector)
         full: list[Labels] = []
         is_shut = False
         for place in cardinality.places(key):
-            labels = f.pipeline_of(place.series)
+            labels = grouping.pipeline_of(place.series)
             known = self._known_facts(labels)
             if known is None:
                 fits = labels != own and self._opens(labels)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from exporter.ledger.rows import Findings, Labels, SeriesKey, Target, Touched
-from exporter.metrics import cardinality, facts, increments
+from exporter.metrics import cardinality, facts, grouping, increments
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
@@ -100,7 +100,7 @@ def touched(effects: Iterable[Effect], *, folded: bool = False) -> Touched:
         keys.update(dict.fromkeys(effect.zeros))
         for key, _ in effect.increments:
             keys[key] = None
-            if folded and key.family in f.OF_PIPELINES:
+            if folded and key.family in grouping.OF_PIPELINES:
                 keys.update((place.series, None) for place in cardinality.places(key))
     return Touched(homes, keys)
 

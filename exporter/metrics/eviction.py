@@ -9,8 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.ledger.rows import Labels, PipelineRow, SeriesRow
-from exporter.metrics import cardinality, facts, gauges
-from exporter.metrics import families as f
+from exporter.metrics import cardinality, facts, gauges, grouping
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
 
@@ -48,8 +47,8 @@ def candidates(
     """Pipelines with the number of samples that they and their series can show."""
     sizes = Counter[Labels]()
     for row in series:
-        if f.is_pipeline_family(row.series.family):
-            sizes[f.pipeline_of(row.series)] += f.sample_count(row.vector)
+        if grouping.is_pipeline_family(row.series.family):
+            sizes[grouping.pipeline_of(row.series)] += grouping.sample_count(row.vector)
     for target, labels, blob in pipelines:
         known = facts.decode(blob)
         yield Candidate(target, labels, known, sizes[labels] + gauges.room_for(known))

@@ -22,7 +22,7 @@ from exporter.ledger.rows import (
     Snapshot,
     Target,
 )
-from exporter.metrics import eviction, facts, soundness
+from exporter.metrics import eviction, facts, grouping, soundness
 from exporter.metrics import families as f
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
@@ -32,7 +32,9 @@ from exporter.metrics.rules import MetricsRules
 
 log = logging.getLogger(__name__)
 
-_FAMILIES = [family.name for family in (*f.OF_PIPELINE, *f.OF_JOB) if family.kind != "gauge"]
+_FAMILIES = [
+    family.name for family in (*grouping.OF_PIPELINE, *grouping.OF_JOB) if family.kind != "gauge"
+]
 """The families whose series belong to pipelines and are stored in the ledger."""
 
 
@@ -150,9 +152,9 @@ def not_shown(snapshot: Snapshot, known: Collection[Labels], added: Collection[s
     ids = {target.id for target in targets}
 
     def is_unknown(row: SeriesRow) -> bool:
-        if f.is_pipeline_family(row.series.family):
-            return f.pipeline_of(row.series) not in known
-        return f.account_of(row.series) in names
+        if grouping.is_pipeline_family(row.series.family):
+            return grouping.pipeline_of(row.series) not in known
+        return grouping.account_of(row.series) in names
 
     snapshot.targets = targets
     snapshot.pipelines = [row for row in snapshot.pipelines if row.labels not in known]

@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from exporter.ledger.rows import Exemplar, Labels, SeriesKey, SeriesRow, SparseBuckets, Vector
-from exporter.metrics import families as f
+from exporter.metrics import grouping
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import Exemplars, Items
 from exporter.view.slots import SlotTable
@@ -35,7 +35,7 @@ class Shape:
         self.counters: dict[str, list[tuple[Labels, int]]] = {}
         self.histograms: dict[str, list[tuple[Labels, slice]]] = {}
         """The same by family."""
-        self.samples = sum(f.samples_of(width) for _, width in widths)
+        self.samples = sum(grouping.samples_of(width) for _, width in widths)
         """How many samples they expose."""
         end = 0
         for own, width in widths:
@@ -231,7 +231,7 @@ class Series(msgspec.Struct, frozen=True):
 
 def own_key(key: SeriesKey) -> Own:
     """A series within its group."""
-    return (key.family, key.labels[f.depth(key.family) :])
+    return (key.family, key.labels[grouping.depth(key.family) :])
 
 
 def interned(labels: Labels) -> Labels:

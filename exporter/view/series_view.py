@@ -22,8 +22,7 @@ from exporter.ledger.rows import (
     SeriesRow,
     Target,
 )
-from exporter.metrics import cardinality, facts, gauges
-from exporter.metrics import families as f
+from exporter.metrics import cardinality, facts, gauges, grouping
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.gauges import Items
 from exporter.metrics.labels import clean, pipeline
@@ -88,7 +87,7 @@ class SeriesView(Store):
         self._forget([labels for labels, known in self.pipelines.items() if known.target in left])
         names = set(map(clean, accounts))
         others = self.others.shape.places
-        self.others.remove({own for own in others if f.account_of(SeriesKey(*own)) in names})
+        self.others.remove({own for own in others if grouping.account_of(SeriesKey(*own)) in names})
         self._running.forget(left)
         for target in left:
             del self.targets[target]
@@ -138,7 +137,9 @@ class SeriesView(Store):
 
     def _is_of_ours(self, row: SeriesRow) -> bool:
         """Whether a series belongs to a pipeline, to a configured account, or to no account."""
-        return f.depth(row.series.family) > 0 or f.account_of(row.series) in self._names
+        return (
+            grouping.depth(row.series.family) > 0 or grouping.account_of(row.series) in self._names
+        )
 
     def _take_target(self, target: Target) -> None:
         before = self.targets.get(target.id)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from exporter.ledger.rows import Labels, SeriesKey, SeriesRow, Target, Vector
 from exporter.metrics import families as f
+from exporter.metrics import grouping
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import LATEST, UNFINISHED, room_for
 from exporter.view.series import Group, Jobs, Pipeline, Series, interned, own_key
@@ -17,8 +18,8 @@ class Store:
 
     def __init__(self) -> None:
         self.pipelines: dict[Labels, Pipeline] = {}
-        self.of_pipelines = SlotTable[Pipeline](f.PIPELINE, *f.OF_PIPELINE)
-        self.of_jobs = SlotTable[Jobs](f.JOB, *f.OF_JOB)
+        self.of_pipelines = SlotTable[Pipeline](f.PIPELINE, *grouping.OF_PIPELINE)
+        self.of_jobs = SlotTable[Jobs](f.JOB, *grouping.OF_JOB)
         self.others = Group()
         """The series that are not of a pipeline."""
         self.samples = 0
@@ -52,7 +53,7 @@ class Store:
 
     def find(self, key: SeriesKey) -> Series | None:
         """The series of this name."""
-        group = self._group(key.labels[: f.depth(key.family)])
+        group = self._group(key.labels[: grouping.depth(key.family)])
         return None if group is None else group.find(own_key(key))
 
     def put(self, rows: Iterable[SeriesRow]) -> Iterator[tuple[Group, list[SeriesRow]]]:
@@ -62,7 +63,9 @@ class Store:
         """
         groups: dict[Labels, list[SeriesRow]] = {}
         for row in rows:
-            groups.setdefault(row.series.labels[: f.depth(row.series.family)], []).append(row)
+            groups.setdefault(row.series.labels[: grouping.depth(row.series.family)], []).append(
+                row
+            )
         for labels, own in groups.items():
             if not labels:
                 self.others.put(own)

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import ConfigError, StateUnavailable
-from exporter.metrics.families import is_pipeline_family, pipeline_of, sample_count
 from exporter.metrics.gauges import room_for
+from exporter.metrics.grouping import is_pipeline_family, pipeline_of, sample_count
 from tests.tools import reloading
 from tests.tools.reloading import NAMES, REPOS, Inside, Stage, assert_counted, eventually, run
 

@@ -27,7 +27,8 @@ from exporter.ledger.rows import (
 from exporter.metrics import cardinality
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
-from exporter.metrics.families import Family, pipeline_of
+from exporter.metrics.families import Family
+from exporter.metrics.grouping import pipeline_of
 from exporter.metrics.increments import Increment
 from exporter.metrics.row_table import RowTable
 from exporter.metrics.rules import MetricsRules

@@ -23,6 +23,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from exporter.ledger.rows import Labels, SparseBuckets, Vector
 from exporter.metrics import families as f
+from exporter.metrics import grouping
 from exporter.metrics.families import Family, Kind
 from exporter.metrics.gauges import Item, Items
 from exporter.metrics.labels import clean
@@ -162,7 +163,7 @@ class Exposition:
         sizes = {
             name: buffer.samples
             for name, buffer in kept.buffers.items()
-            if f.is_pipeline_family(name)
+            if grouping.is_pipeline_family(name)
         }
         values = self_metrics(self._view, self._accounts(), self._health, sizes)
         if form == "protobuf":

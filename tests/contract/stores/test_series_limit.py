@@ -24,7 +24,7 @@ from exporter.ledger import Transaction
 from exporter.ledger.rows import Cursor, Labels, SeriesKey, Vector
 from exporter.metrics import cardinality, soundness
 from exporter.metrics import families as f
-from exporter.metrics.families import is_pipeline_family
+from exporter.metrics.grouping import is_pipeline_family
 from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.view.series_view import SeriesView
 from tests.tools.scripted import DAY, Rig, build, done
