@@ -31,6 +31,7 @@ _MOST_INSIDE = 1000
 _MOST_ODD = 1000
 """Items of one list that cannot be decoded before the list itself is refused."""
 _LONGEST_WORD = 100
+_LONGEST_SUBJECT = 400
 _LARGEST = 2**53  # what JSON numbers are exact to
 _LONGEST_SPAN = 20 * 365 * 86400.0
 """Seconds."""
@@ -108,6 +109,13 @@ def text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value).strip() or None
+
+
+def subject(value: Any) -> str | None:
+    """The first line of a message, a title or a name, at most 400 characters; None if empty."""
+    if not isinstance(value, str):
+        return None
+    return value.lstrip()[:_LONGEST_SUBJECT].partition("\n")[0].rstrip() or None
 
 
 def word(value: Any) -> str | None:

@@ -1,7 +1,7 @@
 """What recorded objects become: expectations beside the tests, the recordings elsewhere.
 
 `tests/contract/providers/data/P.golden.json` holds, for each recorded line by the beginning of
-its hash, only what a reader can judge: words and seconds.
+its hash, only what a reader can judge: words, seconds and addresses.
 UPDATE_GOLDEN=1 writes it anew; read its diff.
 """
 
@@ -28,14 +28,27 @@ def lines(folder: Path, name: str) -> Iterator[tuple[str, bytes]]:
 
 def told(run: Build | Job) -> dict[str, Any]:
     """What the golden file says of a build or a job."""
-    known = {
+    known: dict[str, Any] = {
         "status": run.status.value,
         "conclusion": run.conclusion,
         "trigger": run.trigger if isinstance(run, Build) else None,
         "attempt": run.attempt,
         "duration": _seconds(run.duration),
         "queue": _seconds(run.queue),
+        "url": run.url,
     }
+    if isinstance(run, Build):
+        known |= {
+            "commit": run.commit,
+            "commit_at": run.commit_at,
+            "title": run.title,
+            "triggered_by": run.triggered_by,
+            "triggered_by_type": run.triggered_by_type and run.triggered_by_type.value,
+            "pull_request": run.pull_request,
+            "environment": run.environment,
+        }
+    elif run.labels:
+        known["labels"] = list(run.labels)
     return {field: value for field, value in known.items() if value is not None}
 
 

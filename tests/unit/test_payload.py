@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import Malformed
-from exporter.payload import decoded, each, listed
+from exporter.payload import decoded, each, listed, subject
 
 _ANY: msgspec.json.Decoder[object] = msgspec.json.Decoder()
 
@@ -84,3 +84,22 @@ def test_a_list_inside_an_item_is_looked_at_as_far_as_a_real_one_goes() -> None:
     assert listed(["a", "b"]) == ["a", "b"]
     assert len(listed([{}] * 240_000)) == 1000
     assert listed({"a": 1}) == listed(None) == listed("abc") == []
+
+
+@pytest.mark.parametrize(
+    ("value", "first"),
+    [
+        ("Mend the cart\n\nLong story", "Mend the cart"),
+        ("  \n Mend it \r\nnow", "Mend it"),
+        ("x" * 1_000_000, "x" * 400),
+        (" \n ", None),
+        ("", None),
+        (7, None),
+        (True, None),
+        (None, None),
+        (["Mend it"], None),
+        ({"raw": "Mend it"}, None),
+    ],
+)
+def test_the_subject_of_a_message_is_its_first_line(value: object, first: str | None) -> None:
+    assert subject(value) == first
