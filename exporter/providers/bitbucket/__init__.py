@@ -36,18 +36,28 @@ from typing import Any, ClassVar, Literal
 
 from exporter.globs import matches
 from exporter.http import Dialect, PublishedLimit
-from exporter.providers import (
-    Provider,
-    basic,
-)
+from exporter.providers import Provider, Repo, Site, basic
 from exporter.providers.bitbucket.mapping import (
+    UUID,
     WORDS,
+    braced,
     is_pull_request,
+    origin,
+    results,
     selected,
 )
-from exporter.providers.bitbucket.source import UUID, BitbucketSource
+from exporter.providers.bitbucket.source import BitbucketSource
 
-__all__ = ["PROVIDER", "WORDS", "Bitbucket", "is_pull_request", "selected"]
+__all__ = [
+    "PROVIDER",
+    "WORDS",
+    "Bitbucket",
+    "braced",
+    "is_pull_request",
+    "origin",
+    "results",
+    "selected",
+]
 
 
 class Bitbucket(Provider):
@@ -62,7 +72,9 @@ class Bitbucket(Provider):
         rf"(?:\{{?{UUID}\}}?|[A-Za-z0-9_-]+)/(?!\.{{1,2}}\Z)[A-Za-z0-9_.-]{{1,100}}"
     )
     default_url = "https://api.bitbucket.org/2.0"
+    root_path = "/2.0"
     sites: ClassVar[tuple[str, ...]] = ("bitbucket.org",)
+    web_hosts: ClassVar[dict[str, str]] = {"api.bitbucket.org": "bitbucket.org"}
     published_limits = (PublishedLimit(1000, 3600.0),)
     dialect = Dialect(scope_headers=("x-accepted-oauth-scopes",))
     rights = "the scopes `repository` and `pipeline` (read)"
@@ -82,6 +94,10 @@ class Bitbucket(Provider):
     def consecutive_numbers(self) -> bool:
         """Build numbers count the pipelines of one repo."""
         return True
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The list of its pipelines."""
+        return Site(self.web_root).page(braced(repo.entry), "pipelines")
 
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic for the API token of a user, else a bearer token."""

@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, BuildKey, Job, Ref, Status
+from exporter.model import Actor, Build, BuildKey, Job, Ref, Status
 from exporter.model.summary import filled_by, summary
 from exporter.model.vocabulary import State, Words, by_word, resolve_state, trigger, unchanged
-from exporter.payload import Id, at, moment, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import Id, at, moment, subject, text, whole, word
+from exporter.providers import Repo, Site
 
 WORDS = Words(
     status=by_word(
@@ -61,6 +61,8 @@ SECTIONS = unchanged("default") | by_word(
 """Types of a selector that are sections of `bitbucket-pipelines.yml`. Any other (`custom`)
 is named by its pattern."""
 
+UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+_ACTORS = {"user": Actor.USER, "team": Actor.USER, "app_user": Actor.BOT}
 _KIND = re.compile(r"pipeline_(?:step_)?state_(?:(?:pending|in_progress|completed)_)?")
 
 
@@ -73,6 +75,7 @@ class Pipeline(msgspec.Struct, frozen=True):
     state: Any = None
     target: Any = None
     trigger: Any = None
+    creator: Any = None
     created_on: Any = None
     completed_on: Any = None
 
@@ -92,7 +95,7 @@ class Step(msgspec.Struct, frozen=True):
     completed_on_: Any = msgspec.field(name="completedOn", default=None)
 
 
-def to_build(item: Pipeline, repo: Repo) -> Build:
+def to_build(item: Pipeline, repo: Repo, site: Site) -> Build:
     """Map a pipeline. The start of a completed one is still missing."""
     created, ended = moment(item.created_on), moment(item.completed_on)
     state = _state(item.state, started=None, ended=ended)
@@ -100,6 +103,7 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
     why, unknown = trigger(WORDS, kind)
     branch, ref = _ref(item.target)
     key = item.uuid.strip("{}")
+    number = whole(item.build_number)
     return Build(
         key=BuildKey(key),
         native_id=key,
@@ -108,18 +112,47 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         branch=branch,
         ref=ref,
         default_branch=repo.default_branch,
-        number=whole(item.build_number),
+        number=number,
         attempt=max(1, whole(item.run_number) or 1),
         trigger=why,
         created_at=created,
         # Where a pipeline does not number its runs, one that runs again ends once more.
         changed_at=ended if whole(item.run_number) is None else None,
         partial=state.status is Status.COMPLETED and state.conclusion != "skipped",
+        url=results(site, repo.entry, number),
+        **origin(item.target, item.creator),
         **state.fields(*unknown),
     )
 
 
-def to_job(step: Step, build: Build) -> Job:
+def origin(target: Any, creator: Any) -> dict[str, Any]:
+    """What was built, and who began it, as fields of a build.
+
+    The title of a commit is not always told; that of a pull request takes its place.
+    """
+    titles = (at(target, "commit.message"), at(target, "pullrequest.title"))
+    by = subject(at(creator, "display_name")) or subject(at(creator, "nickname"))
+    return {
+        "commit": subject(at(target, "commit.hash")),
+        "commit_at": moment(at(target, "commit.date")),
+        "title": next(filter(None, map(subject, titles)), None),
+        "triggered_by": by,
+        "triggered_by_type": _ACTORS.get(word(at(creator, "type")) or "") if by else None,
+        "pull_request": whole(at(target, "pullrequest.id")),
+    }
+
+
+def results(site: Site, entry: str, number: int | None, *below: str) -> str | None:
+    """The address of a pipeline's page, or of one `below` it."""
+    return site.page(braced(entry), "pipelines/results", number, *below)
+
+
+def braced(entry: str) -> str:
+    """An entry as it is in addresses: ids have braces, which people leave out."""
+    return "/".join(f"{{{p}}}" if re.fullmatch(UUID, p) else p for p in entry.split("/"))
+
+
+def to_job(step: Step, build: Build, site: Site) -> Job:
     """Map a step. A step that is run again has a `run_number` of its own.
 
     A manual step is pending from the beginning; it waits for a person when its pipeline does.
@@ -131,10 +164,12 @@ def to_job(step: Step, build: Build) -> Job:
     if state.status is Status.QUEUED and manual and build.status is Status.WAITING:
         state = state._replace(status=Status.WAITING, started_at=begun)
     attempt = whole(step.run_number) or whole(step.run_number_)
+    key = step.uuid.strip("{}")
     return Job(
-        id=step.uuid.strip("{}"),
+        id=key,
         name=text(step.name) or "",
         attempt=build.attempt if attempt is None else max(1, attempt),
+        url=results(site, build.repo, build.number, "steps", f"{{{key}}}"),
         **state.fields(),
     )
 

@@ -30,6 +30,7 @@ from exporter.providers.bitbucket.mapping import (
     Pipeline,
     Step,
     apart,
+    braced,
     filled,
     to_build,
     to_job,
@@ -38,7 +39,6 @@ from exporter.providers.bitbucket.mapping import (
 T = TypeVar("T")
 
 _TOKEN = re.compile(r"([1-9]\d{0,8})x([1-9]\d{0,2})")
-UUID = r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _LONG = 6 * 3600.0
 """Seconds that a build may take and still be found by the first walk when it ends in time."""
 
@@ -117,7 +117,7 @@ class BitbucketSource(Source[Provider]):
         if length < size:
             self._sizes.shrank(repo.entry, length, self.api.now())
         items, rejected = each(answer.body.values, Pipeline)
-        builds = tuple(to_build(item, repo) for item in items)
+        builds = tuple(to_build(item, repo, self.site) for item in items)
         # Created earlier than wanted is the rest of the list too; what of it still runs is
         # known. Only a walk through a window may be the first one, which knows nothing yet.
         edge = query.since - (_LONG if query.deep else 0.0)
@@ -132,14 +132,14 @@ class BitbucketSource(Source[Provider]):
         steps = await optional(paging.whole(_pages(self.api, path, {}, Step), what=path))
         if steps is None:
             return build
-        jobs = tuple(to_job(step, build) for step in apart(steps))
+        jobs = tuple(to_job(step, build, self.site) for step in apart(steps))
         build = filled(build, jobs)
         return replace(build, jobs=jobs) if self.account.jobs else build
 
     async def refresh(self, repo: Repo, known: Build) -> Build:
         """The single pipeline, and its steps if they are wanted or needed."""
         path = f"{_path(repo.entry)}/pipelines/{_braced(known.native_id)}"
-        build = to_build((await self.api.get(path, into=Pipeline)).body, repo)
+        build = to_build((await self.api.get(path, into=Pipeline)).body, repo, self.site)
         wants = build.partial or self.account.jobs
         return await self.detail(repo, build, known) if wants else build
 
@@ -171,8 +171,8 @@ def _path(entry: str) -> str:
 
 
 def _quoted(name: str) -> str:
-    """A name or an id as a part of a path; ids have braces, which people leave out."""
-    return quote(f"{{{name}}}" if re.fullmatch(UUID, name) else name, safe="")
+    """A name or an id as a part of a path."""
+    return quote(braced(name), safe="")
 
 
 def _braced(uuid: str) -> str:

@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from exporter.providers import Provider
+from exporter.providers import Provider, Repo, Site
 from exporter.providers.buddy.mapping import (
     Action,
     Execution,
     Pipeline,
+    path_of,
     to_build,
     to_job,
 )
@@ -63,7 +64,13 @@ class Buddy(Provider):
     entry_form = "workspace/project, workspace/project/pipeline or workspace/*"
     entry_pattern = r"[^/*]+/(?:\*|[^/*]+(?:/.+)?)"
     default_url = "https://api.buddy.works"
+    root_path = "/api"
     sites: ClassVar[tuple[str, ...]] = ("buddy.works", "app.buddy.works")
+    web_hosts: ClassVar[dict[str, str]] = {
+        "api.buddy.works": "app.buddy.works",
+        "api.eu.buddy.works": "eu.buddy.works",
+        "api.asia.buddy.works": "asia.buddy.works",
+    }
     rights = "the scopes `WORKSPACE` and `EXECUTION_INFO`"
     example_values: ClassVar[dict[str, Any]] = {
         "repos": ["acme/shop", "acme/site/deploy", "acme/*"]
@@ -72,6 +79,11 @@ class Buddy(Provider):
     source = BuddySource
 
     provider: Literal["buddy"]
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The list of the project's pipelines."""
+        place = path_of(repo.entry)
+        return Site(self.web_root).page(place.workspace, place.project, "pipelines")
 
     def is_wildcard(self, entry: str) -> bool:
         """Only a whole workspace; a pipeline's name may hold a star."""

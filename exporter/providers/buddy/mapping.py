@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from exporter.model import Build, BuildKey, Job, Ref, Status
+from exporter.model import Actor, Build, BuildKey, Job, Ref, Status
 from exporter.model.vocabulary import resolve_state, trigger
-from exporter.payload import Id, at, moment, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import Id, at, moment, subject, text, whole, word
+from exporter.providers import Repo, Site
 from exporter.providers.buddy.vocabulary import WORDS
 
 NEVER_RAN = "initial"
@@ -61,6 +61,10 @@ class Execution(msgspec.Struct, frozen=True):
     branch: Any = None
     tag: Any = None
     pull_request: Any = None
+    to_revision: Any = None
+    comment: Any = None
+    creator: Any = None
+    html_url: Any = None
     action_executions: Sequence[msgspec.Raw] | None = None
     triggered_on_: Any = msgspec.field(name="triggeredOn", default=None)
 
@@ -73,6 +77,7 @@ class Action(msgspec.Struct, frozen=True):
     status: Any = None
     start_date: Any = None
     finish_date: Any = None
+    html_url: Any = None
 
 
 class PipelinePath(NamedTuple):
@@ -89,8 +94,8 @@ class PipelinePath(NamedTuple):
         return f"/workspaces/{workspace}/projects/{project}/pipelines"
 
 
-def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
-    """Map an execution.
+def to_build(item: Execution, pipeline: Pipeline, repo: Repo, site: Site) -> Build:
+    """Map an execution. The id in the address of its page is another one, so none can be made.
 
     `start_date` is when it was asked for: the creation of what has not begun, and for want
     of another the start of what has.
@@ -105,6 +110,7 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
     ref = Ref.PULL_REQUEST if item.pull_request else Ref.BRANCH
     if branch is None and tag is not None:
         branch, ref = tag, Ref.TAG
+    by = subject(at(item.creator, "name"))
     return Build(
         key=BuildKey(f"{key_of(place, pipeline.id)}/{item.id}"),
         native_id=f"{pipeline.id}/{item.id}",
@@ -118,11 +124,18 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo) -> Build:
         created_at=None if begun else asked,
         changed_at=state.completed_at,
         partial=completed and ended is None and state.conclusion != "skipped",
+        commit=subject(at(item.to_revision, "revision")),
+        commit_at=moment(at(item.to_revision, "commit_date")),
+        title=subject(at(item.to_revision, "message")) or subject(item.comment),
+        triggered_by=by,
+        triggered_by_type=Actor.USER if by else None,
+        pull_request=whole(at(item.pull_request, "number")),
+        url=site.own(item.html_url),
         **state._replace(started_at=asked if begun else None).fields(*unknown),
     )
 
 
-def to_job(item: Action, build: Build) -> Job | None:
+def to_job(item: Action, build: Build, site: Site) -> Job | None:
     """Map an action; None if the build ended before it ran."""
     status = word(item.status)
     name = text(at(item.action, "name")) or ""
@@ -136,6 +149,7 @@ def to_job(item: Action, build: Build) -> Job | None:
         id=own,
         run=None if begun is None else int(begun),
         name=name,
+        url=site.own(item.html_url),
         **state.fields(),
     )
 

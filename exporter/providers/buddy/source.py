@@ -133,9 +133,10 @@ class BuddySource(Source[Provider]):
         pipeline, _, execution = known.native_id.partition("/")
         path = f"{path_of(repo.entry).path}/{quote(pipeline, safe='')}/executions"
         item = (await self.api.get(f"{path}/{quote(execution, safe='')}", into=Execution)).body
-        build = to_build(item, Pipeline(pipeline, name=known.workflow), repo)
+        build = to_build(item, Pipeline(pipeline, name=known.workflow), repo, self.site)
         actions = each(item.action_executions or (), Action)[0]
-        jobs = tuple(job for a in actions if (job := to_job(a, build)) is not None)
+        mapped = (to_job(action, build, self.site) for action in actions)
+        jobs = tuple(job for job in mapped if job is not None)
         if build.status is Status.COMPLETED and build.completed_at is None:
             build = replace(build, completed_at=summary(jobs).ended)
         return replace(build, jobs=jobs if self.account.jobs else (), partial=False)
@@ -187,7 +188,7 @@ class BuddySource(Source[Provider]):
 
         raws, more = await bearable(ask, tuple(dict.fromkeys((size, few))))
         items, rejected = each(raws, Execution)
-        builds = tuple(to_build(execution, item, repo) for execution in items)
+        builds = tuple(to_build(execution, item, repo, self.site) for execution in items)
         reaches_back = query.deep or behind
         edge = query.since_for(str(item.id)) - (_LONG if reaches_back else 0.0)
         known = more and reached(map(asked_at, builds), default=edge) < edge

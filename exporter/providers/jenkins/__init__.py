@@ -31,22 +31,19 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar, Literal
 
-from exporter.providers import (
-    Provider,
-    basic,
-)
+from exporter.providers import Provider, Repo, Site, basic
 from exporter.providers.jenkins.mapping import (
     Run,
     Stage,
     Where,
-    checkouts,
     end_of,
     to_build,
     to_job,
 )
+from exporter.providers.jenkins.origin import checkouts, origin
 from exporter.providers.jenkins.refs import of_checkout
 from exporter.providers.jenkins.source import JenkinsSource
-from exporter.providers.jenkins.tree import NAME
+from exporter.providers.jenkins.tree import NAME, page_of_job
 from exporter.providers.jenkins.vocabulary import WORDS
 
 __all__ = [
@@ -59,6 +56,8 @@ __all__ = [
     "checkouts",
     "end_of",
     "of_checkout",
+    "origin",
+    "page_of_job",
     "to_build",
     "to_job",
 ]
@@ -100,6 +99,10 @@ class Jenkins(Provider):
         """Of the page of a job or view the controller's root."""
         found = _PAGE.fullmatch(url)
         return found and found[1]
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The page of the job."""
+        return page_of_job(Site(self.web_root), repo.entry)
 
     def headers(self, token: str | None) -> dict[str, str]:
         """Basic with a user's API token; a bearer token before a controller without users."""

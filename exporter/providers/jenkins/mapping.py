@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import msgspec
 from msgspec.structs import replace
@@ -14,16 +14,21 @@ from msgspec.structs import replace
 from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
 from exporter.model.summary import filled_by, summary
 from exporter.model.vocabulary import resolve_state, trigger
-from exporter.payload import at, listed, moment, span, text, whole, word
+from exporter.payload import at, listed, moment, span, subject, text, whole, word
 from exporter.providers.jenkins import refs
+from exporter.providers.jenkins.origin import checkouts, origin
 from exporter.providers.jenkins.vocabulary import BY_DESCRIPTION, PRIORITY, WORDS
 
+_MOST_CHANGES = 25
+"""Commits of a build that are asked for; the newest stands last."""
+_CHANGES = f"[items[commitId,timestamp,msg]{{0,{_MOST_CHANGES}}}]"
 RUN_FIELDS = (
-    "_class,number,queueId,building,result,timestamp,duration,"
-    "actions[_class,causes[_class,shortDescription],lastBuiltRevision[branch[name]],"
-    "queuingDurationMillis]"
+    "_class,number,displayName,queueId,building,result,timestamp,duration,"
+    "actions[_class,causes[_class,shortDescription,userId,userName],"
+    "lastBuiltRevision[SHA1,branch[name]],queuingDurationMillis],"
+    f"changeSet{_CHANGES},changeSets{_CHANGES}"
 )
-"""The `tree` parameter for a build."""
+"""The `tree` parameter for a build. A pipeline has `changeSets`, any other job one `changeSet`."""
 QUEUE_FIELDS = "items[id,inQueueSince,task[url]]"
 LEFT_FIELDS = "cancelled,inQueueSince,task[url],executable[number]"
 _TASK = re.compile(r"(?:^|/)((?:job/[^/]+/?)+)$")
@@ -43,6 +48,9 @@ class Run(msgspec.Struct, frozen=True, rename="camel"):
     result: Any = None
     duration: Any = None
     actions: Any = None
+    display_name: Any = None
+    change_set: Any = None
+    change_sets: Any = None
 
     @property
     def is_pipeline(self) -> bool:
@@ -103,6 +111,8 @@ class Where(NamedTuple):
     """The `repo` label: the job path, of a multibranch job without its branch."""
     path: str
     """The full job path; that of a branch job ends with the quoted branch."""
+    page: str | None = None
+    """The address of the job's page."""
 
     @property
     def branch(self) -> str | None:
@@ -129,12 +139,13 @@ def to_build(run: Run, where: Where) -> Build:
     if state.status is Status.QUEUED:  # a listed build has left the queue
         state = state._replace(status=Status.IN_PROGRESS, started_at=started)
     why, unmapped = _trigger(run)
+    title = subject(run.display_name)
     refs_seen = list(checkouts(run.actions))
     if where.branch is None:
         branch, ref = refs.of_checkout(refs_seen)
     else:
         branch, ref = refs.of_branch_job(where.branch, refs_seen)
-    return Build(
+    build = Build(
         key=BuildKey.begun(f"{where.path}#{run.number}", started),
         key_per_attempt=True,
         native_id=where.native_id(run.number),
@@ -145,8 +156,13 @@ def to_build(run: Run, where: Where) -> Build:
         ref=Ref.PULL_REQUEST if why == "merge_request" else ref,
         trigger=why,
         created_at=_created(run, started),
+        url=where.page and f"{where.page}{run.number}/",
+        **origin(run.actions, [run.change_set, *listed(run.change_sets)], branch),
         **state.fields(*unmapped),
     )
+    if build.title is None and title != f"#{run.number}":
+        build = replace(build, title=title)
+    return build
 
 
 def in_order(
@@ -243,15 +259,6 @@ def _trigger(run: Run) -> tuple[str, tuple[Unmapped, ...]]:
     return trigger(WORDS, word(next(filter(None, words), None)))
 
 
-def checkouts(actions: Any) -> Iterator[str]:
-    """The refs of all checkouts, the last first: earlier ones are of shared libraries."""
-    for action in reversed(listed(actions)):
-        for branch in listed(at(action, "lastBuiltRevision.branch")):
-            name = text(at(branch, "name"))
-            if name is not None:
-                yield name
-
-
 def _job_path(task: Any) -> str | None:
     match = _TASK.search(text(at(task, "url")) or "")
     if match is None:
@@ -290,6 +297,7 @@ def to_job(stage: Stage, build: Build) -> Job:
     return Job(
         id=stage.id,
         name=text(stage.name) or "",
+        url=build.url and f"{build.url}execution/node/{quote(stage.id, safe='')}/",
         **state.fields(),
     )
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterable
 
 from exporter.model import Ref
+from exporter.payload import whole
 
-_CHANGE_JOB = re.compile(r"(?:PR|MR)-\d+(?:-(?:head|merge))?")
+_CHANGE_JOB = re.compile(r"(?:PR|MR)-(\d+)(?:-(?:head|merge))?")
 """A branch job of a pull request: GitHub, Bitbucket and Gitea say PR, GitLab says MR; the suffix
 is there where both the head and its merge with the target are built."""
 _CHANGE = re.compile(
-    r"(?:pull|pr|pull-requests|merge-requests)/\d+(?:/(?:head|merge|from|to))?"
-    r"|changes/\d+/\d+/\d+"  # Gerrit
+    r"(?:pull|pr|pull-requests|merge-requests)/(\d+)(?:/(?:head|merge|from|to))?"
+    r"|changes/\d+/(\d+)/\d+"  # Gerrit
 )
 _REMOTE = re.compile(r"(?:refs/)?remotes/[^/]+/|(?:origin|upstream)/")
 _LOCAL = "heads/"
@@ -36,6 +37,17 @@ def of_checkout(names: Iterable[str]) -> tuple[str | None, Ref]:
     """The branch of a checkout: the first that is named, as in the variable `GIT_BRANCH`."""
     found = (_ref(name) for name in names)
     return next((ref for ref in found if ref[0] not in _NOWHERE), (None, Ref.BRANCH))
+
+
+def name_of(checked_out: str) -> str:
+    """The name of what a checkout calls so."""
+    return _ref(checked_out)[0]
+
+
+def change_number(name: str | None) -> int | None:
+    """The number of the pull request that a branch job or a ref is named after."""
+    change = _CHANGE_JOB.fullmatch(name or "") or _CHANGE.fullmatch(name or "")
+    return None if change is None else whole(next(filter(None, change.groups())))
 
 
 def _ref(name: str) -> tuple[str, Ref]:

@@ -35,7 +35,7 @@ from exporter.providers.jenkins.mapping import (
     with_stages,
 )
 from exporter.providers.jenkins.snapshot import Snapshot, with_builds
-from exporter.providers.jenkins.tree import Node, job_url
+from exporter.providers.jenkins.tree import Node, job_url, page_of_job
 
 _TREE = "the jobs of the controller"
 _QUEUE = "/queue"
@@ -125,7 +125,7 @@ class JenkinsSource(Source[Provider]):
     async def refresh(self, repo: Repo, known: Build) -> Build:
         """A build by itself; the snapshot will do if it says that it still runs."""
         path, number = split_id(known)
-        where = Where(known.repo, path)
+        where = self._where(known.repo, path)
         if known.status is Status.QUEUED:
             return await self._left_queue(where, known)
         if self._still_runs(path, known, self.api.now()):
@@ -171,6 +171,9 @@ class JenkinsSource(Source[Provider]):
 
     # -- builds
 
+    def _where(self, label: str, path: str) -> Where:
+        return Where(label, path, page_of_job(self.site, path))
+
     def _is_due(self, job: Node, query: Query) -> bool:
         has_changed = self._cache.must_read(job, query)
         return has_changed or job.path in query.behind
@@ -180,7 +183,7 @@ class JenkinsSource(Source[Provider]):
     ) -> Page:
         """A page of each job's builds. A branch that fails is a part that could not be read."""
         calls = {
-            path: builds.listed(self.api, self._cache, Where(label, path), mark, query)
+            path: builds.listed(self.api, self._cache, self._where(label, path), mark, query)
             for path, mark in jobs.items()
         }
         alone = jobs.keys() == {repo.entry}

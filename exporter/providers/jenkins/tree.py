@@ -11,6 +11,7 @@ import msgspec
 
 from exporter.errors import Malformed
 from exporter.payload import at, each, moment, text, whole
+from exporter.providers import Site
 
 DEPTH = 4
 """Levels of folders in one answer; what lies deeper takes a request for each folder."""
@@ -47,6 +48,13 @@ _SAFE = re.compile(NAME)
 def job_url(path: str) -> str:
     """The URL path of a job path. A branch's name is quoted in it once more."""
     return "".join(f"/job/{quote(name, safe='')}" for name in path.split("/"))
+
+
+def page_of_job(site: Site, path: str) -> str | None:
+    """The address of a job's page, with a slash at its end."""
+    parts = (part for name in path.split("/") for part in ("job", name))
+    page = site.page(*parts)
+    return page and f"{page}/"
 
 
 def endless(path: str) -> Malformed:

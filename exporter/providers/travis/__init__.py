@@ -34,12 +34,13 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from exporter.http import PublishedLimit
-from exporter.providers import Provider
+from exporter.providers import Provider, Repo, Site
+from exporter.providers.travis.mapping import origin, place_of
 from exporter.providers.travis.source import TravisSource
 from exporter.providers.travis.stages import queued_by_stage
 from exporter.providers.travis.vocabulary import NAME, WORDS
 
-__all__ = ["NAME", "PROVIDER", "WORDS", "Travis", "queued_by_stage"]
+__all__ = ["NAME", "PROVIDER", "WORDS", "Travis", "origin", "place_of", "queued_by_stage"]
 
 
 class Travis(Provider):
@@ -49,12 +50,14 @@ class Travis(Provider):
     entry_pattern = r"[^/*\s]+/(?:[^/*\s]+|\*)"
     name_pattern: ClassVar[str] = NAME
     default_url = "https://api.travis-ci.com"
+    root_path = "/api"
     sites: ClassVar[tuple[str, ...]] = (
         "travis-ci.com",
         ".travis-ci.com",
         "travis-ci.org",
         ".travis-ci.org",
     )
+    web_hosts: ClassVar[dict[str, str]] = {"api.travis-ci.com": "app.travis-ci.com"}
     published_limits = (PublishedLimit(2000, 60.0),)
     anonymous = True
     rights = "the API token of a user who may see the repo"
@@ -68,6 +71,10 @@ class Travis(Provider):
         """The version of the API is a header too."""
         version = {"Travis-API-Version": "3"}
         return version if token is None else {**version, "Authorization": f"token {token}"}
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The page of the repo, whose code is taken to be at GitHub."""
+        return Site(self.web_root).page(place_of(repo.entry, None))
 
     def identity(self, entry: str) -> str:
         """Owners and repos are the same in upper and lower case."""

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Actor, Build, BuildKey, Job, Ref, Status
 from exporter.model.summary import earliest, filled_by, latest, summary
 from exporter.model.vocabulary import resolve_state, trigger
-from exporter.payload import Id, at, each, moment, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import Id, at, each, moment, subject, text, whole, word
+from exporter.providers import Repo, Site
 from exporter.providers.travis.stages import queued_by_stage
 from exporter.providers.travis.vocabulary import WORDS
+
+_FORGES = {"https://bitbucket.org/": "bitbucket", "https://gitlab.com/": "gitlab"}
+"""Where the code is, as the addresses of pages have it, by how those of its commits begin."""
+_FORGE = "github"
+"""Where it is else."""
 
 
 class BuildItem(msgspec.Struct, frozen=True):
@@ -28,6 +34,10 @@ class BuildItem(msgspec.Struct, frozen=True):
     updated_at: Any = None
     branch: Any = None
     tag: Any = None
+    commit: Any = None
+    created_by: Any = None
+    pull_request_title: Any = None
+    pull_request_number: Any = None
     jobs: list[msgspec.Raw] | None = None
 
 
@@ -45,7 +55,7 @@ class JobItem(msgspec.Struct, frozen=True):
     restarted_at: Any = None
 
 
-def to_build(item: BuildItem, repo: Repo) -> Build:
+def to_build(item: BuildItem, repo: Repo, site: Site) -> Build:
     """Map one run of a build, with its jobs.
 
     The jobs of an earlier run that were not restarted are left out, and of a run that
@@ -56,7 +66,10 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
     completed = state.status is Status.COMPLETED
     items = each(item.jobs or (), JobItem)[0]
     restarted = _restarted(items, ended if begun is None and completed else begun)
-    jobs = queued_by_stage((to_job(job), job.stage) for job in items if word(job.state) is not None)
+    place = place_of(repo.entry, item.commit)
+    jobs = queued_by_stage(
+        (to_job(job, site, place), job.stage) for job in items if word(job.state) is not None
+    )
     if completed or begun is not None:
         since = restarted if begun is None else begun
         jobs = [job for job in jobs if not _is_earlier(job, since)]
@@ -85,10 +98,35 @@ def to_build(item: BuildItem, repo: Repo) -> Build:
         created_at=created if restarted is None else restarted,
         changed_at=None if completed or begun is not None else updated,
         jobs=tuple(jobs),
+        url=site.page(place, "builds", item.id),
+        **origin(item.commit, item.created_by),
+        pull_request=whole(item.pull_request_number),
         **state._replace(completed_at=ended if completed else None).fields(*unknown),
     )
+    if build.title is None:
+        build = replace(build, title=subject(item.pull_request_title))
     by_jobs = summary(build.jobs)._replace(conclusion=None)
     return filled_by(build, by_jobs) if completed else build
+
+
+def origin(commit: Any, creator: Any) -> dict[str, Any]:
+    """What was built, and who began it, as fields of a build. A cron build is the committer's."""
+    login = subject(at(creator, "login"))
+    is_bot = login is not None and login.endswith("[bot]")
+    return {
+        "commit": subject(at(commit, "sha")),
+        "commit_at": moment(at(commit, "committed_at")),
+        "title": subject(at(commit, "message")),
+        "triggered_by": login,
+        "triggered_by_type": (Actor.BOT if is_bot else Actor.USER) if login else None,
+    }
+
+
+def place_of(slug: str, commit: Any) -> str:
+    """The path of a repo's page, which begins with where its code is."""
+    address = text(at(commit, "compare_url")) or ""
+    forge = next((name for begin, name in _FORGES.items() if address.startswith(begin)), _FORGE)
+    return f"{forge}/{slug}"
 
 
 def _ref(branch: str | None, tag: str | None, why: str) -> Ref:
@@ -122,16 +160,20 @@ def _ended(item: BuildItem, items: Sequence[JobItem]) -> float | None:
     return earliest((changed, moment(item.updated_at))) if ended is None else ended
 
 
-def to_job(item: JobItem) -> Job:
-    """Map a job in its latest run; the key of the build says which one that is."""
+def to_job(item: JobItem, site: Site, place: str) -> Job:
+    """Map a job in its latest run; the key of the build says which one that is.
+
+    `place` is the path of the repo's page.
+    """
     begun, ended = moment(item.started_at), moment(item.finished_at)
     state = resolve_state(WORDS, word(item.state), started=begun, ended=ended)
-    place = (text(item.number) or "").rpartition(".")[2]
+    number = (text(item.number) or "").rpartition(".")[2]
     again = moment(item.restarted_at)
     return Job(
         id=str(item.id),
-        name=" ".join(filter(None, (text(at(item.stage, "name")), place))),
+        name=" ".join(filter(None, (text(at(item.stage, "name")), number))),
         created_at=moment(item.created_at) if again is None else again,
+        url=site.page(place, "jobs", item.id),
         **state.fields(),
     )
 

@@ -95,7 +95,9 @@ class TravisSource(Source[Provider]):
         listing = (await self.api.get(path, params, into=PaginatedAnswer)).body
         raws = _present(listing.builds)
         items, rejected = each(raws, BuildItem)
-        builds = tuple(map(self._noted, paging.dated(to_build(item, repo) for item in items)))
+        builds = tuple(
+            map(self._noted, paging.dated(to_build(item, repo, self.site) for item in items))
+        )
         following = listing.next(offset, len(raws), limit)
         return Page(builds, None if following is None else str(following), rejected)
 
@@ -112,7 +114,7 @@ class TravisSource(Source[Provider]):
         answer = await self.api.get(
             f"/build/{quote(known.native_id, safe='')}", params, into=BuildItem
         )
-        return self._noted(to_build(answer.body, repo))
+        return self._noted(to_build(answer.body, repo, self.site))
 
     def _noted(self, build: Build) -> Build:
         return self._seen.read(build if self.account.jobs else replace(build, jobs=()))

@@ -12,7 +12,7 @@ import pytest
 from exporter.demo.serve import serving
 from exporter.errors import ProviderError
 from exporter.metrics import families as f
-from exporter.providers import Repo
+from exporter.providers import Repo, Site
 from exporter.providers.travis.mapping import BuildItem, to_build
 from tests.contract.providers.test_travis import SHOP, seconds, station, travis
 from tests.tools.emulators.rig import Station, iso
@@ -159,7 +159,7 @@ def test_a_stuck_build_without_jobs_is_as_old_as_its_last_change() -> None:
     changed = time.time() - 8 * 86400
     item = BuildItem(id=5, state="created", updated_at=iso(changed))
 
-    assert changed == pytest.approx(to_build(item, Repo(SHOP)).time or 0.0, abs=0.01)
+    assert changed == pytest.approx(to_build(item, Repo(SHOP), Site(None)).time or 0.0, abs=0.01)
 
 
 def test_old_builds_without_any_time_are_no_news_at_the_first_poll() -> None:

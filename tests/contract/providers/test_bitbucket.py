@@ -22,7 +22,7 @@ from exporter.http import Api, RetryPolicy
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
 from exporter.model.vocabulary import by_word
-from exporter.providers import Query, Repo
+from exporter.providers import Query, Repo, Site
 from exporter.providers.bitbucket import Bitbucket
 from exporter.providers.bitbucket.mapping import WORDS, Pipeline, Step, filled, to_build, to_job
 from exporter.providers.bitbucket.source import PagedValues
@@ -33,10 +33,11 @@ from tests.tools.emulators import bitbucket
 from tests.tools.emulators.rig import Station, entries, iso
 
 REPO = Repo("acme/shop", default_branch="trunk")
+SITE = Site("https://bitbucket.org")
 
 
 def built(**values: Any) -> Build:
-    return to_build(msgspec.convert({"uuid": "{u-1}", **values}, Pipeline), REPO)
+    return to_build(msgspec.convert({"uuid": "{u-1}", **values}, Pipeline), REPO, SITE)
 
 
 # -- recordings
@@ -49,12 +50,13 @@ def test_recorded_pipelines_become_builds_whose_start_the_steps_tell(shared: Pat
     found = {}
     for key, line in golden.lines(folder, "pipelines.jsonl"):
         item = msgspec.json.decode(line, type=Pipeline)
-        build = to_build(item, REPO)
+        build = to_build(item, REPO, SITE)
         mine = (s for s, owner in zip(steps, owners, strict=True) if owner == item.uuid)
-        jobs = tuple(to_job(step, build) for step in mine)
+        jobs = tuple(to_job(step, build, SITE) for step in mine)
         found[key] = golden.told(filled(build, jobs))
+    running = built(state={"name": "IN_PROGRESS"})
     for key, line in golden.lines(folder, "steps.jsonl"):
-        job = to_job(msgspec.json.decode(line, type=Step), built(state={"name": "IN_PROGRESS"}))
+        job = to_job(msgspec.json.decode(line, type=Step), running, SITE)
         found[key] = golden.told(job)
 
     golden.check("bitbucket", found)
@@ -187,14 +189,14 @@ def test_a_step_that_waits_for_a_person_is_told_from_one_that_waits_for_its_turn
     running = built(state={"name": "IN_PROGRESS", "stage": {"name": "RUNNING"}})
     step = Step("{s}", state={"name": "PENDING"}, trigger={"type": "pipeline_step_trigger_manual"})
 
-    assert Status.WAITING == to_job(step, paused).status
-    assert Status.QUEUED == to_job(step, running).status
+    assert Status.WAITING == to_job(step, paused, SITE).status
+    assert Status.QUEUED == to_job(step, running, SITE).status
 
 
 def test_fractions_of_nine_digits_are_understood() -> None:
     step = Step("{s}", state={"name": "IN_PROGRESS"}, started_on="2023-02-20T09:12:40.109572944Z")
 
-    assert instant("2023-02-20T09:12:40Z") + 0.109572944 == to_job(step, built()).started_at  # type: ignore[operator]
+    assert instant("2023-02-20T09:12:40Z") + 0.109572944 == to_job(step, built(), SITE).started_at  # type: ignore[operator]
 
 
 # -- truth over HTTP

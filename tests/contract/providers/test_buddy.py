@@ -14,7 +14,7 @@ from exporter.demo.serve import serving
 from exporter.errors import Gone, Malformed, Refused
 from exporter.metrics import families as f
 from exporter.model import Build, Ref, Status
-from exporter.providers import Query, Repo
+from exporter.providers import Query, Repo, Site
 from exporter.providers.buddy import WORDS, Action, Buddy, Execution, Pipeline, to_build, to_job
 from tests.tools import golden
 from tests.tools.buddy_station import provider, station
@@ -22,6 +22,7 @@ from tests.tools.emulators import buddy
 from tests.tools.emulators.rig import Station, entries, iso
 
 REPO = Repo("acme/shop")
+SITE = Site("https://sls.io")
 DEPLOY = Pipeline(7, name="deploy")
 STATUSES = (
     "INPROGRESS ENQUEUED TERMINATED SUCCESSFUL FAILED INITIAL NOT_EXECUTED SKIPPED TERMINATING"
@@ -36,7 +37,7 @@ def total(rig: Station, family: f.Family) -> float:
 
 
 def built(**values: Any) -> Build:
-    return to_build(msgspec.convert({"id": 5, **values}, Execution), DEPLOY, REPO)
+    return to_build(msgspec.convert({"id": 5, **values}, Execution), DEPLOY, REPO, SITE)
 
 
 def page(app: Any, **keys: Any) -> Any:
@@ -58,7 +59,9 @@ def test_recorded_executions_and_actions_are_understood(shared: Path) -> None:
     folder = shared / "recordings/buddy"
     found = {}
     for key, line in golden.lines(folder, "executions.jsonl"):
-        found[key] = golden.told(to_build(msgspec.json.decode(line, type=Execution), DEPLOY, REPO))
+        found[key] = golden.told(
+            to_build(msgspec.json.decode(line, type=Execution), DEPLOY, REPO, SITE)
+        )
     pipelines = [
         msgspec.json.decode(line, type=Pipeline)
         for _, line in golden.lines(folder, "pipelines.jsonl")
@@ -149,15 +152,15 @@ def test_the_key_names_workspace_project_and_pipeline_as_ids_do_not() -> None:
         built().repo,
         built().workflow,
     )
-    narrow = to_build(Execution(5), DEPLOY, Repo("acme/shop/deploy"))
+    narrow = to_build(Execution(5), DEPLOY, Repo("acme/shop/deploy"), SITE)
     assert ("acme/shop/7/5", "acme/shop") == (narrow.key.id, narrow.repo)
 
 
 def test_an_action_whose_turn_never_came_is_no_job() -> None:
     action = Action(action={"id": 1, "name": "notify"}, status="INITIAL")
 
-    assert to_job(action, built(status="SUCCESSFUL")) is None
-    waiting = to_job(action, built(status="INPROGRESS"))
+    assert to_job(action, built(status="SUCCESSFUL"), SITE) is None
+    waiting = to_job(action, built(status="INPROGRESS"), SITE)
     assert waiting is not None
     assert Status.QUEUED == waiting.status
 

@@ -24,7 +24,7 @@ from tests.tools.emulators import jenkins
 from tests.tools.emulators.jenkins import cause
 from tests.tools.jenkins_station import EVENT, provider
 
-SHOP = Where("team/shop", "team/shop")
+SHOP = Where("team/shop", "team/shop", "https://ci.example/job/team/job/shop/")
 USER = "hudson.model.Cause$UserIdCause"
 GERRIT = "com.sonyericsson.hudson.plugins.gerrit.trigger.hudsontrigger"
 PPR = "io.jenkins.plugins.bitbucketpushandpullrequest.cause.pullrequest"

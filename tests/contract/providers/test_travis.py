@@ -18,7 +18,7 @@ from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import BuildKey, Ref, Status
 from exporter.payload import each
-from exporter.providers import Query, Repo, catalogue
+from exporter.providers import Query, Repo, Site, catalogue
 from exporter.providers.travis import WORDS, Travis
 from exporter.providers.travis.mapping import BuildItem, JobItem, to_build, to_job
 from tests.tools import golden
@@ -28,6 +28,7 @@ from tests.tools.emulators.travis import World
 SHOP = "acme/shop"
 LIST = "/repo/acme%2Fshop/builds"
 STATES = ["created", "queued", "received", "started", "passed", "failed", "errored", "canceled"]
+SITE, PLACE = Site("https://app.travis-ci.com"), "github/acme/shop"
 CREDENTIAL = ("Authorization", "token demo")
 
 
@@ -57,13 +58,13 @@ def paths(requests: list[str]) -> list[str]:
 def recorded(shared: Path) -> Iterator[tuple[str, Any]]:
     folder = shared / "recordings" / "travis"
     for key, line in golden.lines(folder, "builds.jsonl"):
-        yield key, to_build(only(line, BuildItem), Repo(SHOP))
+        yield key, to_build(only(line, BuildItem), Repo(SHOP), SITE)
     for key, line in golden.lines(folder, "builds_pages.jsonl"):
         for number, raw in enumerate(msgspec.json.decode(line)["builds"]):
             item = only(msgspec.json.encode(raw), BuildItem)
-            yield f"{key}.{number}", to_build(item, Repo(SHOP))
+            yield f"{key}.{number}", to_build(item, Repo(SHOP), SITE)
     for key, line in golden.lines(folder, "jobs.jsonl"):
-        yield key, to_job(only(line, JobItem))
+        yield key, to_job(only(line, JobItem), SITE, PLACE)
 
 
 def only(line: bytes, into: Any) -> Any:
@@ -85,14 +86,14 @@ def test_no_recorded_word_is_unknown(shared):
 
 @pytest.mark.parametrize("state", STATES)
 def test_every_documented_state_has_a_meaning(state):
-    build = to_build(BuildItem(id=1, state=state), Repo(SHOP))
+    build = to_build(BuildItem(id=1, state=state), Repo(SHOP), SITE)
 
     assert build.unmapped == ()
     assert (build.status is Status.COMPLETED) == (state in WORDS.conclusion)
 
 
 def test_a_build_that_is_only_said_to_be_finished_is_completed_without_a_conclusion():
-    build = to_build(BuildItem(id=1, state="finished"), Repo(SHOP))
+    build = to_build(BuildItem(id=1, state="finished"), Repo(SHOP), SITE)
 
     assert (build.status, build.conclusion, build.unmapped) == (Status.COMPLETED, None, ())
 
@@ -102,7 +103,7 @@ def test_every_documented_event_has_a_meaning():
 
 
 def test_an_errored_build_is_the_system_s_fault():
-    assert to_build(BuildItem(id=1, state="errored"), Repo(SHOP)).conclusion == "error"
+    assert to_build(BuildItem(id=1, state="errored"), Repo(SHOP), SITE).conclusion == "error"
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_an_errored_build_is_the_system_s_fault():
     ],
 )
 def test_what_a_build_ran_for(fields, ref, branch):
-    build = to_build(BuildItem(id=1, state="passed", **fields), Repo(SHOP))
+    build = to_build(BuildItem(id=1, state="passed", **fields), Repo(SHOP), SITE)
 
     assert (build.ref, build.branch) == (ref, branch)
 
@@ -124,8 +125,11 @@ def test_what_a_build_ran_for(fields, ref, branch):
 def test_a_job_is_named_by_its_stage_and_its_place():
     numbered = JobItem(id=1, number="389.12", state="passed")
 
-    assert to_job(numbered).name == "12"
-    assert to_job(msgspec.structs.replace(numbered, stage={"name": "Test"})).name == "Test 12"
+    assert to_job(numbered, SITE, PLACE).name == "12"
+    assert (
+        to_job(msgspec.structs.replace(numbered, stage={"name": "Test"}), SITE, PLACE).name
+        == "Test 12"
+    )
 
 
 # --- configuration ---
