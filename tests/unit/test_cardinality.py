@@ -15,10 +15,10 @@ from exporter.metrics import cardinality
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.facts import Facts
-from exporter.model import OTHER
+from exporter.model import OTHER, Job, Status
 from exporter.view.series_view import SeriesView
 from tests.tools.scripted import Rig, build, done
-from tests.tools.views import PIPELINE, a_view, learn, some_findings
+from tests.tools.views import PIPELINE, a_view, learn, shown_gauges, some_findings
 
 NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
 BRANCH_OTHER = (*PIPELINE[:4], OTHER)
@@ -104,3 +104,25 @@ def test_a_state_that_was_folded_before_is_read_and_goes_on(tmp_path: Path, mark
     rig.poll()
     assert rig.value(f.BUILDS, branch="main", conclusion="neutral") == 1
     rig.crash()
+
+
+def shown_jobs(limit: int) -> dict[tuple[bool, str], float]:
+    """Gauges of two jobs at a limit: whether they are in their own pipeline, under which name."""
+    jobs = tuple(Job(id=name, name=name, status=Status.QUEUED) for name in ("build", "test"))
+    view = a_view(limit)
+    learn(view, Findings(active=[build("1")]))
+    learn(view, Findings(active=[build("1", jobs=jobs)]))
+    gauges = shown_gauges(view, f.JOBS_ACTIVE)
+    return {(labels[:5] == PIPELINE, labels[5]): value for labels, value in gauges.items()}
+
+
+def test_gauges_of_jobs_fold_one_by_one_and_keep_their_names_only_at_home() -> None:
+    states = [shown_jobs(limit) for limit in range(1, 200)]
+
+    kinds = [state for n, state in enumerate(states) if state != states[n - 1]]
+    assert kinds[-1] == {(True, "build"): 1, (True, "test"): 1}
+    assert {(True, "build"): 1, (True, OTHER): 1} in kinds
+    for state in kinds:
+        assert all(state.values())  # no name is shown that no job has
+        assert sum(state.values()) in (0, 2)
+        assert {name for (is_home, name) in state if not is_home} <= {OTHER}
