@@ -1,8 +1,8 @@
 """The vocabulary: our words for builds and jobs, and what native words mean in them.
 
 Words follow the unified CI/CD API; two of its gaps are closed here. `waiting` is a status of
-its own, because a build held for a person is not late. `error` is a conclusion of its own,
-because a broken CI system is not broken code.
+its own, because a build that is held for a person or for another build lacks no machine.
+`error` is a conclusion of its own, because a broken CI system is not broken code.
 
 Each CI system has one table a field. Words are compared in lower case. A documented word
 without a named meaning maps to itself; a word of no table is reported as such, so that it can be

@@ -154,7 +154,7 @@ def demand_for(
 
 
 def _begun(build: Build) -> float | None:
-    """When an unfinished build began; None for one that waits for a person."""
+    """When an unfinished build began; None for one that is held for a person or another."""
     if build.only_jobs:
         return max((job.time for job in build.jobs if job.time is not None), default=None)
     return None if build.status is Status.WAITING else build.time

@@ -19,7 +19,8 @@ WORDS = Words(
     status=by_word(
         {
             Status.QUEUED: "PARSING PENDING READY",
-            # For a manual step or another deployment; stopped until somebody goes on.
+            # PAUSED: for a manual step, or a deployment to the same environment. HALTED: a step
+            # was stopped, and the rest waits until somebody runs it.
             Status.WAITING: "PAUSED HALTED",
             Status.IN_PROGRESS: "IN_PROGRESS BUILDING RUNNING",
             Status.COMPLETED: "COMPLETED",

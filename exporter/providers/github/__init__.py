@@ -27,7 +27,7 @@ one that is renamed begins a new series within an hour; of several workflows of 
 oldest keeps it, and the others are `name (file name)`. A workflow without a name, or that the
 list lacks (an organization's, one whose file is gone), is called after its file. A title that
 `run-name` gives is no name. A run that waited for an approval counts from its first attempt
-that ran.
+that ran. One that waits for another run of its concurrency group (`pending`) is `waiting`.
 
 Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch; without
 `jobs: true`, that a run nobody saw was touched (its logs deleted) within half an hour.

@@ -8,8 +8,9 @@ from exporter.model.vocabulary import Words, by_word, unchanged
 WORDS = Words(
     status=by_word(
         {
-            Status.QUEUED: "queued requested pending",  # pending: held by a concurrency group
-            Status.WAITING: "waiting",  # a deployment protection rule
+            Status.QUEUED: "queued requested",
+            # For a deployment protection rule; for another run of its concurrency group.
+            Status.WAITING: "waiting pending",
             Status.IN_PROGRESS: "in_progress",
             Status.COMPLETED: "completed",
         }

@@ -113,7 +113,7 @@ def test_a_run_becomes_a_build() -> None:
     [
         (("queued", None), Status.QUEUED, None),
         (("requested", None), Status.QUEUED, None),
-        (("pending", None), Status.QUEUED, None),
+        (("pending", None), Status.WAITING, None),
         (("waiting", None), Status.WAITING, None),
         (("in_progress", None), Status.IN_PROGRESS, None),
         (("in_progress", "success"), Status.IN_PROGRESS, None),

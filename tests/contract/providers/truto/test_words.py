@@ -70,6 +70,7 @@ DOCUMENTED: dict[str, dict[str, str]] = {
 }
 MEANINGS = [
     ("github", "waiting", None, Status.WAITING, None),
+    ("github", "pending", None, Status.WAITING, None),
     ("github", "completed", "timed_out", COMPLETED, "timeout"),
     ("azuredevops", "cancelling", None, Status.IN_PROGRESS, None),
     ("azuredevops", "abandoned", None, COMPLETED, "error"),
