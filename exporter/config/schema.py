@@ -162,8 +162,8 @@ class State(Section):
     on_corrupt: Literal["fail", "quarantine"] = "fail"
     """fail, or quarantine: set a damaged file aside and start empty."""
     builds: Annotated[int, Field(ge=1, le=10_000)] = 50
-    """Finished builds that the build log keeps for each pipeline; failed ones are kept for all of
-    the retention."""
+    """Finished builds that the build log keeps for each pipeline, about 350 bytes each; failed ones
+    are kept for all of the retention."""
 
     @property
     def path(self) -> str | None:
