@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from datetime import UTC, datetime
 
@@ -18,6 +20,8 @@ _ISO = re.compile(
 _USUAL = "--T::Z"
 """Every third character from the fifth on of the form that nearly all times have."""
 _SPAN = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?")
+_EPOCH = re.compile(r"(?![0-9]{8}$)[0-9]{1,12}(?:\.[0-9]{1,9})?")
+"""Of eight digits is a date in the basic form of ISO 8601."""
 SPAN = r"^\s*(?=\d)(?:\d+d)?(?:\d+h)?(?:\d+m)?(?:\d+(?:\.\d+)?s)?\s*$"
 """What `span` reads, for JSON Schema."""
 _UNITS = (86400.0, 3600.0, 60.0, 1.0)
@@ -84,3 +88,26 @@ def span(text: str) -> float:
             f"{shown(text)} is not a duration (write 30s, 5m, 1h30m, 1d or a number of seconds)"
         )
     return sum(float(n) * unit for n, unit in zip(match.groups(), _UNITS, strict=True) if n)
+
+
+def point(text: str, *, now: float) -> float:
+    """Seconds since the epoch of a time as people write it.
+
+    Read are a date or a time in ISO 8601 (UTC if nothing is said), seconds since the epoch, and a
+    span for so long before `now`: `48h`. Raises ValueError with a hint when it is anything else.
+    """
+    text = text.strip()
+    if _EPOCH.fullmatch(text):
+        return float(text)
+    with contextlib.suppress(ValueError):
+        return _finite(now - span(text))
+    with contextlib.suppress(ValueError, OverflowError):
+        at = datetime.fromisoformat(text)
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+    raise ValueError(f"{shown(text)} is no date (write 2026-08-01, 2026-08-01T12:00:00Z or 48h)")
+
+
+def _finite(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise ValueError
+    return seconds

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable
 
 import msgspec
@@ -122,6 +123,14 @@ def seconds(text: str) -> float:
     """A span as the configuration writes it; the type of a flag."""
     try:
         return float(text) if text.isdigit() else times.span(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def instant(text: str) -> float:
+    """Epoch seconds of a date, a time or a span before now; the type of a flag."""
+    try:
+        return times.point(text, now=time.time())
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from exporter import backfill, times
-from exporter.commands import Command, Line, config_file, loaded, seconds
+from exporter import backfill
+from exporter.commands import Command, Line, config_file, instant, loaded, seconds
 from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError
 from exporter.redaction import shown
@@ -190,7 +190,7 @@ class _Bar:
 def _history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--since",
-        type=_instant,
+        type=instant,
         required=True,
         metavar="DATE",
         help="the beginning: 2026-08-01, 2026-08-01T12:00:00Z (UTC if nothing is said) or, for"
@@ -198,7 +198,7 @@ def _history(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--until",
-        type=_instant,
+        type=instant,
         metavar="DATE",
         help="the end, written alike: when Prometheus first scraped the exporter (default now)",
     )
@@ -227,19 +227,6 @@ def _history(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", required=True, metavar="FILE", help="where to write; - is standard output"
     )
-
-
-def _instant(text: str) -> float:
-    """Epoch seconds of a date, a time or a span before now."""
-    with contextlib.suppress(ValueError):
-        return time.time() - times.span(text)
-    try:
-        at = datetime.fromisoformat(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{shown(text)} is no date (write 2026-08-01, 2026-08-01T12:00:00Z or 48h)"
-        ) from None
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
 
 
 def _step(text: str) -> int:

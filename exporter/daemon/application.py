@@ -7,8 +7,9 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Callable, Generator
 from importlib import resources
+from typing import TypeVar
 
 from exporter.config import Config
 from exporter.config.differences import ConfigDiff, diff
@@ -17,6 +18,7 @@ from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
 from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger import LedgerConfig
+from exporter.ledger.build_log import BuildLog
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics.families import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -32,6 +34,8 @@ from exporter.status.report import Reload
 from exporter.sync import repo_sync
 from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -104,6 +108,10 @@ class Application:
             reload=self.last_reload,
             state_ok=self.recorder.state_ok,
         )
+
+    async def read_log(self, read: Callable[[BuildLog], T]) -> T:
+        """What `read` returns of the build log. May be cancelled. Raises StateUnavailable."""
+        return await self.recorder.read_log(read)
 
     def reloaded(self, error: str | None = None) -> None:
         """Show that a reload has ended, well or with a line for each fault."""

@@ -25,6 +25,7 @@ from exporter.systemd import Manager
 from exporter.web import application
 from exporter.web.access import Access
 from exporter.web.config import WebConfig
+from exporter.web.external import path_of
 from exporter.web.guard import Guard
 from exporter.web.server import Server
 
@@ -84,6 +85,7 @@ async def serve(config: Config, service: Service) -> int:
                 telemetry_path=config.web.telemetry_path,
                 config=lambda: app.config,
                 reload=reloads.reload if service.lifecycle else None,
+                base=lambda: path_of(app.config.web.external_url),
             )
             server = Server(Guard(routes, access), access, drain=DRAIN, ready=notifier.ready)
             host, port = listener.getsockname()[:2]

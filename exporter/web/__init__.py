@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -13,16 +13,23 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from exporter.config import Config
-from exporter.errors import ConfigError, ExporterError
+from exporter.errors import ConfigError, ExporterError, StateUnavailable
+from exporter.ledger.build_log import BuildLog
 from exporter.outputs.prometheus import CONTENT_TYPES, Answer, Exposition, negotiate, wants_gzip
 from exporter.status.document import StatusReport
 from exporter.view.series_view import SeriesView
+from exporter.web.builds import build_routes
+from exporter.web.external import Below
 from exporter.web.headers import NO_SNIFFING
+from exporter.web.log_reader import LogReader
 from exporter.web.origin import foreign
 from exporter.web.pages import pages
+from exporter.web.parameters import sentence
 from exporter.web.rendering import Renderer
 from exporter.web.report_cache import ReportCache
 from exporter.web.slices import in_slices
+
+T = TypeVar("T")
 
 Reload = Callable[[], Awaitable[Sequence[str]]]
 
@@ -45,6 +52,9 @@ class Served(Protocol):
     def report(self) -> Generator[None, None, StatusReport]:
         """What the status page says, made in short steps."""
 
+    async def read_log(self, read: Callable[[BuildLog], T]) -> T:
+        """What `read` returns of the build log. May be cancelled. Raises StateUnavailable."""
+
 
 def application(
     served: Served,
@@ -58,7 +68,7 @@ def application(
 
     `config` returns the configuration in force, if that is to be shown. `reload` loads it anew
     and returns what has changed, line by line, or raises ExporterError; None forbids it. `base`
-    returns what stands before the path of each link.
+    returns the path below which people reach the pages, which answer there as well.
     """
     renderer = Renderer(base, telemetry_path=telemetry_path)
 
@@ -81,14 +91,23 @@ def application(
     async def ready(request: Request) -> Response:
         return PlainTextResponse("cicd-exporter is ready.\n", headers=NO_SNIFFING)
 
+    async def unavailable(request: Request, error: Exception) -> Response:
+        return sentence(f"{error}.", 503)
+
+    read = [
+        *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
+        *([] if config is None else build_routes(LogReader(served), config)),
+    ]
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
-            *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
+            *read,
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),
             Route("/-/reload", _reloading(reload), methods=["POST", "PUT"]),
-        ]
+            Below(base, read),
+        ],
+        exception_handlers={StateUnavailable: unavailable},
     )
     app.router.redirect_slashes = False  # an unknown path is unknown
     return app

@@ -2,7 +2,8 @@
 
 Whatever a template is given is text, which is escaped. What every page may use beside its own
 values: `link(path, **query)` and `static(name)`, which make addresses, `now` (ISO 8601),
-`version`, `nav`, `here` (the address of the page in the navigation) and the filters below.
+`version`, `telemetry_path` (None where links have a prefix, below which it does not answer), `nav`,
+`here` (the address of the page in the navigation) and the filters below.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Renderer:
             parts = made.generate(
                 link=self.link,
                 static=lambda name: self.link(f"/static/{name}?{digests()[name]}"),
-                telemetry_path=self._telemetry_path,
+                telemetry_path=None if self._base() else self._telemetry_path,
                 nav=NAV,
                 here=here,
                 version=__version__,

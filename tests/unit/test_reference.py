@@ -10,7 +10,7 @@ from exporter.config import schema as settings
 from exporter.config.keys import page
 from exporter.config.reference import LABELS, reference
 from exporter.providers import Provider, catalogue
-from exporter.web.schema import schema
+from exporter.web.schema import SHAPES, schema
 from tests.conftest import ROOT
 
 
@@ -26,10 +26,11 @@ def test_the_committed_page_of_the_configuration_is_current() -> None:
     assert page() == (ROOT / "docs" / "CONFIGURATION.md").read_text(), f"make it anew: {remedy}"
 
 
-def test_the_committed_schema_of_the_status_is_current() -> None:
-    remedy = "python -m exporter.web.schema > docs/status.schema.json"
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_committed_schema_of_what_is_served_is_current(name: str) -> None:
+    remedy = f"python -m exporter.web.schema {name} > docs/{name}.schema.json"
 
-    assert schema() == (ROOT / "docs" / "status.schema.json").read_text(), f"anew: {remedy}"
+    assert schema(name) == (ROOT / "docs" / f"{name}.schema.json").read_text(), f"anew: {remedy}"
 
 
 def test_the_page_has_every_provider() -> None:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
-from typing import Any, Self, cast
+from collections.abc import Callable, Generator
+from functools import cached_property
+from typing import Any, Self, TypeVar, cast
 
 import httpx
 from starlette.applications import Starlette
 
 from exporter.config.schema import Settings
 from exporter.demo.serve import serving
+from exporter.ledger import Ledger, LedgerConfig
+from exporter.ledger.build_log import BuildLog
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.outputs.prometheus import Exposition, Health
+from exporter.providers import Provider, catalogue
 from exporter.status.document import (
     AccountReport,
     BudgetReport,
@@ -22,7 +27,10 @@ from exporter.status.document import (
     StatusReport,
 )
 from exporter.web import application
+from exporter.web.external import path_of
 from tests.tools.views import a_view, completed, learn
+
+T = TypeVar("T")
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -95,6 +103,12 @@ def status(*accounts: AccountReport, **values: Any) -> StatusReport:
     return StatusReport(**sound | values)
 
 
+def provider(name: str = "acme", web_url: str = "https://ci.example/pages") -> Provider:
+    """An account whose pages are there."""
+    keys: Any = {"name": name, "provider": "github", "token_env": "T", "repos": ["acme/shop"]}
+    return catalogue()["github"](**keys, web_url=web_url)
+
+
 class Stub:
     """What the pages read of a poller."""
 
@@ -109,6 +123,23 @@ class Stub:
     def report(self) -> Generator[None, None, StatusReport]:
         yield
         return self.told
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Empty at first."""
+        return open_ledger("memory:", LedgerConfig(1e12, 86400.0))
+
+    async def read_log(self, read: Callable[[BuildLog], T]) -> T:
+        return read(self.ledger.build_log())
+
+
+class Logged(Stub):
+    """Has configured accounts, whose sites are known."""
+
+    def __init__(self, *accounts: Provider, external_url: str | None = None) -> None:
+        super().__init__()
+        web = Settings().web.model_copy(update={"external_url": external_url})
+        self.config = CONFIG.model_copy(update={"accounts": accounts, "web": web})
 
 
 class Switch:
@@ -159,7 +190,15 @@ class Web:
 
 
 def served(of: Any, telemetry_path: str = "/metrics") -> Starlette:
-    return application(of, telemetry_path=telemetry_path, config=lambda: CONFIG)
+    def config() -> Any:
+        return getattr(of, "config", CONFIG)
+
+    return application(
+        of,
+        telemetry_path=telemetry_path,
+        config=config,
+        base=lambda: path_of(config().web.external_url),
+    )
 
 
 def client(url: str) -> httpx.AsyncClient:
