@@ -27,13 +27,20 @@ async def _demonstrate(options: argparse.Namespace, web: WebConfig) -> int:
         async with demo.running() as running:
             os.environ[demo.TOKEN_ENV] = demo.TOKEN
             file = str(Path(folder, "demo.yaml"))
-            config = _written(file, running.configuration(folder))
-            shown = address[0] or "127.0.0.1"
+            root = _root(*address, scheme="http" if web.context is None else "https")
+            # A port that the system is still to choose is no address for links.
+            config = _written(file, running.configuration(folder, root if address[1] else None))
             log.info("the demo's emulator is up", extra={"url": running.url})
-            scheme = "http" if web.context is None else "https"
-            log.info("see the metrics", extra={"url": f"{scheme}://{shown}:{address[1]}/metrics"})
+            log.info("see the metrics", extra={"url": f"{root}/metrics"})
             service = daemon.Service(file, address, level=options.level, web=web)
             return await daemon.serve(config, service)
+
+
+def _root(host: str, port: int, *, scheme: str) -> str:
+    """Where a browser of this machine finds what listens there."""
+    if host in ("", "::", "0.0.0.0"):  # noqa: S104 - compared with, not bound to
+        host = "127.0.0.1"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
 
 def _written(file: str, text: str) -> Config:

@@ -21,12 +21,14 @@ class RunningDemo(msgspec.Struct, frozen=True):
 
     url: str
 
-    def configuration(self, folder: str) -> str:
+    def configuration(self, folder: str, external_url: str | None = None) -> str:
         """A configuration (YAML) that polls it, with its state in a new file in `folder`.
 
-        The exporter reads the token from the environment variable `TOKEN_ENV`.
+        The exporter reads the token from the environment variable `TOKEN_ENV`, and people reach
+        it at `external_url`.
         """
         content = {
+            "web": {"external_url": external_url},
             "state": {"url": f"sqlite:///{folder}/cicd-exporter.db"},
             "polling": {"interval": "5s", "max_interval": "15s"},
             "metrics": {"zero_hold": "5s"},

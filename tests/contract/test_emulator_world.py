@@ -344,9 +344,10 @@ def test_in_the_demo_a_run_starts_and_ends_with_its_jobs():
 def test_the_demo_comes_with_its_configuration():
     async def main() -> None:
         async with running() as stage, httpx.AsyncClient(verify=False, trust_env=False) as http:
-            config = yaml.safe_load(stage.configuration("/folder"))
+            config = yaml.safe_load(stage.configuration("/folder", "http://127.0.0.1:10054"))
             assert config["accounts"] == demo_accounts(stage.url)
             assert config["state"]["url"] == "sqlite:////folder/cicd-exporter.db"
+            assert config["web"] == {"external_url": "http://127.0.0.1:10054"}
             headers = {"Authorization": f"Bearer {TOKEN}"}
             listed = await http.get(f"{stage.url}/integrated-account", headers=headers)
             wanted = {account["integrated_account_id"] for account in config["accounts"]}

@@ -21,9 +21,9 @@ _TOKEN = re.compile(
 
 
 def faster(content: Any, factor: int) -> Any:
-    """The content of a file of rules with every span of time `factor` times as short.
+    """The content of a file of rules, or of Prometheus, with spans `factor` times as short.
 
-    That is: `interval`, `for`, and in `expr` ranges, subqueries, offsets and plain numbers
+    That is: intervals, `for`, and in `expr` ranges, subqueries, offsets and plain numbers
     that are seconds. Raises ValueError for a span that is then no whole number of
     milliseconds.
     """
@@ -63,4 +63,5 @@ def numbers(text: str) -> set[float]:
     return {float(token[0]) for token in _TOKEN.finditer(text) if token.lastgroup == "number"}
 
 
-_KEYS = {"interval": duration, "for": duration, "keep_firing_for": duration, "expr": expression}
+_SPANS = ("interval", "scrape_interval", "evaluation_interval", "for", "keep_firing_for")
+_KEYS = dict.fromkeys(_SPANS, duration) | {"expr": expression}

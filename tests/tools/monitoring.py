@@ -13,12 +13,17 @@ from typing import Any
 from tests.tools.system import get
 
 
+def free_address() -> str:
+    """A free port of the loopback, with the host."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
 @contextmanager
 def running(program: Path, file: Path, content: Any, *flags: str) -> Iterator[str]:
     """The URL of a server of theirs with this configuration, in `file`."""
     file.write_text(json.dumps(content))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = free_address()
     common = (f"--config.file={file}", f"--web.listen-address={address}", "--log.level=error")
     process = subprocess.Popen([program, *common, *flags])
     try:
