@@ -26,6 +26,24 @@ the API tells it (GitHub, GitLab) also what it has and when it expires. What is 
 made up: it is no observation, an empty label or `other`, and
 `cicd_exporter_missing_values_total` or `cicd_exporter_unmapped_values_total` counts it.
 """
+_DESCRIBED = """\
+## What each can tell about a build
+
+The build log and the pages show this, where an answer that is read anyway has it. An address is a
+link only if it is at the origin of the account's `web_url`, whose default follows from `url`.
+"""
+DESCRIPTIONS = {
+    "commit": "commit",
+    "commit_at": "its time",
+    "title": "title",
+    "triggered_by": "by whom",
+    "pull_request": "pull request",
+    "url": "page",
+    "environment": "environment",
+    "job_url": "page of a job",
+    "job_labels": "labels of its runner",
+}
+"""What people read of a build and its jobs, and metrics do not need: fields and their columns."""
 LABELS = ("Token", "Requests", "Limits", "Self-hosted", "Known", "Unknown")
 """What a paragraph of a docstring can begin with; every provider has them all, in this order."""
 _LABEL = re.compile(rf"^({'|'.join(LABELS)}): (.)", re.MULTILINE)
@@ -34,7 +52,17 @@ _LABEL = re.compile(rf"^({'|'.join(LABELS)}): (.)", re.MULTILINE)
 def reference(providers: Mapping[str, type[Provider]] | None = None) -> str:
     """The page, of all providers of the catalogue if none are given."""
     known = catalogue() if providers is None else providers
-    return "\n".join([_HEAD, *(line for item in known.items() for line in _section(*item))])
+    sections = (line for item in known.items() for line in _section(*item))
+    return "\n".join([_HEAD, *sections, _DESCRIBED, *_descriptions(known), ""])
+
+
+def _descriptions(known: Mapping[str, type[Provider]]) -> Iterator[str]:
+    yield f"| provider | {' | '.join(DESCRIPTIONS.values())} |"
+    yield f"|---|{':-:|' * len(DESCRIPTIONS)}"
+    for name, provider in known.items():
+        for kind, fields in (provider.described or {"": ""}).items():
+            marks = ("✓" if field in fields.split() else "" for field in DESCRIPTIONS)
+            yield f"| {f'{name}, {kind}' if kind else name} | {' | '.join(marks)} |"
 
 
 def _section(name: str, provider: type[Provider]) -> Iterator[str]:

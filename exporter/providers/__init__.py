@@ -45,6 +45,7 @@ import base64
 import importlib
 import pkgutil
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
@@ -176,6 +177,9 @@ class Provider(BaseModel):
     """The hosts of the hosted service's pages for people, by the host of its API."""
     source: ClassVar[type[Source[Any]]]
     """The class of this provider's sources; `connect` makes one."""
+    described: ClassVar[Mapping[str, str]] = {}
+    """What people read of a build that answers fill: keys of `config.reference.DESCRIPTIONS`,
+    separated by spaces, by the kind of account ("" where there is one)."""
     unchanged_is_free: ClassVar[bool] = False
     """Whether an answer of 304 does not count against the limits that the API reports."""
 

@@ -84,6 +84,8 @@ class Bitbucket(Provider):
         "repos": ["acme/shop", "acme/*"],
     }
 
+    described: ClassVar[dict[str, str]] = {"": "commit title triggered_by pull_request url job_url"}
+
     source = BitbucketSource
 
     provider: Literal["bitbucket"]

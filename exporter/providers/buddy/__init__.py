@@ -76,6 +76,10 @@ class Buddy(Provider):
         "repos": ["acme/shop", "acme/site/deploy", "acme/*"]
     }
 
+    described: ClassVar[dict[str, str]] = {
+        "": "commit commit_at title triggered_by pull_request url job_url"
+    }
+
     source = BuddySource
 
     provider: Literal["buddy"]

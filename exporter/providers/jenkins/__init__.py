@@ -88,6 +88,10 @@ class Jenkins(Provider):
     has_odd_names = True
     name_pattern: ClassVar[str] = rf"(?:{NAME}/)*{NAME}"
 
+    described: ClassVar[dict[str, str]] = {
+        "": "commit commit_at title triggered_by pull_request url job_url"
+    }
+
     source = JenkinsSource
 
     provider: Literal["jenkins"]

@@ -63,6 +63,10 @@ class Travis(Provider):
     rights = "the API token of a user who may see the repo"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["acme/shop", "acme/*"]}
 
+    described: ClassVar[dict[str, str]] = {
+        "": "commit commit_at title triggered_by pull_request url job_url"
+    }
+
     source = TravisSource
 
     provider: Literal["travis"]
