@@ -29,6 +29,7 @@ from exporter.demo.integrations import (
     account_item,
     capabilities,
 )
+from exporter.demo.pages import PAGES, shown
 from exporter.demo.reader import (
     Failure,
     Reader,
@@ -189,5 +190,6 @@ class Emulator:
 
 
 def routed(answer: Callable[[HttpRequest], Awaitable[Response]]) -> Starlette:
-    """An application in which `answer` handles every path and method."""
-    return Starlette(routes=[Route("/{path:path}", answer, methods=METHODS)])
+    """An application in which `answer` handles every path and method but those of pages."""
+    pages = Route(f"/{PAGES}/{{system}}/{{path:path}}", shown)
+    return Starlette(routes=[pages, Route("/{path:path}", answer, methods=METHODS)])

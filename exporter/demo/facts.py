@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.demo.vocabulary import Vocabulary
+from exporter.demo.vocabulary import TRIGGER, Vocabulary
 from exporter.demo.world import Behaviour, JobRun, Repo, Run, Timed, reached
 from exporter.model import Status
 
@@ -59,6 +59,18 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
             started_at=reached(timed.started_at, now),
             completed_at=reached(timed.completed_at, now),
         )
+
+
+def triggers(integration: str, run: Run) -> tuple[str, str]:
+    """Native and unified word of what started `run`."""
+    words = TRIGGER[integration]
+    native = run.raw_trigger or words.native(run.trigger)
+    return native, run.raw_trigger or words.unified(native)
+
+
+def committed(run: Run) -> float:
+    """When what was built was committed, epoch seconds."""
+    return run.created_at if run.committed_at is None else run.committed_at
 
 
 def updated_at(run: Run, now: float) -> float:

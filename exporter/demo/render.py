@@ -9,9 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from exporter.demo.facts import Facts, Item, View, finish, number_of, numeric, updated_at, work
-from exporter.demo.timestamps import iso, iso_trimmed, milliseconds
-from exporter.demo.vocabulary import CONCLUSION, STATUS, TRIGGER
+from exporter.demo import render_jenkins
+from exporter.demo.facts import (
+    Facts,
+    Item,
+    View,
+    committed,
+    finish,
+    number_of,
+    numeric,
+    triggers,
+    updated_at,
+    work,
+)
+from exporter.demo.timestamps import iso, iso_trimmed
+from exporter.demo.vocabulary import CONCLUSION, STATUS
 from exporter.demo.world import Run
 from exporter.model import Ref, Status
 
@@ -27,13 +39,6 @@ AZURE_REFS = {
 }
 
 
-def _triggers(integration: str, run: Run) -> tuple[str, str]:
-    """Native and unified word of what started `run`."""
-    words = TRIGGER[integration]
-    native = run.raw_trigger or words.native(run.trigger)
-    return native, run.raw_trigger or words.unified(native)
-
-
 def _by(run: Run) -> Item:
     kind = None if run.actor is None else "bot" if run.actor_is_bot else "user"
     return {"triggered_by": run.actor, "triggered_by_type": kind}
@@ -42,7 +47,7 @@ def _by(run: Run) -> Item:
 def _github(view: View) -> Item:
     repo, run, now = view.repo, view.run, view.now
     facts = Facts.at(run, now, STATUS["github"], CONCLUSION["github"])
-    event, trigger = _triggers("github", run)
+    event, trigger = triggers("github", run)
     status, conclusion, unified = facts.status, facts.conclusion, facts.unified
     ended = facts.completed_at
     if facts.phase is Status.WAITING and status == "action_required":
@@ -83,13 +88,19 @@ def _github(view: View) -> Item:
             "conclusion": conclusion,
             "head_branch": run.branch,
             "head_sha": run.commit,
+            "html_url": f"https://github.com/{repo.entry}/actions/runs/{run.id}",
+            "head_commit": {
+                "id": run.commit,
+                "message": f"{run.title}\n\nAt length.",
+                "timestamp": iso(committed(run)),
+            },
             "workflow_id": number_of(f"{repo.entry} {run.workflow}"),
             "created_at": iso(run.created_at),
             "run_started_at": iso(run.born if started is None else started),
             "updated_at": iso(changed),
             "actor": actor,
             "triggering_actor": actor,
-            "pull_requests": [],
+            "pull_requests": [] if run.pull_request is None else [{"number": run.pull_request}],
             "repository": {"full_name": repo.entry, "default_branch": repo.default_branch},
             "head_repository": {"full_name": run.head_repo or repo.entry},
         },
@@ -99,9 +110,19 @@ def _github(view: View) -> Item:
 def _azuredevops(view: View) -> Item:
     repo, run, now = view.repo, view.run, view.now
     facts = Facts.at(run, now, STATUS["azuredevops"], CONCLUSION["azuredevops"])
-    reason, trigger = _triggers("azuredevops", run)
+    reason, trigger = triggers("azuredevops", run)
     project, _, name = repo.entry.partition("/")
-    ref = AZURE_REFS[run.ref].format(run.number if run.ref is Ref.PULL_REQUEST else run.branch)
+    ref = AZURE_REFS[run.ref].format(run.pull_request or run.branch)
+    above = f"https://dev.azure.com/acme/{project}"
+    told = (
+        {"ci.sourceSha": run.commit, "ci.message": run.title}
+        if run.pull_request is None
+        else {
+            "pr.number": str(run.pull_request),
+            "pr.title": run.title,
+            "pr.sourceBranch": run.branch,
+        }
+    )
     # What is not known yet is left out here, not null.
     times = {
         "startTime": iso_trimmed(facts.started_at),
@@ -121,6 +142,8 @@ def _azuredevops(view: View) -> Item:
         "updated_at": iso_trimmed(updated_at(run, now)),
         "remote_data": {
             "id": numeric(run.id),
+            "url": f"{above}/_apis/build/Builds/{run.id}",
+            "_links": {"web": {"href": f"{above}/_build/results?buildId={run.id}"}},
             "buildNumber": f"{(iso(run.created_at) or '')[:10].replace('-', '')}.{run.number}",
             "status": facts.status,
             "queueTime": iso_trimmed(run.created_at),
@@ -129,7 +152,7 @@ def _azuredevops(view: View) -> Item:
             "reason": reason,
             "sourceBranch": ref,
             "sourceVersion": run.commit,
-            "triggerInfo": {"pr.sourceBranch": run.branch} if run.ref is Ref.PULL_REQUEST else {},
+            "triggerInfo": told,
             "definition": {"id": number_of(run.workflow), "name": run.workflow, "path": "\\"},
             "project": {"id": project, "name": project},
             "repository": {"id": str(number_of(repo.entry)), "name": name, "type": "TfsGit"},
@@ -141,7 +164,7 @@ def _azuredevops(view: View) -> Item:
 def _bitbucket(view: View) -> Item:
     repo, run, now = view.repo, view.run, view.now
     facts = Facts.at(run, now, STATUS["bitbucket"], CONCLUSION["bitbucket"])
-    native, trigger = _triggers("bitbucket", run)
+    native, trigger = triggers("bitbucket", run)
     custom = run.workflow not in (*BITBUCKET_SELECTORS, "")
     selector = (
         {"type": "custom", "pattern": run.workflow}
@@ -158,7 +181,12 @@ def _bitbucket(view: View) -> Item:
         state["stage"] = {"name": "PAUSED" if facts.phase is Status.WAITING else "RUNNING"}
     from_pull_request = run.ref is Ref.PULL_REQUEST
     target = {"commit": {"type": "commit", "hash": run.commit}, "selector": selector} | (
-        {"type": "pipeline_pullrequest_target", "source": run.branch, "destination": "main"}
+        {
+            "type": "pipeline_pullrequest_target",
+            "source": run.branch,
+            "destination": "main",
+            "pullrequest": {"type": "pullrequest", "id": run.pull_request, "title": run.title},
+        }
         if from_pull_request
         else {"type": "pipeline_ref_target", "ref_type": run.ref.value, "ref_name": run.branch}
     )
@@ -172,7 +200,9 @@ def _bitbucket(view: View) -> Item:
         "trigger": {"name": "PUSH" if native == "PULL_REQUEST" else native},
         "target": target,
         "repository": {"full_name": repo.entry},
-        "creator": None if run.actor is None else {"display_name": run.actor, "type": "user"},
+        "creator": None
+        if run.actor is None
+        else {"display_name": run.actor, "type": "app_user" if run.actor_is_bot else "user"},
         "build_seconds_used": work(run.jobs, now),
         "duration_in_seconds": work(run.jobs, now),  # of work, not of the wall's clock
     }
@@ -196,7 +226,7 @@ def _bitbucket(view: View) -> Item:
 def _circleci(view: View) -> Item:
     repo, run, now = view.repo, view.run, view.now
     # A pipeline: once it is created it never changes, whatever its workflows do.
-    native, trigger = _triggers("circleci", run)
+    native, trigger = triggers("circleci", run)
     state = "created" if run.jobs or run.status(now) is not Status.COMPLETED else "errored"
     at_tag = run.ref is Ref.TAG
     created = iso(run.created_at, 3)
@@ -232,60 +262,7 @@ def _circleci(view: View) -> Item:
                 "commit": {"subject": run.title, "body": ""},
             }
             | ({"tag": run.branch} if at_tag else {"branch": run.branch})
-            | ({"review_id": str(run.number)} if run.ref is Ref.PULL_REQUEST else {}),
-        },
-    }
-
-
-def _jenkins(view: View) -> Item:
-    run, now = view.run, view.now
-    words = CONCLUSION["jenkins"]
-    facts = Facts.at(run, now, STATUS["jenkins"], words)
-    cause, trigger = _triggers("jenkins", run)
-    item = _jenkins_listed(view)
-    started, ended = run.started_at or 0.0, facts.completed_at
-    item |= {
-        "status": facts.phase if facts.phase is Status.COMPLETED else Status.IN_PROGRESS,
-        "conclusion": facts.unified,
-        "trigger": trigger,
-        "started_at": iso(started, 3),
-        "completed_at": iso(ended, 3),
-    }
-    item["remote_data"] |= {
-        "id": run.id,
-        "result": facts.conclusion,
-        "building": ended is None,
-        "timestamp": milliseconds(started),
-        "duration": 0 if ended is None else milliseconds(ended) - milliseconds(started),
-        "fullDisplayName": item["name"],
-        "actions": [
-            {"_class": "hudson.model.CauseAction", "causes": [{"_class": cause}]},
-            {},
-            {
-                "_class": "hudson.plugins.git.util.BuildData",
-                "lastBuiltRevision": {
-                    "SHA1": run.commit,
-                    "branch": [{"SHA1": run.commit, "name": f"refs/remotes/origin/{run.branch}"}],
-                },
-            },
-        ],
-    }
-    return item
-
-
-def _jenkins_listed(view: View) -> Item:
-    repo, run = view.repo, view.run
-    path = "".join(f"job/{part}/" for part in repo.entry.split("/"))
-    return {
-        "id": run.id,
-        "build": run.id,
-        "number": run.number,
-        "name": f"{repo.entry.rpartition('/')[2]} #{run.number}",
-        "workflow": repo.entry,
-        "remote_data": {
-            "_class": "org.jenkinsci.plugins.workflow.job.WorkflowRun",
-            "number": run.number,
-            "url": f"https://jenkins.example/{path}{run.number}/",
+            | ({} if run.pull_request is None else {"review_id": str(run.pull_request)}),
         },
     }
 
@@ -294,13 +271,13 @@ def _travisci(view: View) -> Item:
     repo, run, now = view.repo, view.run, view.now
     words = CONCLUSION["travisci"]
     facts = Facts.at(run, now, STATUS["travisci"], words)
-    event, trigger = _triggers("travisci", run)
-    changed = updated_at(run, now)
+    event, trigger = triggers("travisci", run)
+    changed, slug = updated_at(run, now), travis_slug(repo.entry)
     return {
         "id": run.id,
         "number": run.number,
         "name": run.title,
-        "repo": travis_slug(repo.entry),
+        "repo": slug,
         "branch": run.branch,
         "commit": run.commit,
         "attempts": run.attempt,
@@ -316,14 +293,20 @@ def _travisci(view: View) -> Item:
             "state": facts.conclusion or facts.status,
             "duration": work(run.jobs, now),  # the sum of the jobs
             "event_type": event,
-            "pull_request_number": run.number if run.ref is Ref.PULL_REQUEST else None,
+            "pull_request_number": run.pull_request,
+            "pull_request_title": None if run.pull_request is None else run.title,
             "started_at": iso(facts.started_at),
             "finished_at": iso(facts.completed_at),
             "updated_at": iso(changed, 3),
-            "repository": {"id": repo.entry, "slug": travis_slug(repo.entry)},
+            "repository": {"id": repo.entry, "slug": slug},
             "branch": {"name": run.branch},
             "tag": {"name": run.branch} if run.ref is Ref.TAG else None,
-            "commit": {"sha": run.commit, "message": run.title},
+            "commit": {
+                "sha": run.commit,
+                "message": run.title,
+                "committed_at": iso(committed(run)),
+                "compare_url": f"https://github.com/{slug}/commit/{run.commit}",
+            },
             "jobs": [{"@type": "job", "id": job.id} for job in run.jobs],
             "created_by": None if run.actor is None else {"@type": "user", "login": run.actor},
         },
@@ -340,12 +323,12 @@ BUILDS: dict[str, Renderer] = {
     "azuredevops": _azuredevops,
     "bitbucket": _bitbucket,
     "circleci": _circleci,
-    "jenkins": _jenkins,
+    "jenkins": render_jenkins.build,
     "travisci": _travisci,
 }
 """How a build looks, by integration; the others have none."""
 
-PARTIAL_BUILDS: dict[str, Renderer] = {"jenkins": _jenkins_listed}
+PARTIAL_BUILDS: dict[str, Renderer] = {"jenkins": render_jenkins.listed}
 """How it looks in a list, where that is less."""
 
 

@@ -187,6 +187,7 @@ def _buddy(view: JobView) -> Item:
     started = iso(facts.started_at, 3)
     remote: Item = {
         "status": state,
+        "html_url": f"https://app.buddy.works/{view.repo.entry}/execution/{view.run.id}/{job.id}",
         "start_date": started,
         "action": {"id": numeric(job.id), "name": job.name, "type": "BUILD"},
     }

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from exporter.demo.pages import PAGES
 from exporter.demo.world import JobRun, Run, World
 from exporter.model import FAILING, Ref
 
@@ -121,6 +122,20 @@ FLAVOURS = (
 Story = tuple[Run, ...]
 """The attempts of one build."""
 
+TITLES = (
+    "Show the price with its currency",
+    "Retry the payment once after a timeout",
+    "Update the base image",
+    "Sort the cart by the time of adding",
+    "Drop the old search index",
+    "Log the id of each order",
+    "Speed up the query for open invoices",
+    "Mend the test of the login page",
+)
+"""Subjects of commits."""
+BOT = "updates[bot]"
+"""Who makes every fifth pull request."""
+
 BRANCHES = {"main": 60, "develop": 20, "release/1.4": 5, "feature/cart": 10, "fix/login": 5}
 
 
@@ -133,6 +148,7 @@ def demo_accounts(url: str = "", token_env: str = TOKEN_ENV) -> list[dict[str, A
             "integration": flavour.integration,
             "integrated_account_id": flavour.id,
             "url": url,
+            "web_url": f"{url}/{PAGES}/{flavour.integration}",
             "token_env": token_env,
             "repos": list(flavour.repos),
             "jobs": flavour.jobs,
@@ -200,6 +216,8 @@ def _build(flavour: Flavour, chance: random.Random, created: int, number: int, u
     conclusion = _pick(chance, flavour.ends)
     by_pull_request = trigger == "merge_request" or workflow == "pull-requests"
     skipped = conclusion == "skipped"
+    by_bot = by_pull_request and number % 5 == 0
+    person = None if trigger == "cron" else f"dev-{chance.randint(1, 4)}"
     run = Run(
         id=_run_id(flavour.integration, number, unique),
         number=number,
@@ -207,8 +225,11 @@ def _build(flavour: Flavour, chance: random.Random, created: int, number: int, u
         trigger="merge_request" if by_pull_request else trigger,
         branch="feature/cart" if by_pull_request and branch == "main" else branch,
         ref=Ref.PULL_REQUEST if by_pull_request else Ref.BRANCH,
-        actor=None if trigger == "cron" else f"dev-{chance.randint(1, 4)}",
+        actor=BOT if by_bot else person,
+        actor_is_bot=by_bot,
         commit=f"{chance.getrandbits(160):040x}",
+        committed_at=created - 20 - number % 50,
+        title=TITLES[unique % len(TITLES)],
         created_at=created,
         started_at=None if skipped else started,
         completed_at=created + 1 if skipped else ended,

@@ -102,6 +102,8 @@ class Run(Timed, frozen=True, kw_only=True):
     actor: str | None = "dev-1"
     actor_is_bot: bool = False
     commit: str = "5f1c9a7e0d5b4c3a2f1e0d9c8b7a69584736251f"
+    committed_at: float | None = None
+    """When it was committed; None: as the build was created."""
     title: str = "Change things"
     """The commit's subject."""
     touched_at: float | None = None
@@ -112,6 +114,11 @@ class Run(Timed, frozen=True, kw_only=True):
     def born(self) -> float:
         """When this attempt came into being."""
         return self.created_at if self.requested_at is None else self.requested_at
+
+    @property
+    def pull_request(self) -> int | None:
+        """The number of the pull request that it is for, which is its own."""
+        return self.number if self.ref is Ref.PULL_REQUEST else None
 
     @property
     def queue(self) -> float | None:

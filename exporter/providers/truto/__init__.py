@@ -32,7 +32,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from exporter.http import Api, Dialect, PublishedLimit
-from exporter.providers import Fault, Provider
+from exporter.providers import Fault, Provider, Repo, Site
 from exporter.providers.truto import (
     azuredevops,
     bitbucket,
@@ -87,6 +87,10 @@ class Truto(Provider):
     published_limits = (PublishedLimit(50, 10.0), PublishedLimit(500, 10.0, by_token=True))
     has_odd_names = True  # they are never a part of a path here, but values of parameters
 
+    described: ClassVar[dict[str, str]] = {
+        name: how.described for name, how in sorted(INTEGRATIONS.items())
+    }
+
     provider: Literal["truto"]
     integration: Literal[
         "github", "azuredevops", "bitbucket", "circleci", "jenkins", "travisci", "buddy"
@@ -106,6 +110,16 @@ class Truto(Provider):
     def label(self) -> str:
         """The native provider's word, so that dashboards need not care which way it came."""
         return self._how.label
+
+    @property
+    def web_root(self) -> str | None:
+        """The pages of the CI system, not those of Truto; None at Jenkins without `web_url`."""
+        host = self._how.pages.host
+        return super().web_root if self.web_url is not None else host and f"https://{host}"
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The page of the repo at the CI system."""
+        return self._how.pages.repo(Site(self.web_root), repo.entry)
 
     @property
     def quota(self) -> str:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+from urllib.parse import quote
+
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
-from exporter.payload import at, moment, text
+from exporter.model import MERGE_QUEUES, Actor, Build, BuildKey, Ref, Status
+from exporter.payload import at, moment, subject, text, whole
+from exporter.providers import Site
 from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
     Entry,
     Integration,
+    Pages,
     everything,
     id_of,
     named,
 )
 from exporter.providers.truto.payload import Run
 from exporter.providers.truto.vocabulary import unified
+
+_HOST = "dev.azure.com"
+_PULL_REQUEST = re.compile(r"refs/pull/(\d+)/")
+_SERVICE = re.compile(r"Microsoft\.VisualStudio\.Services\.|.* Build Service \(")
+"""How the names of Azure's own accounts begin, which begin builds in place of a person."""
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -56,6 +67,41 @@ def _repos(item: Run) -> list[str]:
     return [name for name in map(text, names) if name is not None]
 
 
+def _origin(item: Run, build: Build) -> dict[str, Any]:
+    raw = item.remote_data
+    told = at(raw, "triggerInfo")
+    told = told if isinstance(told, dict) else {}
+    branch = _PULL_REQUEST.match(build.branch or "")
+    by = subject(at(raw, "requestedFor.displayName"))
+    kind = Actor.BOT if by and _SERVICE.match(by) else Actor.USER
+    return {
+        "commit": subject(at(raw, "sourceVersion")),
+        "title": subject(told.get("ci.message")) or subject(told.get("pr.title")),
+        "triggered_by": by,
+        "triggered_by_type": kind if by else None,
+        "pull_request": whole(told.get("pr.number")) or (whole(branch[1]) if branch else None),
+    }
+
+
+def _page(site: Site, build: Build, item: Run) -> str | None:
+    """By the raw object, which alone names the organization where the site's root does not."""
+    links = site.own(at(item.remote_data, "_links.web.href"))
+    below, is_api, _ = (text(at(item.remote_data, "url")) or "").partition("/_apis/")
+    query = f"buildId={quote(item.native_id, safe='')}"
+    made = site.own(f"{below}/_build/results?{query}") if is_api else None
+    return links or made or _in_project(site, build.repo, "_build/results", query=query)
+
+
+def _job_page(site: Site, build: Build, item: Run) -> str | None:
+    del site
+    return build.url and f"{build.url}&view=logs&j={quote(item.native_id, safe='')}"
+
+
+def _in_project(site: Site, entry: str, page: str, *, query: str = "") -> str | None:
+    is_known = site.root != f"https://{_HOST}"  # else the organization is missing
+    return site.page(entry.partition("/")[0], page, query=query) if is_known else None
+
+
 INTEGRATION = Integration(
     label="azure_devops",
     entry=Entry(
@@ -88,6 +134,14 @@ INTEGRATION = Integration(
     refine=_refine,
     belongs=_belongs,
     discovery=Discovery("workspaces", scope=everything, entry=id_of),
+    origin=_origin,
+    pages=Pages(
+        host=_HOST,
+        repo=lambda site, entry: _in_project(site, entry, "_build"),
+        build=_page,
+        job=_job_page,
+    ),
+    described="commit title triggered_by pull_request url job_url",
 )
 """Builds page: `workspace_id` is required, `repo` supported; there is no `created_at` and
 no workflow. Jobs are only listed, and the fields of that list are documented nowhere."""

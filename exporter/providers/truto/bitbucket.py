@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Ref
 from exporter.payload import at, text, word
+from exporter.providers import Site
 from exporter.providers import bitbucket as native
 from exporter.providers.truto.integration import (
     BUILD,
     Discovery,
     Entry,
     Integration,
+    Pages,
     named,
     owned,
     owner_of,
@@ -39,6 +43,21 @@ def _refine(build: Build, item: Run, entry: str) -> Build:
 def _key(uuid: str) -> BuildKey:
     """The key of a pipeline, the same for an id with braces and without them."""
     return BuildKey(f"{{{uuid.strip('{}')}}}")
+
+
+def _origin(item: Run, build: Build) -> dict[str, Any]:
+    del build
+    return native.origin(at(item.remote_data, "target"), at(item.remote_data, "creator"))
+
+
+def _page(site: Site, build: Build, item: Run) -> str | None:
+    del item
+    return native.results(site, build.repo, build.number)
+
+
+def _job_page(site: Site, build: Build, item: Run) -> str | None:
+    step = f"{{{item.native_id.strip('{}')}}}"
+    return native.results(site, build.repo, build.number, "steps", step)
 
 
 INTEGRATION = Integration(
@@ -78,6 +97,14 @@ INTEGRATION = Integration(
         scope=lambda pattern: {"workspace_id": owner_of(pattern)},
         entry=owned,
     ),
+    origin=_origin,
+    pages=Pages(
+        host="bitbucket.org",
+        repo=lambda site, entry: site.page(native.braced(entry), "pipelines"),
+        build=_page,
+        job=_job_page,
+    ),
+    described="commit title triggered_by pull_request url job_url",
 )
 """Builds page: no start, end or conclusion. The raw pipeline has the last two; the start
 is its first step's (`duration_in_seconds` is not the time between them)."""

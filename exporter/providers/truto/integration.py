@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 
 from exporter.model import Build, Job
 from exporter.model.vocabulary import Words
 from exporter.payload import at, text
+from exporter.providers import Site
 from exporter.providers.truto.payload import Resource, Run
 from exporter.redaction import shown
 
@@ -138,6 +140,36 @@ def _any(item: Run, entry: str) -> bool:
     return True
 
 
+Origin = Callable[[Run, Build], dict[str, Any]]
+"""What was built and who began it, by the raw object of a list item, as fields of a build."""
+PageOf = Callable[[Site, Build, Run], str | None]
+"""The address of the page of a build, or of one of its jobs, whose list item is given."""
+
+
+def _no_origin(item: Run, build: Build) -> dict[str, Any]:
+    del item, build
+    return {}
+
+
+def _no_page(site: Site, build: Build, item: Run) -> None:
+    del site, build, item
+
+
+def _no_repo_page(site: Site, entry: str) -> None:
+    del site, entry
+
+
+class Pages(msgspec.Struct, frozen=True, kw_only=True):
+    """The CI system's pages for people."""
+
+    host: str | None = None
+    """Of the hosted service; None where every installation has its own."""
+    repo: Callable[[Site, str], str | None] = _no_repo_page
+    """The address of the page of an entry."""
+    build: PageOf = _no_page
+    job: PageOf = _no_page
+
+
 class Integration(msgspec.Struct, frozen=True, kw_only=True):
     """One CI system behind the unified API.
 
@@ -172,3 +204,7 @@ class Integration(msgspec.Struct, frozen=True, kw_only=True):
     belongs: Callable[[Run, str], bool] = _any
     """Whether a listed build is one of the entry's."""
     discovery: Discovery | None = None
+    origin: Origin = _no_origin
+    pages: Pages = Pages()
+    described: str = ""
+    """What people read of a build that its answers fill, as in `Provider.described`."""

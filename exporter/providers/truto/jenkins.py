@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from exporter.model import Build, BuildKey, Status
 from exporter.payload import at, listed, moment, text
+from exporter.providers import Site
 from exporter.providers import jenkins as native
 from exporter.providers.truto.integration import (
     Discovery,
     Entry,
     Integration,
+    Pages,
     everything,
     id_of,
     named,
@@ -63,6 +67,19 @@ def _timed_out(item: Run) -> bool:
     )
 
 
+def _origin(item: Run, build: Build) -> dict[str, Any]:
+    raw = item.remote_data
+    changes = (at(raw, "changeSet"), *listed(at(raw, "changeSets")))
+    return native.origin(at(raw, "actions"), changes, build.branch)
+
+
+def _page(site: Site, build: Build, item: Run) -> str | None:
+    """None but where `web_url` names the controller, of which the unified API tells nothing."""
+    job = native.page_of_job(site, build.repo)
+    made = None if job is None or build.number is None else f"{job}{build.number}/"
+    return site.own(at(item.remote_data, "url")) or made
+
+
 INTEGRATION = Integration(
     label="jenkins",
     entry=Entry("workflow_id", r".+", wildcard="*", names=native.Jenkins.name_pattern),
@@ -71,6 +88,9 @@ INTEGRATION = Integration(
     remote=_REMOTE,
     refine=_refine,
     discovery=Discovery("workflow", scope=everything, entry=id_of),
+    origin=_origin,
+    pages=Pages(repo=native.page_of_job, build=_page),
+    described="commit commit_at title triggered_by pull_request url",
 )
 """Builds page: "Partial response - use the get endpoint for the full object" is about
 Jenkins; no creation time, branch or repo. There are no jobs."""

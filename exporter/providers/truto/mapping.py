@@ -11,7 +11,8 @@ from exporter.model import MERGE_QUEUES, OTHER, Build, BuildKey, Job, Ref, Statu
 from exporter.model.summary import Summary, filled_by, summary
 from exporter.model.vocabulary import State, resolve_state, trigger
 from exporter.payload import at, text, whole, word
-from exporter.providers import Repo
+from exporter.providers import Repo, Site
+from exporter.providers.truto.description import described, described_by
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.payload import Run, look, when
 
@@ -29,7 +30,7 @@ class Jobs(NamedTuple):
     """Ids of those that wait for other jobs, not for a machine."""
 
 
-def to_build(how: Integration, item: Run, repo: Repo) -> Build:
+def to_build(how: Integration, item: Run, repo: Repo, site: Site) -> Build:
     """Map a build by its list item and the raw object in it.
 
     Times are taken as they are: no end while it is unfinished, no start while it is
@@ -54,10 +55,11 @@ def to_build(how: Integration, item: Run, repo: Repo) -> Build:
     build = how.refine(build, item, repo.entry)
     if build.ref is Ref.BRANCH and build.trigger == "merge_request":
         build = replace(build, ref=Ref.PULL_REQUEST)
-    return replace(build, partial=build.partial or lacks(build))
+    build = replace(build, partial=build.partial or lacks(build))
+    return described(how, item, build, site)
 
 
-def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
+def to_jobs(how: Integration, items: Iterable[Run], build: Build, site: Site) -> Jobs:
     """Map the jobs of `build`, without those of other builds and of later attempts.
 
     A job that does not say which attempt it is of is of the build's.
@@ -68,15 +70,20 @@ def to_jobs(how: Integration, items: Iterable[Run], build: Build) -> Jobs:
         if (whole(item.attempts) or 1) > build.attempt or not _is_of(item, build):
             continue
         job = _to_job(how, item, build.attempt)
+        job = replace(job, url=how.pages.job(site, build, item))
         jobs[job.id, job.attempt] = (item, job)
         if {word(item.status), _stage(how, item)} & how.words.blocked:
             blocked.add(job.id)
     return Jobs(tuple(how.refine_jobs(list(jobs.values()))), frozenset(blocked))
 
 
-def to_loose_jobs(how: Integration, items: Iterable[Run]) -> tuple[Job, ...]:
-    """Map jobs that are listed without a build."""
-    return tuple(_to_job(how, item, None) for item in items)
+def to_loose_jobs(
+    how: Integration, items: Iterable[Run], build: Build, site: Site
+) -> tuple[Job, ...]:
+    """Map jobs that are listed without a build; `build` takes its place."""
+    return tuple(
+        replace(_to_job(how, item, None), url=how.pages.job(site, build, item)) for item in items
+    )
 
 
 def lacks(build: Build) -> bool:
@@ -150,6 +157,8 @@ def judged_by_jobs(build: Build, jobs: Jobs, *, now: float) -> Build:
 def inherited(build: Build, known: Build, entry: str) -> Build:
     """`build`, requested by itself, with the fields that only its list item has."""
     unnamed = build.branch is None and build.ref is Ref.BRANCH
+    if build.attempt == known.attempt:
+        build = described_by(build, known)
     return replace(
         build,
         repo=known.repo if build.repo == entry else build.repo,

@@ -46,6 +46,9 @@ class Run(msgspec.Struct, kw_only=True):
     branch: Any = None
     repo: Any = None
     trigger: Any = None
+    commit: Any = None
+    triggered_by: Any = None
+    triggered_by_type: Any = None
     remote_data: Any = None
 
     def __post_init__(self) -> None:

@@ -14,6 +14,7 @@ from exporter.providers.truto import (
 )
 from exporter.providers.truto.cache import Lookups
 from exporter.providers.truto.client import Client
+from exporter.providers.truto.description import described_by
 from exporter.providers.truto.integration import Integration
 from exporter.providers.truto.mapping import (
     PATIENCE,
@@ -28,7 +29,7 @@ from exporter.providers.truto.mapping import (
     to_loose_jobs,
     with_words_of,
 )
-from exporter.providers.truto.payload import Resource
+from exporter.providers.truto.payload import Resource, Run
 
 
 class TrutoSource(Source[Provider]):
@@ -68,12 +69,13 @@ class TrutoSource(Source[Provider]):
                 repo=repo.entry,
                 workflow=repo.entry.rpartition("/")[2],
                 status=Status.IN_PROGRESS,
-                jobs=to_loose_jobs(how, listing.items),
                 only_jobs=True,
             )
+            jobs = to_loose_jobs(how, listing.items, container, self.site)
+            container = replace(container, jobs=jobs)
             return paging.bounded(Page((container,), listing.next, listing.rejected))
         listing = await client.builds(repo.entry, query)
-        listed = [to_build(how, item, repo) for item in listing.items]
+        listed = [to_build(how, item, repo, self.site) for item in listing.items]
         oldest = reached((build.created_at for build in listed), default=query.since)
         ends = how.in_order and not query.deep and oldest < query.since
         builds = paging.dated(listed) if how.in_order else listed
@@ -115,7 +117,7 @@ class TrutoSource(Source[Provider]):
         client = self._client()
         if self._how.judged_by_jobs:
             return await self._judged(repo, known)
-        single = to_build(self._how, await client.build(repo.entry, known), repo)
+        single = self._mapped(await client.build(repo.entry, known), repo)
         build = inherited(_same(single, known), known, repo.entry)
         # Its gaps are not the single build's to fill a second time.
         return await self.detail(repo, replace(build, partial=False), known)
@@ -133,7 +135,7 @@ class TrutoSource(Source[Provider]):
         build = self._with_jobs(replace(known, status=Status.QUEUED), jobs, now=now)
         if jobs.all or not self._is_nothing(build, now=now):
             return build
-        single = to_build(self._how, await client.build(repo.entry, known), repo)
+        single = self._mapped(await client.build(repo.entry, known), repo)
         if single.status is not Status.COMPLETED:
             raise gone
         return replace(inherited(single, known, repo.entry), partial=False)
@@ -149,6 +151,9 @@ class TrutoSource(Source[Provider]):
         if nothing:
             self._lookups.came_to_nothing(build.key)
         return nothing
+
+    def _mapped(self, item: Run, repo: Repo) -> Build:
+        return to_build(self._how, item, repo, self.site)
 
     def _client(self) -> Client:
         return Client(self.api, self._how, self._account_id)
@@ -169,7 +174,7 @@ class TrutoSource(Source[Provider]):
         if completed and not self._lookups.is_worthwhile():
             return build
         try:
-            single = to_build(self._how, await client.build(repo.entry, build), repo)
+            single = self._mapped(await client.build(repo.entry, build), repo)
         except ProviderError as error:
             if not (error.is_final or isinstance(error, Malformed)) or error.account_wide:
                 raise
@@ -179,8 +184,8 @@ class TrutoSource(Source[Provider]):
         if not completed:
             return replace(inherited(single, build, repo.entry), partial=False)
         fuller = joined(build, single)
-        self._lookups.brought(nothing=fuller == build)
-        return fuller
+        self._lookups.brought(nothing=fuller == build)  # but for what only people read
+        return described_by(fuller, single) if single.attempt == build.attempt else fuller
 
     def _with_jobs(self, build: Build, jobs: Jobs, *, now: float) -> Build:
         by_jobs = self._how.judged_by_jobs
@@ -200,7 +205,7 @@ class TrutoSource(Source[Provider]):
                 return jobs
         listing = await client.jobs(repo.entry, build)
         self._lookups.listed(build, listing.pages)
-        return to_jobs(self._how, listing.items, build)
+        return to_jobs(self._how, listing.items, build, self.site)
 
     async def _each(
         self, client: Client, repo: Repo, known: Build, unfinished: tuple[Job, ...]
@@ -213,7 +218,7 @@ class TrutoSource(Source[Provider]):
             items = [await client.job(repo.entry, known, job.id) for job in unfinished]
         except Gone:
             return None
-        fresh = to_jobs(self._how, items, known)
+        fresh = to_jobs(self._how, items, known, self.site)
         read = {(job.id, job.attempt): job for job in (*known.jobs, *fresh.all)}
         jobs = tuple(read.values())
         ended = all(job.status is Status.COMPLETED for job in jobs)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from exporter.model import OTHER, BuildKey, Ref, Status, Unmapped
-from exporter.providers import Repo
+from exporter.providers import Repo, Site
 from exporter.providers.truto import INTEGRATIONS
 from exporter.providers.truto.mapping import to_build
 from exporter.providers.truto.payload import Run
@@ -386,7 +386,7 @@ def test_numbers_that_look_alike_are_different_builds_at_jenkins() -> None:
 
     def key(number: str | int | float) -> BuildKey:
         item = Run(id="1", number=number, status="completed", conclusion="passed")
-        return to_build(how, item, Repo("shop")).key
+        return to_build(how, item, Repo("shop"), Site(None)).key
 
     assert key("007") != key("7")
     assert key("7") == key(7) == key(7.0)

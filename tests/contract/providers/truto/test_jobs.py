@@ -38,18 +38,22 @@ def test_a_job_has_the_builds_attempt_and_no_times_to_come():
     )
     running = GITHUB | {"attempts": 2, "status": "in_progress"}
     full = detail(truto("github", jobs=True), api, one("github", running))
+    page = "https://github.com/acme/shop/actions/runs/9001234567/job"
+    created, started = at("09:00:02"), at("09:00:15")
+    queued: dict[str, Any] = {"status": Status.QUEUED, "attempt": 2}
+    runs = queued | {"status": Status.IN_PROGRESS}
 
     assert (
-        Job(id="1", name="job 1", status=Status.QUEUED, attempt=2, created_at=at("09:00:02")),
+        Job(id="1", name="job 1", created_at=created, url=f"{page}/1", **queued),
         Job(
             id="2",
             name="job 2",
-            status=Status.IN_PROGRESS,
-            attempt=2,
-            created_at=at("09:00:02"),
-            started_at=at("09:00:15"),
+            created_at=created,
+            started_at=started,
+            url=f"{page}/2",
+            **runs,
         ),
-        Job(id="3", name="", status=Status.QUEUED, attempt=2),
+        Job(id="3", name="", url=f"{page}/3", **queued),
     ) == full.jobs
 
 
