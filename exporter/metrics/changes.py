@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator
 
 from exporter.ledger.rows import (
     Exemplar,
+    JobCompleted,
     Labels,
     PipelineRow,
     RowChanges,
@@ -119,6 +120,8 @@ class _Decision:
                 self._unfinished(effect.unfinished, labels)
             if effect.learn is not None:
                 self._learn(labels, effect.learn)
+            if effect.jobs:
+                self._end(labels, effect.jobs)
             self._begin(labels, effect.zeros)
         self._add(effect.increments, effect.observed)
 
@@ -170,6 +173,15 @@ class _Decision:
         if not self._revise(labels, lambda known: how(known, self._now)):
             self._revise_known(labels, lambda known: facts.moved(known, self._now))
 
+    def _end(self, labels: Labels, ended: tuple[JobCompleted, ...]) -> None:
+        """Jobs of a pipeline have ended: where there is no room, those of new names fold."""
+        now = self._now
+        if not self._revise(labels, lambda known: facts.jobs_ended(known, ended, now=now)):
+            self._revise_known(
+                labels, lambda known: facts.jobs_ended(known, ended, now=now, known_only=True)
+            )
+            self._mark(labels, Mark.FULL)
+
     def _revise_known(self, labels: Labels, how: Callable[[Facts], Facts]) -> None:
         if self._known_facts(labels) is not None:
             self._revise(labels, how)
@@ -197,7 +209,7 @@ class _Decision:
     def _grows(self, known: Facts, after: Facts, samples: int, kept: float) -> bool:
         """Use up room for more gauges of a pipeline, if there is."""
         jobs = after.job_statuses[len(known.job_statuses) :]
-        of_jobs = any(name != OTHER for name, _ in jobs)
+        of_jobs = after.jobs != known.jobs or any(name != OTHER for name, _ in jobs)
         of_builds = after.own and samples > len(jobs)
         if (of_jobs or of_builds) and self._marks(known) & Mark.FULL:
             return False

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from exporter.ledger.rows import Findings, Labels, SeriesKey, Target, Touched
+from exporter.ledger.rows import Findings, JobCompleted, Labels, SeriesKey, Target, Touched
 from exporter.metrics import cardinality, facts, grouping, increments
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
@@ -29,6 +29,8 @@ class Effect(msgspec.Struct, frozen=True):
     """Returns the pipeline's facts after the event, given those before and the time."""
     unfinished: Build | None = None
     """An unfinished build, to be shown in the gauges."""
+    jobs: tuple[JobCompleted, ...] = ()
+    """Jobs of the pipeline that have ended, to be shown in the gauges."""
     zeros: tuple[SeriesKey, ...] = ()
     """Counters of the pipeline that start at 0 unless they exist."""
     increments: tuple[Increment, ...] = ()
@@ -64,12 +66,14 @@ def effects_of(
                 observed=(news.build, news.build),
             )
         )
+    ended: dict[Labels, list[JobCompleted]] = {}
     for done in findings.jobs:
-        labels = labels_of(done.build)
+        ended.setdefault(labels_of(done.build), []).append(done)
+    effects += [Effect(labels, jobs=tuple(jobs)) for labels, jobs in ended.items()]
+    for labels, done in ((labels, done) for labels, jobs in ended.items() for done in jobs):
         effects.append(
             Effect(
                 labels,
-                facts.moved,
                 zeros=increments.job_zeros(labels, done.job.name),
                 increments=tuple(increments.of_job(done, labels, rules.buckets)),
                 observed=(done.job, done.build),

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from collections.abc import Iterable
 
 import msgspec
 
-from exporter.metrics import history
+from exporter.ledger.rows import JobCompleted
+from exporter.metrics import history, jobs, streaks
+from exporter.metrics.jobs import JobTable
+from exporter.metrics.streaks import Order, Streak
 from exporter.model import FAILING, Build, Status
 
-Order = tuple[float, int, int]
-
 _STREAK_KEPT = 200
-"""How many failures since the last pass are remembered one by one. Older ones are only
-counted: a pass that arrives later but completed before them no longer splits them."""
+"""How many failures since the last pass are remembered one by one."""
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class Facts(Streak, frozen=True, kw_only=True):
     """The latest of a pipeline's builds. Each value has its own build's order beside it."""
 
     touched: float
@@ -26,16 +26,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     completed_at: float | None = None
     timed: Order | None = None
     duration: float | None = None
-    passed: Order | None = None
     passed_at: float | None = None
-    failures: tuple[Order, ...] = ()
-    """Failed builds not before `passed`, oldest first; two may have the same order."""
-    older_failures: int = 0
-    """How many more there are that are no longer listed in `failures`."""
     statuses: tuple[Status, ...] = ()
     """Statuses that its builds were seen in."""
     job_statuses: tuple[tuple[str, Status], ...] = ()
     """Job names and statuses seen."""
+    jobs: JobTable | None = None
+    """How its jobs ended; None if none has."""
     recent: bytes = b""
     """How the last builds ended, as `history` has it; an older state does not tell."""
     own: bool = True
@@ -44,11 +41,6 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What it takes and lets in no more, as a `cardinality.Mark`."""
     marked_at: int = 0
     """The series limit that was reached then; at a higher one the marks are void."""
-
-    @property
-    def streak(self) -> int:
-        """Failures since the last pass."""
-        return self.older_failures + len(self.failures)
 
 
 encode = msgspec.msgpack.Encoder().encode
@@ -72,6 +64,20 @@ def seen(facts: Facts, build: Build, *, now: float, jobs: tuple[tuple[str, Statu
     )
 
 
+def jobs_ended(
+    facts: Facts, ended: Iterable[JobCompleted], *, now: float, known_only: bool = False
+) -> Facts:
+    """`facts` after jobs have ended; with `known_only` those of new names are left out."""
+    table = jobs.after(facts.jobs, ended, known_only=known_only)
+    return msgspec.structs.replace(facts, touched=now, jobs=table)
+
+
+def without_old_jobs(facts: Facts, *, before: float) -> Facts:
+    """`facts` without the jobs that have not ended since `before` (epoch seconds)."""
+    table = jobs.without_old(facts.jobs, before=before)
+    return facts if table is facts.jobs else msgspec.structs.replace(facts, jobs=table)
+
+
 def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Facts:
     """`facts` after a completed build became known, be it the latest or a late arrival."""
     facts = _latest(msgspec.structs.replace(facts, touched=now), build, conclusion)
@@ -81,7 +87,7 @@ def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Fac
     if conclusion == "passed":
         return _passed(facts, build)
     if conclusion in FAILING:
-        return _failed(facts, build.order)
+        return streaks.with_failure(facts, build.order, kept=_STREAK_KEPT)
     return facts
 
 
@@ -136,21 +142,4 @@ def _passed(facts: Facts, build: Build) -> Facts:
         return facts
     if order == facts.passed and passed_at is None:
         passed_at = facts.passed_at
-    after = tuple(o for o in facts.failures if o >= order)
-    older = facts.older_failures if len(after) == len(facts.failures) and after else 0
-    return msgspec.structs.replace(
-        facts, passed=order, passed_at=passed_at, failures=after, older_failures=older
-    )
-
-
-def _failed(facts: Facts, order: Order) -> Facts:
-    if facts.passed is not None and order < facts.passed:
-        return facts
-    failures = list(facts.failures)
-    insort(failures, order)
-    spilled = max(len(failures) - _STREAK_KEPT, 0)
-    return msgspec.structs.replace(
-        facts,
-        failures=tuple(failures[spilled:]),
-        older_failures=facts.older_failures + spilled,
-    )
+    return streaks.with_pass(msgspec.structs.replace(facts, passed_at=passed_at), order)

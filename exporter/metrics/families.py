@@ -162,6 +162,20 @@ JOBS_ACTIVE = Family(
     "Jobs of active builds that are not completed, by status, as of the last poll.",
     persistent=True,
 )
+JOB_STREAK = Family(
+    "cicd_job_consecutive_failures",
+    "gauge",
+    JOB,
+    "Job attempts that ended in failed, timeout or error since the last passed one.",
+    persistent=True,
+)
+JOB_LAST_COMPLETED = Family(
+    "cicd_job_last_completed_timestamp_seconds",
+    "gauge",
+    JOB,
+    "When the latest completed attempt of the job completed.",
+    persistent=True,
+)
 
 BUILD_INFO = Family(
     "cicd_exporter_build_info",

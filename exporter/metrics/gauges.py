@@ -27,7 +27,8 @@ LATEST = (
     f.STREAK.name,
 )
 UNFINISHED = (f.ACTIVE.name, f.OLDEST_ACTIVE.name, f.JOBS_ACTIVE.name)
-"""The families that `of_latest` and `of_unfinished` tell of."""
+ENDED_JOBS = (f.JOB_STREAK.name, f.JOB_LAST_COMPLETED.name)
+"""The families that `of_latest`, `of_unfinished` and `of_ended_jobs` tell of."""
 
 _OF_BUILDS = len(CONCLUSIONS) + 1 + 4 + 2 * len(ACTIVE)
 """The most samples of a pipeline with builds: conclusions, the four others, two by status."""
@@ -37,12 +38,13 @@ _OF_FOLDED = 3 * len(ACTIVE)
 
 def room_for(facts: Facts) -> int:
     """The most gauge samples that a pipeline with such facts can ever show."""
+    of_jobs = len(ENDED_JOBS) * (0 if facts.jobs is None else facts.jobs.count)
     if facts.own:
         has_builds = facts.latest is not None or bool(facts.statuses)
-        return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses)
+        return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses) + of_jobs
     has_any = facts.statuses or facts.job_statuses
     named = sum(name != OTHER for name, _ in facts.job_statuses)
-    return (_OF_FOLDED if has_any else 0) + named
+    return (_OF_FOLDED if has_any else 0) + named + of_jobs
 
 
 def of_latest(known: Facts) -> Items:
@@ -67,6 +69,20 @@ def _conclusions(latest: str) -> list[Item]:
 
 def _one(value: float | None) -> list[Item]:
     return [] if value is None else [((), (float(value),), None)]
+
+
+def of_ended_jobs(known: Facts) -> Items:
+    """The gauges about the jobs that have ended."""
+    ends = {} if known.jobs is None else known.jobs.ends
+    streak, completed = ENDED_JOBS
+    return {
+        streak: [((name,), (float(job.streak),), None) for name, job in ends.items()],
+        completed: [
+            ((name,), (job.completed_at,), None)
+            for name, job in ends.items()
+            if job.completed_at is not None
+        ],
+    }
 
 
 def of_unfinished(known: Facts, builds: Collection[Build], *, since: float) -> tuple[Items, float]:

@@ -91,12 +91,14 @@ is `{OTHER}`. So sums stay right; a histogram that finds no room even there is r
 
 - Unfinished builds and jobs are counted where their kind folds. `cicd_build_last_*` and
   `{f.STREAK.name}` are not shown of builds that were folded: the latest of several
-  pipelines would say nothing.
+  pipelines would say nothing. Nor are `{f.JOB_STREAK.name}` and
+  `{f.JOB_LAST_COMPLETED.name}` of jobs that were.
 - What was folded stays folded, and what has series of its own keeps them, over restarts and
   reloads too. A pipeline that found no room for a series takes no new ones. Once a branch went to
   `branch="{OTHER}"`, all new branches of the workflow do; once a pipeline went to the catch-all,
   all new pipelines of the account do, unless their workflow has a branch `{OTHER}`.
 - A pipeline without a build for `state.retention` goes, and when it comes back it is a new one.
+  So do the gauges of a job that has not ended for so long.
   Its room is for what is new where nothing was folded; the rest opens again when its `{OTHER}`
   series go in the same way, or when the limit is raised.
 - A raised limit lets in what was folded, each from its next build on. Its series start at 0, and

@@ -22,10 +22,8 @@ def damage(snapshot: Snapshot) -> Iterator[str]:
     for _, labels, facts in snapshot.pipelines:
         if len(labels) != len(f.PIPELINE):
             yield f"a pipeline has {len(labels)} labels: {_shown(*labels)}"
-        try:
-            decode(facts)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            yield f"what is known of pipeline {_shown(*labels)} cannot be read: {error}"
+        if fault := _fault(facts):
+            yield f"what is known of pipeline {_shown(*labels)} cannot be read: {fault}"
     for (family, labels), vector, held, *_ in snapshot.series:
         known = f.BY_NAME.get(family)
         if known is None:
@@ -36,6 +34,16 @@ def damage(snapshot: Snapshot) -> Iterator[str]:
             sizes = _sizes(known, snapshot)
             if not all(_is_sound(row, sizes) for row in (vector, held) if row is not None):
                 yield f"the numbers of a series are none: {_shown(family, *labels)}"
+
+
+def _fault(facts: bytes) -> str | None:
+    """Why the facts of a pipeline cannot be read; None if they can."""
+    try:
+        jobs = decode(facts).jobs
+        is_whole = jobs is None or len(jobs.ends) == jobs.count
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return str(error)
+    return None if is_whole else "some jobs are missing"
 
 
 def miscounted(snapshot: Snapshot) -> Iterator[str]:

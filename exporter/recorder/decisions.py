@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
@@ -22,8 +22,9 @@ from exporter.ledger.rows import (
     Snapshot,
     Target,
 )
-from exporter.metrics import eviction, facts, grouping, soundness
+from exporter.metrics import eviction, facts, gauges, grouping, soundness
 from exporter.metrics import families as f
+from exporter.metrics.cardinality import Mark
 from exporter.metrics.changes import resolve
 from exporter.metrics.effects import effects_of
 from exporter.metrics.increments import Increment, conclusion_label
@@ -169,22 +170,27 @@ def forget_idle(
     """Drop the pipelines that have had no build since `before` (epoch seconds).
 
     `accounts` maps the targets whose pipelines may be dropped to their accounts. `busy` pipelines
-    are kept.
+    are kept. The others forget the jobs that have not ended since then.
     """
-    idle = [
-        row
-        for row in tx.pipelines()
-        if row.target in accounts
-        and row.labels not in busy
-        and facts.decode(row.facts).touched < before
-    ]
-    if not idle:
-        return
-    labels = [row.labels for row in idle]
+    idle: list[PipelineRow] = []
+    revised: dict[str, list[PipelineRow]] = defaultdict(list)
     freed = Counter[str]()
-    for one in eviction.candidates(idle, tx.series_of(labels, _FAMILIES)):
+    for row in tx.pipelines():
+        if row.target not in accounts:
+            continue
+        account, known = accounts[row.target], facts.decode(row.facts)
+        if known.touched < before and row.labels not in busy:
+            idle.append(row)
+        elif (after := facts.without_old_jobs(known, before=before)) is not known:
+            revised[account].append(row._replace(facts=facts.encode(after)))
+            if not known.marks & Mark.EVICTED:
+                freed[account] += gauges.room_for(known) - gauges.room_for(after)
+    labels = [row.labels for row in idle]
+    for one in eviction.candidates(idle, tx.series_of(labels, _FAMILIES)) if idle else ():
         if not one.was_evicted:
             freed[accounts[one.target]] += one.samples
-    tx.forget(labels, _FAMILIES)
-    for account, samples in freed.items():
-        tx.save(account, RowChanges(samples=-samples))
+    if idle:
+        tx.forget(labels, _FAMILIES)
+    for account in {*freed, *revised}:
+        rows = tuple(revised[account])
+        tx.save(account, RowChanges(pipelines=rows, samples=-freed[account]))

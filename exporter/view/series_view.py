@@ -269,7 +269,7 @@ class SeriesView(Store):
         """The gauges of all shown pipelines: family, labels, value. `now` is epoch."""
         for labels, known in self.pipelines.items():
             if known.is_shown:
-                for shown in self._gauges_of(known, now):
+                for shown in (*self._gauges_of(known, now), gauges.of_ended_jobs(known.facts)):
                     for family, items in shown.items():
                         for own, (value,), _ in items:
                             yield family, labels + own, value
@@ -291,8 +291,13 @@ class SeriesView(Store):
         if not group.is_shown:
             return {family: [] for family in families}
         found = group.items(families)
-        if isinstance(group, Pipeline) and not _GAUGES.isdisjoint(found):
-            for shown in self._gauges_of(group, now):
+        if isinstance(group, Pipeline):
+            kinds: tuple[Items, ...] = ()
+            if not _GAUGES.isdisjoint(found):
+                kinds = self._gauges_of(group, now)
+            if not _OF_JOBS.isdisjoint(found):
+                kinds += (gauges.of_ended_jobs(group.facts),)
+            for shown in kinds:
                 for family, items in shown.items():
                     if family in found:
                         found[family] = items
@@ -300,3 +305,4 @@ class SeriesView(Store):
 
 
 _GAUGES = frozenset((*gauges.LATEST, *gauges.UNFINISHED))
+_OF_JOBS = frozenset(gauges.ENDED_JOBS)

@@ -8,7 +8,7 @@ from exporter.ledger.rows import Labels, SeriesKey, SeriesRow, Target, Vector
 from exporter.metrics import families as f
 from exporter.metrics import grouping
 from exporter.metrics.facts import Facts
-from exporter.metrics.gauges import LATEST, UNFINISHED, room_for
+from exporter.metrics.gauges import ENDED_JOBS, LATEST, UNFINISHED, room_for
 from exporter.view.series import Group, Jobs, Pipeline, Series, interned, own_key
 from exporter.view.slots import SlotTable
 
@@ -39,8 +39,9 @@ class Store:
     def revise(self, pipeline: Pipeline, facts: Facts) -> None:
         """More is known of a pipeline."""
         self.samples += room_for(facts) - room_for(pipeline.facts)
+        of_jobs = ENDED_JOBS if facts.jobs != pipeline.facts.jobs else ()
         pipeline.facts = facts
-        pipeline.mark(*LATEST, *UNFINISHED)
+        pipeline.mark(*LATEST, *UNFINISHED, *of_jobs)
 
     def end(self, labels: Labels) -> None:
         """A pipeline is no more, nor are its series."""

@@ -204,8 +204,31 @@ class Oracle:
                 if (status := self._job_status(job, now)) is not Status.COMPLETED:
                     where = self._pipeline(run)
                     page.add("cicd_jobs_active", where, job_name=job.name, status=status)
+        names = defaultdict(list)
         for run, job in self._jobs.values():
             self._count_job(page, run, job)
+            names[self._pipeline(run), job.name].append((run, job))
+        for (where, name), jobs in names.items():
+            self._latest_jobs(page, where, name, jobs)
+
+    def _latest_jobs(
+        self, page: _Page, where: tuple[str, ...], name: str, jobs: list[tuple[Run, JobRun]]
+    ) -> None:
+        """How many jobs of a name failed in a row, and when the last one ended."""
+        times = [(self._ended(job), run.number, run.attempt, job) for run, job in jobs]
+        streak = 0
+        for *_, job in sorted(times, key=lambda known: known[:3]):
+            end = self._conclusion(job)
+            streak = 0 if end == "passed" else streak + (end in FAILING)
+        page.add("cicd_job_consecutive_failures", where, streak, job_name=name)
+        if self._ends and (known := [at for _, job in jobs if (at := job.completed_at)]):
+            family = "cicd_job_last_completed_timestamp_seconds"
+            page.add(family, where, max(known), job_name=name)
+
+    def _ended(self, job: JobRun) -> float:
+        """When a job ended, else when it began, as far as that is told."""
+        ended = job.completed_at if self._ends else None
+        return ended or job.started_at or job.created_at or 0.0
 
     def _count_job(self, page: _Page, run: Run, job: JobRun) -> None:
         where, conclusion = self._pipeline(run), self._conclusion(job)
