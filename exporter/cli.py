@@ -16,6 +16,7 @@ from exporter.arguments import Parser
 from exporter.commands import (
     Command,
     backfill,
+    builds,
     check_config,
     completion,
     config,
@@ -39,6 +40,7 @@ COMMANDS: tuple[Command, ...] = (
     discover.COMMAND,
     once.COMMAND,
     backfill.COMMAND,
+    builds.COMMAND,
     state.INFO,
     state.VERIFY,
     metrics.COMMAND,

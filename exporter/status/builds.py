@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta
@@ -66,19 +66,8 @@ class BuildsReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ]
 
 
-class Checked(Protocol):
-    """Knows which addresses are of a provider's own site."""
-
-    def own(self, url: object) -> str | None:
-        """`url` if it is; else None."""
-
-
-def entry(build: LoggedBuild, site: Checked | None) -> BuildEntry:
-    """A logged build, with no address but those of `site`; None has none."""
-
-    def own(url: str | None) -> str | None:
-        return None if site is None else site.own(url)
-
+def entry(build: LoggedBuild) -> BuildEntry:
+    """A logged build, whose addresses have been checked."""
     return BuildEntry(
         provider=build.provider,
         account=build.account,
@@ -98,23 +87,23 @@ def entry(build: LoggedBuild, site: Checked | None) -> BuildEntry:
         completed_at=_iso(build.completed_at),
         duration_seconds=build.duration_seconds,
         queue_seconds=build.queue_seconds,
-        url=own(build.url),
+        url=build.url,
         ref=build.ref,
         commit_at=_iso(build.commit_at),
         triggered_by_type=build.triggered_by_type,
         pull_request=build.pull_request,
         environment=build.environment,
-        jobs=[_job(job, own(job.url)) for job in build.jobs],
+        jobs=[_job(job) for job in build.jobs],
     )
 
 
-def _job(job: LoggedJob, url: str | None) -> JobEntry:
+def _job(job: LoggedJob) -> JobEntry:
     return JobEntry(
         name=job.name,
         conclusion=job.conclusion,
         started_at=_iso(job.started_at),
         completed_at=_iso(job.completed_at),
-        url=url,
+        url=job.url,
     )
 
 

@@ -18,7 +18,7 @@ from exporter.web.go import go
 from exporter.web.headers import HEADERS
 from exporter.web.log_reader import LogReader
 from exporter.web.parameters import ParameterFault, refused
-from exporter.web.sites import sites_of
+from exporter.web.sites import sites_of, with_own_links
 from exporter.web.slices import gathered, in_slices
 
 _encode = msgspec.json.Encoder().encode
@@ -52,7 +52,7 @@ async def _found(log: LogReader, asked: BuildQuery) -> BuildPage:
 
 async def _entries(page: BuildPage, config: Config) -> list[BuildEntry]:
     sites = sites_of(config.accounts)
-    made = (entry(build, sites.get(build.account)) for build in page.builds)
+    made = (entry(with_own_links(build, sites)) for build in page.builds)
     return await in_slices(gathered(made))
 
 

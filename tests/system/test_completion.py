@@ -12,8 +12,8 @@ import pytest
 from exporter import cli
 from tests.tools.commands import command
 
-COMMANDS = ["backfill", "check-config", "completion", "config", "demo", "discover", "doctor"]
-COMMANDS += ["metrics", "once", "run", "state"]
+COMMANDS = ["backfill", "builds", "check-config", "completion", "config", "demo", "discover"]
+COMMANDS += ["doctor", "metrics", "once", "run", "state"]
 
 BASH = """
 {script}
