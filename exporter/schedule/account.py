@@ -184,7 +184,7 @@ class AccountPoller:
     async def poll_in_turn(self, state: RepoState, requests: RequestCount) -> None:
         """Poll a repo and let it wait for its next poll."""
         started, put_off = monotonic(), True  # also where it is cancelled
-        state.begun_at, state.is_polled, state.is_hastened = started, True, False
+        state.begun_at, state.is_hastened = started, False
         try:
             put_off = await self.poll(state, requests)
         finally:

@@ -37,7 +37,11 @@ class DueQueue:
         self._unfinished.append(self._entry(0.0, state))
 
     def take(self, now: float, *, with_history: bool) -> RepoState | None:
-        """The next repo to poll, removed from the queue; None if none is due."""
+        """The next repo to poll, removed from the queue; None if none is due.
+
+        It counts as polled from now on, until it waits again or is put back: a poll begins only
+        in the loop's next step.
+        """
         while self._waiting and self._waiting[0][0] <= now:
             _, ticket, state = heapq.heappop(self._waiting)
             if state.ticket == ticket:
@@ -54,6 +58,7 @@ class DueQueue:
 
     def put_back(self, state: RepoState) -> None:
         """Return a repo that was taken and could not be polled."""
+        state.is_polled = False
         if state.is_unfinished:
             self._unfinished.appendleft(self._entry(0.0, state))
         else:
@@ -79,4 +84,5 @@ class DueQueue:
         if state.ticket != ticket:
             return False
         state.ticket = None
-        return self.repos.get(state.repo.entry) is state
+        state.is_polled = self.repos.get(state.repo.entry) is state
+        return state.is_polled

@@ -56,7 +56,7 @@ class RepoState(msgspec.Struct):
     saved_at: float | None = None
     """When its row was last written."""
     is_polled: bool = False
-    """Whether a poll of it is under way."""
+    """Whether a poll of it is under way, or about to begin."""
     is_hastened: bool = False
     """Whether a poll was asked for that has not begun."""
     was_polled: bool = False

@@ -40,11 +40,12 @@ class _Lane:
         self.is_preparing = False
         self.is_stopped = False
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run `work` beside the rounds."""
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
@@ -185,18 +186,22 @@ class BudgetRunner:
             if admitted_at is None:
                 account.polled.queue.put_back(state)
                 return
-            lane.busy += 1
-            lane.catching_up += state.is_unfinished
-            lane.spawn(self._poll(lane, state, RequestCount(admitted_at=admitted_at)))
+            self._start(lane, state, RequestCount(admitted_at=admitted_at))
 
-    async def _poll(self, lane: _Lane, state: RepoState, requests: RequestCount) -> None:
+    def _start(self, lane: _Lane, state: RepoState, requests: RequestCount) -> None:
         was_unfinished = state.is_unfinished
-        try:
-            await lane.account.poll_in_turn(state, requests)
-        finally:
+        lane.busy += 1
+        lane.catching_up += was_unfinished
+
+        def ended(task: asyncio.Task[None]) -> None:
             lane.busy -= 1
             lane.catching_up -= was_unfinished
-        self._start_due(lane)
+            if state.is_polled:  # it was stopped before it began
+                lane.account.polled.queue.put_back(state)
+            elif not task.cancelled():
+                self._start_due(lane)
+
+        lane.spawn(lane.account.poll_in_turn(state, requests)).add_done_callback(ended)
 
     def hasten(self, account: AccountPoller, entry: str) -> bool:
         """Poll a repo as soon as limits and backoff allow; False if it is not polled at all.

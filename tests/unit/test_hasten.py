@@ -10,6 +10,7 @@ import pytest
 from exporter.errors import Refused, TryLater
 from exporter.schedule.dispatch import InProcess, Lease
 from exporter.schedule.gates import STOPPED
+from exporter.sync.activity import Span
 from tests.tools import reloading
 from tests.unit.test_poller import Stage
 
@@ -231,3 +232,53 @@ class TestRounds:
 
         on.run(main)
         assert "an account cannot be polled: this is a bug" in caplog.text
+
+
+@pytest.mark.parametrize("what", ["a look at all repos", "a request", "another interval"])
+def test_a_repo_whose_poll_is_about_to_begin_is_not_polled_twice_at_once(
+    stage: Callable[..., Stage], what: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.provider._polled.clear()
+        gate = on.provider._hangs["a/1"] = asyncio.Event()
+        hasten(on, "a/1")  # it leaves the queue now; its poll begins in the loop's next step
+        if what == "a look at all repos":
+            on.account.watch._looked_at = on.now - 3600.0
+            on.account.watch.look()
+        elif what == "a request":
+            hasten(on, "a/1")
+        else:
+            on.account.polled.change(Span(120.0, 1800.0))
+        await eventually(lambda: bool(on.provider._now))
+        on.runner.visit(on.account)
+        await on.settle()
+        assert on.provider._polled == ["a/1"]
+        gate.set()
+        await on.settle()
+        assert on.provider._polled == ["a/1"]
+
+    on.run(main)
+    assert "bug" not in caplog.text
+
+
+def test_a_poll_that_is_stopped_before_it_begins_leaves_the_repo_due(
+    stage: Callable[..., Stage],
+) -> None:
+    on = stage("a/1")
+
+    async def main() -> None:
+        await on.rounds(10)
+        on.provider._polled.clear()
+        hasten(on, "a/1")
+        await on.lane.stop()
+        assert on.provider._polled == []
+        assert on.lane.busy == 0
+        on.lane.is_stopped = False
+        on.runner.visit(on.account)
+        await on.settle()
+        assert on.provider._polled == ["a/1"]
+
+    on.run(main)
