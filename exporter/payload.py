@@ -31,6 +31,7 @@ _MOST_INSIDE = 1000
 _MOST_ODD = 1000
 """Items of one list that cannot be decoded before the list itself is refused."""
 _LONGEST_WORD = 100
+_MOST_NAMES = 20
 _LONGEST_SUBJECT = 400
 _LARGEST = 2**53  # what JSON numbers are exact to
 _LONGEST_SPAN = 20 * 365 * 86400.0
@@ -116,6 +117,11 @@ def subject(value: Any) -> str | None:
     if not isinstance(value, str):
         return None
     return value.lstrip()[:_LONGEST_SUBJECT].partition("\n")[0].rstrip() or None
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """The texts of a list, each as a `subject`, the first 20; empty for anything else."""
+    return tuple(filter(None, map(subject, listed(value)[:_MOST_NAMES])))
 
 
 def word(value: Any) -> str | None:

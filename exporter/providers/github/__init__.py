@@ -29,7 +29,8 @@ list lacks (an organization's, one whose file is gone), is called after its file
 `run-name` gives is no name. A run that waited for an approval counts from its first attempt
 that ran. One that waits for another run of its concurrency group (`pending`) is `waiting`.
 
-Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch; without
+Unknown: whether a person or the API dispatched a run; whether it ran for a tag or a branch; which
+pull request, where it is from a fork, closed, or one of several of its branch; without
 `jobs: true`, that a run nobody saw was touched (its logs deleted) within half an hour.
 """
 
@@ -39,26 +40,35 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from exporter.http import Api, Dialect, PublishedLimit
-from exporter.providers import (
-    Fault,
-    Provider,
-    TokenPage,
-)
+from exporter.providers import Fault, Provider, Repo, Site, TokenPage
 from exporter.providers.github.app import App
 from exporter.providers.github.enterprise import enterprise_api
 from exporter.providers.github.mapping import (
     is_vouched,
     ref_of,
 )
+from exporter.providers.github.run_origin import Origin, origin
 from exporter.providers.github.source import GitHubSource
 from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import file_of
 
-__all__ = ["PROVIDER", "WORDS", "App", "GitHub", "file_of", "is_vouched", "ref_of"]
+__all__ = [
+    "PROVIDER",
+    "WORDS",
+    "App",
+    "GitHub",
+    "Origin",
+    "file_of",
+    "is_vouched",
+    "origin",
+    "ref_of",
+]
 
 
 _ACCEPT = "application/vnd.github+json, application/json"
 """What GitHub asks for, and what its own description of the API knows."""
+_RESIDENT = ".ghe.com"
+"""What the hosts of Enterprise Cloud with data residency end with."""
 
 
 class GitHub(Provider):
@@ -69,6 +79,7 @@ class GitHub(Provider):
     name_pattern = r"[A-Za-z0-9_-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9._-]{1,100}"
     default_url = "https://api.github.com"
     sites: ClassVar[tuple[str, ...]] = ("github.com",)
+    web_hosts: ClassVar[dict[str, str]] = {"api.github.com": "github.com"}
     root_path = "/api/v3"
     anonymous = True
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "app")
@@ -85,6 +96,10 @@ class GitHub(Provider):
         expires="github-authentication-token-expiration",
         enough=("repo",),
     )
+
+    described: ClassVar[dict[str, str]] = {
+        "": "commit commit_at title triggered_by pull_request url job_url job_labels"
+    }
 
     # Secondary limit of the REST API: 900 points a minute, a GET is one of them, also at 304.
     published_limits = (PublishedLimit(900, 60.0),)
@@ -115,10 +130,22 @@ class GitHub(Provider):
         return () if self.app is None else (self.app.private_key_file,)
 
     @property
+    def web_root(self) -> str | None:
+        """The site; Enterprise Cloud with data residency has it at the host without `api.`."""
+        host = urlsplit(self.root).hostname or ""
+        if self.web_url is None and host.startswith("api.") and host.endswith(_RESIDENT):
+            return f"https://{host.removeprefix('api.')}"
+        return super().web_root
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The runs of the repo."""
+        return Site(self.web_root).page(repo.entry, "actions")
+
+    @property
     def likely_root(self) -> str | None:
         """Enterprise Cloud with data residency has a host for its API, all others a path."""
         host = urlsplit(self.root).hostname or ""
-        if not host.endswith(".ghe.com"):
+        if not host.endswith(_RESIDENT):
             return super().likely_root
         return None if host.startswith("api.") else f"https://api.{host}"
 

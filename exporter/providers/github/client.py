@@ -45,9 +45,6 @@ _AUTHORIZE = "Authorize the token for the organization's single sign-on."
 _CAP = 1000
 """Items behind which some of its lists have empty pages instead."""
 
-_BARE = {"exclude_pull_requests": "true"}
-"""Nobody reads what pull requests a run is of."""
-
 
 class CutOff(Refused):
     """A list goes on, but GitHub does not show how."""
@@ -66,12 +63,12 @@ class Client:
         page always has the same address, so that GitHub may say that it is unchanged.
         Raises CutOff for a page that GitHub lists no more.
         """
-        params: Params = {"per_page": size, **_BARE}
-        if number > 1:
-            params["page"] = number
         try:
             answer = await self._api.get(
-                f"{_actions(entry)}/runs", params, into=Runs, conditional=number == 1
+                f"{_actions(entry)}/runs",
+                _page(number, size),
+                into=Runs,
+                conditional=number == 1,
             )
         except Refused as error:
             if number > 1 and _UNPROCESSABLE in str(error):
@@ -89,12 +86,12 @@ class Client:
     async def run(self, entry: str, run_id: str) -> Run:
         """The latest attempt of a run. Raises Gone if it is not there."""
         path = f"{_actions(entry)}/runs/{quote(run_id, safe='')}"
-        return (await self._api.get(path, _BARE, into=Run, conditional=True)).body
+        return (await self._api.get(path, into=Run, conditional=True)).body
 
     async def attempt(self, entry: str, run_id: int, attempt: int) -> Run:
         """One attempt of a run. Raises Gone if it is not there."""
         path = f"{_actions(entry)}/runs/{run_id}/attempts/{attempt}"
-        return (await self._api.get(path, _BARE, into=Run, tries=1)).body
+        return (await self._api.get(path, into=Run, tries=1)).body
 
     async def jobs(self, entry: str, run_id: str, attempt: int, *, final: bool) -> list[Task]:
         """All jobs of one attempt; not asked for again if that is `final`."""

@@ -12,9 +12,10 @@ from exporter.errors import ProviderError
 from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status, carried_over
 from exporter.model.summary import latest, summary
 from exporter.model.vocabulary import State, resolve_state, trigger
-from exporter.payload import moment, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import moment, names, text, whole, word
+from exporter.providers import Repo, Site
 from exporter.providers.github.listed import ListPage
+from exporter.providers.github.run_origin import ODD, Origin, origin
 from exporter.providers.github.vocabulary import WORDS
 from exporter.providers.github.workflows import Names
 
@@ -27,8 +28,6 @@ _VOUCHED = 1800.0
 _SETTLES = 300.0
 """Seconds between the end of the last job and that of its run."""
 
-_Odd = str | int | float | bool | list[Any] | None
-
 
 class Named(msgspec.Struct, omit_defaults=True):
     """A repository inside a run."""
@@ -36,7 +35,7 @@ class Named(msgspec.Struct, omit_defaults=True):
     full_name: Any = None
 
 
-class Run(msgspec.Struct, omit_defaults=True):
+class Run(Origin, kw_only=True, omit_defaults=True):
     """The latest attempt of a workflow run, or one that was asked for."""
 
     id: int
@@ -54,9 +53,10 @@ class Run(msgspec.Struct, omit_defaults=True):
     run_started_at: Any = None
     """When this attempt was created, also while it is queued."""
     updated_at: Any = None
-    repository: Named | _Odd = None
-    head_repository: Named | _Odd = None
+    repository: Named | ODD = None
+    head_repository: Named | ODD = None
     """Null once the fork is deleted."""
+    html_url: Any = None
 
     @property
     def attempt(self) -> int:
@@ -76,6 +76,9 @@ class Task(msgspec.Struct, omit_defaults=True):
     """Absent in old versions of GitHub Enterprise Server."""
     started_at: Any = None
     completed_at: Any = None
+    html_url: Any = None
+    labels: Any = None
+    """Of the runner that it asks for."""
 
 
 class Repository(msgspec.Struct):
@@ -118,7 +121,9 @@ class Installed(msgspec.Struct):
     repositories: list[msgspec.Raw]
 
 
-def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()) -> Build:
+def to_build(
+    run: Run, repo: Repo, site: Site, workflows: Names, never_ran: tuple[int, ...] = ()
+) -> Build:
     """Map a run by its own fields. See `without_jobs` for what its times are worth.
 
     `never_ran` are attempts of it that were held for an approval. The first one that runs
@@ -128,7 +133,8 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
     state = _state(run)
     why, unknown = trigger(WORDS, word(run.event))
     head, own = _named(run.head_repository), _named(run.repository)
-    ref = ref_of(why, text(run.head_branch), head, own)
+    branch = text(run.head_branch)
+    ref = ref_of(why, branch, head, own)
     ended = updated if state.status is Status.COMPLETED else None
     if ended is not None and started is not None and ended - started > _LONGEST:
         ended = None  # touched long after its end, as when its logs are deleted
@@ -140,8 +146,8 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
         native_id=str(run.id),
         repo=repo.entry,
         default_branch=repo.default_branch,
-        workflow=names.label(run.workflow_id, run.path),
-        branch=text(run.head_branch),
+        workflow=workflows.label(run.workflow_id, run.path),
+        branch=branch,
         ref=ref,
         number=whole(run.run_number),
         attempt=run.attempt,
@@ -149,6 +155,8 @@ def to_build(run: Run, repo: Repo, names: Names, never_ran: tuple[int, ...] = ()
         created_at=created,
         never_ran=never_ran,
         goes_on_as_next=state.status is Status.WAITING and word(run.conclusion) in WORDS.awaiting,
+        url=site.own(run.html_url) or site.page(repo.entry, "actions/runs", run.id),
+        **origin(run, branch, ref),
         **state._replace(completed_at=ended).fields(*unknown),
     )
 
@@ -172,8 +180,13 @@ def ref_of(why: str, branch: str | None, head: str | None, own: str | None) -> R
     return Ref.PULL_REQUEST if why == "merge_request" or is_of_a_fork else Ref.BRANCH
 
 
-def _named(place: Named | _Odd) -> str | None:
+def _named(place: Named | ODD) -> str | None:
     return text(place.full_name) if isinstance(place, Named) else None
+
+
+def with_page_of_its_own(build: Build) -> Build:
+    """`build`, an attempt that has a later one: the page of the run shows the latest."""
+    return replace(build, url=build.url and f"{build.url}/attempts/{build.attempt}")
 
 
 def without_jobs(build: Build) -> Build:
@@ -239,7 +252,7 @@ def end_by_jobs(updated: float | None, tasks: Iterable[Task]) -> float | None:
     return updated if ended <= updated <= ended + _SETTLES else ended
 
 
-def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
+def with_jobs(build: Build, tasks: Collection[Task], site: Site, *, now: float) -> Build:
     """Add its jobs to `build`, and its times by them: earliest start, latest end.
 
     Jobs that an attempt takes over from the one before are left to that one. A skipped
@@ -247,7 +260,7 @@ def with_jobs(build: Build, tasks: Collection[Task], *, now: float) -> Build:
     completed moments before `now` may have a job that is not shown as completed yet: until then it
     is not complete, or that job would never be counted.
     """
-    listed = [to_job(task, build) for task in tasks if _is_of(task, build)]
+    listed = [to_job(task, build, site) for task in tasks if _is_of(task, build)]
     jobs = tuple(job for job in listed if not carried_over(job, build))
     unfinished = any(job.status is not Status.COMPLETED for job in jobs)
     if unfinished and build.completed_at is not None and now - build.completed_at < _LAG:
@@ -266,7 +279,7 @@ def _is_of(task: Task, build: Build) -> bool:
     return (whole(task.run_attempt) or build.attempt) == build.attempt
 
 
-def to_job(task: Task, build: Build) -> Job:
+def to_job(task: Task, build: Build, site: Site) -> Job:
     """Map a job. One that is queued, or was cancelled there, has its creation for a start."""
     created, started, ended = map(moment, (task.created_at, task.started_at, task.completed_at))
     state = resolve_state(
@@ -280,5 +293,8 @@ def to_job(task: Task, build: Build) -> Job:
         name=text(task.name) or "",
         attempt=build.attempt,
         created_at=created,
+        url=site.own(task.html_url)
+        or site.page(build.repo, "actions/runs", build.native_id, "job", task.id),
+        labels=names(task.labels),
         **state.fields(),
     )

@@ -37,6 +37,7 @@ from exporter.providers.github.mapping import (
     is_doubtful,
     to_build,
     with_jobs,
+    with_page_of_its_own,
     without_jobs,
 )
 from exporter.providers.github.workflows import Shelf
@@ -143,7 +144,10 @@ class GitHubSource(Source[Provider]):
     def _build(self, repo: Repo, run: Run, never_ran: tuple[int, ...], later: Run | None) -> Build:
         """One attempt; partial if only its jobs can tell when it ended."""
         key = run.id, run.attempt
-        build = to_build(run, repo, self._cache.shelf(repo.entry).names, never_ran)
+        workflows = self._cache.shelf(repo.entry).names
+        build = to_build(run, repo, self.site, workflows, never_ran)
+        if later is not None:
+            build = with_page_of_its_own(build)
         if build.status is not Status.COMPLETED:
             self._cache.unfinished[key] = self.api.now()
         elif is_doubtful(run, build, self._cache.unfinished.get(key), later):
@@ -172,7 +176,7 @@ class GitHubSource(Source[Provider]):
             build = replace(build, completed_at=ended, partial=False)
         if tasks is None or not self.account.jobs:
             return without_jobs(build)
-        return with_jobs(build, tasks, now=self.api.now())
+        return with_jobs(build, tasks, self.site, now=self.api.now())
 
     def without_detail(self, build: Build) -> Build:
         """`build` without its end if only its jobs could have shown it."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Actor, Build, Ref, Status
+from exporter.model import Build, Status
 from exporter.model.vocabulary import unchanged
-from exporter.payload import at, listed, moment, subject, text, whole, word
+from exporter.payload import at, text, word
 from exporter.providers import Site
 from exporter.providers import github as native
 from exporter.providers.truto.integration import (
@@ -30,7 +31,6 @@ _OF_CONTENT = unchanged(
 )
 """Events whose runs have the title of a commit, a pull request or an issue where the workflow
 sets none; those of others have the workflow's name."""
-_ACTORS = {"user": Actor.USER, "organization": Actor.USER, "bot": Actor.BOT}
 _UPDATES = "dynamic/dependabot/"
 _HELD = native.WORDS.awaiting
 """Conclusions of a run that is held for an approval: it then goes on as its next attempt."""
@@ -87,19 +87,8 @@ def _is_titled(item: Run, name: str, path: str) -> bool:
 
 def _origin(item: Run, build: Build) -> dict[str, Any]:
     raw = item.remote_data
-    actors = (at(raw, "triggering_actor"), at(raw, "actor"))
-    actor = next((a for a in actors if subject(at(a, "login")) is not None), None)
-    titles = (at(raw, "head_commit.message"), at(raw, "display_title"))
-    numbers = (whole(at(pull, "number")) for pull in listed(at(raw, "pull_requests")))
-    return {
-        "commit": subject(at(raw, "head_sha")),
-        "commit_at": moment(at(raw, "head_commit.timestamp")),
-        "title": next(filter(None, map(subject, titles)), None),
-        "triggered_by": subject(at(actor, "login")),
-        "triggered_by_type": _ACTORS.get(word(at(actor, "type")) or ""),
-        # A push lists the pull requests of its branch too.
-        "pull_request": next(numbers, None) if build.ref is Ref.PULL_REQUEST else None,
-    }
+    told = msgspec.convert(raw, native.Origin) if isinstance(raw, dict) else native.Origin()
+    return native.origin(told, build.branch, build.ref)
 
 
 def _page(site: Site, build: Build, item: Run) -> str | None:

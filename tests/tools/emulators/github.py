@@ -16,6 +16,9 @@ from starlette.routing import Route
 
 TOKEN = "ghp_demo"
 NOISE = {"url": "https://api.github.invalid/x", "node_id": "MDEyOldvcmtmbG93", "pull_requests": []}
+SITE = "https://github.invalid"
+"""Where people look at runs, as answers tell."""
+ALICE = {"login": "alice", "id": 7, "type": "User", "site_admin": False}
 
 
 @functools.lru_cache(maxsize=65536)  # a list tells the same times again with every poll
@@ -73,7 +76,7 @@ class Hub:
         """A run that was created and is running; its id."""
         self._serial += 1
         at = int(time.time() - ago)
-        run = {
+        run: dict[str, Any] = {
             "id": self._serial,
             "name": "CI",
             "path": ".github/workflows/ci.yml",
@@ -85,6 +88,18 @@ class Hub:
             "status": "in_progress",
             "conclusion": None,
             **dict.fromkeys(("created_at", "run_started_at", "updated_at"), iso(at)),
+            "pull_requests": [],
+            "display_title": "Fix the cart",
+            "head_sha": f"{self._serial:040x}",
+            "head_commit": {
+                "id": f"{self._serial:040x}",
+                "message": "Fix the cart\n\nIt was empty.",
+                "timestamp": iso(at - 60),
+                "author": {"name": "Alice"},
+            },
+            "actor": ALICE,
+            "triggering_actor": ALICE,
+            "html_url": f"{SITE}/{name}/actions/runs/{self._serial}",
             "repository": {"full_name": name, **NOISE},
             "head_repository": {"full_name": name, **NOISE},
         }
@@ -97,13 +112,14 @@ class Hub:
         end = datetime.fromisoformat(latest["run_started_at"]).timestamp() + after
         latest |= {"status": "completed", "conclusion": conclusion, "updated_at": iso(end)}
 
-    def again(self, run: int, *, ago: float = 20.0) -> None:
+    def again(self, run: int, *, ago: float = 20.0, **fields: Any) -> None:
         """Somebody runs it again."""
         attempts = self._attempts(run)
         begun = iso(int(time.time() - ago))
         state = {"status": "in_progress", "conclusion": None, "updated_at": begun}
         number = attempts[-1]["run_attempt"] + 1
-        attempts.append({**attempts[-1], **state, "run_started_at": begun, "run_attempt": number})
+        made = {**attempts[-1], **state, "run_started_at": begun, "run_attempt": number}
+        attempts.append({**made, **fields})
 
     def _attempts(self, run: int) -> list[dict[str, Any]]:
         return next(runs[run] for runs in self.runs.values() if run in runs)

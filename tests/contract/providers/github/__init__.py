@@ -16,7 +16,7 @@ from exporter.http import Api, RetryPolicy
 from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.model import Build
-from exporter.providers import Repo
+from exporter.providers import Repo, Site
 from exporter.providers.github import GitHub
 from exporter.providers.github.mapping import Run, Task, to_build
 from exporter.providers.github.workflows import Names, Workflow
@@ -28,8 +28,9 @@ from tests.tools.emulators.github import TOKEN, Hub
 from tests.tools.scripted import DAY, Rig
 
 SHOP = Repo("acme/shop", default_branch="main")
+SITE = Site("https://github.com")
 RUNS = "/repos/acme/shop/actions/runs"
-LATEST = f"{RUNS}?per_page=30&exclude_pull_requests=true"
+LATEST = f"{RUNS}?per_page=30"
 WORKFLOWS = "/repos/acme/shop/actions/workflows?per_page=100"
 CREATED, BEGUN, ENDED = "2026-11-20T09:00:00Z", "2026-11-20T09:00:12Z", "2026-11-20T09:05:42Z"
 FORK: dict[str, Any] = {"head_repository": {"full_name": "somebody/shop"}}
@@ -66,7 +67,7 @@ def run(**fields: Any) -> Run:
 
 
 def build(**fields: Any) -> Build:
-    return to_build(run(**fields), SHOP, NAMES)
+    return to_build(run(**fields), SHOP, SITE, NAMES)
 
 
 def task(**fields: Any) -> Task:

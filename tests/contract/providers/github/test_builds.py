@@ -32,7 +32,7 @@ async def test_every_build_is_counted_once_with_its_true_times(hub: Hub) -> None
         hub.end(hub.begin(ago=3600 + number), list(words)[number % 7], after=10 + number)
     running = hub.begin(ago=30)
     async with Desk(hub) as desk:
-        assert [f"{RUNS}?per_page=100&exclude_pull_requests=true"] == (await desk.polled())[:1]
+        assert [f"{RUNS}?per_page=100"] == (await desk.polled())[:1]
         assert 1 == desk.gauge(f.ACTIVE, status="in_progress")
         hub.end(running, after=25)
         for _ in range(3):
@@ -127,7 +127,7 @@ async def test_an_unfinished_run_beyond_the_first_page_is_read_by_itself(hub: Hu
         hub.end(hub.begin(ago=4000 + number))
     async with Desk(hub) as desk:
         await desk.polled()
-        single = f"{RUNS}/{slow}?exclude_pull_requests=true"
+        single = f"{RUNS}/{slow}"
         assert [LATEST, single] == await desk.polled()
         desk.memories["acme/shop"].checked.clear()
         free = desk.free
@@ -155,7 +155,7 @@ async def test_attempts_between_two_polls_are_fetched_and_counted_once_each(hub:
         hub.again(build, ago=200)
         hub.end(build, "success", after=120)
 
-        attempts = [f"{RUNS}/{build}/attempts/{n}?exclude_pull_requests=true" for n in (1, 2)]
+        attempts = [f"{RUNS}/{build}/attempts/{n}" for n in (1, 2)]
         assert {LATEST, *attempts} == set(await desk.polled())
         assert [LATEST] == await desk.polled()
 
@@ -194,7 +194,7 @@ async def test_earlier_attempts_of_old_runs_are_not_asked_for(hub: Hub) -> None:
     hub.again(build, ago=2 * DAY)
     hub.end(build)
     async with Desk(hub) as desk:
-        requests = [f"{RUNS}?per_page=100&exclude_pull_requests=true", WORKFLOWS]
+        requests = [f"{RUNS}?per_page=100", WORKFLOWS]
         assert requests == await desk.polled()
         assert 0 == desk.value(f.BUILDS)
 

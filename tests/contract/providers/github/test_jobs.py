@@ -16,6 +16,7 @@ from tests.contract.providers.github import (
     ENDED,
     LATEST,
     RUNS,
+    SITE,
     Desk,
     at,
     build,
@@ -61,7 +62,7 @@ def test_what_a_job_tells(
     duration: float | None,
     queue: float | None,
 ) -> None:
-    job = to_job(task(**fields), build())
+    job = to_job(task(**fields), build(), SITE)
 
     assert (status, conclusion) == (job.status, job.conclusion)
     assert (duration, queue) == (job.duration, job.queue)
@@ -76,21 +77,21 @@ def test_with_jobs_the_times_are_theirs() -> None:
         task(id=2, started_at="2026-11-20T09:00:09Z", completed_at="2026-11-20T09:05:00Z"),
         task(id=3, conclusion="skipped", started_at=CREATED, completed_at=ENDED),
     ]
-    done = with_jobs(build(), tasks, now=NOW)
+    done = with_jobs(build(), tasks, SITE, now=NOW)
 
     assert (9.0, 331.0) == (done.queue, done.duration)
     assert ["1", "2", "3"] == [job.id for job in done.jobs]
 
 
 def test_a_run_none_of_whose_jobs_ran_keeps_its_own_times() -> None:
-    assert 342.0 == with_jobs(build(conclusion="startup_failure"), [], now=NOW).duration
-    skipped = with_jobs(build(conclusion="skipped"), [task(conclusion="skipped")], now=NOW)
+    assert 342.0 == with_jobs(build(conclusion="startup_failure"), [], SITE, now=NOW).duration
+    skipped = with_jobs(build(conclusion="skipped"), [task(conclusion="skipped")], SITE, now=NOW)
     assert (None, None) == (skipped.duration, skipped.queue)
 
 
 def test_a_run_cancelled_in_the_queue_has_no_duration() -> None:
     queued = task(conclusion="cancelled", started_at="2026-11-20T09:00:02Z")
-    found = with_jobs(build(conclusion="cancelled"), [queued], now=NOW)
+    found = with_jobs(build(conclusion="cancelled"), [queued], SITE, now=NOW)
 
     assert (None, None) == (found.duration, found.queue)
     assert found.completed_at == at("2026-11-20T09:05:40Z")
@@ -105,7 +106,7 @@ def test_jobs_of_an_earlier_attempt_are_left_to_it() -> None:
         task(id=3, run_attempt=2, created_at=None),  # the same, at an old server
         task(id=4, run_attempt=2, created_at=created, started_at=created, completed_at=ended),
     ]
-    found = with_jobs(second, tasks, now=NOW)
+    found = with_jobs(second, tasks, SITE, now=NOW)
 
     assert ["4"] == [job.id for job in found.jobs]
     assert (179.0, None) == (found.duration, found.queue)
@@ -114,8 +115,8 @@ def test_jobs_of_an_earlier_attempt_are_left_to_it() -> None:
 def test_a_run_is_complete_when_its_jobs_are_or_some_minutes_have_passed() -> None:
     tasks = [task(), task(id=2, status="in_progress", conclusion=None, completed_at=None)]
 
-    moments_ago = with_jobs(build(), tasks, now=at(ENDED) + 5)
-    long_ago = with_jobs(build(), tasks, now=NOW)
+    moments_ago = with_jobs(build(), tasks, SITE, now=at(ENDED) + 5)
+    long_ago = with_jobs(build(), tasks, SITE, now=NOW)
 
     assert (Status.IN_PROGRESS, None) == (moments_ago.status, moments_ago.completed_at)
     assert (Status.COMPLETED, "passed") == (long_ago.status, long_ago.conclusion)

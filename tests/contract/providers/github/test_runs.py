@@ -12,7 +12,17 @@ import pytest
 from exporter.model import Build, BuildKey, Ref, Status
 from exporter.providers.github import WORDS
 from exporter.providers.github.mapping import Run, Runs, Task, to_build, to_job, without_jobs
-from tests.contract.providers.github import BEGUN, CREATED, ENDED, FORK, NAMES, SHOP, at, build
+from tests.contract.providers.github import (
+    BEGUN,
+    CREATED,
+    ENDED,
+    FORK,
+    NAMES,
+    SHOP,
+    SITE,
+    at,
+    build,
+)
 from tests.tools import golden
 
 # -- recorded answers
@@ -23,7 +33,7 @@ def test_every_recorded_run_and_job_is_understood(shared: Path) -> None:
     runs = dict(golden.lines(folder, "workflow_runs.jsonl")) | sent(folder, "workflow_run")
     jobs = dict(golden.lines(folder, "jobs.jsonl")) | sent(folder, "workflow_job")
     page = msgspec.json.decode(b'{"workflow_runs":[' + b",".join(runs.values()) + b"]}", type=Runs)
-    builds = [to_build(item, SHOP, NAMES) for item in page.items]
+    builds = [to_build(item, SHOP, SITE, NAMES) for item in page.items]
     tasks = [msgspec.json.decode(line, type=Task) for line in jobs.values()]
 
     assert page.rejected == 0
@@ -31,7 +41,7 @@ def test_every_recorded_run_and_job_is_understood(shared: Path) -> None:
         "github",
         {key: golden.told(without_jobs(build)) for key, build in zip(runs, builds, strict=True)}
         | {
-            key: golden.told(to_job(task, build_of(task)))
+            key: golden.told(to_job(task, build_of(task), SITE))
             for key, task in zip(jobs, tasks, strict=True)
         },
     )
@@ -52,8 +62,8 @@ def build_of(task: Task) -> Build:
 def test_no_recorded_word_is_unknown(shared: Path) -> None:
     folder = shared / "recordings" / "github"
     for name, into, read in (
-        ("workflow_runs.jsonl", Run, lambda item: to_build(item, SHOP, NAMES)),
-        ("jobs.jsonl", Task, lambda item: to_job(item, build())),
+        ("workflow_runs.jsonl", Run, lambda item: to_build(item, SHOP, SITE, NAMES)),
+        ("jobs.jsonl", Task, lambda item: to_job(item, build(), SITE)),
     ):
         for _, line in golden.lines(folder, name):
             assert () == read(msgspec.json.decode(line, type=into)).unmapped
@@ -105,6 +115,7 @@ def test_a_run_becomes_a_build() -> None:
         created_at=at(CREATED),
         started_at=at(BEGUN),
         completed_at=at(ENDED),
+        url="https://github.com/acme/shop/actions/runs/9001234567",
     )
 
 
