@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from tests.tools.emulators.rig import Endpoint, emulator, iso
+from tests.tools.emulators.rig import COMMIT, Endpoint, emulator, iso
 
 ELSEWHERE = "http://192.0.2.1/2.0/next"
 """A `next` that must not be followed."""
@@ -49,11 +49,13 @@ class Bitbucket:
             "completed_on": None,
             "state": {"name": "IN_PROGRESS", "stage": {"name": stage}},
             "trigger": {"type": "pipeline_trigger_push", "name": "PUSH"},
+            "creator": {"type": "user", "display_name": "Dev One", "nickname": "dev-1"},
             "target": {
                 "type": "pipeline_ref_target",
                 "ref_type": "branch",
                 "ref_name": "main",
                 "selector": {"type": "default"},
+                "commit": {"type": "commit", "hash": COMMIT},
             },
             "duration_in_seconds": 7,
         } | values

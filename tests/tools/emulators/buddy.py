@@ -10,8 +10,9 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tests.tools.emulators.rig import emulator, iso
+from tests.tools.emulators.rig import COMMIT, emulator, iso
 
+SITE = "https://app.buddy.works"
 MOST = 40
 """Items of a page at most, whatever is asked for."""
 
@@ -60,8 +61,15 @@ class Buddy:
             self._trigger: "EVENT",
             "status": "INPROGRESS",
             "branch": {"name": "main", "default": True},
+            "to_revision": {
+                "revision": COMMIT,
+                "commit_date": iso(begun - 60, 0),
+                "message": "Add the cart\n\nAt last.",
+            },
+            "creator": {"id": 1, "name": "Dev One"},
             "action_executions": [],
         } | values
+        execution.setdefault("html_url", f"{SITE}/acme/{pipeline['id']}/{execution['id']:024x}")
         executions.append(execution)
         pipeline |= {"last_execution_status": "INPROGRESS", "last_execution_revision": revision}
         if lasts is not None:
@@ -78,7 +86,11 @@ class Buddy:
     def action(self, execution: dict[str, Any], name: str, status: str, **values: Any) -> None:
         """Add an action to an execution."""
         number = len(execution["action_executions"])
-        action = {"action": {"id": number, "name": name, "type": "BUILD"}, "status": status}
+        action = {
+            "action": {"id": number, "name": name, "type": "BUILD"},
+            "status": status,
+            "html_url": f"{execution['html_url']}/action/{number}",
+        }
         execution["action_executions"].append(action | values)
 
     def app(self) -> Starlette:

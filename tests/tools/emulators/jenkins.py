@@ -66,12 +66,14 @@ class Jenkins:
             "_class": job["_class"].replace("Job", "Run").replace("Project", "Build"),
             "number": max((run["number"] for run in job["runs"]), default=0) + 1,
             "queueId": 1000 + len(job["runs"]),
+            "changeSets": [],
             "building": True,
             "result": None,
             "timestamp": int((time.time() - age) * 1000),
             "duration": 0,
             "actions": [cause("hudson.model.Cause$UserIdCause"), {}],
         } | values
+        run.setdefault("displayName", f"#{run['number']}")
         job["runs"].insert(0, run)
         if lasts is not None:
             self.end(run, lasts=lasts, result=result)
@@ -152,6 +154,29 @@ def raw_path(request: Request) -> str:
 def cause(*kinds: str) -> dict[str, Any]:
     """The action that says why a build began."""
     return {"_class": "hudson.model.CauseAction", "causes": [{"_class": kind} for kind in kinds]}
+
+
+def person(user: str, name: str) -> dict[str, Any]:
+    """The action that says which user began a build."""
+    kind = "hudson.model.Cause$UserIdCause"
+    causes = [{"_class": kind, "userId": user, "userName": name}]
+    return {"_class": "hudson.model.CauseAction", "causes": causes}
+
+
+def checkout(branch: str, commit: str) -> dict[str, Any]:
+    """The action that says what a build has checked out."""
+    revision = {"SHA1": commit, "branch": [{"SHA1": commit, "name": branch}]}
+    return {"_class": "hudson.plugins.git.util.BuildData", "lastBuiltRevision": revision}
+
+
+def changes(*subjects: str, last: str, at: float) -> list[dict[str, Any]]:
+    """Change sets of a build: commits, of which the last one is named, all of one time."""
+    hashes = [*(f"{number:040x}" for number in range(1, len(subjects))), last]
+    items = [
+        {"commitId": commit, "msg": subject, "timestamp": int(at * 1000)}
+        for commit, subject in zip(hashes, subjects, strict=True)
+    ]
+    return [{"_class": "hudson.plugins.git.GitChangeSetList", "kind": "git", "items": items}]
 
 
 def _parsed(text: Iterator[str]) -> Iterator[tuple[str, Any]]:

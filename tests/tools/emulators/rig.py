@@ -29,6 +29,8 @@ from tests.tools.sources import source_of
 Endpoint = Callable[[Request], Any]
 
 TOKEN = "demo"
+COMMIT = "5f1c9a7e0d5b4c3a2f1e0d9c8b7a69584736251f"
+"""What every build builds."""
 
 
 @functools.lru_cache(maxsize=65536)  # a list tells the same times again with every poll

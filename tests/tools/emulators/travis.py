@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from tests.tools.emulators.rig import TOKEN, Endpoint, emulator, iso
+from tests.tools.emulators.rig import COMMIT, TOKEN, Endpoint, emulator, iso
 
 ENDED = ("passed", "failed", "errored", "canceled")
 
@@ -38,6 +38,11 @@ class Build:
     branch: str | None = "main"
     event: str = "push"
     tag: str | None = None
+    pull_request: int | None = None
+    message: str = "Add the cart\n\nAt last."
+    login: str = "dev-1"
+    code: str = "https://github.com"
+    """Where the code is."""
     state: str = "created"
     begun: float | None = None
     ended: float | None = None
@@ -166,6 +171,15 @@ class World:
             "updated_at": iso(build.changed),
             "branch": build.branch and {"name": build.branch},
             "tag": build.tag and {"name": build.tag},
+            "pull_request_number": build.pull_request,
+            "pull_request_title": build.pull_request and "Let people buy",
+            "commit": {
+                "sha": COMMIT,
+                "message": build.message,
+                "compare_url": f"{build.code}/{build.repo}/compare/{COMMIT}",
+                "committed_at": iso(build.jobs[0].created - 60, digits=0) if build.jobs else None,
+            },
+            "created_by": {"@type": "user", "login": build.login},
             "jobs": [
                 self._job(build, place, job) if whole else {"id": job.id}
                 for place, job in enumerate(build.jobs, 1)
