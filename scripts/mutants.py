@@ -30,7 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "ledger": (
         "ledger/*.py ledger/sqlite/*.py",
-        "tests/unit/test_walk.py tests/contract/field/test_polls.py tests/contract/stores",
+        (
+            "tests/unit/test_walk.py tests/unit/test_build_log_text.py"
+            " tests/contract/field/test_polls.py tests/contract/stores"
+        ),
     ),
     "sync": (
         "sync/*.py",

@@ -92,3 +92,11 @@ def test_a_logged_build_lists_the_jobs_that_did_not_pass_the_failed_ones_first()
     row = logged(build, ("p", "a", "r", "w", "b"), conclusion="failed")
     assert [job.name for job in row.jobs] == ["failed", "timeout", "cancelled"]
     assert row.is_failing
+
+
+def test_a_logged_build_lists_twenty_jobs_at_most() -> None:
+    jobs = tuple(
+        Job(id=str(i), name=str(i), status=Status.COMPLETED, conclusion="failed") for i in range(50)
+    )
+    build = Build(key=BuildKey("7"), repo="r", status=Status.COMPLETED, jobs=jobs)
+    assert len(logged(build, ("p", "a", "r", "w", "b"), conclusion="failed").jobs) == 20

@@ -43,6 +43,14 @@ def test_an_absent_or_empty_file_is_a_new_state(tmp_path: Path, content: bytes |
     assert path.read_bytes().startswith(b"SQLite format 3\0")
 
 
+def test_each_commit_is_on_the_disk_before_it_is_shown(tmp_path: Path) -> None:
+    for _ in range(2):  # made, and opened again
+        ledger = open_ledger(f"sqlite:///{tmp_path}/s.db", LedgerConfig(DAY, DAY))
+        assert ledger._db.execute("PRAGMA synchronous").fetchone() == (2,), "FULL"
+        assert ledger._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        ledger.close()
+
+
 def test_a_second_process_is_refused(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db")
     code = (

@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from exporter.metrics import families as f
-from exporter.model import Job, Status
+from exporter.model import BuildKey, Job, Status
 from tests.tools.scripted import Rig, build, done
 
 ALIKE = (
@@ -41,4 +43,23 @@ def test_builds_whose_ids_look_alike_are_counted_each_and_each_once(tmp_path: Pa
         assert rig.value(f.JOBS) == len(ALIKE)
         assert rig.gauge(f.ACTIVE, status="in_progress") == len(ALIKE)
         rig.restart()
+    rig.crash()
+
+
+def test_a_conclusion_that_was_lost_with_the_times_corrects_nothing(tmp_path: Path) -> None:
+    rig = Rig(tmp_path / "s.db")
+    at = time.time() - 60
+    key = BuildKey.begun("job#1", at)
+    ended = done(build(key, key_per_attempt=True), conclusion="failed")
+    lost = replace(ended, conclusion="passed", created_at=None, started_at=None, completed_at=None)
+
+    for listed, known in (
+        (ended, "failed"),
+        (lost, "failed"),
+        (replace(ended, conclusion="passed"), "passed"),
+    ):
+        rig.provider._builds = [listed]
+        rig.poll()
+        assert rig.gauge(f.LAST_CONCLUSION, conclusion=known) == 1, listed
+    assert rig.value(f.BUILDS) == 1
     rig.crash()
