@@ -30,6 +30,7 @@ from exporter.config.schema import (
     State,
     Web,
     host_port,
+    lists,
     sections,
 )
 from exporter.messages import duration, unknown_key
@@ -109,13 +110,14 @@ def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
             report.fault((name,), f"must be a mapping, got {shown(value)} (write `key: value`)")
         given = value if isinstance(value, dict) else {}
         found[name] = report.validated(model, given, (name,)) or model()
-    known = [*found, "accounts"]
+    listed = {name: _items(report, raw.get(name), name, model) for name, model in lists().items()}
+    known = [*found, *listed, "accounts"]
     for name in raw:
         if name not in known:
             report.fault(
                 (name,), partial(unknown_key, name, known), position=report.key_position((name,))
             )
-    settings = Settings.model_validate(found)
+    settings = Settings.model_validate({**found, **listed})
     for low, high in _NOT_MORE_THAN:
         _not_more_than(report, settings, low, high)
     metrics = raw.get("metrics")
@@ -123,6 +125,19 @@ def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
         for key in ("duration_buckets", "queue_buckets"):
             _rising(report, ("metrics", key), metrics.get(key))
     return settings
+
+
+def _items(report: Report, value: Any, name: str, model: type[Section]) -> list[Section]:
+    """The sound items of a list of mappings."""
+    if value is not None and not isinstance(value, list):
+        report.fault((name,), f"must be a list, got {shown(value)} (write `- key: value` below it)")
+    found: list[Section] = []
+    for n, item in enumerate(value if isinstance(value, list) else ()):
+        if not isinstance(item, dict):
+            report.fault((name, n), f"must be a mapping, got {shown(item)} (write `key: value`)")
+        elif (sound := report.validated(model, item, (name, n))) is not None:
+            found.append(sound)
+    return found
 
 
 def _not_more_than(report: Report, settings: Settings, low: Path, high: Path) -> None:

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from exporter.config.schema import SPAN, Config, sections
-from exporter.messages import duration
+from exporter.config.schema import SPAN, Config, lists, sections
+from exporter.messages import duration, inline
 from exporter.providers import Duration
 from exporter.redaction import shown
 
@@ -66,6 +66,11 @@ def _sections(before: Config, after: Config) -> Iterator[str]:
     for name in sections():
         for line in _fields(getattr(before, name), getattr(after, name)):
             yield f"~{name}.{line}"
+    for name in lists():
+        old, new = getattr(before, name), getattr(after, name)
+        if old != new:
+            texts = ([inline(item.model_dump()) for item in items] for items in (old, new))
+            yield f"~{name} {_items(*texts)}"
 
 
 def _fields(

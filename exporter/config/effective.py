@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from exporter.config.schema import SPAN, Config, sections
+from exporter.config.schema import SPAN, Config, lists, sections
 from exporter.messages import duration, inline
 from exporter.providers import Duration, Provider
 
@@ -22,6 +22,8 @@ def effective(config: Config) -> Iterator[str]:
         yield f"{name}:"
         for key, value in _shown(getattr(config, name)).items():
             yield f"  {key}: {inline(value)}"
+    for name in lists():
+        yield f"{name}: {inline([_shown(item) for item in getattr(config, name)])}"
     yield "accounts:"
     for account in config.accounts:
         yield from _account(account, config.polling.interval)

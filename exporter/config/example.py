@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from exporter.config import json_schema
-from exporter.config.schema import SPAN, sections
+from exporter.config.schema import SPAN, lists, sections
 from exporter.messages import duration, inline
 from exporter.providers import Provider, catalogue
 
@@ -46,6 +46,10 @@ def _lines(providers: Mapping[str, type[Provider]]) -> Iterator[str]:
             yield from _comment(inner.description, "  ")
             is_span = SPAN in inner.metadata
             yield f"  {key}: {duration(inner.default) if is_span else inline(inner.default)}"
+    for name, model in lists().items():
+        yield ""
+        yield from _comment(model.__doc__, "")
+        yield f"{name}: []"
     yield ""
     yield from _comment(_ACCOUNTS, "")
     yield "accounts:"

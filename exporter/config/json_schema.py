@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from exporter.config.accounts import CREDENTIALS
-from exporter.config.schema import Section, sections
+from exporter.config.schema import Section, lists, sections
 from exporter.providers import Provider, catalogue
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
@@ -44,7 +44,7 @@ _PATTERNS: Mapping[str, str] = {
 }
 """By key; what the checks of `schema` and `accounts` say in words."""
 _STATE_URL = r"^(?:memory:|sqlite:///(?!:memory:)(?:.*[^/])$)"
-_ITEM_PATTERNS: Mapping[str, str] = {"branches": _GLOB, "exclude": _GLOB}
+_ITEM_PATTERNS: Mapping[str, str] = {"branches": _GLOB, "exclude": _GLOB, "repos": _GLOB}
 _BOUNDS: Mapping[str, str] = {"gt": "exclusiveMinimum", "ge": "minimum", "le": "maximum"}
 """How pydantic's bounds are called in JSON Schema."""
 
@@ -54,6 +54,9 @@ def json_schema(providers: Mapping[str, type[Provider]] | None = None) -> _Schem
     known = catalogue() if providers is None else providers
     definitions: _Schema = {}
     found = {name: _section(model, definitions) for name, model in sections().items()}
+    for name, model in lists().items():
+        items = {"type": "array", "items": _model(model, definitions)}
+        found[name] = {**items, "type": ["array", "null"]}
     for name, provider in known.items():
         definitions[f"account_{name}"] = _account(provider, definitions)
     return {
@@ -139,6 +142,8 @@ def _model(model: type[BaseModel], definitions: _Schema) -> _Schema:
             own |= {"pattern": _PATTERNS[key]}
         if key in _ITEM_PATTERNS:
             own["items"] |= {"pattern": _ITEM_PATTERNS[key]}
+        if "patternProperties" in own:
+            own["additionalProperties"] = False
     return schema
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from exporter.config.differences import NEEDS_RESTART
-from exporter.config.schema import SPAN, sections
+from exporter.config.schema import SPAN, lists, sections
 from exporter.messages import duration, inline
 from exporter.providers import Provider, catalogue
 
@@ -67,6 +67,7 @@ _TYPES: Mapping[Any, str] = {
     str: "text",
     int: "whole number",
     float: "number",
+    dict: "mapping of names to text",
 }
 
 
@@ -81,6 +82,10 @@ def _lines(providers: Mapping[str, type[Provider]]) -> Iterator[str]:
     for name, section in sections().items():
         yield f"## {name}\n\n{_line(section.__doc__)}\n"
         yield from _table((f"{name}.{key}", field) for key, field in section.model_fields.items())
+        yield ""
+    for name, model in lists().items():
+        yield f"## {name}\n\n{_line(model.__doc__)}\n"
+        yield from _table((f"{name}[].{key}", field) for key, field in model.model_fields.items())
         yield ""
     yield _ACCOUNTS
     yield from _table(Provider.model_fields.items())
@@ -108,8 +113,8 @@ def _type(field: FieldInfo) -> str:
 
 def _words(kind: Any) -> str:
     """A type in words; what may be left out is not told, as the default is null."""
-    if kind in _TYPES:
-        return _TYPES[kind]
+    if (word := _TYPES.get(get_origin(kind) or kind)) is not None:
+        return word
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return "mapping of " + ", ".join(f"`{key}`" for key in kind.model_fields)
     origin, parts = get_origin(kind), [p for p in get_args(kind) if p not in (type(None), ...)]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -218,6 +218,23 @@ class Metrics(Section):
     and address, in labels that change with every build."""
 
 
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100)]
+LabelValue = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class RepoLabels(Section):
+    """What `cicd_repo_info` says of repos beside their names, so that alerts reach their team.
+
+    Entries such as {repos: ["acme/pay-*"], labels: {team: payments}}, which give it the label
+    `label_team`. Of several that match a repo the first one that has a name gives its value.
+    """
+
+    repos: Annotated[list[Glob], Field(min_length=1)]
+    """Globs of the `repo` label. `*` stops at `/`, `**` does not."""
+    labels: Annotated[dict[LabelName, LabelValue], Field(min_length=1)]
+    """Text by name; a name has letters, digits and `_`."""
+
+
 class Log(Section):
     """What is written to the log."""
 
@@ -233,6 +250,7 @@ class Settings(Section):
     state: State = State()
     polling: Polling = Polling()
     metrics: Metrics = Metrics()
+    labels: Annotated[tuple[RepoLabels, ...], Field(strict=False)] = ()
     log: Log = Log()
 
 
@@ -244,6 +262,12 @@ def sections() -> dict[str, type[Section]]:
         for name, model in models.items()
         if isinstance(model, type) and issubclass(model, Section)
     }
+
+
+def lists() -> dict[str, type[Section]]:
+    """What the items of each list are, by key; `accounts` is none of these."""
+    parts = {name: get_args(field.annotation) for name, field in Settings.model_fields.items()}
+    return {name: items[0] for name, items in parts.items() if items}
 
 
 class Config(Settings):

@@ -21,6 +21,7 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics.families import Buckets
+from exporter.metrics.labels import RepoLabels
 from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health
 from exporter.providers import Provider, Source
@@ -97,6 +98,7 @@ class Application:
 
     def _views(self) -> list[AccountView]:
         self.health.state_ok = self.recorder.state_ok
+        self.health.external_url = self.config.web.external_url
         return [account.view() for account in self.schedule.accounts]
 
     def report(self) -> Generator[None, None, StatusReport]:
@@ -283,6 +285,7 @@ def metrics_rules(config: Config) -> MetricsRules:
         zero_hold=config.metrics.zero_hold,
         series_limit=config.metrics.series_limit,
         max_open_age=config.polling.max_open_age,
+        repo_labels=tuple(RepoLabels(tuple(x.repos), x.labels) for x in config.labels),
         native=config.web.native_histograms,
     )
 

@@ -10,7 +10,7 @@ from exporter.ledger.rows import JobCompleted
 from exporter.metrics import history, jobs, streaks
 from exporter.metrics.jobs import JobTable
 from exporter.metrics.streaks import Order, Streak
-from exporter.model import FAILING, Build, Status
+from exporter.model import FAILING, Build, Ref, Status
 
 _STREAK_KEPT = 200
 """How many failures since the last pass are remembered one by one."""
@@ -35,6 +35,8 @@ class Facts(Streak, frozen=True, kw_only=True):
     """How its jobs ended; None if none has."""
     recent: bytes = b""
     """How the last builds ended, as `history` has it; an older state does not tell."""
+    is_default: bool = False
+    """Whether its latest build was of what was its repo's default branch then."""
     own: bool = True
     """False if it has been made for what is folded: nothing is shown of its latest build."""
     marks: int = 0
@@ -119,11 +121,17 @@ def _latest(facts: Facts, build: Build, conclusion: str) -> Facts:
     order, completed_at = build.order, build.completed_at
     if facts.latest is not None and order < facts.latest:
         return facts
+    is_default = build.ref is Ref.BRANCH and build.branch == build.default_branch is not None
     if order == facts.latest:  # never by arrival: the graver word, then the alphabet
         conclusion = max(conclusion, facts.conclusion or "", key=lambda w: (w in FAILING, w))
         completed_at = facts.completed_at if completed_at is None else completed_at
+        is_default = is_default or facts.is_default
     return msgspec.structs.replace(
-        facts, latest=order, conclusion=conclusion, completed_at=completed_at
+        facts,
+        latest=order,
+        conclusion=conclusion,
+        completed_at=completed_at,
+        is_default=is_default,
     )
 
 

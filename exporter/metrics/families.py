@@ -176,6 +176,12 @@ JOB_LAST_COMPLETED = Family(
     "When the latest completed attempt of the job completed.",
     persistent=True,
 )
+REPO_INFO = Family(
+    "cicd_repo_info",
+    "gauge",
+    (*_POLLED, "url", "default_branch"),
+    "1; the page of the repo at its provider, its default branch, and what `labels` says of it.",
+)
 
 BUILD_INFO = Family(
     "cicd_exporter_build_info",
@@ -317,6 +323,12 @@ SERIES_DROPPED = Family(
     "counter",
     ("metric",),
     "Increments folded or refused because of the limit.",
+)
+WEB_INFO = Family(
+    "cicd_exporter_web_info",
+    "gauge",
+    ("external_url",),
+    "1; where people reach the pages, if `web.external_url` says it.",
 )
 RELOAD_OK = Family(
     "cicd_exporter_config_last_reload_successful",

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from unicodedata import normalize
 
+import msgspec
+
 from exporter.globs import matches
 from exporter.ledger.rows import Labels
 from exporter.model import OTHER, Build, Ref
@@ -45,6 +47,29 @@ def _cleaned(text: str) -> str:
 
 
 _remembered = lru_cache(maxsize=65536)(_cleaned)
+
+
+class RepoLabels(msgspec.Struct, frozen=True):
+    """Labels of the repos that a glob matches."""
+
+    repos: tuple[str, ...]
+    """Globs of the `repo` label."""
+    labels: dict[str, str]
+    """Values by name, without the prefix that they are shown with."""
+
+
+def repo_labels(repo: str, rules: Iterable[RepoLabels]) -> dict[str, str]:
+    """What the `rules` say of a repo, by name: the first one that has a name wins.
+
+    A name that no matching rule has is there with an empty value, as all series of a family have
+    the same labels.
+    """
+    found = {f"label_{name}": "" for rule in rules for name in rule.labels}
+    for rule in rules:
+        if any(matches(glob, repo) for glob in rule.repos):
+            for name, value in rule.labels.items():
+                found[f"label_{name}"] = found[f"label_{name}"] or clean(value)
+    return dict(sorted(found.items()))
 
 
 def branch(build: Build, shown: Iterable[str]) -> str:

@@ -43,6 +43,9 @@ LABELS = {
     "kind": (_codes(f.ANOMALIES.zeros), ""),
     "resource": ("what the provider limits, in its own words; empty where it has none", ""),
     "metric": ("a build or job family", ""),
+    "url": ("an address at the provider; empty where it is not known, or longer than a label", ""),
+    "default_branch": ("the default branch; empty where nothing tells it", ""),
+    "external_url": ("`web.external_url`", ""),
     "version": ("version of the exporter", ""),
     "revision": ("commit that it was built from; empty if not known", ""),
     "python_version": ("version of Python", ""),
@@ -108,7 +111,12 @@ is `{OTHER}`. So sums stay right; a histogram that finds no room even there is r
   An account that is configured again and does not fit beside the others does the same.
 """
 
-_GROUPS = {"Builds": "cicd_build", "Jobs": "cicd_job", "The exporter": "cicd_exporter"}
+_GROUPS = {
+    "Builds": "cicd_build",
+    "Jobs": "cicd_job",
+    "Repos": "cicd_repo",
+    "The exporter": "cicd_exporter",
+}
 
 
 def reference() -> str:
@@ -159,7 +167,7 @@ def _row(family: Family) -> tuple[str, ...]:
         own = _codes(labels[len(f.PIPELINE) :])
         shown = f"*B* {own}".strip()
     else:
-        shown = _codes(labels)
+        shown = _codes(labels + (("label_*",) if family is f.REPO_INFO else ()))
     persists = "yes" if family.persistent else ""
     return (_codes([family.name]), family.kind, shown, family.help, persists, family.otel)
 

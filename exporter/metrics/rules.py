@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from exporter.metrics.families import Buckets
+from exporter.metrics.labels import RepoLabels
 
 
 class MetricsRules(msgspec.Struct, frozen=True):
@@ -17,5 +18,7 @@ class MetricsRules(msgspec.Struct, frozen=True):
     """How long a new series shows 0; nothing is held back if it is 0."""
     series_limit: int
     max_open_age: float
+    repo_labels: tuple[RepoLabels, ...] = ()
+    """What `cicd_repo_info` has of each repo."""
     native: bool = False
     """Whether native buckets are counted beside the classic ones."""

@@ -18,6 +18,7 @@ from exporter.metrics import families as f
 from exporter.metrics.increments import observation
 from exporter.model import Build
 from exporter.outputs.prometheus import AccountView
+from exporter.providers import Repo
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
@@ -324,4 +325,9 @@ class AccountPoller:
             rejected=self.rejected + self.discovery.rejected,
             polls=self._polls,
             repos=self.repos,
+            page_of=self.page_of,
         )
+
+    def page_of(self, repo: str) -> str | None:
+        """The address of a repo's page at the provider, by its label."""
+        return self.provider.page_of(Repo(repo))

@@ -71,6 +71,11 @@ class RepoState(msgspec.Struct):
     """No poll before then, as the API asked when the last one failed."""
 
     @property
+    def default_branch(self) -> str | None:
+        """Where discovery tells it."""
+        return self.repo.default_branch
+
+    @property
     def deadline(self) -> float:
         """When its next poll should have begun: earlier for a repo that is polled more often."""
         return self.due + min(_SLACK * self.demand.scarce, _MOST_SLACK)

@@ -9,6 +9,7 @@ from exporter.metrics import families as f
 from exporter.metrics import grouping
 from exporter.metrics.facts import Facts
 from exporter.metrics.gauges import ENDED_JOBS, LATEST, UNFINISHED, room_for
+from exporter.view.repos import Repos
 from exporter.view.series import Group, Jobs, Pipeline, Series, interned, own_key
 from exporter.view.slots import SlotTable
 
@@ -22,6 +23,7 @@ class Store:
         self.of_jobs = SlotTable[Jobs](f.JOB, *grouping.OF_JOB)
         self.others = Group()
         """The series that are not of a pipeline."""
+        self.repos = Repos()
         self.samples = 0
         """How many samples the pipelines have; of gauges, how many they can ever have."""
         self._jobs: dict[Labels, Jobs] = {}
@@ -34,19 +36,22 @@ class Store:
         pipeline.enter(self.of_pipelines)
         self.pipelines[pipeline.labels] = pipeline
         self.samples += room_for(facts)
+        self.repos.add(pipeline)
         return pipeline
 
     def revise(self, pipeline: Pipeline, facts: Facts) -> None:
         """More is known of a pipeline."""
         self.samples += room_for(facts) - room_for(pipeline.facts)
         of_jobs = ENDED_JOBS if facts.jobs != pipeline.facts.jobs else ()
-        pipeline.facts = facts
+        before, pipeline.facts = pipeline.facts, facts
+        self.repos.revise(pipeline, before)
         pipeline.mark(*LATEST, *UNFINISHED, *of_jobs)
 
     def end(self, labels: Labels) -> None:
         """A pipeline is no more, nor are its series."""
         pipeline = self.pipelines.pop(labels)
         self.samples -= room_for(pipeline.facts)
+        self.repos.remove(pipeline)
         for group in pipeline.groups:
             group.leave()
             self._jobs.pop(group.labels, None)

@@ -52,6 +52,9 @@ def test_the_page_of_the_configuration_has_every_key() -> None:
     of_sections = {
         f"{n}.{key}" for n, model in settings.sections().items() for key in model.model_fields
     }
+    of_lists = {
+        f"{n}[].{key}" for n, model in settings.lists().items() for key in model.model_fields
+    }
     of_providers = {
         f"{name}: {key}"
         for name, provider in catalogue().items()
@@ -60,4 +63,4 @@ def test_the_page_of_the_configuration_has_every_key() -> None:
 
     told = set(re.findall(r"^\| `([^`]+)` \|", page(), re.MULTILINE))
 
-    assert told == of_sections | of_providers | Provider.model_fields.keys()
+    assert told == of_sections | of_lists | of_providers | Provider.model_fields.keys()

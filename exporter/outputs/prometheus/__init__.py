@@ -27,6 +27,7 @@ from exporter.metrics import grouping
 from exporter.metrics.families import Family, Kind
 from exporter.metrics.gauges import Item, Items
 from exporter.metrics.labels import clean
+from exporter.outputs.prometheus import repo_info
 from exporter.outputs.prometheus.format_cache import (
     FormatCache,
     GroupReader,
@@ -79,6 +80,7 @@ class _Repo(msgspec.Struct):
     labels: Labels
     last_success: float = 0.0
     interval: float = 0.0
+    default_branch: str | None = None
     slot: int = 0
 
 
@@ -103,10 +105,12 @@ class Exposition:
         self._repos: dict[Labels, dict[str, _Repo]] = {}
         """By account and entry."""
         self._of_repos = SlotTable[_Repo](f.LAST_SUCCESS.labels, *OF_REPO)
+        self._repo_info = repo_info.RepoInfo(view)
         self._readers = (
             GroupReader(view.of_pipelines, self._read, _spreads),
             GroupReader(view.of_jobs, self._read, _spreads),
             GroupReader(self._of_repos, _read_repo),
+            GroupReader(self._repo_info.table, repo_info.read),
         )
 
     @property
@@ -182,7 +186,9 @@ class Exposition:
     def _look_at_repos(self) -> None:
         """See which repos are polled, and which were since the last time."""
         polled: dict[Labels, dict[str, _Repo]] = {}
-        for view in self._accounts():
+        moved: set[Labels] = set()
+        accounts = [*self._accounts()]
+        for view in accounts:
             known = polled[view.labels] = self._repos.pop(view.labels, {})
             for entry, repo in view.repos.items():
                 shown = known.get(entry)
@@ -193,6 +199,9 @@ class Exposition:
                     continue
                 shown.last_success, shown.interval = repo.last_success, repo.interval
                 self._of_repos.mark(shown.slot)
+                if shown.default_branch != repo.default_branch:
+                    shown.default_branch = repo.default_branch
+                    moved.add(view.labels)
             if len(known) > len(view.repos):
                 for entry in known.keys() - view.repos.keys():
                     self._of_repos.remove(known.pop(entry).slot)
@@ -200,6 +209,7 @@ class Exposition:
             for repo in left.values():
                 self._of_repos.remove(repo.slot)
         self._repos = polled
+        self._repo_info.look(accounts, moved)
 
 
 def _read_repo(repo: _Repo, families: Iterable[str]) -> Items:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Protocol
 
 import msgspec
@@ -19,6 +19,8 @@ from exporter.view.series_view import SeriesView
 OF_REPO = (f.LAST_SUCCESS, f.POLL_INTERVAL)
 """The families with a sample for each repo: there may be thousands, so they are not here."""
 
+_ELSEWHERE = (*OF_REPO, f.REPO_INFO)
+
 
 class RepoView(Protocol):
     """What the poller shows of one repo."""
@@ -30,6 +32,10 @@ class RepoView(Protocol):
     @property
     def interval(self) -> float:
         """Seconds between two polls."""
+
+    @property
+    def default_branch(self) -> str | None:
+        """Where discovery tells it."""
 
 
 class AccountView(msgspec.Struct):
@@ -45,6 +51,8 @@ class AccountView(msgspec.Struct):
     """The poll duration histogram."""
     repos: Mapping[str, RepoView]
     """By entry."""
+    page_of: Callable[[str], str | None]
+    """The address of a repo's page at the provider, by its `repo` label."""
 
     @property
     def labels(self) -> Labels:
@@ -59,6 +67,8 @@ class Health(msgspec.Struct):
     reload_ok: bool = True
     reload_time: float = 0.0
     revision: str = ""
+    external_url: str | None = None
+    """Where people reach the pages."""
 
 
 Values = dict[Family, dict[Labels, Vector]]
@@ -72,7 +82,7 @@ def self_metrics(
     `sizes` are how many samples each build and job family has.
     """
     values: Values = {
-        family: {} for family in f.FAMILIES if family.name not in sizes and family not in OF_REPO
+        family: {} for family in f.FAMILIES if family.name not in sizes and family not in _ELSEWHERE
     }
     for view in views:
         _zeros(values, view)
@@ -90,6 +100,8 @@ def self_metrics(
         (f.STATE_OK, float(health.state_ok)),
     ):
         values[family][()] = (value,)
+    if health.external_url is not None:
+        values[f.WEB_INFO][(clean(health.external_url),)] = (1.0,)
     running = (__version__, clean(health.revision), platform.python_version())
     values[f.BUILD_INFO][running] = (1.0,)
     return values

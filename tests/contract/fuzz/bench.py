@@ -140,6 +140,7 @@ class Bench(Station):
             rejected=0,
             polls=(0.0,) * BUCKETS.width(f.POLL_DURATION),
             repos={},
+            page_of=lambda repo: f"https://ci.example/{repo}",
         )
         shown = Exposition(self.view, lambda: [view], Health())
         return shown.text(form).decode("utf-8", "strict")

@@ -45,6 +45,7 @@ class Polled(msgspec.Struct):
 
     last_success: float
     interval: float
+    default_branch: str | None = None
 
 
 Values = Mapping[Family, Mapping[Labels, Vector]]
@@ -104,6 +105,7 @@ def account_view(text: str = "acme", **values: Any) -> AccountView:
         "polls": (*map(float, range(len(f.POLL_BUCKETS) + 1)), 12.5),
         "repos": {text: Polled(1.7e9, 60.0), f"{text}/2": Polled(0.0, 900.0)},
     }
+    known["page_of"] = lambda repo: f"https://ci.example/{repo}"
     return AccountView(**known | values)
 
 
