@@ -129,7 +129,7 @@ def to_build(item: Execution, pipeline: Pipeline, repo: Repo, site: Site) -> Bui
         title=subject(at(item.to_revision, "message")) or subject(item.comment),
         triggered_by=by,
         triggered_by_type=Actor.USER if by else None,
-        pull_request=whole(at(item.pull_request, "number")),
+        pull_request=whole(at(item.pull_request, "number") or at(item.pull_request, "no")),
         url=site.own(item.html_url),
         **state._replace(started_at=asked if begun else None).fields(*unknown),
     )
