@@ -27,7 +27,8 @@ steps run again ends anew, with the anomaly `ended_again` or `conclusion_changed
 Paused pipelines (a manual step, another deployment) and halted ones (stopped until somebody runs
 the rest) are `waiting` until then, and count when they have ended, however late.
 
-Unknown: queue times of jobs; an attempt that was run again before anybody saw it complete.
+Unknown: queue times of jobs; an attempt that was run again before anybody saw it complete; the
+title of a commit whose message the API leaves out, unless a pull request has one.
 """
 
 from __future__ import annotations

@@ -20,7 +20,8 @@ Known: duration (from the request to the end: the time in the queue is part of i
 start is told), trigger, jobs.
 
 Unknown: queue; attempts (an execution that is retried goes on under its id: it is counted once, and
-each further end moves the latest conclusion and counts as an anomaly).
+each further end moves the latest conclusion and counts as an anomaly); the page of an execution
+whose address is not at the origin of `web_url`, as it holds another id.
 
 Of several pipelines of one name in a project the oldest keeps it, the others are `name (id)`. A
 pipeline that cannot be read is shown at its project and tried again; the others count meanwhile.

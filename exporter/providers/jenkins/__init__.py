@@ -19,7 +19,8 @@ Known: duration (but not of a build during which the controller died), trigger (
 telling cause), queue only with the Metrics plugin, jobs (stages) only with the Pipeline Stage View
 plugin. Queue items count as queued builds.
 
-Unknown: attempts: a replay or restart is a build of its own.
+Unknown: attempts: a replay or restart is a build of its own; who began a build, unless a user did;
+title and time of a commit that was built before, or is not among the first 25 that are new.
 
 A branch that cannot be read, though the controller lists it with builds, is shown at its
 multibranch job and tried again; the others count meanwhile. A proxy that decodes `%2F` in paths

@@ -17,7 +17,8 @@ trigger, jobs. A job is named by its stage and its place in the build; a job of 
 queued from the end of the stage before, as all jobs are created with the build.
 
 Unknown: the names that people gave jobs, which only the configuration has; whether the button or
-the API started a build; how many restarts there were.
+the API started a build, and who restarted one; how many restarts there were. A build by `cron` is
+said to be of the last committer.
 
 A restart uses the same id again, wipes start and end and is numbered nowhere. So a run is known by
 its id and its start: each restart has a key of its own, which every later reading finds again, also

@@ -22,7 +22,8 @@ GitHub, Travis CI and Bitbucket; jobs of all but Jenkins. Behind this API a buil
 a pipeline, and Buddy has only jobs.
 
 Unknown: attempts that fell between two polls, which cannot be asked for; a smaller right than
-all of an environment.
+all of an environment; the pages of a Jenkins controller, and of any system that is not the hosted
+one, unless `web_url` names their root (of Azure DevOps with the organization).
 """
 
 from __future__ import annotations
