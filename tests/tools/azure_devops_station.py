@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from exporter.providers import Site
 from exporter.providers.azure_devops import AzureDevOps, ProjectPath
 from tests.tools.emulators import azure_devops
 from tests.tools.emulators.rig import Station
 
 PLACE = ProjectPath.of("Acme/shop")
+SITE = Site("https://dev.azure.com")
 
 
 def provider(*repos: str, **keys: Any) -> AzureDevOps:

@@ -9,11 +9,13 @@ from typing import Any
 
 from exporter.demo.serve import serving
 from exporter.http import Api
+from exporter.providers import Site
 from exporter.providers.gitlab import GitLab
 from tests.tools.emulators.gitlab import World
 from tests.tools.emulators.rig import Station
 
 SHOP = "acme/platform/shop"
+SITE = Site("https://gitlab.com")
 DAY = 86400.0
 LIST = "/projects/acme%2Fplatform%2Fshop/pipelines"
 

@@ -33,7 +33,8 @@ that ends because nobody approved it, or because another check or lock in front 
 out, is `cancelled`, though Azure calls it failed; one that is rejected is `failed`. Its duration
 holds the wait, up to 30 days; those of its jobs do not.
 
-Unknown: queue times of jobs; whether a person or a script asked for a run (`manual`). Classic
+Unknown: queue times of jobs; whether a person or a script asked for a run (`manual`); who ran a
+stage again: a build says whom its first attempt was for. Classic
 releases are no builds and are not read. Builds of a pipeline that is paused or disabled stay
 `queued` until `polling.max_open_age`.
 """
@@ -45,18 +46,17 @@ from typing import Any, ClassVar, Literal
 from urllib.parse import unquote
 
 from exporter.http import Api
-from exporter.providers import Fault, Provider, basic
+from exporter.providers import Fault, Provider, Repo, Site, basic
 from exporter.providers.azure_devops.entra import Entra
 from exporter.providers.azure_devops.mapping import (
     PROJECT,
     ProjectPath,
     Run,
+    origin,
     to_build,
 )
 from exporter.providers.azure_devops.source import AzureDevOpsSource
-from exporter.providers.azure_devops.timeline import (
-    read_timeline,
-)
+from exporter.providers.azure_devops.timeline import job_page, read_timeline
 from exporter.providers.azure_devops.vocabulary import WORDS
 
 __all__ = [
@@ -66,6 +66,8 @@ __all__ = [
     "Entra",
     "ProjectPath",
     "Run",
+    "job_page",
+    "origin",
     "read_timeline",
     "to_build",
 ]
@@ -91,6 +93,8 @@ class AzureDevOps(Provider):
     default_url = "https://dev.azure.com"
     sites: ClassVar[tuple[str, ...]] = (".visualstudio.com", "azure.com", "azure.microsoft.com")
     credentials: ClassVar[tuple[str, ...]] = ("token_env", "token_file", "entra")
+
+    described: ClassVar[dict[str, str]] = {"": "commit title triggered_by pull_request url job_url"}
 
     provider: Literal["azure_devops"]
     username: str | None = None
@@ -126,6 +130,11 @@ class AzureDevOps(Provider):
         if token is None or self.entra is not None or _JWT.fullmatch(token):
             return quiet | super().headers(token)
         return quiet | {"Authorization": basic(self.username or "", token)}
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The pipelines of its project."""
+        place = ProjectPath.of(repo.entry)
+        return Site(self.web_root).page(place.organization, place.project, "_build")
 
     def connect(self, api: Api) -> AzureDevOpsSource:
         """A source that asks Entra for tokens itself."""

@@ -132,7 +132,9 @@ class AzureDevOpsSource(Source[Provider]):
         if not listing.runs:
             return Page((), listing.next, rejected, listing.unread)
         names = await self._names(place, listing.runs)
-        builds = [to_build(run, place, names) for run in listing.runs if belongs(run, place)]
+        builds = [
+            to_build(run, place, names, self.site) for run in listing.runs if belongs(run, place)
+        ]
         kept = [build for build in builds if not self.account.excludes(build.repo)]
         attempts = await asyncio.gather(
             *(self._listed_attempts(place, build) for build in kept), return_exceptions=True
@@ -167,7 +169,7 @@ class AzureDevOpsSource(Source[Provider]):
         """The single build and, when it is due, its timeline."""
         place = ProjectPath.of(repo.entry)
         run = await self._client().run(place, known.native_id)
-        build = to_build(run, place, await self._names(place, [run]))
+        build = to_build(run, place, await self._names(place, [run]), self.site)
         if run.deleted is True and build.status is not Status.COMPLETED:
             raise Gone(f"build {known.native_id} has been deleted", reason="not_found")
         attempts = await self._attempts(place, build)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -147,7 +148,7 @@ def read_timeline(records: Sequence[Record], build: Build, *, now: float) -> Rea
     over, finished = build.status is Status.COMPLETED, build.completed_at
     attempt = _attempt(records, finished)
     own = [record for record in records if record.number <= attempt]
-    jobs = _jobs(own)
+    jobs = _jobs(own, build)
     newest = [r for r in own if r.type in _RANKED and r.number == attempt]
     held = any(_holds(record) for record in own)
     running = any(job.status is Status.IN_PROGRESS for job in jobs)
@@ -223,7 +224,7 @@ def _is_undecided(check: Record) -> bool:
 # -- jobs
 
 
-def _jobs(records: Sequence[Record]) -> tuple[Job, ...]:
+def _jobs(records: Sequence[Record], build: Build) -> tuple[Job, ...]:
     parents = _parents(records)
     gated = {
         place
@@ -234,11 +235,19 @@ def _jobs(records: Sequence[Record]) -> tuple[Job, ...]:
     tasks: dict[str | None, list[Record]] = {}
     for record in records:
         tasks.setdefault(text(record.parent_id), []).append(record)
-    return tuple(
+    jobs = (
         _to_job(record, [record, *tasks.get(record.id, ())], gated, _above(record.id, parents))
         for record in records
         if record.type == "Job"
     )
+    return tuple(replace(job, url=job_page(build, job.id)) for job in jobs)
+
+
+def job_page(build: Build, job: str) -> str | None:
+    """The address of a job's page, which is its build's with the log of that job."""
+    if build.url is None:
+        return None
+    return f"{build.url}{'&' if '?' in build.url else '?'}view=logs&j={quote(job, safe='')}"
 
 
 def _parents(records: Sequence[Record]) -> dict[str, str | None]:
@@ -357,7 +366,7 @@ def earlier_attempt(
     ended = latest(record.ended for record in own)
     if ended is None:
         return None
-    found = _jobs(parts)
+    found = _jobs(parts, build)
     return replace(
         build,
         attempt=attempt,

@@ -24,24 +24,20 @@ Self-hosted: CircleCI Server at https://HOST/api/v2.
 Known: duration (its jobs tell the end where it has none itself) and queue (creation of the
 workflow to the start of its first job), trigger, whether it is a re-run, jobs.
 
-Unknown: queue times of jobs; which projects there are.
+Unknown: queue times of jobs; which projects there are; who ran a workflow again, unless that is who
+began its pipeline.
 """
 
 from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from exporter.providers import (
-    Provider,
-)
-from exporter.providers.circleci.mapping import (
-    ref_of,
-    spelled_short,
-)
+from exporter.providers import Provider, Repo, Site
+from exporter.providers.circleci.mapping import origin, place_of, ref_of, spelled_short
 from exporter.providers.circleci.source import CircleCISource
 from exporter.providers.circleci.vocabulary import WORDS
 
-__all__ = ["PROVIDER", "WORDS", "CircleCI", "ref_of", "spelled_short"]
+__all__ = ["PROVIDER", "WORDS", "CircleCI", "origin", "place_of", "ref_of", "spelled_short"]
 
 
 class CircleCI(Provider):
@@ -53,9 +49,16 @@ class CircleCI(Provider):
     entry_form = "vcs/org/repo, such as gh/acme/shop; nothing can be discovered here"
     entry_pattern = r"[^/*]+/[^/*]+/[^/*]+"
     default_url = "https://circleci.com/api/v2"
+    root_path = "/api/v2"
+    web_hosts: ClassVar[dict[str, str]] = {"circleci.com": "app.circleci.com"}
     sites: ClassVar[tuple[str, ...]] = ("circleci.com", "app.circleci.com")
     rights = "a personal API token of somebody who may see the project"
     example_values: ClassVar[dict[str, Any]] = {"repos": ["gh/acme/shop"]}
+
+    described: ClassVar[dict[str, str]] = {
+        "": "commit title triggered_by pull_request url job_url",
+        "GitHub App or GitLab": "commit commit_at title triggered_by url job_url",
+    }
 
     source = CircleCISource
 
@@ -69,6 +72,10 @@ class CircleCI(Provider):
     def headers(self, token: str | None) -> dict[str, str]:
         """A header of CircleCI's own."""
         return {} if token is None else {"Circle-Token": token}
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The pipelines of the project."""
+        return Site(self.web_root).page("pipelines", place_of(repo.entry))
 
     def identity(self, entry: str) -> str:
         """`github/acme/shop` is `gh/acme/shop` spelled out."""

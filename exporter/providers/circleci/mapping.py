@@ -9,17 +9,21 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Build, BuildKey, Job, Ref, Status
+from exporter.model import MERGE_QUEUES, Actor, Build, BuildKey, Job, Ref, Status
 from exporter.model.summary import earliest, filled_by, summary
 from exporter.model.vocabulary import resolve_state, trigger
-from exporter.payload import Id, at, moment, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import Id, at, moment, subject, text, whole, word
+from exporter.providers import Repo, Site
 from exporter.providers.circleci.vocabulary import APPS, WORDS
 
 _INTEGRATIONS = frozenset({*APPS.split(), "decoupled ingestion system"})
-_PULL = re.compile(r"pull/\d+(?:/.*)?")
+_PULL = re.compile(r"pull/(\d+)(?:/.*)?")
 _SHORT = {"github": "gh", "bitbucket": "bb"}
+_LONG = {short: long for long, short in _SHORT.items()}
+_NO_PERSON = frozenset({"scheduled", "system"})
+"""Actors of scheduled pipelines that nobody is named for."""
 _SETUP = "setup"
+_PARAMETERS = "trigger_parameters"
 _RERUN = "rerun"
 """How the tags of re-runs begin: `rerun-workflow-from-failed`, `rerun-single-job`, ..."""
 PATIENCE = 600.0
@@ -27,6 +31,21 @@ PATIENCE = 600.0
 workflow whose jobs have all ended may say so itself."""
 _CLOCK = 1.0
 """Seconds; some of these times have no fraction."""
+
+
+def _of_apps(*values: str) -> tuple[str, ...]:
+    """Where pipelines of the GitHub App and of GitLab tell a value: they have no `vcs`."""
+    apps = ("github_app", "gitlab")
+    return tuple(f"{_PARAMETERS}.{app}.{value}" for value in values for app in apps)
+
+
+_ORIGIN = {
+    "commit": ("vcs.revision", f"{_PARAMETERS}.git.checkout_sha", *_of_apps("commit_sha")),
+    "title": ("vcs.commit.subject", *_of_apps("commit_title", "commit_message")),
+    "triggered_by": ("trigger.actor.login", *_of_apps("user_username", "user_name")),
+}
+_COMMIT_AT = _of_apps("commit_timestamp")
+"""Where a pipeline tells of its origin, by the field of a build; the first place counts."""
 
 
 class Pipeline(msgspec.Struct, frozen=True):
@@ -51,6 +70,8 @@ class Workflow(msgspec.Struct, frozen=True):
     auto_rerun_number: Any = None
     created_at: Any = None
     stopped_at: Any = None
+    started_by: Any = None
+    """The id of a user, whose name is not told."""
 
     @property
     def is_rerun(self) -> bool:
@@ -73,6 +94,8 @@ class Listed(msgspec.Struct, frozen=True):
     status: Any = None
     started_at: Any = None
     stopped_at: Any = None
+    job_number: Any = None
+    """Approvals have none."""
 
 
 def spelled_short(slug: str) -> str:
@@ -86,13 +109,28 @@ def spelled_short(slug: str) -> str:
     return f"{short}/{project.casefold() if short in _SHORT.values() else project}"
 
 
-def to_builds(item: Pipeline, workflows: Sequence[Workflow], repo: Repo) -> tuple[Build, ...]:
+def place_of(slug: str) -> str:
+    """A project's slug as addresses of pages have it: `github/acme/shop` for `gh/acme/shop`."""
+    host, _, project = slug.partition("/")
+    return f"{_LONG.get(host, host)}/{project}"
+
+
+def to_builds(
+    item: Pipeline, workflows: Sequence[Workflow], repo: Repo, site: Site
+) -> tuple[Build, ...]:
     """Map each workflow of a pipeline. A pipeline that failed before any is one errored build.
 
-    A setup workflow only prepares the configuration of those that do the work.
+    A setup workflow only prepares the configuration of those that do the work. Who began a pipeline
+    is known by name; who ran a workflow again only if that is the same user.
     """
-    base = to_build(item, repo)
-    builds = [with_workflow(base, workflow) for workflow in workflows]
+    base = to_build(item, repo, site)
+    began = {text(workflow.started_by) for workflow in workflows if not workflow.is_rerun}
+    builds = []
+    for workflow in workflows:
+        build = with_workflow(base, workflow)
+        if workflow.is_rerun and text(workflow.started_by) not in began - {None}:
+            build = replace(build, triggered_by=None, triggered_by_type=None)
+        builds.append(replace(build, url=base.url and f"{base.url}/workflows/{workflow.id}"))
     if word(item.state) == "errored" and not any(working(workflows)):
         builds.append(replace(base, status=Status.COMPLETED, conclusion="error"))
     return tuple(builds)
@@ -106,25 +144,45 @@ def working(workflows: Sequence[Workflow]) -> Iterator[Workflow]:
             yield item
 
 
-def to_build(item: Pipeline, repo: Repo) -> Build:
+def to_build(item: Pipeline, repo: Repo, site: Site) -> Build:
     """The fields that all workflows of a pipeline share, as a queued build."""
     vcs, git = item.vcs, at(item.trigger_parameters, "git")
     branch = text(at(vcs, "branch")) or text(at(git, "branch"))
     tag = text(at(vcs, "tag")) or text(at(git, "tag"))
     branch, ref = ref_of(vcs, branch, tag)
     why, unknown = trigger(WORDS, _cause(item))
+    number = whole(item.number)
     return Build(
         key=BuildKey(item.id),
         repo=repo.entry,
         default_branch=repo.default_branch,
-        number=whole(item.number),
+        number=number,
         branch=branch,
         ref=ref,
         trigger=why,
         status=Status.QUEUED,
         created_at=moment(item.created_at),
+        url=site.page("pipelines", place_of(repo.entry), number),
+        **origin({"vcs": vcs, "trigger": item.trigger, _PARAMETERS: item.trigger_parameters}),
         unmapped=unknown,
     )
+
+
+def origin(pipeline: Any) -> dict[str, Any]:
+    """What a pipeline was for, and who began it, as fields of a build."""
+    told = {
+        field: next(filter(None, (subject(at(pipeline, path)) for path in paths)), None)
+        for field, paths in _ORIGIN.items()
+    }
+    by = told["triggered_by"]
+    is_bot = by is not None and (by.lower() in _NO_PERSON or by.endswith("[bot]"))
+    pull = _PULL.fullmatch(text(at(pipeline, "vcs.branch")) or "")
+    return {
+        **told,
+        "commit_at": next(filter(None, (moment(at(pipeline, p)) for p in _COMMIT_AT)), None),
+        "triggered_by_type": (Actor.BOT if is_bot else Actor.USER) if by else None,
+        "pull_request": whole(at(pipeline, "vcs.review_id") if pull is None else pull[1]),
+    }
 
 
 def ref_of(vcs: Any, branch: str | None, tag: str | None) -> tuple[str | None, Ref]:
@@ -177,7 +235,7 @@ def with_workflow(base: Build, item: Workflow) -> Build:
 
 def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
     """Add the jobs of a workflow, and its start, end and conclusion by them."""
-    jobs = tuple(map(to_job, items))
+    jobs = tuple(to_job(item, build.url) for item in items)
     by_jobs = summary(jobs)
     over = all(job.status is Status.COMPLETED for job in jobs)
     silent = by_jobs.ended is not None and by_jobs.ended < now - PATIENCE
@@ -189,15 +247,20 @@ def with_jobs(build: Build, items: Sequence[Listed], *, now: float) -> Build:
     return filled_by(build, by_jobs._replace(started=None))
 
 
-def to_job(item: Listed) -> Job:
-    """Map a job. The list calls some running that have no start: they are still queued."""
+def to_job(item: Listed, workflow: str | None) -> Job:
+    """Map a job. The list calls some running that have no start: they are still queued.
+
+    `workflow` is the address of its workflow's page.
+    """
     begun, ended = moment(item.started_at), moment(item.stopped_at)
     state = resolve_state(WORDS, word(item.status), started=begun, ended=ended)
     if state.status is Status.IN_PROGRESS and begun is None:
         state = state._replace(status=Status.QUEUED)
+    number = whole(item.job_number)
     return Job(
         id=item.id,
         name=text(item.name) or "",
+        url=None if workflow is None or number is None else f"{workflow}/jobs/{number}",
         **state.fields(),
     )
 

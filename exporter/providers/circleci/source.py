@@ -167,7 +167,7 @@ class CircleCISource(Source[Provider]):
                 raise
             self._reads.fails(part, error, self.api.now())
             return Page((), unread=(Unread(part, error),))
-        builds = to_builds(item, workflows, repo)
+        builds = to_builds(item, workflows, repo, self.site)
         age = self.api.now() - (moment(item.created_at) or 0.0)
         begun = word(item.state) == "errored" or any(working(workflows))
         settled = age > (_TOGETHER if begun else PATIENCE)

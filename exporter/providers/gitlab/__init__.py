@@ -34,6 +34,9 @@ acts or the group is free; they count when they have ended, however late.
 Wildcards leave out projects that are archived, scheduled for deletion or have CI switched off,
 and those that another group shares. Upper and lower case make no difference to a path.
 
+The title of a pipeline is the subject of its commit where its jobs are read, else the name that
+`workflow:name` gives it.
+
 Unknown: the attempts of a pipeline, which GitLab neither numbers nor keeps; child pipelines and
 trigger jobs; the queue time of a job that GitLab tells none of (`queued_duration`).
 """
@@ -43,11 +46,8 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from exporter.globs import matches
-from exporter.providers import Provider, TokenPage
-from exporter.providers.gitlab.mapping import (
-    REASONS,
-    WORDS,
-)
+from exporter.providers import Provider, Repo, Site, TokenPage
+from exporter.providers.gitlab.mapping import REASONS, WORDS
 from exporter.providers.gitlab.source import GitLabSource
 
 __all__ = ["PROVIDER", "REASONS", "WORDS", "GitLab"]
@@ -84,6 +84,11 @@ class GitLab(Provider):
         "repos": ["acme/shop", "acme/*", "acme/platform/**", "~alice/*"]
     }
 
+    described: ClassVar[dict[str, str]] = {
+        "": "commit title triggered_by pull_request url",
+        "`jobs: true`": "commit commit_at title triggered_by pull_request url job_url job_labels",
+    }
+
     source = GitLabSource
 
     provider: Literal["gitlab"]
@@ -91,6 +96,13 @@ class GitLab(Provider):
     def headers(self, token: str | None) -> dict[str, str]:
         """The header that takes personal, group and project access tokens alike."""
         return {} if token is None else {"PRIVATE-TOKEN": token}
+
+    def page_of(self, repo: Repo) -> str | None:
+        """The project; one that is known by its number has an address that leads there."""
+        site = Site(self.web_root)
+        if repo.entry.isdecimal():
+            return site.page("projects", repo.entry)
+        return site.page(repo.entry, "-/pipelines")
 
     def identity(self, entry: str) -> str:
         """What `entry` names: paths are the same in upper and lower case."""

@@ -10,11 +10,11 @@ from typing import Any, cast
 import msgspec
 from msgspec.structs import replace
 
-from exporter.model import Build, BuildKey, Job, Ref, Status, Unmapped
+from exporter.model import Actor, Build, BuildKey, Job, Ref, Status, Unmapped
 from exporter.model.summary import filled_by, summary
 from exporter.model.vocabulary import State, Words, by_word, resolve_state, trigger, unchanged
-from exporter.payload import Id, at, each, moment, span, text, whole, word
-from exporter.providers import Repo
+from exporter.payload import Id, at, each, moment, names, span, subject, text, whole, word
+from exporter.providers import Repo, Site
 
 WORDS = Words(
     status=by_word(
@@ -77,19 +77,26 @@ REASONS = by_word(
 """Conclusions of failed jobs by their `failure_reason`."""
 
 
-_REQUEST = re.compile(r"refs/(?:merge-requests|pull)/[^/]+/(?P<kind>\w+)")
+_REQUEST = re.compile(r"refs/(?:merge-requests|pull)/(?P<number>[^/]+)/(?P<kind>\w+)")
 """The ref of a merge request: `head` as it is, `merge` as merged, `train` as queued for it."""
 _SPELLED_OUT = {"refs/heads/": Ref.BRANCH, "refs/tags/": Ref.TAG}
+_BOT = re.compile(r"(?:project|group)_\d+_bot|service_account|.*\[bot\]\Z")
+"""How the user names begin that GitLab gives to access tokens and service accounts."""
 
 
 class Pipeline(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A pipeline. Lists leave out the tag flag, the times of the run and the details."""
+    """A pipeline. Lists leave out the tag flag, the times of the run, the user and the details."""
 
     id: int | Id
     iid: Any = None
     status: Any = None
     source: Any = None
     ref: Any = None
+    sha: Any = None
+    name: Any = None
+    """As `workflow:name` sets it."""
+    web_url: Any = None
+    user: Any = None
     tag: Any = None
     detailed_status: Any = None
     created_at: Any = None
@@ -123,6 +130,11 @@ class JobItem(msgspec.Struct, frozen=True):
     started_at: Any = None
     finished_at: Any = None
     queued_duration: Any = None
+    commit: Any = None
+    """That of its pipeline."""
+    web_url: Any = None
+    tag_list: Any = None
+    """Of the runner that it asks for."""
 
 
 def pipelines(listed: Iterable[Any]) -> tuple[list[Pipeline], int]:
@@ -130,13 +142,15 @@ def pipelines(listed: Iterable[Any]) -> tuple[list[Pipeline], int]:
     return each((msgspec.Raw(msgspec.json.encode(item)) for item in listed), Pipeline)
 
 
-def to_build(item: Pipeline, repo: Repo) -> Build:
+def to_build(item: Pipeline, repo: Repo, site: Site) -> Build:
     """Map a pipeline. Pipeline ids are unique in a GitLab instance."""
     begun, ended = moment(item.started_at), moment(item.finished_at)
     state = _state(item, begun, ended)
     source = word(item.source)
     why, unknown = trigger(WORDS, source)
     branch, ref = _ref(text(item.ref), source, is_tag=item.tag is True)
+    request = _REQUEST.match(branch or "")
+    by = subject(at(item.user, "username")) or subject(at(item.user, "name"))
     return Build(
         key=BuildKey(str(item.id)),
         native_id=str(item.id),
@@ -148,6 +162,12 @@ def to_build(item: Pipeline, repo: Repo) -> Build:
         trigger=why,
         created_at=moment(item.created_at),
         changed_at=moment(item.updated_at),
+        commit=subject(item.sha),
+        title=subject(item.name),
+        triggered_by=by,
+        triggered_by_type=None if by is None else Actor.BOT if _BOT.match(by) else Actor.USER,
+        pull_request=None if request is None else whole(request["number"]),
+        url=site.own(item.web_url) or _page(site, repo, "pipelines", item.id),
         **state.fields(*unknown),
     )
 
@@ -163,7 +183,24 @@ def as_listed(build: Build) -> Build:
     return replace(build, started_at=build.changed_at, partial=True)
 
 
-def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
+def with_commit(build: Build, items: Iterable[JobItem]) -> Build:
+    """`build` with the subject of its commit and its time, which its jobs tell."""
+    own = (item.commit for item in items if build.commit in (None, at(item.commit, "id")))
+    commit = next((told for told in own if isinstance(told, dict)), {})
+    return replace(
+        build,
+        commit=build.commit or subject(commit.get("id")),
+        commit_at=moment(commit.get("committed_date")),
+        title=subject(commit.get("title")) or build.title,
+    )
+
+
+def _page(site: Site, repo: Repo, kind: str, number: Any) -> str | None:
+    """The page of a pipeline or job, made of the project's path; None where that is not known."""
+    return None if repo.entry.isdecimal() else site.page(repo.entry, "-", kind, number)
+
+
+def to_jobs(items: Iterable[JobItem], repo: Repo, site: Site) -> tuple[Job, ...]:
     """Map the jobs of a pipeline. Jobs of one name are attempts in the order of their ids.
 
     A list that shifts while its pages are read repeats a job; the later state is taken.
@@ -174,7 +211,8 @@ def to_jobs(items: Iterable[JobItem]) -> tuple[Job, ...]:
     for item in sorted(listed.values(), key=lambda item: whole(item.id) or 0):
         name = text(item.name) or ""
         attempts[name] += 1
-        jobs.append(to_job(item, name, attempts[name]))
+        url = site.own(item.web_url) or _page(site, repo, "jobs", item.id)
+        jobs.append(replace(to_job(item, name, attempts[name]), url=url))
     return tuple(jobs)
 
 
@@ -198,6 +236,7 @@ def to_job(item: JobItem, name: str, attempt: int) -> Job:
         name=name,
         attempt=attempt,
         created_at=created,
+        labels=names(item.tag_list),
         **state.fields(*odd),
     )
 

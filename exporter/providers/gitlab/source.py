@@ -34,6 +34,7 @@ from exporter.providers.gitlab.mapping import (
     pipelines,
     to_build,
     to_jobs,
+    with_commit,
 )
 from exporter.providers.paging import SIZES, Sizes, bearable
 
@@ -117,7 +118,7 @@ class GitLabSource(Source[Provider]):
         if place.size < begin.size:
             self._sizes.shrank(repo.entry, place.size, self.api.now())
         items, rejected = pipelines(answer.body)
-        builds = tuple(as_listed(to_build(item, repo)) for item in items)
+        builds = tuple(as_listed(to_build(item, repo, self.site)) for item in items)
         following = place.after(answer.headers, len(answer.body))
         if following is None or _reaches(items, query.since):
             return Page(builds, None, rejected)
@@ -136,8 +137,8 @@ class GitLabSource(Source[Provider]):
         items = await optional(everything(self.api, path, {"include_retried": "true"}, JobItem))
         if items is None:
             return build
-        jobs = to_jobs(items)
-        build = filled_by_jobs(build, jobs)
+        jobs = to_jobs(items, repo, self.site)
+        build = filled_by_jobs(with_commit(build, items), jobs)
         return replace(build, jobs=jobs) if self.account.jobs else build
 
     async def refresh(self, repo: Repo, known: Build) -> Build:
@@ -166,7 +167,7 @@ class GitLabSource(Source[Provider]):
         runs = build.status is not Status.COMPLETED  # else it is not asked for again
         item = (await self.api.get(path, into=Pipeline, conditional=runs)).body
         self._alone.note(build.key, self.api.now())
-        return to_build(item, repo)
+        return to_build(item, repo, self.site)
 
 
 def _is_active(project: Project) -> bool:

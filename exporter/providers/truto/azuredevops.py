@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from exporter.model import MERGE_QUEUES, Actor, Build, BuildKey, Ref, Status
-from exporter.payload import at, moment, subject, text, whole
+from exporter.model import MERGE_QUEUES, Build, BuildKey, Ref, Status
+from exporter.payload import at, moment, subject, text
 from exporter.providers import Site
 from exporter.providers import azure_devops as native
 from exporter.providers.truto.integration import (
@@ -26,9 +25,6 @@ from exporter.providers.truto.payload import Run
 from exporter.providers.truto.vocabulary import unified
 
 _HOST = "dev.azure.com"
-_PULL_REQUEST = re.compile(r"refs/pull/(\d+)/")
-_SERVICE = re.compile(r"Microsoft\.VisualStudio\.Services\.|.* Build Service \(")
-"""How the names of Azure's own accounts begin, which begin builds in place of a person."""
 
 
 def _refine(build: Build, item: Run, entry: str) -> Build:
@@ -69,18 +65,8 @@ def _repos(item: Run) -> list[str]:
 
 def _origin(item: Run, build: Build) -> dict[str, Any]:
     raw = item.remote_data
-    told = at(raw, "triggerInfo")
-    told = told if isinstance(told, dict) else {}
-    branch = _PULL_REQUEST.match(build.branch or "")
-    by = subject(at(raw, "requestedFor.displayName"))
-    kind = Actor.BOT if by and _SERVICE.match(by) else Actor.USER
-    return {
-        "commit": subject(at(raw, "sourceVersion")),
-        "title": subject(told.get("ci.message")) or subject(told.get("pr.title")),
-        "triggered_by": by,
-        "triggered_by_type": kind if by else None,
-        "pull_request": whole(told.get("pr.number")) or (whole(branch[1]) if branch else None),
-    }
+    known = native.origin(at(raw, "requestedFor"), at(raw, "triggerInfo"), build.branch)
+    return {**known, "commit": subject(at(raw, "sourceVersion"))}
 
 
 def _page(site: Site, build: Build, item: Run) -> str | None:
@@ -94,7 +80,7 @@ def _page(site: Site, build: Build, item: Run) -> str | None:
 
 def _job_page(site: Site, build: Build, item: Run) -> str | None:
     del site
-    return build.url and f"{build.url}&view=logs&j={quote(item.native_id, safe='')}"
+    return native.job_page(build, item.native_id)
 
 
 def _in_project(site: Site, entry: str, page: str, *, query: str = "") -> str | None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from exporter.model import Actor, Build, Job, Ref, Status
+from exporter.model import Build, Job, Ref, Status
 from exporter.payload import at, subject, text, whole, word
 from exporter.providers import Site
 from exporter.providers import circleci as native
@@ -15,9 +15,6 @@ from exporter.providers.truto.payload import Run
 from exporter.providers.truto.vocabulary import unified
 
 _ERRORED = "errored"
-_NO_PERSON = frozenset({"scheduled", "system"})
-_LONG = {"gh": "github", "bb": "bitbucket"}
-"""How addresses of pages spell the first part of a slug."""
 _SETTING_UP = frozenset({"pending", "setup", "setup-pending"})
 
 
@@ -57,31 +54,18 @@ def _refine_jobs(jobs: list[tuple[Run, Job]]) -> list[Job]:
 def _origin(item: Run, build: Build) -> dict[str, Any]:
     del build
     raw = item.remote_data
-    by = subject(at(raw, "trigger.actor.login"))
-    is_bot = by is not None and (by.lower() in _NO_PERSON or by.endswith("[bot]"))
-    commits = (at(raw, "vcs.revision"), at(raw, "trigger_parameters.git.checkout_sha"))
-    return {
-        "commit": next(filter(None, map(subject, commits)), None),
-        "title": subject(at(raw, "vcs.commit.subject")) or subject(item.name),
-        "triggered_by": by,
-        "triggered_by_type": (Actor.BOT if is_bot else Actor.USER) if by else None,
-        "pull_request": whole(at(raw, "vcs.review_id")),
-    }
-
-
-def _slug(entry: str) -> str:
-    first, _, rest = entry.partition("/")
-    return f"{_LONG.get(first, first)}/{rest}"
+    known = native.origin(raw)
+    return {**known, "title": known["title"] or subject(item.name)}
 
 
 def _page(site: Site, build: Build, item: Run) -> str | None:
     del item
-    return site.page("pipelines", _slug(build.repo), build.number)
+    return site.page("pipelines", native.place_of(build.repo), build.number)
 
 
 def _job_page(site: Site, build: Build, item: Run) -> str | None:
     number = whole(at(item.remote_data, "job_number"))
-    return site.page("jobs", _slug(build.repo), number)
+    return site.page("jobs", native.place_of(build.repo), number)
 
 
 INTEGRATION = Integration(
@@ -109,7 +93,7 @@ INTEGRATION = Integration(
     origin=_origin,
     pages=Pages(
         host="app.circleci.com",
-        repo=lambda site, entry: site.page("pipelines", _slug(entry)),
+        repo=lambda site, entry: site.page("pipelines", native.place_of(entry)),
         build=_page,
         job=_job_page,
     ),

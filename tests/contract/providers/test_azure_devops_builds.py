@@ -16,7 +16,7 @@ from exporter.providers import Query, Repo
 from exporter.providers.azure_devops import Run, read_timeline, to_build
 from exporter.providers.azure_devops.names import Names
 from exporter.providers.azure_devops.timeline import Timeline
-from tests.tools.azure_devops_station import PLACE, provider, station
+from tests.tools.azure_devops_station import PLACE, SITE, provider, station
 from tests.tools.emulators import azure_devops
 from tests.tools.emulators.rig import Station
 
@@ -265,9 +265,9 @@ def test_an_attempt_that_no_timeline_tells_is_missing() -> None:
 def test_a_build_that_is_run_again_while_we_read_keeps_its_own_attempt() -> None:
     world = azure_devops.AzureDevOps()
     build = world.run(age=300, lasts=20, result="failed")
-    listed = to_build(msgspec.convert(dict(build), Run), PLACE, Names())
+    listed = to_build(msgspec.convert(dict(build), Run), PLACE, Names(), SITE)
     world.rerun(build, at=time.time() - 100)
-    running = to_build(msgspec.convert(dict(build), Run), PLACE, Names())
+    running = to_build(msgspec.convert(dict(build), Run), PLACE, Names(), SITE)
     records = Timeline([msgspec.Raw(msgspec.json.encode(r)) for r in world.timelines[100][""]])
 
     reading = read_timeline(records.read(), listed, now=0.0)

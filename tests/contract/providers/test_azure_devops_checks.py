@@ -11,7 +11,7 @@ from exporter.model import Build, Status
 from exporter.providers.azure_devops.mapping import Run, to_build
 from exporter.providers.azure_devops.names import Names
 from exporter.providers.azure_devops.timeline import Timeline, read_timeline, with_reading
-from tests.tools.azure_devops_station import PLACE
+from tests.tools.azure_devops_station import PLACE, SITE
 from tests.tools.emulators.azure_devops import stamp
 
 BEGAN = 1_790_000_000.0
@@ -33,7 +33,7 @@ def read(*records: dict[str, Any], jobs: bool = True, **values: Any) -> Build:
         "startTime": stamp(BEGAN),
         "finishTime": stamp(BEGAN + 600),
     } | values
-    build = to_build(msgspec.convert(run, Run), PLACE, Names())
+    build = to_build(msgspec.convert(run, Run), PLACE, Names(), SITE)
     timeline = Timeline([msgspec.Raw(msgspec.json.encode(record)) for record in records])
     return with_reading(build, read_timeline(timeline.read(), build, now=BEGAN), jobs=jobs)
 

@@ -14,11 +14,11 @@ from exporter.providers.azure_devops import WORDS, ProjectPath, Run, read_timeli
 from exporter.providers.azure_devops.names import Names
 from exporter.providers.azure_devops.timeline import Timeline
 from tests.tools import golden
-from tests.tools.azure_devops_station import PLACE
+from tests.tools.azure_devops_station import PLACE, SITE
 
 
 def built(**values: Any) -> Build:
-    return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE, Names())
+    return to_build(msgspec.convert({"id": 7, **values}, Run), PLACE, Names(), SITE)
 
 
 RUNNING = built(status="inProgress")
@@ -31,7 +31,9 @@ def test_recorded_builds_and_timelines_become_builds_and_jobs(shared: Path) -> N
     folder = shared / "recordings/azure"
     found = {}
     for key, line in golden.lines(folder, "builds.jsonl"):
-        found[key] = golden.told(to_build(msgspec.json.decode(line, type=Run), PLACE, Names()))
+        found[key] = golden.told(
+            to_build(msgspec.json.decode(line, type=Run), PLACE, Names(), SITE)
+        )
     for key, line in golden.lines(folder, "timelines.jsonl"):
         records = msgspec.json.decode(line, type=Timeline).read()
         assert len(records) == len(json.loads(line)["records"] or ())
@@ -107,7 +109,7 @@ def test_the_source_branch_tells_branches_tags_and_pull_requests(
 def test_the_labels_are_the_entrys_and_the_builds_own_repository() -> None:
     def repo(entry: str, **repository: str) -> str:
         run = msgspec.convert({"id": 1, "repository": repository}, Run)
-        return to_build(run, ProjectPath.of(entry), Names()).repo
+        return to_build(run, ProjectPath.of(entry), Names(), SITE).repo
 
     assert "acme/shop/api" == repo("acme/shop", name="api", id="6255c947")
     assert "acme/shop/octo/api" == repo("acme/shop", id="octo/api", type="GitHub")

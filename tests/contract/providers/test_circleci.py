@@ -15,7 +15,7 @@ from exporter.demo.serve import serving
 from exporter.errors import Refused
 from exporter.metrics import families as f
 from exporter.model import Ref, Status
-from exporter.providers import Query, Repo
+from exporter.providers import Query, Repo, Site
 from exporter.providers.circleci import WORDS, CircleCI
 from exporter.providers.circleci.cache import PipelineReads
 from exporter.providers.circleci.mapping import (
@@ -34,6 +34,8 @@ from tests.tools.emulators.rig import Station, entries, iso
 
 SLUG = "gh/acme/shop"
 REPO = Repo(SLUG)
+SITE = Site("https://app.circleci.com")
+PAGE = "https://app.circleci.com/pipelines/github/acme/shop/7/workflows/w"
 
 
 def provider(*repos: str, **keys: Any) -> CircleCI:
@@ -60,13 +62,13 @@ def test_recorded_pipelines_workflows_and_jobs_are_understood(shared: Path) -> N
     for key, line in golden.lines(folder, "pipelines.jsonl"):
         item = msgspec.json.decode(line, type=Pipeline)
         pipelines[item.id] = item
-        found[key] = golden.told((*to_builds(item, [], REPO), to_build(item, REPO))[0])
+        found[key] = golden.told((*to_builds(item, [], REPO, SITE), to_build(item, REPO, SITE))[0])
     for key, line in golden.lines(folder, "workflows.jsonl"):
         owner = json.loads(line)["pipeline_id"]
-        base = to_build(pipelines.get(owner, Pipeline(owner)), REPO)
+        base = to_build(pipelines.get(owner, Pipeline(owner)), REPO, SITE)
         found[key] = golden.told(with_workflow(base, msgspec.json.decode(line, type=Workflow)))
     for key, line in golden.lines(folder, "jobs.jsonl"):
-        found[key] = golden.told(to_job(msgspec.json.decode(line, type=Listed)))
+        found[key] = golden.told(to_job(msgspec.json.decode(line, type=Listed), PAGE))
 
     golden.check("circleci", found)
 
@@ -118,7 +120,7 @@ def test_every_documented_word_is_in_the_table(shared: Path) -> None:
 def test_a_workflow_stands_as_its_status_says(
     word: str, status: Status, conclusion: str | None
 ) -> None:
-    build = with_workflow(to_build(Pipeline("p"), REPO), Workflow("w", status=word))
+    build = with_workflow(to_build(Pipeline("p"), REPO, SITE), Workflow("w", status=word))
 
     assert (status, conclusion) == (build.status, build.conclusion)
 
@@ -140,7 +142,7 @@ def test_a_job_stands_as_its_status_says(
     word: str, begun: bool, status: Status, conclusion: str | None
 ) -> None:
     at = "2026-11-20T09:00:00Z" if begun else None
-    job = to_job(Listed("j", status=word, started_at=at))
+    job = to_job(Listed("j", status=word, started_at=at), None)
 
     assert (status, conclusion, begun) == (job.status, job.conclusion, job.started_at is not None)
 
@@ -170,7 +172,7 @@ def test_a_job_stands_as_its_status_says(
     ],
 )
 def test_the_pipeline_tells_what_was_built(pipeline: Any, branch: str | None, ref: Ref) -> None:
-    build = to_build(msgspec.convert({"id": "p", **pipeline}, Pipeline), REPO)
+    build = to_build(msgspec.convert({"id": "p", **pipeline}, Pipeline), REPO, SITE)
 
     assert (branch, ref) == (build.branch, build.ref)
 
@@ -178,8 +180,8 @@ def test_the_pipeline_tells_what_was_built(pipeline: Any, branch: str | None, re
 def test_a_webhook_of_a_pull_request_is_a_merge_request() -> None:
     webhook = {"type": "webhook"}
 
-    assert "push" == to_build(Pipeline("p", trigger=webhook), REPO).trigger
-    pull = to_build(Pipeline("p", trigger=webhook, vcs={"branch": "pull/1"}), REPO)
+    assert "push" == to_build(Pipeline("p", trigger=webhook), REPO, SITE).trigger
+    pull = to_build(Pipeline("p", trigger=webhook, vcs={"branch": "pull/1"}), REPO, SITE)
     assert "merge_request" == pull.trigger
 
 
@@ -195,10 +197,12 @@ def test_a_configuration_error_surfaces_as_an_error() -> None:
     errored = Pipeline("p", state="errored", created_at="2026-11-20T09:00:00Z")
     setup, main = Workflow("s", tag="setup", status="success"), Workflow("m", status="failed")
 
-    assert [("p", "error")] == [(b.key.id, b.conclusion) for b in to_builds(errored, [], REPO)]
-    assert ["passed", "error"] == [b.conclusion for b in to_builds(errored, [setup], REPO)]
-    assert ["failed"] == [b.conclusion for b in to_builds(errored, [main], REPO)]
-    assert () == to_builds(Pipeline("p", state="created"), [], REPO)
+    assert [("p", "error")] == [
+        (b.key.id, b.conclusion) for b in to_builds(errored, [], REPO, SITE)
+    ]
+    assert ["passed", "error"] == [b.conclusion for b in to_builds(errored, [setup], REPO, SITE)]
+    assert ["failed"] == [b.conclusion for b in to_builds(errored, [main], REPO, SITE)]
+    assert () == to_builds(Pipeline("p", state="created"), [], REPO, SITE)
 
 
 # -- truth over HTTP

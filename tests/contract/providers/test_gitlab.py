@@ -33,7 +33,7 @@ from exporter.schedule.health import AccountHealth
 from tests.tools import golden
 from tests.tools.emulators.gitlab import World
 from tests.tools.emulators.rig import Station, emulator, entries
-from tests.tools.gitlab_station import DAY, LIST, SHOP, asked, gitlab, paths, station
+from tests.tools.gitlab_station import DAY, LIST, SHOP, SITE, asked, gitlab, paths, station
 from tests.tools.sources import source_of
 
 
@@ -51,11 +51,11 @@ def recorded(shared: Any) -> Iterator[tuple[str, Any]]:
         for key, line in golden.lines(folder, name):
             items, rejected = pipelines(msgspec.json.decode(b"[" + line + b"]", type=LISTED))
             assert rejected == 0, line
-            yield key, to_build(items[0], repo)
+            yield key, to_build(items[0], repo, SITE)
     for key, line in golden.lines(folder, "jobs.jsonl"):
         jobs, rejected = each([msgspec.Raw(line)], JobItem)
         assert rejected == 0, line
-        yield key, to_jobs(jobs)[0]
+        yield key, to_jobs(jobs, Repo(SHOP), SITE)[0]
 
 
 def test_recorded_pipelines_and_jobs_become_what_a_reader_expects(shared):
@@ -118,7 +118,7 @@ def test_the_reason_of_a_job_that_did_not_fail_means_nothing():
 
 
 def test_a_pipeline_that_needs_a_person_waits():
-    build = to_build(Pipeline(id=1, status="manual"), Repo(SHOP))
+    build = to_build(Pipeline(id=1, status="manual"), Repo(SHOP), SITE)
 
     assert (build.status, build.conclusion) == (Status.WAITING, None)
 
@@ -141,12 +141,12 @@ def test_a_pipeline_that_needs_a_person_waits():
     ],
 )
 def test_what_a_pipeline_ran_for(fields, ref):
-    assert to_build(Pipeline(id=1, status="success", **fields), Repo(SHOP)).ref is ref
+    assert to_build(Pipeline(id=1, status="success", **fields), Repo(SHOP), SITE).ref is ref
 
 
 def test_a_ref_that_is_spelled_out_names_the_same_branch():
     builds = [
-        to_build(Pipeline(id=1, status="success", ref=ref), Repo(SHOP))
+        to_build(Pipeline(id=1, status="success", ref=ref), Repo(SHOP), SITE)
         for ref in ("main", "refs/heads/main")
     ]
 
@@ -417,7 +417,8 @@ def test_jobs_are_counted_with_all_their_attempts_from_all_pages():
 
 
 def test_attempts_are_numbered_by_id_whatever_the_order():
-    jobs = to_jobs([JobItem(id=9, name="a"), JobItem(id=5, name="a"), JobItem(id=7, name="b")])
+    items = [JobItem(id=9, name="a"), JobItem(id=5, name="a"), JobItem(id=7, name="b")]
+    jobs = to_jobs(items, Repo(SHOP), SITE)
 
     assert [(job.id, job.attempt) for job in jobs] == [("5", 1), ("7", 1), ("9", 2)]
 

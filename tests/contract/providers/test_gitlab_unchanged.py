@@ -16,7 +16,7 @@ from exporter.providers import Query, Repo
 from exporter.providers.gitlab.mapping import Pipeline, to_build
 from tests.tools.emulators.gitlab import World
 from tests.tools.emulators.rig import Station
-from tests.tools.gitlab_station import DAY, LIST, SHOP, asked, paths, station
+from tests.tools.gitlab_station import DAY, LIST, SHOP, SITE, asked, paths, station
 
 
 def during(rig: Station, what: Callable[[Api], Awaitable[Any]], times: int) -> list[Any]:
@@ -67,7 +67,8 @@ def test_of_a_list_only_what_is_read_is_remembered():
 
     [[body]] = during(rig, remembered, 1)
     [item] = json.loads(body)
-    read = {"id", "iid", "status", "source", "ref", "created_at", "updated_at"}
+    told = {"sha", "name", "web_url"}
+    read = {"id", "iid", "status", "source", "ref", "created_at", "updated_at"} | told
     assert read == item.keys()
 
 
@@ -75,7 +76,7 @@ def test_an_unfinished_pipeline_that_has_not_changed_is_not_sent_again():
     world = World()
     made = world.pipeline(SHOP, time.time() - 900, status="manual")
     rig = station(world)
-    known = to_build(Pipeline(id=made.id, status="manual"), Repo(SHOP))
+    known = to_build(Pipeline(id=made.id, status="manual"), Repo(SHOP), SITE)
     known = msgspec.structs.replace(known, partial=True)
     builds = during(rig, lambda api: rig.source(api).refresh(Repo(SHOP), known), 3)
 

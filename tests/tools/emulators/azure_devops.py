@@ -16,6 +16,8 @@ from exporter.providers import basic
 from exporter.times import instant
 from tests.tools.emulators.rig import TOKEN, emulator, iso
 
+SITE = "https://azure.invalid/acme"
+"""Where people look at builds of the organization, as answers tell."""
 BY_ORDER = {"finishTime": "finishTime", "startTime": "startTime", "queueTime": "queueTime"}
 
 
@@ -65,6 +67,10 @@ class AzureDevOps:
             "repository": {"id": str(uuid.uuid4()), "name": repository, "type": "TfsGit"},
             "reason": "individualCI",
             "sourceBranch": "refs/heads/main",
+            "sourceVersion": f"{number:040x}",
+            "triggerInfo": {"ci.message": "Fix the cart", "ci.sourceBranch": "refs/heads/main"},
+            "requestedFor": {"displayName": "Alice", "descriptor": "aad.MDAw"},
+            "_links": {"web": {"href": f"{SITE}/{project}/_build/results?buildId={number}"}},
         } | values
         self.projects.setdefault(project, []).append(build)
         self.timelines[number] = {"": []}

@@ -12,6 +12,8 @@ from starlette.responses import Response
 
 from tests.tools.emulators.rig import emulator, iso
 
+ALICE = "1c762fc2-b0fb-4fe2-97d2-5e54ddd1eba7"
+"""Who begins workflows: an id, which nothing tells the name of."""
 PAGE = 20
 """Items of a page; no parameter changes it."""
 
@@ -39,8 +41,12 @@ class CircleCI:
             "errors": [],
             "created_at": at,
             "updated_at": at,
-            "trigger": {"type": "webhook", "actor": {"login": "someone"}},
-            "vcs": {"branch": "main"},
+            "trigger": {"type": "webhook", "actor": {"login": "alice", "avatar_url": None}},
+            "vcs": {
+                "branch": "main",
+                "revision": f"{len(pipelines) + 1:040x}",
+                "commit": {"subject": "Fix the cart", "body": ""},
+            },
         } | values
         pipelines.append(pipeline)
         self.workflows[pipeline["id"]] = []
@@ -56,6 +62,7 @@ class CircleCI:
             "pipeline_number": pipeline["number"],
             "name": name,
             "status": "running",
+            "started_by": ALICE,
             "created_at": iso(time.time() - age, 0),
             "stopped_at": None,
         } | values

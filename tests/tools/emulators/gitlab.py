@@ -18,6 +18,8 @@ from exporter.times import instant
 from tests.tools.emulators.rig import TOKEN, Endpoint, emulator, iso
 
 ENDED = ("success", "failed", "canceled", "skipped")
+SITE = "https://gitlab.invalid"
+"""Where people look at pipelines, as answers tell."""
 
 
 @dataclass
@@ -28,6 +30,7 @@ class Job:
     begun: float | None = None
     ended: float | None = None
     queued: float | None = None
+    tags: tuple[str, ...] = ()
     reason: str | None = None
     id: int = 0
     retried: bool = False
@@ -44,6 +47,9 @@ class Pipeline:
     tag: bool = False
     status: str = "created"
     warned: bool = False
+    user: dict[str, Any] = field(default_factory=lambda: {"username": "alice", "name": "Alice"})
+    title: str = "Fix the cart"
+    """The subject of its commit."""
     begun: float | None = None
     ended: float | None = None
     updated: float = 0.0
@@ -217,7 +223,7 @@ class World:
                 group = "success-with-warnings" if p.warned else p.status
                 times = {"started_at": self._time(p.begun), "finished_at": self._time(p.ended)}
                 more = {"tag": p.tag, "duration": 1, "detailed_status": {"group": group}}
-                return self._basic(p) | times | more
+                return self._basic(p) | times | more | {"user": p.user, "committed_at": None}
         return None
 
     def _jobs(self, request: Request) -> Response | None:
@@ -225,7 +231,7 @@ class World:
             if p.id == request.path_params["pid"]:
                 retried = request.query_params.get("include_retried") == "true"
                 jobs = [job for job in p.jobs if retried or not job.retried]
-                return self._paged(request, [self._job(job) for job in reversed(jobs)])
+                return self._paged(request, [self._job(job, p) for job in reversed(jobs)])
         return None
 
     def _of(self, request: Request) -> list[Pipeline]:
@@ -234,10 +240,10 @@ class World:
     def _basic(self, p: Pipeline) -> dict[str, Any]:
         named = {"id": p.id, "iid": p.iid, "status": p.status, "source": p.source, "ref": p.ref}
         named |= {"project_id": 7, "sha": f"{p.id:040x}", "name": None}
-        named["web_url"] = f"https://gitlab.invalid/{p.project}/-/pipelines/{p.id}"
+        named["web_url"] = f"{SITE}/{p.project}/-/pipelines/{p.id}"
         return named | {"created_at": self._time(p.created), "updated_at": self._time(p.updated)}
 
-    def _job(self, job: Job) -> dict[str, Any]:
+    def _job(self, job: Job, p: Pipeline) -> dict[str, Any]:
         return {
             "id": job.id,
             "name": job.name,
@@ -247,4 +253,12 @@ class World:
             "finished_at": self._time(job.ended),
             "queued_duration": job.queued,
             "retried": job.retried,
+            "web_url": f"{SITE}/{p.project}/-/jobs/{job.id}",
+            "tag_list": list(job.tags),
+            "commit": {
+                "id": f"{p.id:040x}",
+                "title": p.title,
+                "message": f"{p.title}\n",
+                "committed_date": self._time(p.created - 60.0),
+            },
         } | ({"failure_reason": job.reason} if job.status == "failed" else {})
