@@ -29,7 +29,8 @@ from exporter.recorder import Recorder
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
-from exporter.status import report
+from exporter.status import ci, report
+from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
 from exporter.status.report import Reload
 from exporter.sync import repo_sync
@@ -110,6 +111,10 @@ class Application:
             reload=self.last_reload,
             state_ok=self.recorder.state_ok,
         )
+
+    def ci(self) -> Generator[None, None, CiReport]:
+        """What the pages about CI say, made in short steps."""
+        return ci.of_process(self.schedule, self.view)
 
     async def read_log(self, read: Callable[[BuildLog], T]) -> T:
         """What `read` returns of the build log. May be cancelled. Raises StateUnavailable."""

@@ -16,9 +16,11 @@ from exporter.config import Config
 from exporter.errors import ConfigError, ExporterError, StateUnavailable
 from exporter.ledger.build_log import BuildLog
 from exporter.outputs.prometheus import CONTENT_TYPES, Answer, Exposition, negotiate, wants_gzip
+from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
 from exporter.view.series_view import SeriesView
 from exporter.web.builds import build_routes
+from exporter.web.ci import ci_routes
 from exporter.web.external import Below
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.log_reader import LogReader
@@ -51,6 +53,9 @@ class Served(Protocol):
 
     def report(self) -> Generator[None, None, StatusReport]:
         """What the status page says, made in short steps."""
+
+    def ci(self) -> Generator[None, None, CiReport]:
+        """What the pages about CI say, made in short steps."""
 
     async def read_log(self, read: Callable[[BuildLog], T]) -> T:
         """What `read` returns of the build log. May be cancelled. Raises StateUnavailable."""
@@ -94,9 +99,11 @@ def application(
     async def unavailable(request: Request, error: Exception) -> Response:
         return sentence(f"{error}.", 503)
 
+    log = LogReader(served)
     read = [
+        *ci_routes(renderer, ReportCache(served.ci, lambda: served.last_reload), log),
         *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
-        *([] if config is None else build_routes(LogReader(served), config)),
+        *([] if config is None else build_routes(log, config)),
     ]
     app = Starlette(
         routes=[

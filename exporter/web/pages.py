@@ -13,6 +13,8 @@ from exporter.config import Config
 from exporter.config import reference as providers
 from exporter.config.effective import effective
 from exporter.metrics import reference as metrics
+from exporter.model import FAILING
+from exporter.status.document import StatusReport
 from exporter.web import status_page as page
 from exporter.web.headers import HEADERS, NO_SNIFFING
 from exporter.web.rendering import STATIC, Renderer, answer, static
@@ -29,7 +31,7 @@ _PART = 64 * 1024
 
 
 def pages(
-    renderer: Renderer, latest: ReportCache, config: Callable[[], Config] | None
+    renderer: Renderer, latest: ReportCache[StatusReport], config: Callable[[], Config] | None
 ) -> list[Route]:
     """The routes over the `latest` report; `config` returns the configuration, if it is shown."""
 
@@ -43,13 +45,13 @@ def pages(
             report=report,
             view=page.status_page(report, asked),
             asked=asked,
+            failing=FAILING,
         )
 
     async def status_data(request: Request) -> Response:
         return _Parts((await latest.get()).encoded, "application/json")
 
     return [
-        Route("/", status_page),
         Route("/status", status_page),
         Route("/status.json", status_data),
         *([] if config is None else [Route("/config", _configuration(config))]),

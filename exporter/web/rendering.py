@@ -118,7 +118,7 @@ def _environment() -> jinja2.Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        "iso": iso,
+        "stamp": wording.stamp,
         "elapsed": wording.elapsed,
         "clock": wording.clock,
         "number": wording.number,

@@ -6,11 +6,13 @@ import asyncio
 from collections.abc import Callable, Generator
 from functools import cached_property
 from time import monotonic
+from typing import Generic, TypeVar
 
 import msgspec
 
-from exporter.status.document import StatusReport
 from exporter.web.slices import in_slices
+
+T = TypeVar("T")
 
 FRESH = 1.0
 """Seconds for which a report is shared."""
@@ -18,10 +20,10 @@ FRESH = 1.0
 _encode = msgspec.json.Encoder().encode
 
 
-class CachedReport:
+class CachedReport(Generic[T]):
     """A report, encoded when it is first requested as JSON."""
 
-    def __init__(self, value: StatusReport, at: float, state: object) -> None:
+    def __init__(self, value: T, at: float, state: object) -> None:
         self.value = value
         self.at = at
         """When it was begun."""
@@ -33,12 +35,12 @@ class CachedReport:
         return _encode(self.value)
 
 
-class ReportCache:
+class ReportCache(Generic[T]):
     """Makes one report at a time and keeps the last one while it is fresh."""
 
     def __init__(
         self,
-        steps: Callable[[], Generator[None, None, StatusReport]],
+        steps: Callable[[], Generator[None, None, T]],
         state: Callable[[], object],
         clock: Callable[[], float] = monotonic,
     ) -> None:
@@ -47,9 +49,9 @@ class ReportCache:
         self._state = state
         self._clock = clock
         self._turn = asyncio.Lock()
-        self._last: CachedReport | None = None
+        self._last: CachedReport[T] | None = None
 
-    async def get(self) -> CachedReport:
+    async def get(self) -> CachedReport[T]:
         """A report begun at most `FRESH` seconds before this call got the lock."""
         async with self._turn:
             last, now, state = self._last, self._clock(), self._state()
@@ -58,7 +60,7 @@ class ReportCache:
                 asyncio.get_running_loop().call_later(FRESH, self._forget, last)
             return last
 
-    def _forget(self, report: CachedReport) -> None:
+    def _forget(self, report: CachedReport[T]) -> None:
         """Free the report: it may take many megabytes, and the next request be days away."""
         if self._last is report:
             self._last = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Protocol
 
-from exporter.status.document import Ended
+from exporter.status.report import iso
 
 STATES = {
     "starting": "starting",
@@ -19,7 +20,12 @@ STATES = {
     "failing": "failing",
     "partial": "read in part",
     "stale": "stale",
-    "ok": "ok",
+    "ok": "up to date",
+    "broken": "broken",
+    "failed": "failed",
+    "passing": "passing",
+    "unsettled": "no verdict",
+    "none": "no builds",
     "in_progress": "running",
 }
 """States as people read them."""
@@ -38,19 +44,33 @@ def elapsed(seconds: float) -> str:
     return " ".join(parts)
 
 
-def seconds_between(start: str, end: str) -> float:
-    """Seconds from one ISO 8601 time to another."""
-    return (datetime.fromisoformat(end) - datetime.fromisoformat(start)).total_seconds()
+def stamp(at: str | float) -> str:
+    """A time, which may be epoch seconds, as ISO 8601."""
+    return at if isinstance(at, str) else iso(at)
 
 
-def clock(at: str) -> str:
-    """`2026-02-03 04:05:06 UTC`, of an ISO 8601 time."""
-    return at.replace("T", " ").replace("Z", " UTC")
+def seconds_between(start: str | float, end: str | float) -> float:
+    """Seconds from one time to another; each is ISO 8601 or epoch seconds."""
+    first, last = (datetime.fromisoformat(stamp(at)) for at in (start, end))
+    return (last - first).total_seconds()
+
+
+def clock(at: str | float) -> str:
+    """`2026-02-03 04:05:06 UTC`, of a time that is ISO 8601 or epoch seconds."""
+    return stamp(at).replace("T", " ").replace("Z", " UTC")
 
 
 def number(value: float) -> str:
     """`1,234`."""
     return f"{value:,.0f}"
+
+
+class Ended(Protocol):
+    """A build that has ended."""
+
+    @property
+    def conclusion(self) -> str:
+        """The label."""
 
 
 def history_summary(history: Sequence[Ended]) -> str:

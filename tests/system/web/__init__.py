@@ -18,6 +18,7 @@ from exporter.ledger.build_log import BuildLog
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.outputs.prometheus import Exposition, Health
 from exporter.providers import Provider, catalogue
+from exporter.status.ci import CiReport
 from exporter.status.document import (
     AccountReport,
     BudgetReport,
@@ -118,11 +119,16 @@ class Stub:
         self.view = self.view
         self.exposition = Exposition(self.view, list, Health())
         self.told = status(*accounts, **values)
+        self.builds = CiReport(now=0.0, accounts={}, sites={}, repos={})
         self.last_reload = object()  # another one for each of these, so that none is shared
 
     def report(self) -> Generator[None, None, StatusReport]:
         yield
         return self.told
+
+    def ci(self) -> Generator[None, None, CiReport]:
+        yield
+        return self.builds
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -152,6 +158,9 @@ class Switch:
 
     def report(self) -> Generator[None, None, StatusReport]:
         return cast("Generator[None, None, StatusReport]", self.of.report())
+
+    def ci(self) -> Generator[None, None, CiReport]:
+        return cast("Generator[None, None, CiReport]", self.of.ci())
 
 
 class Web:

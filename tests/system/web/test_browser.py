@@ -63,7 +63,7 @@ def look(web: Web, browser: Browser) -> Iterator[Open]:
 
 
 def names(page: Page) -> list[str]:
-    return page.locator("table.repos tbody th > bdi").all_inner_texts()
+    return page.locator("table.polled tbody th > bdi").all_inner_texts()
 
 
 # --- filter ---
@@ -111,7 +111,7 @@ def test_javascript_keeps_the_page_fresh_and_says_when_it_cannot(web: Web, look:
 
     web.show(Stub(account("acme", repo("acme/new"))))
     page.clock.run_for(16_000)
-    expect(page.locator("table.repos tbody th > bdi")).to_have_text(["acme/new"])
+    expect(page.locator("table.polled tbody th > bdi")).to_have_text(["acme/new"])
     expect(page.get_by_text("The exporter does not answer.")).to_be_hidden()
 
     page.route("**/*", lambda route: route.fulfill(status=200, body="nothing of ours"))
@@ -137,10 +137,10 @@ def test_a_poisoned_name_does_nothing(look: Open) -> None:
     page = look(poisoned(poison))
 
     shown = poison.translate({0x202E: "\ufffd", 0x2066: "\ufffd"})
-    assert page.locator("table.repos tbody th > bdi").text_content() == shown
+    assert page.locator("table.polled tbody th > bdi").text_content() == shown
     page.get_by_label("Search").fill(POISON[0])  # and again by JavaScript
     expect(page.get_by_role("status")).to_have_text("1 of 1 repos match")
-    assert page.locator("table.repos tbody th > bdi").text_content() == shown
+    assert page.locator("table.polled tbody th > bdi").text_content() == shown
     assert page.title() == "Status (1 unhealthy) - cicd-exporter"
     assert page.locator("main :is(script, style, img, base)").count() == 0
 
@@ -185,7 +185,7 @@ def test_the_page_fits_and_can_be_read(look: Open, tmp_path: Path, scheme: Any) 
     colour = page.locator("body").evaluate("body => getComputedStyle(body).backgroundColor")
     bright = sum(map(int, re.findall(r"\d+", colour)))
     assert (bright > 600) is (scheme == "light")
-    ticks = page.locator(".repos .ticks i")
+    ticks = page.locator(".polled .ticks i")
     looks = ticks.evaluate_all(
         "all => all.map(i => [getComputedStyle(i).backgroundColor, i.offsetHeight].join())"
     )

@@ -25,6 +25,8 @@ from exporter.outputs.prometheus import Exposition, Health
 from exporter.providers import Page, Query, Repo
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
+from exporter.status import ci
+from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
 from exporter.status.report import Reload, of_process
 from exporter.sync import repo_sync
@@ -44,6 +46,7 @@ class Running:
         rules = SyncRules(lookback=DAY, retention=30 * DAY, rerun_window=DAY, max_interval=900.0)
         reader = repo_sync.SyncContext(rig.provider.connect(api), rig.recorder, rules)
         self.recorder, self.view = rig.recorder, rig.view
+        self.read_log = rig.recorder.read_log
         self.account = AccountPoller(reader, interval=60.0)
         self.schedule = Schedule([self.account])
         self.exposition = Exposition(rig.view, lambda: [self.account.view()], Health())
@@ -58,6 +61,9 @@ class Running:
             reload=self.last_reload,
             state_ok=self.recorder.state_ok,
         )
+
+    def ci(self) -> Generator[None, None, CiReport]:
+        return ci.of_process(self.schedule, self.view)
 
     async def once(self) -> bool:
         return await self.schedule.once()
@@ -151,17 +157,24 @@ def test_a_scrape_does_not_wait_for_a_poll(tmp_path: Path) -> None:
 
 
 def pretend_polled(rig: Rig, poller: Running) -> None:
-    """All repos look as after a poll that brought twenty builds."""
+    """All repos look as after a poll that brought twenty builds; every other one is broken."""
     known = facts.Facts(touched=0.0)
     for n in range(20):
         known = facts.completed(known, done(build(str(n))), conclusion="passed", now=0.0)
+    broken = facts.completed(known, done(build("21")), conclusion="failed", now=0.0)
     for number, (entry, state) in enumerate(poller.account.repos.items()):
         target = Target(number, "acme", entry, Cursor(0.0, since=1.0))
-        rig.view.begin(("scripted", "acme", entry, "CI", "main"), known, target)
+        shown = broken if number % 2 else known
+        rig.view.begin(("scripted", "acme", entry, "CI", "main"), shown, target)
         state.target, state.last_success = number, time.time()
 
 
 PAGES = (
+    "/",
+    "/?page=19&sort=name",
+    "/?q=acme%2F1999",
+    "/?branch=main&conclusion=failed&broken=7",
+    "/repo?account=acme&repo=acme%2F1999",
     "/status",
     "/status?page=19",
     "/status?q=acme%2F1999",
@@ -187,7 +200,8 @@ def test_the_pages_of_two_thousand_repos_hold_nobody_up(tmp_path: Path) -> None:
                 longest = max(longest, time.thread_time() - before)
 
         found = {}
-        assert (await c.get("/status")).status_code == 200  # what is done once is done
+        for path in PAGES:
+            assert (await c.get(path)).status_code == 200  # what is done once is done
         task = asyncio.create_task(others())
         gc.disable()  # a collection looks through all that the tests have made
         for path in PAGES:

@@ -35,10 +35,14 @@ class Tags(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
+    def addresses(self) -> set[str]:
+        """What it refers to."""
+        found = (attrs.get("href") or attrs.get("src") for _, attrs in self.tags)
+        return {link for link in found if link is not None}
+
     def links(self) -> set[str]:
         """What it refers to, without queries and fragments."""
-        found = (attrs.get("href") or attrs.get("src") for _, attrs in self.tags)
-        return {urlsplit(link).path for link in found if link is not None} - {""}
+        return {urlsplit(link).path for link in self.addresses()} - {""}
 
 
 def page(web: Web, stub: Stub, path: str = "/status") -> Tags:
@@ -89,7 +93,10 @@ def test_the_page_says_how_a_repo_does(web: Web) -> None:
 
     found = page(web, Stub(account("acme", shop)))
 
-    assert "acme/shop acme ok 24 s ago in 36 s 3 1 queued, 2 running oldest 14 min" in found.words
+    assert (
+        "acme/shop acme up to date 24 s ago in 36 s 3 1 queued, 2 running oldest 14 min"
+        in found.words
+    )
     assert "failed 5 min ago 1,234" in found.words
     ticks = [attrs for tag, attrs in found.tags if tag == "i" and attrs.get("title")]
     assert [(tick["class"], tick["title"]) for tick in ticks] == [
@@ -232,8 +239,8 @@ def poisoned(text: str) -> Stub:
 
 
 def test_a_poisoned_name_is_text_on_the_page(web: Web) -> None:
-    sound = page(web, poisoned("plain"), "/?q=plain")
-    found = page(web, poisoned(POISON), f"/?q={'%3Cscript%3Ealert(1)%3C/script%3E%22%27'}")
+    sound = page(web, poisoned("plain"), "/status?q=plain")
+    found = page(web, poisoned(POISON), f"/status?q={'%3Cscript%3Ealert(1)%3C/script%3E%22%27'}")
 
     def shape(tags: Tags) -> list[tuple[str, list[str]]]:
         return [(tag, sorted(attributes)) for tag, attributes in tags.tags]
@@ -245,7 +252,7 @@ def test_a_poisoned_name_is_text_on_the_page(web: Web) -> None:
 
 
 def test_the_page_may_load_and_run_nothing_but_its_own_files(web: Web) -> None:
-    response = web.ask("GET", "/", Stub())
+    response = web.ask("GET", "/status", Stub())
 
     policy = dict(
         part.strip().split(" ", 1)
@@ -271,7 +278,9 @@ def test_the_page_may_load_and_run_nothing_but_its_own_files(web: Web) -> None:
 def test_lone_surrogates_do_not_take_the_page_down(web: Web) -> None:
     stub = Stub(account("acme", repo("a\ud800b", error="c\udfffd")))
 
-    assert {"a?b", "c?d"} <= set(re.findall(r"<bdi>([^<]*)</bdi>", web.ask("GET", "/", stub).text))
+    text = web.ask("GET", "/status", stub).text
+
+    assert {"a?b", "c?d"} <= set(re.findall(r"<bdi>([^<]*)</bdi>", text))
 
 
 def test_every_conclusion_has_its_look(web: Web) -> None:
