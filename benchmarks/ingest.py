@@ -25,7 +25,7 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules
 from exporter.providers import Repo, catalogue
 from exporter.recorder import Recorder

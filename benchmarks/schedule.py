@@ -30,7 +30,7 @@ from benchmarks import virtual
 from exporter.http import Api
 from exporter.ledger import LedgerConfig
 from exporter.ledger.sqlite.ledger import open_ledger
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules as Shown
 from exporter.providers import catalogue
 from exporter.recorder import Recorder

@@ -28,8 +28,9 @@ from exporter.ledger.rows import (
 )
 from exporter.metrics import families as f
 from exporter.metrics import gauges
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.facts import Facts
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.families import Family
 from exporter.metrics.increments import observation
 from exporter.metrics.rules import MetricsRules
 from exporter.model import CONCLUSIONS, Status

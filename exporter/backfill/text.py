@@ -14,7 +14,8 @@ from exporter.backfill.grid import Grid
 from exporter.backfill.recording import HistoryRecorder, SeriesHistory
 from exporter.ledger.rows import Labels, SeriesKey, Vector
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.buckets import Buckets
+from exporter.metrics.families import Family
 from exporter.outputs.prometheus.text import Format, Writer, encode_labels, head
 
 _FORM: Format = "openmetrics"

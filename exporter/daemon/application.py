@@ -20,7 +20,7 @@ from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger import LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.sqlite.ledger import open_ledger
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import RepoLabels
 from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health

@@ -8,7 +8,8 @@ from functools import lru_cache
 
 from exporter.ledger.rows import Completed, JobCompleted, Labels, SeriesKey, Vector
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.buckets import Buckets
+from exporter.metrics.families import Family
 from exporter.metrics.labels import clean
 from exporter.model import CONCLUSIONS, OTHER, Build, Job, carried_over
 

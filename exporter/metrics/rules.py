@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import RepoLabels
 
 

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
 from exporter.http import REQUEST_COUNT, RequestCount
 from exporter.ledger.rows import Cursor, Vector, plus
-from exporter.metrics import families as f
+from exporter.metrics.buckets import POLL_BUCKETS
 from exporter.metrics.increments import observation
 from exporter.model import Build
 from exporter.outputs.prometheus import AccountView
@@ -77,7 +77,7 @@ class AccountPoller:
         self.health.changed = self._health_changed
         self._healthy_at: float | None = None
         self._announced = False
-        self._polls: Vector = (0.0,) * (len(f.POLL_BUCKETS) + 2)
+        self._polls: Vector = (0.0,) * (len(POLL_BUCKETS) + 2)
         self.waiting: str | None = None
         """Why the last poll had to wait for the budget; None if it did not."""
         self._show_active()
@@ -242,7 +242,7 @@ class AccountPoller:
                 self.rejected += poll.rejected
                 self.group.costs.note(requests, news=poll.moved or not state.was_polled)
             seconds = monotonic() - started
-            self._polls = plus(self._polls, observation(seconds, f.POLL_BUCKETS))
+            self._polls = plus(self._polls, observation(seconds, POLL_BUCKETS))
             log.debug("polled", extra=log_facts(self.provider.name, state, requests, seconds))
         return False
 

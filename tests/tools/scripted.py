@@ -19,7 +19,7 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor, Target
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, BuildKey, Status
 from exporter.providers import Page, Provider, Query, Repo, Source

@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families as read_text
 from exporter.ledger.rows import Findings, Target
 from exporter.metrics import families as f
 from exporter.metrics import gauges, increments
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.buckets import Buckets
+from exporter.metrics.families import Family
 from exporter.metrics.grouping import sample_count
 from exporter.metrics.labels import clean
 from exporter.model import OTHER, Job, Status

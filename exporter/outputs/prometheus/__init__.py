@@ -24,6 +24,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from exporter.ledger.rows import Labels, SparseBuckets, Vector
 from exporter.metrics import families as f
 from exporter.metrics import grouping
+from exporter.metrics.buckets import POLL_BUCKETS
 from exporter.metrics.families import Family, Kind
 from exporter.metrics.gauges import Item, Items
 from exporter.metrics.labels import clean
@@ -220,7 +221,7 @@ def _read_repo(repo: _Repo, families: Iterable[str]) -> Items:
 @cache
 def _writer(family: Family, form: Format) -> Writer:
     """For a family of the exporter itself; their bounds are always the same."""
-    bounds = f.POLL_BUCKETS if family.buckets else ()
+    bounds = POLL_BUCKETS if family.buckets else ()
     return writer(family, form, bounds=bounds, shared=0)
 
 

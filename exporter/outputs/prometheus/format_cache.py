@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from exporter.ledger.rows import Labels, SparseBuckets
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.buckets import Buckets
+from exporter.metrics.families import Family
 from exporter.metrics.gauges import Item, Items
 from exporter.outputs.prometheus import protobuf, text
 from exporter.outputs.prometheus.packing import Packer, Segment, joined

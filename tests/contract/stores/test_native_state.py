@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from exporter.ledger.rows import SeriesKey, SparseBuckets
 from exporter.metrics import families as f
 from exporter.metrics import native
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.outputs.prometheus import Exposition, Health
 from tests.contract.stores.test_state_upgrade import SCHEMAS, old
 from tests.contract.stores.test_zero_hold import HOLD, Held

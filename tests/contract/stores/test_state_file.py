@@ -17,7 +17,7 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.sqlite import schema
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from tests.tools.scripted import DAY, Rig, build, done
 
 

@@ -15,8 +15,8 @@ from prometheus_client.samples import Sample
 
 from exporter.http import ApiStats, RateLimit
 from exporter.ledger.rows import Findings, Labels, Vector
-from exporter.metrics import families as f
-from exporter.metrics.families import Buckets, Family
+from exporter.metrics.buckets import POLL_BUCKETS, Buckets
+from exporter.metrics.families import Family
 from exporter.model import Job, Status
 from exporter.outputs.prometheus import AccountView, Exposition, Format, Health
 from exporter.outputs.prometheus.text import Writer, encode_labels, head
@@ -102,7 +102,7 @@ def account_view(text: str = "acme", **values: Any) -> AccountView:
         "up": True,
         "budget_exhausted": False,
         "rejected": 3,
-        "polls": (*map(float, range(len(f.POLL_BUCKETS) + 1)), 12.5),
+        "polls": (*map(float, range(len(POLL_BUCKETS) + 1)), 12.5),
         "repos": {text: Polled(1.7e9, 60.0), f"{text}/2": Polled(0.0, 900.0)},
     }
     known["page_of"] = lambda repo: f"https://ci.example/{repo}"

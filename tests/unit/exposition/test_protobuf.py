@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from exporter.ledger.rows import Exemplar, Findings
 from exporter.metrics import families as f
 from exporter.metrics import native
+from exporter.metrics.buckets import POLL_BUCKETS
 from exporter.metrics.increments import observation
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import negotiate
@@ -192,7 +193,7 @@ def test_polls_are_shown_in_classic_buckets_only() -> None:
     body = exposition(a_view(native=True), [account_view()]).text("protobuf")
     (polls,) = (x for x in families(body) if x.name == f.POLL_DURATION.name)
 
-    assert len(polls.metric[0].histogram.bucket) == len(f.POLL_BUCKETS) + 1
+    assert len(polls.metric[0].histogram.bucket) == len(POLL_BUCKETS) + 1
     assert not polls.metric[0].histogram.HasField("zero_threshold")
 
 

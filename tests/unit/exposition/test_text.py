@@ -16,7 +16,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.utils import floatToGoString
 
 from exporter.metrics import families as f
-from exporter.metrics.families import Buckets
+from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import Format
 from tests.unit.exposition import FORMATS, HOSTILE, Values, ours, parsed, written
