@@ -291,6 +291,7 @@ def metrics_rules(config: Config) -> MetricsRules:
         series_limit=config.metrics.series_limit,
         max_open_age=config.polling.max_open_age,
         repo_labels=tuple(RepoLabels(tuple(x.repos), x.labels) for x in config.labels),
+        build_info=config.metrics.build_info,
         native=config.web.native_histograms,
     )
 

@@ -170,7 +170,12 @@ class _Decision:
             return
 
     def _learn(self, labels: Labels, how: Callable[[Facts, float], Facts]) -> None:
-        if not self._revise(labels, lambda known: how(known, self._now)):
+        def without_info(known: Facts) -> Facts:
+            return facts.without_info(how(known, self._now))
+
+        if self._revise(labels, lambda known: how(known, self._now)):
+            return
+        if not (self._rules.build_info and self._revise(labels, without_info)):
             self._revise_known(labels, lambda known: facts.moved(known, self._now))
 
     def _end(self, labels: Labels, ended: tuple[JobCompleted, ...]) -> None:

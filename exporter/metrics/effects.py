@@ -12,7 +12,7 @@ from exporter.metrics import cardinality, facts, grouping, increments
 from exporter.metrics import families as f
 from exporter.metrics.facts import Facts
 from exporter.metrics.increments import Increment
-from exporter.metrics.labels import pipeline
+from exporter.metrics.labels import build_info, pipeline
 from exporter.metrics.rules import MetricsRules
 from exporter.model import Build, Job
 
@@ -60,7 +60,7 @@ def effects_of(
         effects.append(
             Effect(
                 labels,
-                _completes(news.build, facts.completed),
+                _completes(news.build, facts.completed, rules),
                 zeros=increments.build_zeros(labels, news.build.trigger),
                 increments=tuple(increments.of_build(news, labels, rules.buckets)),
                 observed=(news.build, news.build),
@@ -81,7 +81,7 @@ def effects_of(
         )
     for again in findings.corrected:
         how = functools.partial(facts.corrected, ended=again.ended)
-        effects.append(Effect(labels_of(again.build), _completes(again.build, how)))
+        effects.append(Effect(labels_of(again.build), _completes(again.build, how, rules)))
     counted = [increments.count(f.ANOMALIES, provider, kind) for kind in findings.anomalies]
     counted += [increments.count(f.UNMAPPED, provider, word.field) for word in findings.unmapped]
     counted += events
@@ -109,11 +109,14 @@ def touched(effects: Iterable[Effect], *, folded: bool = False) -> Touched:
     return Touched(homes, keys)
 
 
-def _completes(build: Build, how: Callable[..., Facts]) -> Callable[[Facts, float], Facts]:
+def _completes(
+    build: Build, how: Callable[..., Facts], rules: MetricsRules
+) -> Callable[[Facts, float], Facts]:
     word = increments.conclusion_label(build)
+    info = build_info(build) if rules.build_info else None
 
     def learn(known: Facts, now: float) -> Facts:
-        after = how(known, build, conclusion=word, now=now)
+        after = how(known, build, conclusion=word, now=now, info=info)
         return after if after.own else msgspec.structs.replace(after, own=True)
 
     return learn

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from exporter.ledger.rows import JobCompleted
+from exporter.ledger.rows import JobCompleted, Labels
 from exporter.metrics import history, jobs, streaks
 from exporter.metrics.jobs import JobTable
 from exporter.metrics.streaks import Order, Streak
@@ -35,6 +35,8 @@ class Facts(Streak, frozen=True, kw_only=True):
     """How its jobs ended; None if none has."""
     recent: bytes = b""
     """How the last builds ended, as `history` has it; an older state does not tell."""
+    info: Labels | None = None
+    """What `labels.build_info` says of the latest build, where that is wanted."""
     is_default: bool = False
     """Whether its latest build was of what was its repo's default branch then."""
     own: bool = True
@@ -80,9 +82,16 @@ def without_old_jobs(facts: Facts, *, before: float) -> Facts:
     return facts if table is facts.jobs else msgspec.structs.replace(facts, jobs=table)
 
 
-def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Facts:
+def without_info(facts: Facts) -> Facts:
+    """`facts` with nothing of the latest build that only a metric of its own shows."""
+    return msgspec.structs.replace(facts, info=None)
+
+
+def completed(
+    facts: Facts, build: Build, *, conclusion: str, now: float, info: Labels | None = None
+) -> Facts:
     """`facts` after a completed build became known, be it the latest or a late arrival."""
-    facts = _latest(msgspec.structs.replace(facts, touched=now), build, conclusion)
+    facts = _latest(msgspec.structs.replace(facts, touched=now), build, conclusion, info)
     facts = _timed(facts, build)
     recent = history.with_build(facts.recent, build.order, conclusion)
     facts = msgspec.structs.replace(facts, recent=recent)
@@ -93,8 +102,14 @@ def completed(facts: Facts, build: Build, *, conclusion: str, now: float) -> Fac
     return facts
 
 
-def corrected(
-    facts: Facts, build: Build, *, conclusion: str, now: float, ended: float | None = None
+def corrected(  # noqa: PLR0913 - all that a build may say
+    facts: Facts,
+    build: Build,
+    *,
+    conclusion: str,
+    now: float,
+    info: Labels | None = None,
+    ended: float | None = None,
 ) -> Facts:
     """`facts` after a counted build ended again or otherwise; `ended` is the end known before.
 
@@ -109,7 +124,7 @@ def corrected(
     latest = None if facts.latest is not None and _same(facts.latest, before) else facts.latest
     recent = history.without(facts.recent, before)
     facts = msgspec.structs.replace(facts, latest=latest, failures=tuple(failures), recent=recent)
-    return completed(facts, build, conclusion=conclusion, now=now)
+    return completed(facts, build, conclusion=conclusion, now=now, info=info)
 
 
 def _same(known: Order, order: Order) -> bool:
@@ -117,13 +132,15 @@ def _same(known: Order, order: Order) -> bool:
     return known == order or (order[1] >= 0 and known[1:] == order[1:])
 
 
-def _latest(facts: Facts, build: Build, conclusion: str) -> Facts:
+def _latest(facts: Facts, build: Build, conclusion: str, info: Labels | None) -> Facts:
     order, completed_at = build.order, build.completed_at
     if facts.latest is not None and order < facts.latest:
         return facts
     is_default = build.ref is Ref.BRANCH and build.branch == build.default_branch is not None
     if order == facts.latest:  # never by arrival: the graver word, then the alphabet
-        conclusion = max(conclusion, facts.conclusion or "", key=lambda w: (w in FAILING, w))
+        conclusion, info = max(
+            (conclusion, info), (facts.conclusion or "", facts.info), key=_gravity
+        )
         completed_at = facts.completed_at if completed_at is None else completed_at
         is_default = is_default or facts.is_default
     return msgspec.structs.replace(
@@ -131,8 +148,14 @@ def _latest(facts: Facts, build: Build, conclusion: str) -> Facts:
         latest=order,
         conclusion=conclusion,
         completed_at=completed_at,
+        info=info,
         is_default=is_default,
     )
+
+
+def _gravity(end: tuple[str, Labels | None]) -> tuple[bool, str, Labels]:
+    conclusion, info = end
+    return conclusion in FAILING, conclusion, info or ()
 
 
 def _timed(facts: Facts, build: Build) -> Facts:

@@ -182,6 +182,13 @@ REPO_INFO = Family(
     (*_POLLED, "url", "default_branch"),
     "1; the page of the repo at its provider, its default branch, and what `labels` says of it.",
 )
+LAST_INFO = Family(
+    "cicd_build_last_info",
+    "gauge",
+    (*PIPELINE, "number", "attempt", "commit", "triggered_by", "url"),
+    "1; the latest completed build, where `metrics.build_info` asks for it.",
+    persistent=True,
+)
 
 BUILD_INFO = Family(
     "cicd_exporter_build_info",

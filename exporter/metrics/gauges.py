@@ -25,6 +25,7 @@ LATEST = (
     f.LAST_COMPLETED.name,
     f.LAST_PASSED.name,
     f.STREAK.name,
+    f.LAST_INFO.name,
 )
 UNFINISHED = (f.ACTIVE.name, f.OLDEST_ACTIVE.name, f.JOBS_ACTIVE.name)
 ENDED_JOBS = (f.JOB_STREAK.name, f.JOB_LAST_COMPLETED.name)
@@ -38,26 +39,28 @@ _OF_FOLDED = 3 * len(ACTIVE)
 
 def room_for(facts: Facts) -> int:
     """The most gauge samples that a pipeline with such facts can ever show."""
-    of_jobs = len(ENDED_JOBS) * (0 if facts.jobs is None else facts.jobs.count)
+    jobs = len(facts.job_statuses)
+    ended = 0 if facts.jobs is None else len(ENDED_JOBS) * facts.jobs.count
     if facts.own:
         has_builds = facts.latest is not None or bool(facts.statuses)
-        return (_OF_BUILDS if has_builds else 0) + len(facts.job_statuses) + of_jobs
-    has_any = facts.statuses or facts.job_statuses
+        has_info = facts.info is not None
+        return (_OF_BUILDS if has_builds else 0) + has_info + jobs + ended
     named = sum(name != OTHER for name, _ in facts.job_statuses)
-    return (_OF_FOLDED if has_any else 0) + named + of_jobs
+    return (_OF_FOLDED if facts.statuses or jobs else 0) + named + ended
 
 
 def of_latest(known: Facts) -> Items:
     """The gauges about the latest completed build, none before the first."""
     if known.latest is None or known.conclusion is None:
         return {}
-    duration, completed, passed, streak = LATEST[1:]
+    duration, completed, passed, streak, info = LATEST[1:]
     return {
         f.LAST_CONCLUSION.name: _conclusions(known.conclusion),
         duration: _one(known.duration),
         completed: _one(known.completed_at),
         passed: _one(known.passed_at),
         streak: _one(known.streak),
+        info: [] if known.info is None else [(known.info, (1.0,), None)],
     }
 
 

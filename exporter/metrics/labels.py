@@ -86,6 +86,18 @@ def branch(build: Build, shown: Iterable[str]) -> str:
     return OTHER
 
 
+def address(url: str | None) -> str:
+    """An address as a label value; empty if it is too long for one, as half of it leads nowhere."""
+    return "" if url is None or len(url.encode("utf-8", "replace")) > MAX_BYTES else clean(url)
+
+
+def build_info(build: Build) -> Labels:
+    """What `cicd_build_last_info` says of a build, in the order of its labels."""
+    number = "" if build.number is None else str(build.number)
+    names = map(clean, (build.commit or "", build.triggered_by or ""))
+    return (number, str(build.attempt), *names, address(build.url))
+
+
 def pipeline(build: Build, *, provider: str, account: str, shown: Iterable[str]) -> Labels:
     """The labels of the pipeline that `build` belongs to, in the order of `PIPELINE`."""
     return (

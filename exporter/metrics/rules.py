@@ -20,5 +20,7 @@ class MetricsRules(msgspec.Struct, frozen=True):
     max_open_age: float
     repo_labels: tuple[RepoLabels, ...] = ()
     """What `cicd_repo_info` has of each repo."""
+    build_info: bool = False
+    """Whether the latest build of each pipeline is shown with what changes with every build."""
     native: bool = False
     """Whether native buckets are counted beside the classic ones."""

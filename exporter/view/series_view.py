@@ -23,6 +23,7 @@ from exporter.ledger.rows import (
     Target,
 )
 from exporter.metrics import cardinality, facts, gauges, grouping
+from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.gauges import Items
 from exporter.metrics.labels import clean, pipeline
@@ -77,6 +78,7 @@ class SeriesView(Store):
         self._hold.span = self.rules.zero_hold
         for known in self.pipelines.values():
             self._watch(known)
+            known.mark(f.LAST_INFO.name)  # the one gauge that a rule hides
         for target, builds in self.active.items():
             for build in [*builds.values()]:
                 self._run(target, build)
@@ -280,7 +282,10 @@ class SeriesView(Store):
         unfinished, first = gauges.of_unfinished(known.facts, builds, since=since)
         if builds:
             self._running.began(known.labels, first)
-        return gauges.of_latest(known.facts), unfinished
+        latest = gauges.of_latest(known.facts)
+        if not self.rules.build_info:
+            latest.pop(f.LAST_INFO.name, None)
+        return latest, unfinished
 
     def age(self, now: float) -> None:
         """Let what is too old by now leave the gauges. `now` is epoch."""

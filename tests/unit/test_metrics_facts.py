@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.metrics import facts
+from exporter.metrics.labels import build_info
 from exporter.model import CONCLUSIONS, FAILING, OTHER, Build, BuildKey, Status
 from tests.tools.scripted import build, done
 
@@ -26,13 +27,17 @@ ENDED = st.builds(
     created_at=MOMENTS,
     started_at=MOMENTS,
     completed_at=MOMENTS,
+    commit=st.none() | st.sampled_from(["a1", "b2"]),
+    default_branch=st.none() | st.just("main"),
+    branch=st.sampled_from(["main", "x"]),
 )
 
 
 def after(builds: Iterable[Build]) -> facts.Facts:
     known = facts.Facts(touched=0.0)
     for each in builds:
-        known = facts.completed(known, each, conclusion=each.conclusion or OTHER, now=0.0)
+        word, info = each.conclusion or OTHER, build_info(each)
+        known = facts.completed(known, each, conclusion=word, now=0.0, info=info)
     return known
 
 

@@ -14,7 +14,7 @@ import msgspec
 from exporter.ledger.rows import Labels
 from exporter.metrics import families as f
 from exporter.metrics.gauges import Items
-from exporter.metrics.labels import MAX_BYTES, RepoLabels, clean, repo_labels
+from exporter.metrics.labels import RepoLabels, address, clean, repo_labels
 from exporter.outputs.prometheus.self_metrics import AccountView
 from exporter.view.series_view import SeriesView
 from exporter.view.slots import SlotTable
@@ -92,9 +92,8 @@ class RepoInfo:
         polled = None if view is None else view.repos.get(entry)
         branch = None if polled is None else polled.default_branch
         branch = branch or self._view.repos.default_branch(repo)
-        shown_url = "" if url is None or len(url.encode()) > MAX_BYTES else clean(url)
         more = repo_labels(name, self._rules).values()
-        return (*repo, shown_url, clean(branch or ""), *more)
+        return (*repo, address(url), clean(branch or ""), *more)
 
 
 def read(_: object, families: Iterable[str]) -> Items:
