@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 from msgspec.structs import replace
@@ -130,7 +131,8 @@ def to_builds(
         build = with_workflow(base, workflow)
         if workflow.is_rerun and text(workflow.started_by) not in began - {None}:
             build = replace(build, triggered_by=None, triggered_by_type=None)
-        builds.append(replace(build, url=base.url and f"{base.url}/workflows/{workflow.id}"))
+        below = f"/workflows/{quote(workflow.id, safe='')}"
+        builds.append(replace(build, url=base.url and base.url + below))
     if word(item.state) == "errored" and not any(working(workflows)):
         builds.append(replace(base, status=Status.COMPLETED, conclusion="error"))
     return tuple(builds)

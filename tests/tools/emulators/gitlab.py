@@ -48,6 +48,7 @@ class Pipeline:
     status: str = "created"
     warned: bool = False
     user: dict[str, Any] = field(default_factory=lambda: {"username": "alice", "name": "Alice"})
+    name: str | None = None
     title: str = "Fix the cart"
     """The subject of its commit."""
     begun: float | None = None
@@ -239,7 +240,7 @@ class World:
 
     def _basic(self, p: Pipeline) -> dict[str, Any]:
         named = {"id": p.id, "iid": p.iid, "status": p.status, "source": p.source, "ref": p.ref}
-        named |= {"project_id": 7, "sha": f"{p.id:040x}", "name": None}
+        named |= {"project_id": 7, "sha": f"{p.id:040x}", "name": p.name}
         named["web_url"] = f"{SITE}/{p.project}/-/pipelines/{p.id}"
         return named | {"created_at": self._time(p.created), "updated_at": self._time(p.updated)}
 
