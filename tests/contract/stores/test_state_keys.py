@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+import pytest
 from msgspec.structs import replace
 
+from exporter.ledger.sqlite.older_keys import rekeyed
 from exporter.metrics import families as f
-from exporter.model import BuildKey, Job, Status
+from exporter.model import Build, BuildKey, Job, Status
 from tests.tools.scripted import Rig, build, done
 
 ALIKE = (
@@ -63,3 +66,22 @@ def test_a_conclusion_that_was_lost_with_the_times_corrects_nothing(tmp_path: Pa
         assert rig.gauge(f.LAST_CONCLUSION, conclusion=known) == 1, listed
     assert rig.value(f.BUILDS) == 1
     rig.crash()
+
+
+@pytest.mark.parametrize(
+    ("key", "has_own", "expected", "per_attempt"),
+    [
+        ("7", False, BuildKey("7"), False),
+        ("7", True, BuildKey("7"), True),
+        ("job#7@1600000000", False, BuildKey("job#7", 1_600_000_000), True),
+        ("job#7@1600000000", True, BuildKey("job#7", 1_600_000_000), True),
+    ],
+)
+def test_an_unfinished_build_of_an_older_format_keeps_what_its_key_says(
+    key: str, has_own: bool, expected: BuildKey, per_attempt: bool
+) -> None:
+    old = {"key": key, "repo": "r", "status": "queued"} | ({"own_key": True} if has_own else {})
+
+    build = msgspec.msgpack.decode(rekeyed(msgspec.msgpack.encode(old)), type=Build)
+
+    assert (build.key, build.key_per_attempt) == (expected, per_attempt)
