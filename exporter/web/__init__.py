@@ -103,7 +103,7 @@ def application(
     read = [
         *ci_routes(renderer, ReportCache(served.ci, lambda: served.last_reload), log),
         *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
-        *([] if config is None else build_routes(log, config)),
+        *([] if config is None else build_routes(renderer, log, config)),
     ]
     app = Starlette(
         routes=[

@@ -19,10 +19,10 @@ _USUAL, _MOST = 100, 1000
 class BuildQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Which builds, how many of them, and after which ones."""
 
-    wanted: BuildFilter
+    wanted: BuildFilter = BuildFilter()
     limit: int = _USUAL
     cursor: str | None = None
-    given: Mapping[str, str]
+    given: Mapping[str, str] = {}
     """The parameters as they were given, without empty ones and the cursor."""
 
     @classmethod

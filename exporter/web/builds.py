@@ -1,4 +1,4 @@
-"""`/builds.json`: the build log for programs, filtered and in parts."""
+"""`/builds`, `/builds.json` and `/go`: the build log for people, for programs and for links."""
 
 from __future__ import annotations
 
@@ -12,20 +12,50 @@ from starlette.routing import Route
 
 from exporter.config import Config
 from exporter.ledger.build_log import BuildPage
+from exporter.model import CONCLUSIONS, OTHER
 from exporter.status.builds import BuildEntry, BuildsReport, entry
 from exporter.web.build_query import BuildQuery
 from exporter.web.go import go
 from exporter.web.headers import HEADERS
 from exporter.web.log_reader import LogReader
 from exporter.web.parameters import ParameterFault, refused
+from exporter.web.rendering import Renderer
 from exporter.web.sites import sites_of, with_own_links
 from exporter.web.slices import gathered, in_slices
 
 _encode = msgspec.json.Encoder().encode
 
 
-def build_routes(log: LogReader, config: Callable[[], Config]) -> list[Route]:
+def build_routes(renderer: Renderer, log: LogReader, config: Callable[[], Config]) -> list[Route]:
     """The routes over the build log; links lead only to sites of `config` as it is then."""
+
+    async def page(request: Request) -> Response:
+        asked, found, fault = BuildQuery(), BuildPage([]), None
+        try:
+            asked = BuildQuery.parsed(request.scope["query_string"])
+            found = await _found(log, asked)
+        except ParameterFault as error:
+            fault = str(error)
+        sites = sites_of(config().accounts)
+        builds = (with_own_links(build, sites) for build in found.builds)
+        return await renderer.page(
+            "builds.html",
+            here="/builds",
+            status=200 if fault is None else 400,
+            builds=await in_slices(gathered(builds)),
+            next=found.next,
+            is_later=asked.cursor is not None,
+            given=asked.given,
+            choices={
+                "account": sorted(sites.keys() | _one(asked.given.get("account"))),
+                "conclusion": [
+                    *CONCLUSIONS,
+                    OTHER,
+                    *_one(asked.given.get("conclusion")) - {*CONCLUSIONS, OTHER},
+                ],
+            },
+            fault=fault,
+        )
 
     async def data(request: Request) -> Response:
         try:
@@ -37,9 +67,14 @@ def build_routes(log: LogReader, config: Callable[[], Config]) -> list[Route]:
         return _conditional(request, _encode(report))
 
     return [
+        Route("/builds", page),
         Route("/builds.json", data),
         Route("/go", go(log, config)),
     ]
+
+
+def _one(word: str | None) -> set[str]:
+    return set() if word is None else {word}
 
 
 async def _found(log: LogReader, asked: BuildQuery) -> BuildPage:

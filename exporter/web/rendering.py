@@ -34,7 +34,12 @@ STATIC = {
 }
 """The files of the pages with their media types."""
 
-NAV = (("/", "CI"), ("/status", "Status"), ("/docs/METRICS.md", "Metrics reference"))
+NAV = (
+    ("/", "CI"),
+    ("/builds", "Builds"),
+    ("/status", "Status"),
+    ("/docs/METRICS.md", "Metrics reference"),
+)
 """The pages that every page links to, with their titles."""
 
 _HIDDEN = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F), "\ufffd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from exporter.globs import matches
 from exporter.model import Build, BuildKey, Job, Ref, Status, carried_over
-from exporter.times import instant, span
+from exporter.times import instant, point, span
 
 AT = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC).timestamp()
 
@@ -291,6 +292,40 @@ def test_builds_are_in_order_of_completion_then_start_then_creation_then_number(
     ]
 
     assert [] == [pair for pair in pairwise(ordered) if pair[0].order >= pair[1].order]
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-02", 86400.0),
+        ("19700102", 86400.0),
+        ("1970-01-01T01:00:00Z", 3600.0),
+        ("1970-01-01T01:00", 3600.0),
+        ("1970-01-01T01:00:00.5+01:00", 0.5),
+        (" 90 ", 90.0),
+        ("1785542400", 1785542400.0),
+        ("1785542400.25", 1785542400.25),
+        ("1h30m", 1000.0 - 5400.0),
+        ("0s", 1000.0),
+    ],
+)
+def test_people_name_a_point_in_time_by_date_seconds_or_span(text: str, seconds: float) -> None:
+    assert point(text, now=1000.0) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "soon", "1e3", "-5", "nan", "\u0665", "9" * 13, f"{'9' * 400}d", "2026-13-01", "+1"],
+)
+def test_what_names_no_point_in_time_is_refused_with_a_hint(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is no date \(write 2026-08-01, .* or 48h\)"):
+        point(text, now=1000.0)
+
+
+@given(st.text(max_size=30))
+def test_any_text_names_a_finite_point_in_time_or_none(text: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert math.isfinite(point(text, now=1000.0))
 
 
 def job(**values: Any) -> Job:
