@@ -136,7 +136,7 @@ class Stub:
         return open_ledger("memory:", LedgerConfig(1e12, 86400.0))
 
     async def read_log(self, read: Callable[[BuildLog], T]) -> T:
-        return read(self.ledger.build_log())
+        return await asyncio.to_thread(read, self.ledger.build_log())
 
 
 class Logged(Stub):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import time
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 import pytest
 
+from exporter.demo.serve import serving
 from exporter.ledger.build_log import LoggedBuild
-from tests.system.web import Logged, Web, provider
+from tests.system.web import Logged, Web, client, provider, served
 from tests.system.web.test_status_page import POISON, Tags
 from tests.tools.build_logs import MAIN, WHOLE, a_build, record
 
@@ -127,3 +131,32 @@ def test_what_is_chosen_can_be_seen_though_it_is_not_there(web: Web) -> None:
 
     chosen = [a["value"] for tag, a in found.tags if tag == "option" and "selected" in a]
     assert chosen == ["gone", "odd"]
+
+
+@pytest.mark.parametrize("path", ["/builds", "/builds.json"])
+def test_a_thousand_builds_hold_nobody_up(path: str) -> None:
+    shown = stub(*(msgspec.structs.replace(WHOLE, number=n) for n in range(1000)))
+
+    async def main() -> tuple[int, float]:
+        async with serving(served(shown)) as url, client(url) as c:
+            await c.get(path)  # what is done once is done
+            longest = 0.0
+
+            async def others() -> None:
+                nonlocal longest
+                while True:
+                    before = time.thread_time()
+                    await asyncio.sleep(0)
+                    longest = max(longest, time.thread_time() - before)
+
+            waiting = asyncio.create_task(others())
+            gc.disable()  # a collection looks through all that the tests have made
+            answer = await c.get(f"{path}?limit=1000")
+            gc.enable()
+            waiting.cancel()
+            return answer.text.count("Mend the parser"), longest
+
+    builds, longest = asyncio.run(main())
+
+    assert builds == 1000
+    assert longest < 0.02
