@@ -9,16 +9,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import jsonschema
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exporter.demo.serve import serving
 from exporter.errors import StateUnavailable
 from exporter.ledger.build_log import BuildLog
 from exporter.web import log_reader
+from exporter.web.build_query import BuildQuery
+from exporter.web.parameters import ParameterFault
 from tests.conftest import ROOT
 from tests.system.web import Logged, Web, client, provider, served
 from tests.system.web.test_live import Running, polling
@@ -246,6 +250,26 @@ def test_whatever_a_parameter_holds_is_refused_or_finds_something(
             assert answer.status_code in (200, 400, 404), (value, answer.text)
             assert answer.status_code == 200 or answer.text.count("\n") == 1
             assert answer.status_code == 200 or answer.text.rstrip("\n").isprintable()
+
+
+_NAMES = ["account", "repo", "commit", "since", "until", "limit", "cursor", "x", ""]
+
+
+@given(
+    st.binary(max_size=60)
+    | st.lists(st.tuples(st.sampled_from(_NAMES), st.text(max_size=20))).map(
+        lambda pairs: urlencode(pairs, errors="surrogatepass").encode()
+    )
+)
+def test_any_query_is_understood_or_refused_in_one_printable_line(query: bytes) -> None:
+    try:
+        asked, fault = BuildQuery.parsed(query), ""
+    except ParameterFault as error:
+        asked, fault = BuildQuery(), str(error)
+
+    assert fault.isprintable()
+    assert 1 <= asked.limit <= 1000
+    assert all(asked.given.values())
 
 
 # --- page by page ---
