@@ -46,6 +46,7 @@ def build_routes(renderer: Renderer, log: LogReader, config: Callable[[], Config
             next=found.next,
             is_later=asked.cursor is not None,
             given=asked.given,
+            is_filter=bool(asked.given.keys() - {"limit"}),
             choices={
                 "account": sorted(sites.keys() | _one(asked.given.get("account"))),
                 "conclusion": [

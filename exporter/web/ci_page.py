@@ -15,6 +15,7 @@ from exporter.model import CONCLUSIONS, FAILING, OTHER
 from exporter.providers import Site
 from exporter.status.ci import CiReport, PipelineState, RepoBuilds, is_failing, since
 from exporter.web.paging import Part, page_number, part
+from exporter.web.sites import with_own_links
 
 BROKEN, UNFINISHED, REPOS = 25, 10, 100
 """How many of each stand on one page."""
@@ -250,17 +251,6 @@ def _broken(
 def failed_jobs(build: LoggedBuild | None) -> tuple[LoggedJob, ...]:
     """The jobs of a build that failed."""
     return () if build is None else tuple(job for job in build.jobs if job.conclusion in FAILING)
-
-
-def with_own_links(build: LoggedBuild, sites: Mapping[str, Site]) -> LoggedBuild:
-    """`build` without addresses that are not of its account's web site, its jobs likewise."""
-    site = sites.get(build.account)
-
-    def own(url: str | None) -> str | None:
-        return None if site is None else site.own(url)
-
-    jobs = tuple(msgspec.structs.replace(job, url=own(job.url)) for job in build.jobs)
-    return msgspec.structs.replace(build, url=own(build.url), jobs=jobs)
 
 
 def all_with_own_links(

@@ -10,8 +10,9 @@ from exporter.ledger.rows import Labels
 from exporter.metrics import history
 from exporter.metrics.history import Ended
 from exporter.status.ci import CiReport, PipelineState, RepoBuilds, is_failing, since
-from exporter.web.ci_page import BrokenRow, all_with_own_links, broken_rows, with_own_links
+from exporter.web.ci_page import BrokenRow, all_with_own_links, broken_rows
 from exporter.web.paging import Part, part
+from exporter.web.sites import with_own_links
 
 PIPELINES, LAST = 100, 20
 """Pipelines on one page, and builds of the whole repo."""

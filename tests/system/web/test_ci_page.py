@@ -178,7 +178,7 @@ def test_the_page_of_a_repo_has_pipelines_builds_jobs_and_ways_out(rig: Rig) -> 
     assert "Running and waiting 1" in page.words
     assert "CI main broken #2 c0ffee12 Mend the parser by octo failed 8 min ago" in page.words
     assert "nightly main passing #1 passed 9 min ago" in page.words
-    assert "#1 9 min ago passed nightly on main 20 s" in page.words
+    assert "#1 nightly on main passed 9 min ago 20 s" in page.words
     addresses = page.addresses()
     assert {f"{SITE}/acme/shop", f"{SITE}/j/unit"} <= addresses
     assert "/builds?account=acme&repo=acme%2Fshop" in addresses

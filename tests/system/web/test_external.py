@@ -15,17 +15,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from exporter.demo.serve import serving
+from exporter.status.ci import CiReport, RepoBuilds
 from tests.system.web import Logged, Web, client, provider, served
 from tests.system.web.test_status_page import Tags
 from tests.tools.build_logs import MAIN, a_build, record
 
 PATH = "/tools/cicd"
+SHOP = ("github", "acme", "acme/shop")
 EXTERNAL = f"https://ops.example{PATH}"
 
 
 def stub(external_url: str | None = EXTERNAL) -> Logged:
     made = Logged(provider(), external_url=external_url)
     record(made.ledger, ("1", a_build(MAIN, 1000.0, url="https://ci.example/pages/1")))
+    known = RepoBuilds(SHOP, url=None, error=None, was_read=True)
+    made.builds = CiReport(now=0.0, accounts={"acme": "github"}, sites={}, repos={SHOP: known})
     return made
 
 
@@ -91,7 +95,7 @@ def test_all_links_lead_somewhere_through_a_proxy(strips: bool) -> None:
 
 
 @pytest.mark.parametrize("external_url", [None, EXTERNAL, "https://ci.example/", f"{EXTERNAL}/"])
-@pytest.mark.parametrize("start", ["/", "/status"])
+@pytest.mark.parametrize("start", ["/", "/status", "/builds"])
 def test_all_links_lead_somewhere_without_a_proxy(external_url: str | None, start: str) -> None:
     async def main() -> dict[str, int]:
         async with serving(served(stub(external_url))) as url, client(url) as c:
@@ -103,7 +107,9 @@ def test_all_links_lead_somewhere_without_a_proxy(external_url: str | None, star
     assert any(path.startswith(f"{PATH}/") for path in found) == (EXTERNAL in (external_url or ""))
 
 
-@pytest.mark.parametrize("path", ["/", "/status", "/status.json", "/builds.json", "/config"])
+@pytest.mark.parametrize(
+    "path", ["/", "/status", "/status.json", "/builds", "/builds.json", "/config"]
+)
 def test_a_page_answers_below_the_path_and_at_the_root(web: Web, path: str) -> None:
     for where in (path, f"{PATH}{path}"):
         assert web.ask("GET", where, stub()).status_code == 200

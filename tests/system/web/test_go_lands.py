@@ -72,7 +72,7 @@ def of_circleci(root: str) -> Place:
     world = circleci.CircleCI()
     pipeline = world.run()
     (workflow,) = world.workflows[pipeline["id"]]
-    page = f"/pipelines/gh/acme/shop/{pipeline['number']}/workflows/{workflow['id']}"
+    page = f"/pipelines/github/acme/shop/{pipeline['number']}/workflows/{workflow['id']}"
     return Place(world.app(), "/api/v2", "gh/acme/shop", page)
 
 

@@ -18,6 +18,8 @@ from tests.system.web import TEXT_TYPE, Stub, Web, client, served
         ("/", "text/html; charset=utf-8"),
         ("/status", "text/html; charset=utf-8"),
         ("/status.json", "application/json"),
+        ("/builds", "text/html; charset=utf-8"),
+        ("/builds.json", "application/json"),
         ("/config", "text/plain; charset=utf-8"),
         ("/static/site.css", "text/css; charset=utf-8"),
         ("/static/site.js", "text/javascript; charset=utf-8"),
