@@ -123,17 +123,18 @@ def test_no_text_of_others_moves_the_terminal(ledger: Ledger, config: str) -> No
         assert out.replace("\n", "").isprintable()
 
 
-def test_beside_a_running_exporter_it_says_what_that_says(tmp_path: Path) -> None:
+def test_beside_a_running_exporter_it_says_what_is_served(tmp_path: Path) -> None:
     with EmulatorThread(World()) as emulator:
         emulator.world.open("acme", "github", "acme/shop")
         ended = [run(number=n, created_at=time.time() - 100 * n) for n in range(1, 6)]
         emulator.world.add("acme", "acme/shop", *ended)
         keys = [account("acme", "github", emulator.url, ["acme/shop"])]
-        file = configure(tmp_path, keys, polling={"interval": "1s", "lookback": "1d"})
+        web = {"external_url": "https://ops.example/tools/cicd"}
+        file = configure(tmp_path, keys, web=web)
         with Exporter(file) as exporter:
 
             def logged() -> Any:
-                told = json.loads(exporter.get("/builds.json?limit=3").body)
+                told = json.loads(exporter.get("/tools/cicd/builds.json?limit=3").body)
                 assert told["builds"]
                 return told
 

@@ -8,16 +8,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from playwright.sync_api import Browser, Page, ViewportSize, expect
 
 from exporter.status.document import Ended
-from tests.system.web import Stub, Web, account, repo
+from tests.system.web import Logged, Stub, Web, account, provider, repo
 from tests.system.web.test_status_page import FLEET, poisoned
+from tests.tools.build_logs import MAIN, WHOLE, a_build, record
 
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 READABLE = 4.5
 """The contrast of text that WCAG 2.2 AA asks for."""
+
+LONG = "x" * 90
+BUILDS = Logged(provider(web_url="https://ci.example"))
+record(
+    BUILDS.ledger,
+    ("1", WHOLE),
+    ("2", replace(WHOLE, ref=LONG, title=LONG * 2, repo=LONG, triggered_by=LONG)),
+    ("3", a_build(MAIN, 2000.0, "cancelled")),
+    ("4", a_build(MAIN, None, ref=None)),
+)
 
 Open = Callable[..., Page]
 
@@ -106,6 +118,24 @@ def test_javascript_keeps_the_page_fresh_and_says_when_it_cannot(web: Web, look:
     assert names(page) == ["acme/new"]
 
 
+def test_builds_are_found_and_paged_without_javascript(look: Open) -> None:
+    page = look(BUILDS, "/builds?limit=2", java_script_enabled=False)
+    builds = page.locator("table.finished tbody tr")
+    assert builds.count() == 2
+
+    page.get_by_role("link", name="Older").click()
+    assert builds.count() == 2
+    page.get_by_role("link", name="Newest").click()
+    page.get_by_text("Filter", exact=True).first.click()
+    page.get_by_label("Conclusion").select_option("failed")
+    page.get_by_label("Branch").fill(LONG)
+    page.get_by_role("button", name="Filter").click()
+    assert builds.count() == 1
+    assert page.get_by_label("Branch").input_value() == LONG
+    page.get_by_role("link", name="show all").click()
+    assert builds.count() == 4
+
+
 # --- harmless ---
 
 
@@ -138,7 +168,6 @@ HISTORY = [
     Ended(at="2026-02-03T03:00:00Z", conclusion=word)
     for word in ("passed", "failed", "cancelled", "partial", "error") * 4
 ]
-LONG = "x" * 90
 MIXED = (
     account(
         "acme", repo(f"acme/{LONG}", history=HISTORY, last_conclusion="error"), *FLEET[1].repos
@@ -155,6 +184,18 @@ MIXED = (
     account("d", repo("e"), up=False, state="unauthorized", error="401"),
     account("f", repo("g"), state="limited", error="limited"),
 )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("query", ["", "?repo=none"])
+def test_the_page_of_builds_fits_and_can_be_read(look: Open, scheme: Any, query: str) -> None:
+    page = look(BUILDS, f"/builds{query}", color_scheme=scheme)
+
+    for size in (PHONE, DESKTOP):
+        page.set_viewport_size(size)
+        assert page.evaluate("document.documentElement.scrollWidth") == size["width"]
+    contrasts: dict[str, float] = page.evaluate(CONTRASTS)
+    assert {what: ratio for what, ratio in contrasts.items() if ratio < READABLE} == {}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
