@@ -103,7 +103,11 @@ class Runs(ListPage[Run]):
     workflow_runs: list[msgspec.Raw]
 
     def __post_init__(self) -> None:
+        is_news = bool(self.workflow_runs)
         self.decode("workflow_runs", Run)
+        if is_news:
+            for run in self.items:
+                run.shorten()
 
 
 class Tasks(ListPage[Task]):

@@ -8,12 +8,16 @@ from typing import Any
 import msgspec
 
 from exporter.model import Actor, Ref
-from exporter.payload import moment, subject, whole, word
+from exporter.payload import moment, subject, whole
 
 ODD = str | int | float | bool | list[Any] | None
 """What may be in the place of an object."""
 
-_ACTORS = {"user": Actor.USER, "organization": Actor.USER, "bot": Actor.BOT}
+_ACTORS: dict[Any, Actor] = {
+    "User": Actor.USER,
+    "Organization": Actor.USER,
+    "Bot": Actor.BOT,
+}
 _BOT = "[bot]"
 """What the logins of Apps end with."""
 _QUEUED = re.compile(r"gh-readonly-queue/.+/pr-(\d+)-")
@@ -28,13 +32,13 @@ class Person(msgspec.Struct, omit_defaults=True):
 
 
 class Commit(msgspec.Struct, omit_defaults=True):
-    """The commit that a run is of. Of its message only the first line is kept."""
+    """The commit that a run is of."""
 
     message: Any = None
     timestamp: Any = None
 
-    def __post_init__(self) -> None:
-        self.message = subject(self.message)
+
+_NO_COMMIT = Commit()
 
 
 class Pull(msgspec.Struct, omit_defaults=True):
@@ -57,32 +61,34 @@ class Origin(msgspec.Struct, kw_only=True, omit_defaults=True):
     pull_requests: list[Pull | ODD] | dict[str, Any] | str | int | float | bool | None = None
     """Open ones of the branch or commit, whether or not the run is of them; none of a fork."""
 
-    def __post_init__(self) -> None:
+    def shorten(self) -> None:
+        """Forget all of its message but the first line, as it is remembered with its list."""
         self.display_title = subject(self.display_title)
+        if isinstance(self.head_commit, Commit):
+            self.head_commit.message = subject(self.head_commit.message)
 
 
 def origin(run: Origin, branch: str | None, ref: Ref) -> dict[str, Any]:
     """What was built, and who began it, as fields of a build."""
-    commit = run.head_commit if isinstance(run.head_commit, Commit) else Commit()
-    by = _person(run.triggering_actor) or _person(run.actor) or Person()
+    commit = run.head_commit if isinstance(run.head_commit, Commit) else _NO_COMMIT
+    by, kind = _author(run)
     return {
         "commit": subject(run.head_sha),
         "commit_at": moment(commit.timestamp),
-        "title": commit.message or run.display_title,
-        "triggered_by": subject(by.login),
-        "triggered_by_type": _kind(by),
+        "title": subject(commit.message) or subject(run.display_title),
+        "triggered_by": by,
+        "triggered_by_type": kind,
         "pull_request": _pull_request(run.pull_requests, branch or "", ref),
     }
 
 
-def _person(actor: Person | ODD) -> Person | None:
-    return actor if isinstance(actor, Person) and subject(actor.login) is not None else None
-
-
-def _kind(by: Person) -> Actor | None:
-    if (subject(by.login) or "").endswith(_BOT):
-        return Actor.BOT
-    return _ACTORS.get(word(by.type) or "")
+def _author(run: Origin) -> tuple[str | None, Actor | None]:
+    for person in (run.triggering_actor, run.actor):
+        if isinstance(person, Person) and (login := subject(person.login)) is not None:
+            if login.endswith(_BOT):
+                return login, Actor.BOT
+            return login, _ACTORS.get(person.type) if isinstance(person.type, str) else None
+    return None, None
 
 
 def _pull_request(listed: Any, branch: str, ref: Ref) -> int | None:
