@@ -1,4 +1,4 @@
-"""What people read of a build at GitHub, GitLab, CircleCI and Azure DevOps, from the build log."""
+"""Stories of a failed build and its failed job at GitHub, GitLab, CircleCI and Azure DevOps."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-from exporter.providers import Provider, catalogue
+from exporter.providers import Provider
 from exporter.providers.circleci import CircleCI
 from tests.contract.providers.github import github
-from tests.contract.providers.test_described import COMMITTED, Told, logged, read
+from tests.contract.providers.told import COMMITTED, Told
 from tests.tools import azure_devops_station, gitlab_station
 from tests.tools.emulators import azure_devops, circleci, gitlab
 from tests.tools.emulators import github as hub
@@ -129,7 +127,7 @@ CHANGE = {"commit": COMMIT, "title": "Add the cart", "pull_request": 12}
 RUN = f"{hub.SITE}/acme/shop/actions/runs/9000000001"
 RESULTS = f"{azure_devops.SITE}/shop/_build/results?buildId=100"
 PAGE = f"https://app.circleci.com/pipelines/github/acme/shop/1/workflows/{WORKFLOW}"
-STORIES = (
+HOSTED = (
     Told(
         "github",
         "",
@@ -191,18 +189,3 @@ STORIES = (
         {**CHANGE, **ALICE, "url": RESULTS, "job_url": f"{RESULTS}&view=logs&j=100-compile"},
     ),
 )
-NAMES = [f"{told.provider} {told.kind}".strip() for told in STORIES]
-
-
-@pytest.mark.parametrize("told", STORIES, ids=NAMES)
-def test_a_build_is_logged_with_its_commit_author_title_and_page(
-    tmp_path: Path, told: Told
-) -> None:
-    assert read(logged(told.plays(tmp_path / "state.db"))) == told.fields
-
-
-@pytest.mark.parametrize("told", STORIES, ids=NAMES)
-def test_the_reference_lists_what_is_told(told: Told) -> None:
-    described = {*catalogue()[told.provider].described[told.kind].split()} - {"job_labels"}
-
-    assert told.fields.keys() - {"triggered_by_type"} == described
