@@ -245,6 +245,7 @@ def account_source(
     """
     token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
     group = groups.of(account, _credential(account, token))
+    page = account.own_token_page
     api = Api(
         root=account.root,
         headers=lambda: source.headers(token.known()),
@@ -256,6 +257,7 @@ def account_source(
         budget=group.budget,
         likely_root=account.likely_root,
         dialect=account.dialect,
+        expiry_header=page.expires if page is not None and page.on_all else None,
     )
     source = account.connect(api)
     return source, group

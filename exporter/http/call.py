@@ -23,6 +23,8 @@ class ApiStats(msgspec.Struct):
     """Failed requests, also those that succeeded when tried again."""
     rate_limits: dict[str, RateLimit] = msgspec.field(default_factory=dict)
     """By the provider's name of the limited resource, "" where it names none."""
+    token_expiry: float | None = None
+    """When the token ends, epoch seconds; None where nothing says it, or it never ends."""
     clock_skew: float | None = None
     """The provider's clock minus ours, seconds; 0 if under 2; None before the first answer."""
     clock: tuple[float, float] | None = None

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import httpx
 import msgspec
 
-from exporter import __version__
+from exporter import __version__, times
 from exporter.errors import Malformed, ProviderError, Refused, TryLater
 from exporter.http import bodies, limits, paths, reflection, refusals, wire
 from exporter.http.acceptance import Acceptance
@@ -57,7 +57,7 @@ class Api:
 
     `token` is what `headers` reads: it is looked at before each request, beside the event loop.
     `likely_root` is where the API probably is if a web site answers at `root`. `dialect`
-    is how the API words its refusals.
+    is how the API words its refusals, `expiry_header` where each answer says when the token ends.
     """
 
     def __init__(  # noqa: PLR0913 - the keys of an account
@@ -73,12 +73,14 @@ class Api:
         token: Token | None = None,
         likely_root: str | None = None,
         dialect: Dialect = STANDARD,
+        expiry_header: str | None = None,
     ) -> None:
         self.stats = ApiStats()
         self.budget = Budget() if budget is None else budget
         self._root = root.rstrip("/")
         self._likely_root = likely_root
         self._dialect = dialect
+        self._expiry_header = expiry_header
         self._place = urlsplit(root).netloc
         self._token = Token(env=None, file=None) if token is None else token
         self._credentials = headers
@@ -220,6 +222,8 @@ class Api:
             raise
         headers = _PLAIN | {name.lower(): value for name, value in wanted.items()} | _ALWAYS
         self._sent, self._acceptance = (wanted, headers), Acceptance()
+        if self._expiry_header is not None:
+            self.stats.token_expiry = None  # it may have been that of another token
         return headers
 
     async def _made(self, make: Callable[[], dict[str, str]]) -> dict[str, str]:
@@ -298,7 +302,9 @@ class Api:
         raise fault  # here, so that no cause holds on to the request and its headers
 
     def _note(self, headers: Mapping[str, str]) -> None:
-        """Take the clock and the limits from the headers of an answer."""
+        """Take the clock, the limits and the token's end from the headers of an answer."""
+        if self._expiry_header is not None and (ends := headers.get(self._expiry_header)):
+            self.stats.token_expiry = times.instant(ends)
         date = None if "age" in headers else limits.http_date(headers.get("date", ""))
         if date is not None:
             ours = time.time()

@@ -189,6 +189,12 @@ LAST_INFO = Family(
     "1; the latest completed build, where `metrics.build_info` asks for it.",
     persistent=True,
 )
+TOKEN_EXPIRY = Family(
+    "cicd_exporter_token_expiry_timestamp_seconds",
+    "gauge",
+    _ACCOUNT,
+    "When the account's token ends, where the provider says so.",
+)
 
 BUILD_INFO = Family(
     "cicd_exporter_build_info",

@@ -61,6 +61,7 @@ from exporter.model import Build
 from exporter.providers.listing import Matches, Page, Query, Repo, Unread
 from exporter.providers.parts import by_part, optional, together, tried
 from exporter.providers.site import Site
+from exporter.providers.token_page import TokenPage
 from exporter.redaction import shown
 
 __all__ = [
@@ -111,21 +112,6 @@ Entry = Annotated[
     WithJsonSchema({"type": ["string", "integer"], "minLength": 1}),
 ]
 """One line of `repos`; a bare number is its own spelling."""
-
-
-class TokenPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Where an API says what the token that asks may do; `doctor` looks there."""
-
-    path: str
-    """Costs one request at most."""
-    scopes: str
-    """The header or member that lists them; absent for tokens of another kind."""
-    expires: str
-    """The header or member that begins with the token's last day, if it has one."""
-    enough: tuple[str, ...]
-    """Scopes of which each one is enough to read all builds that the owner may see."""
-    required: bool = False
-    """Whether nothing can be read without one of them, not even what is public."""
 
 
 def basic(username: str, token: str) -> str:
@@ -247,6 +233,12 @@ class Provider(BaseModel):
     def published(self) -> tuple[PublishedLimit, ...]:
         """The published limits that hold for `url`: a self-hosted installation has its own."""
         return self.published_limits if self.root == (self.default_url or "").rstrip("/") else ()
+
+    @property
+    def own_token_page(self) -> TokenPage | None:
+        """The `token_page` for a token that is configured: one that is granted renews itself."""
+        has_own = self.token_env is not None or self.token_file is not None
+        return self.token_page if has_own else None
 
     @property
     def consecutive_numbers(self) -> bool:

@@ -27,6 +27,7 @@ from exporter.schedule.plan import Demand
 from exporter.schedule.polled_repos import PolledRepos
 from exporter.schedule.repo import RepoState, log_facts
 from exporter.schedule.stored import Instant
+from exporter.schedule.token_end import TokenEnd
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
@@ -75,6 +76,7 @@ class AccountPoller:
         self._outcome = Outcome(self.health, self._span, self.repos)
         self.watch = Watch(self.provider.name, self.api, self.health, self.polled.queue, self.group)
         self.health.changed = self._health_changed
+        self._token_end = TokenEnd(self.source)
         self._healthy_at: float | None = None
         self._announced = False
         self._polls: Vector = (0.0,) * (len(POLL_BUCKETS) + 2)
@@ -170,6 +172,7 @@ class AccountPoller:
                 early = _DISCOVERY - _HEALTH if self.discovery.unresolved else 0.0
                 self.discovery.ended_at = now - early
                 self.rows.touch()
+            await self._token_end.look()
         except Waiting:
             return  # asked again at the first round with a budget
         except ProviderError as error:

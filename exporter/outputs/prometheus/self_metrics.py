@@ -126,6 +126,8 @@ def _of_account(view: AccountView) -> Iterator[tuple[Family, Labels, Vector]]:
     yield f.BUDGET_EXHAUSTED, (), (float(view.budget_exhausted),)
     yield f.REJECTED, (), (float(view.rejected),)
     yield f.POLL_DURATION, (), view.polls
+    if stats.token_expiry is not None:
+        yield f.TOKEN_EXPIRY, (), (stats.token_expiry,)
     if stats.clock_skew is not None:
         yield f.CLOCK_SKEW, (), (stats.clock_skew,)
     for code, sent in stats.requests.items():

@@ -95,6 +95,7 @@ class GitHub(Provider):
         scopes="x-oauth-scopes",
         expires="github-authentication-token-expiration",
         enough=("repo",),
+        on_all=True,
     )
 
     described: ClassVar[dict[str, str]] = {

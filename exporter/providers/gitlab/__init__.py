@@ -13,7 +13,8 @@ any answer. A new build costs one more once it has completed and, if it was met 
 when it was met; with `jobs: true` another one for each 100 jobs (each poll while it runs). A
 completed one that has changed costs the same again. An unfinished build that does not change is
 asked for every 15 minutes. Discovery costs one request for each 100 projects, whose number has
-no limit. Where GitLab cannot make a page of 100 items, such pages are of 50 or 25.
+no limit. When the token ends is asked for once an hour. Where GitLab cannot make a page of 100
+items, such pages are of 50 or 25.
 
 Limits: 2000 requests a minute at gitlab.com; self-managed ones say theirs, if any, in
 `RateLimit-*` headers.
