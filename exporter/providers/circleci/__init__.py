@@ -19,7 +19,8 @@ left the first page, at each of three polls, then every 1 to 15 minutes, for a w
 
 Limits: not published; 429 is heeded.
 
-Self-hosted: CircleCI Server at https://HOST/api/v2.
+Self-hosted: CircleCI Server at https://HOST/api/v2. Its pages are taken to be at https://HOST;
+where they are at another host, such as app.HOST, `web_url` names that.
 
 Known: duration (its jobs tell the end where it has none itself) and queue (creation of the
 workflow to the start of its first job), trigger, whether it is a re-run, jobs.

@@ -186,7 +186,9 @@ def as_listed(build: Build) -> Build:
 def with_commit(build: Build, items: Iterable[JobItem]) -> Build:
     """`build` with the subject of its commit and its time, which its jobs tell."""
     own = (item.commit for item in items if build.commit in (None, at(item.commit, "id")))
-    commit = next((told for told in own if isinstance(told, dict)), {})
+    commit = next((told for told in own if isinstance(told, dict)), None)
+    if commit is None:
+        return build
     return replace(
         build,
         commit=build.commit or subject(commit.get("id")),
