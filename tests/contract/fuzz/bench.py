@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from typing import Any, Protocol, get_args
+from urllib.parse import urlsplit
 
 from prometheus_client.openmetrics.parser import (
     text_string_to_metric_families as read_openmetrics,
@@ -17,6 +18,7 @@ from starlette.applications import Starlette
 
 from exporter.errors import ProviderError
 from exporter.http import Api
+from exporter.ledger.build_log import BuildFilter
 from exporter.ledger.rows import AttemptKey, SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.metrics.labels import MAX_BYTES
@@ -166,6 +168,18 @@ def check_exposition(bench: Bench, form: Format) -> None:
             assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in label), label
         assert math.isfinite(value), key
         assert value >= 0 or "skew" in name, key
+
+
+def check_log(bench: Bench) -> None:
+    """Assert that logged builds hold printable lines, and links to the account's own pages."""
+    site = bench.native.web_root
+    for build in bench.ledger.build_log().builds(BuildFilter(), limit=1000).builds:
+        lines = (build.commit, build.title, build.triggered_by, build.environment, build.ref)
+        names = (job.name for job in build.jobs)
+        assert all(len(line) <= 200 and line.isprintable() for line in (*lines, *names) if line)
+        for url in filter(None, (build.url, *(job.url for job in build.jobs))):
+            assert site is not None, url
+            assert urlsplit(url)[:2] == urlsplit(site)[:2], url
 
 
 def check_counters(bench: Bench, before: dict[SeriesKey, Vector]) -> None:

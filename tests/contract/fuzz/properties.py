@@ -18,6 +18,7 @@ from tests.contract.fuzz.bench import (
     Keys,
     check_counters,
     check_exposition,
+    check_log,
     provider_of,
 )
 from tests.contract.fuzz.natives import Kinds, family
@@ -101,6 +102,7 @@ def nothing_breaks(keys: Keys, kinds: Kinds, *, count: int) -> None:
                     assert _of_pipelines(before) == _of_pipelines(bench.stored())
             bench.discover(worlds[0])
             check_exposition(bench, form)
+            check_log(bench)
         finally:
             bench.crash()
 
@@ -176,6 +178,7 @@ def nothing_breaks_on_the_way(word: str, *, count: int) -> None:
                 stage.later()
             bench.discover(Spoiling(stage, known, first))
             check_exposition(bench, form)
+            check_log(bench)
             counted += sum(bench.counted())
         finally:
             bench.crash()
