@@ -149,7 +149,7 @@ def level(raws: Iterable[msgspec.Raw], above: str) -> Level:
         found |= node(item, path)
         if len(found) > MOST:
             raise endless(path)
-    return Level(tuple(paths), tuple(refused), found)
+    return Level(tuple(dict.fromkeys(paths)), tuple(dict.fromkeys(refused)), found)
 
 
 def alike(one: Iterable[Node], other: Iterable[Node]) -> bool:

@@ -179,3 +179,14 @@ def test_a_folder_or_nothing_is_no_job(entry: str) -> None:
 def test_a_wildcard_below_no_folder_is_told() -> None:
     with pytest.raises(Gone, match="there is no folder nowhere"):
         station(jenkins.Jenkins(), "nowhere/*").polled()
+
+
+def test_a_folder_that_is_listed_twice_is_read_once() -> None:
+    world = jenkins.Jenkins()
+    world.run("team/shop")
+    world.root["jobs"] *= 2
+    rig = station(world, "**")
+    rig.polled()
+
+    assert rig.entries == ["team/shop"]
+    assert 1 == rig.value(f.BUILDS)
