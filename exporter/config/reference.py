@@ -30,7 +30,8 @@ _DESCRIBED = """\
 ## What each can tell about a build
 
 The build log and the pages show this, where an answer that is read anyway has it. An address is a
-link only if it is at the origin of the account's `web_url`, whose default follows from `url`.
+link only if it is at the origin of the account's `web_url`, whose default follows from `url`. The
+environment that a build deploys to is in none of these answers.
 """
 DESCRIPTIONS = {
     "commit": "commit",
@@ -39,7 +40,6 @@ DESCRIPTIONS = {
     "triggered_by": "by whom",
     "pull_request": "pull request",
     "url": "page",
-    "environment": "environment",
     "job_url": "page of a job",
     "job_labels": "labels of its runner",
 }
