@@ -122,6 +122,11 @@ class Bench(Station):
                     found = await self.source(api).discover(entry)
                     assert all(isinstance(repo.entry, str) for repo in found)
 
+    @property
+    def misses(self) -> bool:
+        """Whether unfinished builds were not found at the latest poll."""
+        return any(notes.misses for notes in self.memories.values())
+
     def counted(self) -> tuple[float, ...]:
         """Completed builds, and jobs where there are no builds."""
         builds = self.value(f.BUILDS)
