@@ -1,7 +1,6 @@
-"""How a panel of `scripts/boards/` becomes Grafana's JSON.
+"""What Grafana's JSON is made of, and how a dashboard of `scripts/boards/` becomes it.
 
-One function a kind of panel. What all of a kind share is decided here: the look of bars and
-lines, that numbers are instant queries, and that a table joins its queries by their labels.
+The kinds of panels are in `scripts/panels.py` and `scripts/tables.py`.
 """
 
 from __future__ import annotations
@@ -13,7 +12,8 @@ from typing import Any, NamedTuple
 Json = dict[str, Any]
 
 GREEN, BLUE, YELLOW, RED = "#009E73", "#56B4E9", "#E69F00", "#D55E00"
-PURPLE, LEMON, GREY, DARK = "#CC79A7", "#F0E442", "#999999", "#666666"
+PURPLE, LEMON, NAVY = "#CC79A7", "#F0E442", "#0072B2"
+GREY, DARK = "#999999", "#666666"
 """Okabe and Ito's palette, which people with any colour vision can tell apart, and greys."""
 
 COUNT = "locale"
@@ -22,11 +22,12 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 TAG = "cicd-exporter"
 MIN_STEP = "1m"
 """No finer than usual scrapes; `$__rate_interval` is then 4 minutes at least."""
+TEAM = "team"
+"""The variable of the configuration's own labels: `labels` with a `team`."""
+TEAM_LABEL = "label_team"
+REPO_INFO = "cicd_repo_info"
 SCREEN = 24
 """How wide a row is."""
-BARS, POINTS = 100, 50
-"""How many bars or points a panel has at most: so a bar of a day is 15 minutes long."""
-
 Steps = Sequence[tuple[float, str]]
 """Thresholds: from which value on which colour; below the first it is green."""
 
@@ -38,13 +39,16 @@ class Query(NamedTuple):
     legend: str = ""
 
 
-class Column(NamedTuple):
-    """One column of numbers in a table; without a name it only brings its labels."""
+class Link(NamedTuple):
+    """Where a click on a cell leads; the target may have `${__data.fields.LABEL}` of its row."""
 
-    name: str
-    expr: str
-    unit: str = COUNT
-    steps: Steps = ()
+    title: str
+    url: str
+
+    def json(self) -> Json:
+        """It opens beside the dashboard, unless it leads to another one."""
+        blank = not self.url.startswith("/d/")
+        return {"title": self.title, "url": self.url, "targetBlank": blank}
 
 
 class Panel(NamedTuple):
@@ -73,7 +77,8 @@ def expanded(expr: str) -> str:
     return re.sub(r"\{([A-Z])\b", matchers, re.sub(r"\s+", " ", expr).strip())
 
 
-def _panel(kind: str, title: str, text: str, field: Json, **rest: Any) -> Json:
+def panel(kind: str, title: str, text: str, field: Json, **rest: Any) -> Json:
+    """The body of any panel."""
     overrides = rest.pop("overrides", [])
     return {
         "type": kind,
@@ -85,7 +90,8 @@ def _panel(kind: str, title: str, text: str, field: Json, **rest: Any) -> Json:
     }
 
 
-def _target(index: int, query: Query, **rest: Any) -> Json:
+def target(index: int, query: Query, **rest: Any) -> Json:
+    """One query of a panel, the first with `index` 0."""
     return {
         "refId": chr(ord("A") + index),
         "datasource": DATASOURCE,
@@ -96,7 +102,8 @@ def _target(index: int, query: Query, **rest: Any) -> Json:
     }
 
 
-def _thresholds(steps: Steps) -> Json:
+def thresholds(steps: Steps) -> Json:
+    """Which colour a number has."""
     first = [{"color": GREEN, "value": None}]
     return {
         "mode": "absolute",
@@ -104,267 +111,23 @@ def _thresholds(steps: Steps) -> Json:
     }
 
 
-def _override(name: str, **properties: Any) -> Json:
+def override(names: str | Sequence[str], **properties: Any) -> Json:
+    """What else applies to a field, or to some, by their names; a dot is written as `__`."""
+    matcher: Json = {"id": "byName", "options": names}
+    if not isinstance(names, str):
+        matcher = {"id": "byNames", "options": {"mode": "include", "names": list(names)}}
     return {
-        "matcher": {"id": "byName", "options": name},
+        "matcher": matcher,
         "properties": [{"id": key.replace("__", "."), "value": v} for key, v in properties.items()],
     }
 
 
-def _fixed(colours: Mapping[str, str]) -> list[Json]:
+def fixed(colours: Mapping[str, str]) -> list[Json]:
+    """Series of these names in these colours."""
     return [
-        _override(name, color={"mode": "fixed", "fixedColor": colour})
+        override(name, color={"mode": "fixed", "fixedColor": colour})
         for name, colour in colours.items()
     ]
-
-
-_REDUCED = {"calcs": ["lastNotNull"], "fields": "", "values": False}
-
-
-def stat(  # noqa: PLR0913 - the columns of a table of panels
-    title: str,
-    text: str,
-    expr: str,
-    unit: str = COUNT,
-    *,
-    steps: Steps = (),
-    none: str = "none",
-    mappings: Sequence[Json] = (),
-    legend: str = "",
-) -> Panel:
-    """One number of now, or of the whole time range; `legend` is shown in its place if given."""
-    field: Json = {
-        "unit": unit,
-        "noValue": none,
-        "color": {"mode": "thresholds"} if steps else {"mode": "fixed", "fixedColor": "text"},
-        "thresholds": _thresholds(steps),
-        "mappings": list(mappings),
-    }
-    if unit == COUNT:
-        field["decimals"] = 0
-    options = {
-        "colorMode": "value",
-        "graphMode": "none",
-        "justifyMode": "center",
-        "orientation": "auto",
-        "percentChangeColorMode": "standard",
-        "reduceOptions": _REDUCED,
-        "showPercentChange": False,
-        "textMode": "name" if legend else "value",
-        "wideLayout": True,
-    }
-    target = _target(0, Query(expr, legend), instant=True)
-    return Panel(3, 4, _panel("stat", title, text, field, targets=[target], options=options))
-
-
-def _series(  # noqa: PLR0913 - the columns of a table of panels
-    title: str,
-    text: str,
-    unit: str,
-    queries: Sequence[Query],
-    custom: Json,
-    *,
-    colours: Mapping[str, str],
-    points: int | None = None,
-    calcs: Sequence[str] = (),
-    steps: Steps = (),
-    none: str = "none",
-) -> Panel:
-    field = {
-        "unit": unit,
-        "noValue": none,
-        "min": 0,
-        "color": {"mode": "palette-classic"},
-        "custom": custom | ({"thresholdsStyle": {"mode": "dashed"}} if steps else {}),
-        "thresholds": _thresholds(steps),
-    }
-    legend: Json = {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []}
-    if calcs:
-        legend |= {"displayMode": "table", "placement": "right", "calcs": list(calcs)}
-    options = {"legend": legend, "tooltip": {"mode": "multi", "sort": "desc"}}
-    body = _panel(
-        "timeseries",
-        title,
-        text,
-        field,
-        overrides=_fixed(colours),
-        targets=[_target(n, query, interval=MIN_STEP) for n, query in enumerate(queries)],
-        options=options,
-        interval=MIN_STEP,
-    )
-    if points is not None:
-        body["maxDataPoints"] = points
-    return Panel(12, 8, body)
-
-
-def bars(
-    title: str, text: str, *queries: Query, colours: Mapping[str, str], none: str = "none"
-) -> Panel:
-    """Counts on top of each other, with their sums in the legend."""
-    custom = {
-        "drawStyle": "bars",
-        "fillOpacity": 90,
-        "lineWidth": 0,
-        "stacking": {"mode": "normal", "group": "A"},
-        "axisSoftMax": 1,
-    }
-    panel = _series(
-        title,
-        text,
-        COUNT,
-        queries,
-        custom,
-        colours=colours,
-        points=BARS,
-        calcs=["sum"],
-        none=none,
-    )
-    panel.body["fieldConfig"]["defaults"]["decimals"] = 0
-    return panel
-
-
-def dots(
-    title: str,
-    text: str,
-    unit: str,
-    *queries: Query,
-    colours: Mapping[str, str] | None = None,
-    steps: Steps = (),
-) -> Panel:
-    """What is known only where there were builds: points, joined over the gaps."""
-    custom = {"drawStyle": "line", "lineWidth": 1, "showPoints": "always", "pointSize": 5}
-    custom |= {"spanNulls": True}
-    few = "too few builds"
-    return _series(
-        title,
-        text,
-        unit,
-        queries,
-        custom,
-        colours=colours or {},
-        points=POINTS,
-        steps=steps,
-        none=few,
-    )
-
-
-def lines(  # noqa: PLR0913 - the columns of a table of panels
-    title: str,
-    text: str,
-    unit: str,
-    *queries: Query,
-    colours: Mapping[str, str] | None = None,
-    stacked: bool = False,
-    calcs: Sequence[str] = (),
-    none: str = "none",
-) -> Panel:
-    """What has a value at any time."""
-    custom: Json = {"drawStyle": "line", "lineWidth": 1, "showPoints": "never"}
-    if stacked:
-        custom |= {
-            "fillOpacity": 60,
-            "lineInterpolation": "stepAfter",
-            "stacking": {"mode": "normal", "group": "A"},
-        }
-    return _series(
-        title, text, unit, queries, custom, colours=colours or {}, calcs=calcs, none=none
-    )
-
-
-def gauges(title: str, text: str, query: Query, unit: str = COUNT) -> Panel:
-    """One bar for each series, of now or of the whole time range."""
-    field = {
-        "unit": unit,
-        "noValue": "none",
-        "min": 0,
-        "decimals": 0,
-        "color": {"mode": "fixed", "fixedColor": BLUE},
-        "thresholds": _thresholds(()),
-    }
-    options = {
-        "displayMode": "basic",
-        "legend": {"showLegend": False, "displayMode": "list", "placement": "bottom", "calcs": []},
-        "maxVizHeight": 300,
-        "minVizHeight": 16,
-        "minVizWidth": 8,
-        "namePlacement": "left",
-        "orientation": "horizontal",
-        "reduceOptions": _REDUCED,
-        "showUnfilled": True,
-        "sizing": "auto",
-        "valueMode": "text",
-    }
-    target = _target(0, query, instant=True)
-    return Panel(8, 8, _panel("bargauge", title, text, field, targets=[target], options=options))
-
-
-def table(  # noqa: PLR0913 - the columns of a table of panels
-    title: str,
-    text: str,
-    labels: Sequence[str],
-    *columns: Column,
-    sort: str,
-    link: tuple[str, str] | None = None,
-    colours: Mapping[str, str] | None = None,
-) -> Panel:
-    """A row for each set of `labels`, which all queries group by; sorted by a column.
-
-    `link` is the title and the target of a link from the cells of `workflow`; `colours` are
-    those of words in the column `conclusion` or `status`.
-    """
-    field: Json = {"unit": "none", "noValue": "-", "thresholds": _thresholds(())}
-    field["custom"] = {"align": "auto", "cellOptions": {"type": "auto"}, "inspect": False}
-    overrides = []
-    shown = [column for column in columns if column.name]
-    for column in shown:
-        properties: Json = {"unit": column.unit, "thresholds": _thresholds(column.steps)}
-        if column.steps:
-            properties["custom__cellOptions"] = {"type": "color-text"}
-            properties["color"] = {"mode": "thresholds"}
-        if column.unit in {COUNT, "percentunit"}:
-            properties["decimals"] = 0
-        overrides.append(_override(column.name, **properties))
-    if link is not None:
-        overrides += [_override("repo", links=[{"title": link[0], "url": link[1]}])]
-    if colours is not None:
-        words = {
-            word: {"color": colour, "index": n} for n, (word, colour) in enumerate(colours.items())
-        }
-        word = "conclusion" if "conclusion" in labels else "status"
-        mapped = [{"type": "value", "options": words}]
-        look = {"type": "color-text"}
-        overrides += [_override(word, mappings=mapped, custom__cellOptions=look)]
-    values = {f"Value #{chr(ord('A') + n)}": column.name for n, column in enumerate(columns)}
-    hidden = ["Time", *(value for value, name in values.items() if not name)]
-    organize = {
-        "excludeByName": dict.fromkeys(hidden, True),
-        "indexByName": {name: n for n, name in enumerate([*labels, *values])},
-        "renameByName": {value: name for value, name in values.items() if name},
-    }
-    body = _panel(
-        "table",
-        title,
-        text,
-        field,
-        overrides=overrides,
-        targets=[
-            _target(n, Query(column.expr), instant=True, format="table")
-            for n, column in enumerate(columns)
-        ],
-        transformations=[{"id": "merge", "options": {}}, {"id": "organize", "options": organize}],
-        options={
-            "showHeader": True,
-            "cellHeight": "sm",
-            "frameIndex": 0,
-            "sortBy": [{"displayName": sort, "desc": True}],
-        },
-    )
-    return Panel(24, 9, body)
-
-
-def sized(width: int, *panels: Panel) -> list[Panel]:
-    """The panels, each so wide (a row is `SCREEN`)."""
-    return [panel._replace(width=width) for panel in panels]
 
 
 class Dashboard(NamedTuple):
@@ -395,16 +158,42 @@ class Dashboard(NamedTuple):
             "timezone": "browser",
             "links": [_links()],
             "templating": {"list": [_datasource(), *self._variables()]},
-            "annotations": {"list": []},
+            "annotations": {"list": [self._alerts()]},
             "panels": list(self._placed()),
         }
 
     def _variables(self) -> list[Json]:
+        """A team is known of a repo, not of its builds: it leaves those repos that are its own."""
         made = []
-        for n, label in enumerate(self.variables):
-            before = ",".join(f'{known}=~"${known}"' for known in self.variables[:n])
-            made.append(_variable(label, f"label_values({self.metric}{{{before}}}, {label})"))
+        for n, name in enumerate(self.variables):
+            before = self.variables[:n]
+            matchers = [f'{label_of(known)}=~"${known}"' for known in before if known != TEAM]
+            metric = self.metric
+            if name == TEAM:
+                metric = REPO_INFO
+            elif name == "repo" and TEAM in before:
+                # Builds have no such label, which `.*` matches too and a chosen team does not.
+                metric = ""
+                matchers[:0] = [f'__name__=~"{REPO_INFO}|{self.metric}"']
+                matchers += [f'{label_of(TEAM)}=~"${TEAM}"']
+            selector = f"{metric}{{{','.join(matchers)}}}"
+            made.append(_variable(name, f"label_values({selector}, {label_of(name)})"))
         return made
+
+    def _alerts(self) -> Json:
+        """What fires about what is chosen, and about what has no such label."""
+        matchers = "".join(f',{label_of(name)}=~"${name}|"' for name in self.variables)
+        return {
+            "name": "Alerts",
+            "datasource": DATASOURCE,
+            "enable": True,
+            "iconColor": RED,
+            "expr": f'ALERTS{{alertname=~"Cicd.+",alertstate="firing"{matchers}}}',
+            "step": MIN_STEP,
+            "titleFormat": "{{alertname}}",
+            "textFormat": "{{provider}} {{account}} {{repo}} {{workflow}} {{branch}}",
+            "tagKeys": "severity",
+        }
 
     def _placed(self) -> list[Json]:
         placed: list[Json] = []
@@ -423,6 +212,11 @@ class Dashboard(NamedTuple):
                 raise ValueError(f"a row of {self.title} is {x} wide")
             y += row[0].height
         return placed
+
+
+def label_of(variable: str) -> str:
+    """The label whose values a variable offers."""
+    return TEAM_LABEL if variable == TEAM else variable
 
 
 def _at(body: Json, known: int, *place: int) -> Json:

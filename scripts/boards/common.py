@@ -1,7 +1,21 @@
-"""What more than one dashboard has: colours, labels, queries and panels."""
+"""What more than one dashboard has: colours, thresholds and panels."""
 
 from __future__ import annotations
 
+from scripts.boards.links import TO_BUILDS, TO_WORKFLOW, addresses
+from scripts.boards.queries import (
+    DURATION,
+    JOB_STREAK,
+    PIPELINE,
+    QUEUE,
+    count,
+    failure_rate,
+    newest,
+    on,
+    per_bar,
+    quantile,
+    quantiles,
+)
 from scripts.grafana import (
     BLUE,
     DARK,
@@ -11,11 +25,11 @@ from scripts.grafana import (
     PURPLE,
     RED,
     YELLOW,
+    Panel,
     Query,
-    bars,
-    dots,
-    stat,
 )
+from scripts.panels import bars, dots, stat
+from scripts.tables import Column, table
 
 CONCLUSIONS = {
     "passed": GREEN,
@@ -39,91 +53,12 @@ TRIGGERS = {
 QUANTILES = {"p50": BLUE, "p95": YELLOW}
 BAD, ODD = RED, YELLOW
 
-PIPELINE = ("provider", "account", "repo", "workflow", "branch")
-WORKFLOW = PIPELINE[:-1]
-JOB = ("repo", "workflow", "job_name")
-DEFAULT = 'branch=~"main|master|trunk"'
-FAILED = 'conclusion=~"failed|timeout"'
-JUDGED = 'conclusion=~"passed|partial|failed|timeout"'
-BAR = "$__rate_interval"
-"""The window of a bar or a point of a graph."""
-ALL = "$__range"
-
-
-def by(*labels: str) -> str:
-    """The grouping; without labels none."""
-    return f"by ({', '.join(labels)})" if labels else ""
-
-
-def count(metric: str, *labels: str, window: str = ALL) -> str:
-    """How many in the window."""
-    return f"sum {by(*labels)} (increase({metric}[{window}]))"
-
-
-def per_bar(metric: str, *labels: str) -> str:
-    """How many in each bar."""
-    return f"sum {by(*labels)} (rate({metric}[{BAR}])) * $__interval_ms / 1000"
-
-
-def failure_rate(*labels: str, window: str = ALL) -> str:
-    """Share of the builds that ended in failed or timeout, of 5 builds at least."""
-    failed = count(f"cicd_builds_total{{B, {FAILED}}}", *labels, window=window)
-    return (
-        f"{failed} / ({count(f'cicd_builds_total{{B, {JUDGED}}}', *labels, window=window)} >= 4.5)"
-    )
-
-
-def quantile(q: float, metric: str, *labels: str, window: str = ALL) -> str:
-    """A quantile of a histogram; without a value where nothing was observed."""
-    name, _, matchers = metric.partition("{")
-    buckets = count(f"{name}_bucket{{{matchers}", "le", *labels, window=window)
-    return f"histogram_quantile({q}, {buckets}) >= 0"
-
-
-def quantiles(metric: str) -> tuple[Query, Query]:
-    """Median and 95th percentile of each point."""
-    return (
-        Query(quantile(0.5, metric, window=BAR), "p50"),
-        Query(quantile(0.95, metric, window=BAR), "p95"),
-    )
-
-
-def newest(metric: str) -> str:
-    """A gauge of each pipeline, also while its exporter moves to another instance."""
-    return f"max {by(*PIPELINE)} ({metric}{{B}})"
-
-
-def latest() -> str:
-    """How the latest build of each pipeline ended."""
-    return f"max {by(*PIPELINE, 'conclusion')} (cicd_build_last_conclusion{{B}}) == 1"
-
-
-def broken(*matchers: str) -> str:
-    """The pipelines that have failed since they last passed, and how often in a row.
-
-    Builds that were cancelled or skipped in between neither heal nor hide it.
-    """
-    selector = ", ".join(("B", *matchers))
-    return f"max {by(*PIPELINE)} (cicd_build_consecutive_failures{{{selector}}}) >= 1"
-
-
-DURATION = 'cicd_build_duration_seconds{B, conclusion="passed"}'
-QUEUE = "cicd_build_queue_seconds{B}"
-OLDEST = "cicd_builds_oldest_active_timestamp_seconds"
 LATE = ((1800, ODD), (14400, BAD))
 """Seconds: what CicdBuildQueuedTooLong and CicdBuildStuck are about."""
 RATE = ((0.2, ODD), (0.5, BAD))
 """The second is CicdBuildFailureRateHigh's."""
 
 IN_A_ROW = ((1, ODD), (3, BAD))
-LEFT = "cicd_exporter_api_rate_limit_remaining{A} / (cicd_exporter_api_rate_limit{A} > 0)"
-OURS = "and on (job, instance) cicd_exporter_build_info"
-
-TO_WORKFLOW = (
-    "Workflow detail",
-    "/d/cicd-workflow?${__url_time_range}&var-datasource=${datasource}"
-    + "".join(f"&var-{label}=${{__data.fields.{label}:percentencode}}" for label in WORKFLOW),
-)
 
 
 # -- panels that more than one dashboard has
@@ -183,3 +118,25 @@ QUEUES = dots(
     *quantiles(QUEUE),
     colours=QUANTILES,
 )
+
+
+def failing_jobs(title: str, text: str, *, rows: str = "") -> Panel:
+    """Jobs that have failed and not passed since, as a table; `rows` says of which pipelines."""
+    labels = (*PIPELINE, "job_name")
+    only = f" and {on(*PIPELINE)} ({rows})" if rows else ""
+    streaks = f"({newest(JOB_STREAK, *labels)} >= 1{only})"
+    return table(
+        title,
+        text,
+        labels,
+        Column("failed in a row", streaks, steps=IN_A_ROW),
+        Column(
+            "completed ago",
+            f"time() - {newest('cicd_job_last_completed_timestamp_seconds', *labels)} "
+            f"and {streaks}",
+            "s",
+        ),
+        *addresses(f"{JOB_STREAK}{{B}}", labels, TO_BUILDS, rows=streaks),
+        sort="failed in a row",
+        link=TO_WORKFLOW,
+    )

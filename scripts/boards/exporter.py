@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from scripts.boards.common import BAD, BAR, LEFT, ODD, OURS, by, count, per_bar, quantile
+from scripts.boards.common import BAD, ODD
+from scripts.boards.links import addressed
+from scripts.boards.queries import BAR, LEFT, OURS, by, count, per_bar, quantile
 from scripts.grafana import (
     BLUE,
     COUNT,
@@ -11,16 +13,12 @@ from scripts.grafana import (
     PURPLE,
     RED,
     YELLOW,
-    Column,
     Dashboard,
+    Link,
     Query,
-    bars,
-    dots,
-    lines,
-    sized,
-    stat,
-    table,
 )
+from scripts.panels import bars, dots, lines, sized, stat
+from scripts.tables import Address, Column, table
 
 ACCOUNT = ("provider", "account")
 STALE = (
@@ -132,6 +130,12 @@ INSIDE = Dashboard(
                     "clock skew",
                     f"max {by(*ACCOUNT)} (cicd_exporter_clock_skew_seconds{{A}})",
                     "s",
+                ),
+                Address(
+                    "page",
+                    "external_url",
+                    addressed("cicd_exporter_account_up{A}", *ACCOUNT),
+                    [Link("Status of the exporter", "${__value.raw:raw}/status")],
                 ),
                 sort="errors",
             )._replace(height=8),

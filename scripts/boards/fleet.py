@@ -4,50 +4,59 @@ from __future__ import annotations
 
 from scripts.boards.common import (
     BAD,
-    BAR,
     CONCLUSIONS,
-    DEFAULT,
-    DURATION,
     DURATIONS,
     ENDS,
-    FAILED,
     FAILURES,
     IN_A_ROW,
     LONGEST,
     MEDIAN,
     ODD,
-    PIPELINE,
-    QUEUE,
     QUEUES,
     RATE,
-    TO_WORKFLOW,
     TOTAL,
     WAITED,
+    failing_jobs,
+)
+from scripts.boards.links import TO_BUILDS, TO_LOG, TO_WORKFLOW, addresses
+from scripts.boards.queries import (
+    BAR,
+    BROKEN_DEFAULT,
+    COMPLETED,
+    DURATION,
+    FAILED,
+    PIPELINE,
+    QUEUE,
+    STREAK,
+    VARIABLES,
     WORKFLOW,
-    broken,
+    active,
     count,
     failure_rate,
     latest,
     newest,
+    on,
     quantile,
 )
-from scripts.grafana import Column, Dashboard, Query, dots, gauges, stat, table
+from scripts.grafana import Dashboard, Query
+from scripts.panels import dots, gauges, stat
+from scripts.tables import Column, table
 
 FLEET = Dashboard(
     uid="cicd-fleet",
     title="CI/CD / Fleet overview",
     description="How all builds do: how many, how many fail, how long they take and wait.",
     span="24h",
-    metric="cicd_build_last_completed_timestamp_seconds",
-    variables=PIPELINE,
+    metric=COMPLETED,
+    variables=VARIABLES,
     rows=[
         [
             TOTAL,
             FAILURES,
             stat(
                 "Broken branches",
-                "Pipelines of main, master or trunk that have failed and not passed since, now.",
-                f"count({broken(DEFAULT)}) or vector(0)",
+                "Pipelines of default branches that have failed and not passed since, now.",
+                f"count({BROKEN_DEFAULT}) or vector(0)",
                 steps=((1, BAD),),
             ),
             stat(
@@ -62,7 +71,7 @@ FLEET = Dashboard(
             stat(
                 "Not finished",
                 "Builds that are queued, waiting or in progress now.",
-                "sum(cicd_builds_active{B}) or vector(0)",
+                active() + " or vector(0)",
             ),
         ],
         [
@@ -88,6 +97,7 @@ FLEET = Dashboard(
                 Column("duration p50", quantile(0.5, DURATION, *WORKFLOW), "s"),
                 Column("duration p95", quantile(0.95, DURATION, *WORKFLOW), "s"),
                 Column("queue p95", quantile(0.95, QUEUE, *WORKFLOW), "s"),
+                *addresses(f"{COMPLETED}{{B}}", WORKFLOW, TO_LOG, name="log"),
                 sort="failed",
                 link=TO_WORKFLOW,
             ),
@@ -95,20 +105,30 @@ FLEET = Dashboard(
         [
             table(
                 "Broken default branches",
-                "Pipelines of main, master or trunk that have failed and not passed since; their "
-                "latest build may have been cancelled or skipped.",
+                "Pipelines of default branches that have failed and not passed since; their "
+                "latest build may have been cancelled or skipped. A default branch that is not "
+                "known is main, master or trunk.",
                 (*PIPELINE, "conclusion"),
-                Column("", f"{latest()} and on ({', '.join(PIPELINE)}) {broken(DEFAULT)}"),
-                Column("failed in a row", broken(DEFAULT), steps=IN_A_ROW),
+                Column("", f"{latest()} and {on(*PIPELINE)} {BROKEN_DEFAULT}"),
+                Column("failed in a row", BROKEN_DEFAULT, steps=IN_A_ROW),
                 Column(
                     "passed ago",
                     f"time() - {newest('cicd_build_last_passed_timestamp_seconds')} "
-                    f"and {broken(DEFAULT)}",
+                    f"and {BROKEN_DEFAULT}",
                     "s",
                 ),
+                *addresses(f"{STREAK}{{B}}", PIPELINE, TO_BUILDS, rows=BROKEN_DEFAULT),
                 sort="failed in a row",
                 link=TO_WORKFLOW,
                 colours=CONCLUSIONS,
+            )._replace(height=8),
+        ],
+        [
+            failing_jobs(
+                "Jobs that break default branches",
+                "Of accounts with jobs: true. Jobs of broken default branches that have failed "
+                "and not passed since.",
+                rows=BROKEN_DEFAULT,
             )._replace(width=16, height=8),
             gauges(
                 "Builds by provider",

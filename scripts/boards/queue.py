@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from scripts.boards.common import (
+from scripts.boards.common import LATE, QUEUES, STATUSES, WAITED
+from scripts.boards.links import TO_BUILDS, TO_WORKFLOW, addresses
+from scripts.boards.queries import (
     BAR,
     JOB,
-    LATE,
-    OLDEST,
     PIPELINE,
     QUEUE,
-    QUEUES,
-    STATUSES,
-    TO_WORKFLOW,
-    WAITED,
-    by,
+    VARIABLES,
+    active,
+    oldest,
     quantile,
 )
-from scripts.grafana import COUNT, Column, Dashboard, Query, dots, lines, sized, stat, table
+from scripts.grafana import COUNT, Dashboard, Query
+from scripts.panels import dots, lines, sized, stat
+from scripts.tables import Column, table
 
 NOW = Dashboard(
     uid="cicd-queue",
@@ -24,36 +24,36 @@ NOW = Dashboard(
     description="What is not finished: what waits for a runner or a person, what runs too long.",
     span="6h",
     metric="cicd_builds_active",
-    variables=PIPELINE,
+    variables=VARIABLES,
     rows=[
         sized(
             4,
             stat(
                 "In progress",
                 "Builds that run now.",
-                'sum(cicd_builds_active{B, status="in_progress"}) or vector(0)',
+                active(status="in_progress") + " or vector(0)",
             ),
             stat(
                 "Queued",
                 "Builds that wait for a runner now.",
-                'sum(cicd_builds_active{B, status="queued"}) or vector(0)',
+                active(status="queued") + " or vector(0)",
             ),
             stat(
                 "Waiting",
-                "Builds that are held for an approval or another person's doing now.",
-                'sum(cicd_builds_active{B, status="waiting"}) or vector(0)',
+                "Builds that are held for an approval, a person or a concurrency group now.",
+                active(status="waiting") + " or vector(0)",
             ),
             stat(
                 "Oldest queued",
                 "How long the oldest queued build has waited.",
-                f'time() - min({OLDEST}{{B, status="queued"}})',
+                oldest(status="queued"),
                 "s",
                 steps=LATE,
             ),
             stat(
                 "Oldest in progress",
                 "How long ago the oldest build that runs was created.",
-                f'time() - min({OLDEST}{{B, status="in_progress"}})',
+                oldest(status="in_progress"),
                 "s",
                 steps=LATE,
             ),
@@ -64,7 +64,7 @@ NOW = Dashboard(
                 "Builds that are not finished",
                 "By status, as of the last polls.",
                 COUNT,
-                Query("sum by (status) (cicd_builds_active{B})", "{{status}}"),
+                Query(active("status"), "{{status}}"),
                 colours=STATUSES,
                 stacked=True,
             ),
@@ -72,7 +72,7 @@ NOW = Dashboard(
                 "Queued builds by account",
                 "Where runners are short.",
                 COUNT,
-                Query('sum by (account) (cicd_builds_active{B, status="queued"})', "{{account}}"),
+                Query(active("account", status="queued"), "{{account}}"),
                 stacked=True,
             ),
         ],
@@ -90,12 +90,13 @@ NOW = Dashboard(
                 "Oldest builds that are not finished",
                 "How many builds of a pipeline have this status, and when the oldest was created.",
                 (*PIPELINE, "status"),
-                Column("builds", f"sum {by(*PIPELINE, 'status')} (cicd_builds_active{{B}}) > 0"),
-                Column(
-                    "oldest",
-                    f"time() - min {by(*PIPELINE, 'status')} ({OLDEST}{{B}})",
-                    "s",
-                    LATE,
+                Column("builds", f"{active(*PIPELINE, 'status')} > 0"),
+                Column("oldest", oldest(*PIPELINE, "status"), "s", LATE),
+                *addresses(
+                    "cicd_builds_active{B}",
+                    (*PIPELINE, "status"),
+                    TO_BUILDS,
+                    rows=f"{active(*PIPELINE, 'status')} > 0",
                 ),
                 sort="oldest",
                 link=TO_WORKFLOW,
@@ -108,7 +109,7 @@ NOW = Dashboard(
                 "Jobs that are not finished",
                 "By status, as of the last polls.",
                 COUNT,
-                Query("sum by (status) (cicd_jobs_active{B})", "{{status}}"),
+                Query(active("status", of="jobs"), "{{status}}"),
                 colours=STATUSES,
                 stacked=True,
             ),

@@ -6,34 +6,62 @@ from scripts.boards.common import (
     CONCLUSIONS,
     DURATIONS,
     ENDS,
-    FAILED,
     FAILURES,
     IN_A_ROW,
-    JOB,
     LONGEST,
     MEDIAN,
-    PIPELINE,
     QUEUES,
     RATE,
     TOTAL,
     TRIGGERS,
     WAITED,
+    failing_jobs,
+)
+from scripts.boards.links import FROM_HISTORY, TO_BUILDS, TO_LOG, addressed, addresses
+from scripts.boards.queries import (
+    COMPLETED,
+    FAILED,
+    JOB,
+    PIPELINE,
+    STREAK,
+    VARIABLES,
+    by,
     count,
     failure_rate,
     latest,
     newest,
+    of_team,
+    on,
     per_bar,
     quantile,
 )
-from scripts.grafana import Column, Dashboard, Query, bars, dots, lines, stat, table
+from scripts.grafana import Dashboard, Query
+from scripts.panels import bars, dots, heat, history, lines, sized, stat
+from scripts.tables import Column, table
+
+NUMBERS = " or ".join(
+    f'label_replace(vector({n}), "conclusion", "{word}", "", "")'
+    for n, word in enumerate(CONCLUSIONS, 1)
+)
+LAST = of_team(f"cicd_build_last_conclusion{{B}} * on (conclusion) group_left () ({NUMBERS})")
+ENDED = f"""
+    max {by(*PIPELINE)} ({LAST})
+    and {newest(COMPLETED)} != {newest(COMPLETED, offset=" offset $__interval")}
+"""
+"""How the latest build of each pipeline ended, where that is another one than a cell before.
+
+By its place among `CONCLUSIONS`, from 1 on; 0 for a word that is none of these.
+"""
+EXPORTER = f"topk {by(*PIPELINE)} (1, {addressed(f'{COMPLETED}{{B}}', *PIPELINE)})"
+LEGEND = "{{repo}} {{workflow}} {{branch}}"
 
 DETAIL = Dashboard(
     uid="cicd-workflow",
     title="CI/CD / Workflow detail",
     description="How the builds and jobs of the chosen workflows and branches do.",
     span="24h",
-    metric="cicd_build_last_completed_timestamp_seconds",
-    variables=PIPELINE,
+    metric=COMPLETED,
+    variables=VARIABLES,
     rows=[
         [
             TOTAL,
@@ -41,13 +69,13 @@ DETAIL = Dashboard(
             stat(
                 "Failed in a row",
                 "Failed, timeout or error since the last passed build; of the worst pipeline.",
-                "max(cicd_build_consecutive_failures{B})",
+                f"max({of_team(f'{STREAK}{{B}}')})",
                 steps=IN_A_ROW,
             ),
             stat(
                 "Since last pass",
                 "Time since the latest passed build of any chosen pipeline completed.",
-                "time() - max(cicd_build_last_passed_timestamp_seconds{B})",
+                f"time() - max({of_team('cicd_build_last_passed_timestamp_seconds{B}')})",
                 "s",
                 none="never",
             ),
@@ -70,9 +98,20 @@ DETAIL = Dashboard(
                 Query(
                     f"{newest('pipeline:cicd_builds_failed_per_builds:ratio_increase6h')} "
                     f"or {failure_rate(*PIPELINE, window='6h')}",
-                    "{{repo}} {{workflow}} {{branch}}",
+                    LEGEND,
                 ),
                 steps=RATE,
+            ),
+        ],
+        [
+            history(
+                "Last builds",
+                "Each cell is the latest of the builds that completed in its time; none where "
+                "there was no build.",
+                Query(f"({ENDED}) * {on(*PIPELINE)} group_left (external_url) {EXPORTER}", LEGEND),
+                Query(f"({ENDED}) unless {on(*PIPELINE)} {EXPORTER}", LEGEND),
+                colours=CONCLUSIONS,
+                links=FROM_HISTORY,
             ),
         ],
         [
@@ -81,20 +120,25 @@ DETAIL = Dashboard(
                 "Duration of the latest build",
                 "Of each pipeline, whatever its conclusion.",
                 "s",
-                Query(
-                    newest("cicd_build_last_duration_seconds"), "{{repo}} {{workflow}} {{branch}}"
-                ),
+                Query(newest("cicd_build_last_duration_seconds"), LEGEND),
             ),
         ],
-        [
+        sized(
+            8,
             QUEUES,
+            heat(
+                "Durations of builds",
+                "From start to completion, whatever the conclusion. A point is one build, where "
+                "Prometheus keeps exemplars.",
+                per_bar("cicd_build_duration_seconds_bucket{B}", "le"),
+            ),
             bars(
                 "Builds by trigger",
                 "Build attempts that completed in each bar.",
                 Query(per_bar("cicd_builds_total{B}", "trigger"), "{{trigger}}"),
                 colours=TRIGGERS,
             ),
-        ],
+        ),
         [
             table(
                 "Latest builds",
@@ -104,7 +148,7 @@ DETAIL = Dashboard(
                 Column("", latest()),
                 Column(
                     "completed ago",
-                    f"time() - {newest('cicd_build_last_completed_timestamp_seconds')}",
+                    f"time() - {newest(COMPLETED)}",
                     "s",
                 ),
                 Column(
@@ -113,9 +157,8 @@ DETAIL = Dashboard(
                     "s",
                 ),
                 Column("duration", newest("cicd_build_last_duration_seconds"), "s"),
-                Column(
-                    "failed in a row", newest("cicd_build_consecutive_failures"), steps=IN_A_ROW
-                ),
+                Column("failed in a row", newest(STREAK), steps=IN_A_ROW),
+                *addresses(f"{COMPLETED}{{B}}", PIPELINE, TO_BUILDS),
                 sort="failed in a row",
                 colours=CONCLUSIONS,
             ),
@@ -128,6 +171,20 @@ DETAIL = Dashboard(
                 Query(per_bar("cicd_jobs_total{B}", "conclusion"), "{{conclusion}}"),
                 colours=CONCLUSIONS,
             ),
+            heat(
+                "Durations of jobs",
+                "From start to completion, whatever the conclusion. A point is a job's build, "
+                "where Prometheus keeps exemplars.",
+                per_bar("cicd_job_duration_seconds_bucket{B}", "le"),
+            ),
+        ],
+        [
+            failing_jobs(
+                "Jobs that fail",
+                "Jobs that have failed and not passed since: which one broke a pipeline.",
+            ),
+        ],
+        [
             table(
                 "Jobs",
                 "Each job in the time range; durations are those of passed ones.",
@@ -140,8 +197,9 @@ DETAIL = Dashboard(
                     "s",
                 ),
                 Column("queue p95", quantile(0.95, "cicd_job_queue_seconds{B}", *JOB), "s"),
+                *addresses("cicd_jobs_total{B}", JOB, TO_LOG, name="log"),
                 sort="failed",
-            )._replace(width=12, height=8),
+            ),
         ],
     ],
 )
