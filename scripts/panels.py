@@ -233,7 +233,7 @@ def history(
     }
     options = {
         "colWidth": 0.9,
-        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
+        "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
         "perPage": 20,
         "rowHeight": 0.9,
         "showValue": "never",

@@ -197,7 +197,7 @@ DETAIL = Dashboard(
                     "s",
                 ),
                 Column("queue p95", quantile(0.95, "cicd_job_queue_seconds{B}", *JOB), "s"),
-                *addresses("cicd_jobs_total{B}", JOB, TO_LOG, name="log"),
+                *addresses("cicd_job_last_completed_timestamp_seconds{B}", JOB, TO_LOG, name="log"),
                 sort="failed",
             ),
         ],

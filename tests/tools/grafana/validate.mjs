@@ -31,9 +31,10 @@ for (const file of process.argv.slice(2)) {
   check(file, 'Whole', dashboard);
   for (const panel of dashboard.panels.filter((panel) => panel.type !== 'row')) {
     const where = `${file}: ${panel.title}: `;
-    check(`${where}options`, `Options_${panel.type}`, panel.options);
+    const kind = panel.type.replace('-', ''); // status-history
+    check(`${where}options`, `Options_${kind}`, panel.options);
     const { custom } = panel.fieldConfig.defaults;
-    if (custom) check(`${where}custom`, `Custom_${panel.type}`, custom);
+    if (custom) check(`${where}custom`, `Custom_${kind}`, custom);
   }
 }
 process.exit(faults ? 1 : 0);
