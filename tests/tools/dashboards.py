@@ -58,9 +58,10 @@ def links_of(panel: Any) -> Iterator[tuple[str, str]]:
 def clicked(url: str, address: str, **labels: str) -> str:
     """Where a link leads in a row or series with these labels and this address.
 
-    As Grafana fills it in: `percentencode` leaves letters, digits and `-_.~` as they are.
+    As Grafana fills it in: `percentencode` leaves letters, digits and `-_.~` as they are, and a
+    label that a row does not have is nothing.
     """
     known = {"value.raw:raw": address, "field.labels.external_url:raw": address}
     known |= {f"data.fields.{name}:percentencode": quote(v, "") for name, v in labels.items()}
     known |= {f"field.labels.{name}:percentencode": quote(v, "") for name, v in labels.items()}
-    return re.sub(r"\$\{__([^}]+)\}", lambda found: known[found[1]], url)
+    return re.sub(r"\$\{__([^}]+)\}", lambda found: known.get(found[1], ""), url)
