@@ -30,6 +30,7 @@ from tests.tools.dashboards import (
     clicked,
     filled,
     links_of,
+    panels,
 )
 from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.monitoring import served
@@ -250,7 +251,7 @@ def test_alerts_are_annotations_of_what_they_are_about(annotation, dashboard, as
         assert elsewhere <= {""}
 
 
-@pytest.mark.parametrize("panel", [p for p in PANELS if p.values[0]["type"] == "heatmap"])
+@pytest.mark.parametrize("panel", panels("heatmap"))
 def test_a_point_on_a_heat_map_is_a_build(panel, asked):
     (target,) = panel["targets"]
     now = time.time()

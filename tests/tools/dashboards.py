@@ -14,12 +14,20 @@ from scripts import dashboards as made
 
 FILES = sorted(made.FOLDER.glob("*.json"))
 DASHBOARDS = {file.stem: json.loads(file.read_text()) for file in FILES}
-PANELS = [
-    pytest.param(panel, id=f"{name}: {panel['title']}")
-    for name, dashboard in DASHBOARDS.items()
-    for panel in dashboard["panels"]
-    if panel["type"] != "row"
-]
+
+
+def panels(*kinds: str) -> list[Any]:
+    """The panels of some kinds, or of all, each as a parameter of a test."""
+    return [
+        pytest.param(panel, id=f"{name}: {panel['title']}")
+        for name, dashboard in DASHBOARDS.items()
+        for panel in dashboard["panels"]
+        if panel["type"] != "row" and (not kinds or panel["type"] in kinds)
+    ]
+
+
+PANELS = panels()
+TABLES = panels("table")
 QUERIES = [
     target["expr"]
     for dashboard in DASHBOARDS.values()
@@ -32,7 +40,6 @@ VARIABLES = [
     for variable in dashboard["templating"]["list"]
     if variable["type"] == "query"
 ]
-TABLES = [panel for panel in PANELS if panel.values[0]["type"] == "table"]
 ALERTS = [
     pytest.param(annotation, dashboard, id=name)
     for name, dashboard in DASHBOARDS.items()

@@ -63,7 +63,7 @@ def account(name: str, integration: str, url: str, repos: Iterable[str], **keys:
     return known | keys
 
 
-def configure(folder: Path, accounts: list[Any], **sections: Mapping[str, Any]) -> Path:
+def configure(folder: Path, accounts: list[Any], **sections: Any) -> Path:
     """A configuration file in `folder`, where the state is kept too."""
     folder.mkdir(parents=True, exist_ok=True)
     content = {"state": {"url": f"sqlite:///{folder}/state.db"}, **sections, "accounts": accounts}
