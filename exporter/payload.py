@@ -116,7 +116,9 @@ def subject(value: Any) -> str | None:
     """The first line of a message, a title or a name, at most 400 characters; None if empty."""
     if not isinstance(value, str):
         return None
-    return value.lstrip()[:_LONGEST_SUBJECT].partition("\n")[0].rstrip() or None
+    if len(value) > _LONGEST_SUBJECT or "\n" in value:
+        value = value.lstrip()[:_LONGEST_SUBJECT].partition("\n")[0]
+    return value.strip() or None
 
 
 def names(value: Any) -> tuple[str, ...]:
@@ -132,6 +134,8 @@ def word(value: Any) -> str | None:
 
 def whole(value: Any) -> int | None:
     """A whole number, also as digits; None for anything else."""
+    if type(value) is int:  # nearly always
+        return value if abs(value) < _LARGEST else None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
     try:

@@ -6,6 +6,7 @@ import contextlib
 import math
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from exporter.redaction import shown
 
@@ -35,13 +36,24 @@ def instant(value: str | float | None) -> float | None:
     1e11 on, milliseconds since the epoch, also as digits in a string. Zero dates
     (`0001-01-01`, epoch 0) and anything outside 2005 to 2100 mean "not known".
     """
+    if isinstance(value, str):
+        return _known(value) if len(value) <= _SHORT else _from_text(value)
     if value is None or isinstance(value, bool):
         return None
-    if isinstance(value, str):
-        text = value.strip()
-        seconds = _from_iso(text) if "-" in text[1:] else _from_number(text)
-    else:
-        seconds = _from_number(value)
+    return _sane(_from_number(value))
+
+
+def _from_text(value: str) -> float | None:
+    text = value.strip()
+    return _sane(_from_iso(text) if "-" in text[1:] else _from_number(text))
+
+
+_SHORT = 32
+_known = lru_cache(maxsize=8192)(_from_text)
+"""Lists repeat the times of their builds at each poll. What is long is not remembered."""
+
+
+def _sane(seconds: float | None) -> float | None:
     return seconds if seconds is not None and _SANE_FROM <= seconds <= _SANE_TO else None
 
 

@@ -216,6 +216,8 @@ def line(text: Any, longest: int) -> str | None:
     """
     if not isinstance(text, str):
         return None
+    if len(text) <= longest and text.isprintable() and text == text.strip():  # nearly always
+        return text or None
     first = text.lstrip()[: 4 * longest].partition("\n")[0].rstrip()
     if not first.isprintable():
         first = _SPACE.sub(" ", first)

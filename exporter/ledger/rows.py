@@ -8,6 +8,7 @@ of rows as they stand after a commit (`Changes`), wherever they come from.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from operator import add
 from typing import NamedTuple
 
 import msgspec
@@ -24,7 +25,7 @@ Vector = tuple[float, ...]
 
 def plus(one: Vector, other: Vector) -> Vector:
     """The sum of two vectors of one series; the same sum in memory and in the ledger."""
-    return tuple(a + b for a, b in zip(one, other, strict=True))
+    return tuple(map(add, one, other))
 
 
 class SeriesKey(NamedTuple):

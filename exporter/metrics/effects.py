@@ -29,6 +29,8 @@ class Effect(msgspec.Struct, frozen=True):
     """Returns the pipeline's facts after the event, given those before and the time."""
     unfinished: Build | None = None
     """An unfinished build, to be shown in the gauges."""
+    ended: Build | None = None
+    """A build that has ended, or has ended again."""
     jobs: tuple[JobCompleted, ...] = ()
     """Jobs of the pipeline that have ended, to be shown in the gauges."""
     zeros: tuple[SeriesKey, ...] = ()
@@ -64,6 +66,7 @@ def effects_of(
                 zeros=increments.build_zeros(labels, news.build.trigger),
                 increments=tuple(increments.of_build(news, labels, rules.buckets)),
                 observed=(news.build, news.build),
+                ended=news.build,
             )
         )
     ended: dict[Labels, list[JobCompleted]] = {}
@@ -81,7 +84,8 @@ def effects_of(
         )
     for again in findings.corrected:
         how = functools.partial(facts.corrected, ended=again.ended)
-        effects.append(Effect(labels_of(again.build), _completes(again.build, how, rules)))
+        learn = _completes(again.build, how, rules)
+        effects.append(Effect(labels_of(again.build), learn, ended=again.build))
     counted = [increments.count(f.ANOMALIES, provider, kind) for kind in findings.anomalies]
     counted += [increments.count(f.UNMAPPED, provider, word.field) for word in findings.unmapped]
     counted += events

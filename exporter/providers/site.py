@@ -12,6 +12,7 @@ True
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from msgspec.structs import replace
@@ -20,6 +21,12 @@ from exporter.model import Build, Job
 
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]{1,2000}", re.ASCII)
 """RFC 3986, without what a browser would mend: spaces, quotes, backslashes, control characters."""
+
+
+@lru_cache(maxsize=4096)
+def _quoted(part: str) -> str:
+    """A part of a path; those of a repo are needed for each of its builds."""
+    return quote(part, safe="/~@!$'()*,;=:+-._")
 
 
 class Site:
@@ -35,9 +42,10 @@ class Site:
 
         None where the root is not known, or a part is empty or None.
         """
-        if self.root is None or any(part is None or part == "" for part in parts):
+        if self.root is None or None in parts or "" in parts:
             return None
-        path = "/".join(quote(str(part), safe="/~@!$'()*,;=:+-._") for part in parts)
+        texts = map(str, parts)
+        path = "/".join([t if t.isascii() and t.isalnum() else _quoted(t) for t in texts])
         return f"{self.root}/{path}" + (f"?{query}" if query else "")
 
     def own(self, url: object) -> str | None:
@@ -49,8 +57,8 @@ class Site:
     def with_own_links(self, build: Build) -> Build:
         """`build` without addresses that lead elsewhere, its jobs likewise."""
         jobs = build.jobs
-        if any(job.url is not None and self.own(job.url) is None for job in jobs):
-            jobs = tuple(self._with_own_link(job) for job in jobs)
+        if jobs and any(job.url is not None and self.own(job.url) is None for job in jobs):
+            jobs = tuple(map(self._with_own_link, jobs))
         url = self.own(build.url)
         if url == build.url and jobs is build.jobs:
             return build

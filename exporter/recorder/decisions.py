@@ -26,9 +26,9 @@ from exporter.metrics import eviction, facts, gauges, grouping, soundness
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
 from exporter.metrics.changes import resolve
-from exporter.metrics.effects import effects_of
+from exporter.metrics.effects import Effect, effects_of
 from exporter.metrics.increments import Increment, conclusion_label
-from exporter.metrics.labels import clean, pipeline
+from exporter.metrics.labels import clean
 from exporter.metrics.rules import MetricsRules
 
 log = logging.getLogger(__name__)
@@ -65,25 +65,22 @@ def decide(  # noqa: PLR0913 - all that it depends on
     `provider` is the label of the repo's account. `accounts` share the series limit. `seen` are
     the series that have been shown at 0 for long enough. `now` is in epoch seconds.
     """
-    tx.log(target, [*logged_builds(findings, target, provider, rules)], now=now)
     effects = effects_of(findings, target=target, provider=provider, rules=rules, events=events)
     if not effects:
         return RowChanges()
+    tx.log(target, [*_logged(effects)], now=now)
     load = functools.partial(tx.load, accounts=accounts)
     changes = resolve(effects, load, target=target, rules=rules, now=now, seen=seen)
     tx.save(target.account, changes)
     return changes
 
 
-def logged_builds(
-    findings: Findings, target: Target, provider: str, rules: MetricsRules
-) -> Iterator[tuple[AttemptKey, LoggedBuild]]:
-    """What the build log gets to know of findings: what has ended, and what ended again."""
-    ended = [news.build for news in findings.completed]
-    for build in ended + [again.build for again in findings.corrected]:
-        labels = pipeline(build, provider=provider, account=target.account, shown=rules.branches)
-        row = logged(build, labels, conclusion=conclusion_label(build))
-        yield AttemptKey(build.key, build.attempt), row
+def _logged(effects: Iterable[Effect]) -> Iterator[tuple[AttemptKey, LoggedBuild]]:
+    """The rows of the build log: what has ended, and what ended again."""
+    for effect in effects:
+        if (build := effect.ended) is not None and effect.labels is not None:
+            row = logged(build, effect.labels, conclusion=conclusion_label(build))
+            yield AttemptKey(build.key, build.attempt), row
 
 
 def load_sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:

@@ -186,14 +186,22 @@ def without_future_times(builds: Iterable[Build], now: float) -> tuple[Build, ..
 
 
 def _build_without(build: Build, latest: float) -> Build:
-    jobs = tuple(_without(job, latest, "future_job_time") for job in build.jobs)
-    if jobs != build.jobs:
-        build = replace(build, jobs=jobs)
+    if build.jobs:
+        jobs = tuple(_without(job, latest, "future_job_time") for job in build.jobs)
+        if jobs != build.jobs:
+            build = replace(build, jobs=jobs)
     return _without(build, latest, "future_time")
 
 
 def _without(run: T, latest: float, anomaly: str) -> T:
-    times = {"created_at": run.created_at, "started_at": run.started_at}
-    times["completed_at"] = run.completed_at
-    early = {name: None for name, at in times.items() if at is not None and at > latest}
-    return replace(run, **early, anomalies=(anomaly,)) if early else run
+    created, started, completed = (
+        run.created_at or 0.0,
+        run.started_at or 0.0,
+        run.completed_at or 0.0,
+    )
+    if created <= latest and started <= latest and completed <= latest:
+        return run
+    times = {"created_at": created, "started_at": started, "completed_at": completed}
+    return replace(
+        run, **{name: None for name, at in times.items() if at > latest}, anomalies=(anomaly,)
+    )

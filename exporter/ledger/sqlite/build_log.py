@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -31,7 +32,7 @@ _NEWEST = "ORDER BY at DESC, number DESC, attempt DESC, id DESC"
 _SIX = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(6))
 
 
-class _Details(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class _Details(msgspec.Struct, frozen=True, array_like=True):
     """What of a logged build stands in its blob; what is asked for has a column."""
 
     trigger: str
@@ -52,6 +53,8 @@ class _Details(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = decoder(_Details)
+_details_of = attrgetter(*_Details.__struct_fields__)
+"""A `_Details` of a build, as the array that it is encoded as."""
 
 
 # -- writing
@@ -90,7 +93,7 @@ def write(
                 build.conclusion,
                 build.commit,
                 None if build.ref == build.branch else build.ref,
-                _encode(_details(build)),
+                _encode(_details_of(build)),
             )
             for (key, attempt), build in builds
         ],
@@ -116,10 +119,6 @@ def _counted(db: sqlite3.Connection, builds: Iterable[LoggedBuild]) -> list[Any]
 def _time(build: LoggedBuild, now: float) -> float:
     times = (build.completed_at, build.started_at, build.created_at, now)
     return next(at for at in times if at is not None)
-
-
-def _details(build: LoggedBuild) -> _Details:
-    return _Details(**{name: getattr(build, name) for name in _Details.__struct_fields__})
 
 
 def _prune(db: sqlite3.Connection, pipelines: Sequence[int], kept: int) -> None:

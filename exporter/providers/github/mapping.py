@@ -142,8 +142,9 @@ def to_build(
     ended = updated if state.status is Status.COMPLETED else None
     if ended is not None and started is not None and ended - started > _LONGEST:
         ended = None  # touched long after its end, as when its logs are deleted
-    never_ran = tuple(number for number in never_ran if number < run.attempt)
-    if run.attempt > 1 and run.attempt - len(never_ran) == 1:
+    attempt = run.attempt
+    never_ran = tuple([number for number in never_ran if number < attempt])
+    if attempt > 1 and attempt - len(never_ran) == 1:
         created = started
     return Build(
         key=BuildKey(str(run.id)),
@@ -154,7 +155,7 @@ def to_build(
         branch=branch,
         ref=ref,
         number=whole(run.run_number),
-        attempt=run.attempt,
+        attempt=attempt,
         trigger=why,
         created_at=created,
         never_ran=never_ran,
