@@ -16,6 +16,13 @@ from exporter.demo.world import World
 TOKEN = "demo"  # noqa: S105 - published
 
 
+LABELS = (
+    {"repos": ["acme/billing", "acme/ledger"], "labels": {"team": "payments"}},
+    {"repos": ["acme/*", "gh/acme/*", "shop/*"], "labels": {"team": "web"}},
+)
+"""Which team has which repos; those of the others say nothing of it."""
+
+
 class RunningDemo(msgspec.Struct, frozen=True):
     """The running emulator."""
 
@@ -32,6 +39,7 @@ class RunningDemo(msgspec.Struct, frozen=True):
             "state": {"url": f"sqlite:///{folder}/cicd-exporter.db"},
             "polling": {"interval": "5s", "max_interval": "15s"},
             "metrics": {"zero_hold": "5s"},
+            "labels": LABELS,
             "accounts": demo_accounts(self.url),
         }
         return msgspec.json.format(msgspec.json.encode(content)).decode()  # JSON is YAML

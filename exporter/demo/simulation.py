@@ -26,6 +26,9 @@ HISTORY = 2 * 3600
 HISTORY_GAP = 800
 """Seconds between two old builds of a repo, on average: few enough for the API's limits."""
 
+BROKEN = 3600
+"""Seconds before the start at which a pipeline broke, for alerts to tell of it."""
+
 GAP = 14
 """Seconds between two new ones."""
 
@@ -57,6 +60,9 @@ class Flavour(msgspec.Struct, frozen=True, kw_only=True):
     """The share of failed builds that is run again, 0 to 1."""
     jobs: bool = False
     """Whether the exporter should poll its jobs too."""
+    broken: Mapping[str, str] = {}
+    """By repo, a pipeline whose builds of main no longer pass from `BROKEN` seconds before the
+    start."""
 
 
 FLAVOURS = (
@@ -70,6 +76,7 @@ FLAVOURS = (
         triggers={"push": 50, "merge_request": 35, "cron": 10, "web": 5},
         reruns=0.6,
         jobs=True,
+        broken={"acme/shop": "Deploy"},
     ),
     Flavour(
         name="demo-circleci",
@@ -169,7 +176,7 @@ class Simulation:
             world.open(flavour.id, flavour.integration, *flavour.repos)
             for place, repo in enumerate(flavour.repos):
                 offset = (index * 10 + place) * 1_000_000
-                stories = _builds(flavour, f"{seed} {repo}", start, offset)
+                stories = _builds(flavour, repo, seed, start, offset)
                 self._coming[flavour.id, repo] = (stories, next(stories))
         self.step()
 
@@ -191,16 +198,21 @@ class Simulation:
             await asyncio.sleep(TICK)
 
 
-def _builds(flavour: Flavour, seed: str, start: int, offset: int) -> Iterator[Story]:
+def _builds(flavour: Flavour, repo: str, seed: int, start: int, offset: int) -> Iterator[Story]:
     """Every build of a repo in the order of their creation."""
-    chance = random.Random(seed)  # noqa: S311 - made to be repeatable
+    chance = random.Random(f"{seed} {repo}")  # noqa: S311 - made to be repeatable
+    broken = flavour.broken.get(repo)
     created = start - HISTORY + chance.randint(0, HISTORY_GAP)
     number = 100
     while True:
         number += 1
         run = _build(flavour, chance, created, number, offset + number)
         failed = run.conclusion in FAILING
-        yield (run, _again(run, chance)) if failed and chance.random() < flavour.reruns else (run,)
+        again = failed and chance.random() < flavour.reruns
+        if created >= start - BROKEN and (run.workflow, run.branch) == (broken, "main"):
+            yield (_failed(run),)
+        else:
+            yield (run, _again(run, chance)) if again else (run,)
         gap = HISTORY_GAP if created < start else GAP
         following = created + max(1, round(chance.expovariate(1 / gap)))
         # The last old build must not postpone the first new one.
@@ -236,6 +248,15 @@ def _build(flavour: Flavour, chance: random.Random, created: int, number: int, u
         conclusion=conclusion,
     )
     return msgspec.structs.replace(run, jobs=_jobs(flavour, run, unique))
+
+
+def _failed(run: Run) -> Run:
+    """The same build if it did not pass, else one whose last job failed."""
+    if run.conclusion != "passed":
+        return run
+    *others, last = run.jobs
+    jobs = (*others, msgspec.structs.replace(last, conclusion="failed"))
+    return msgspec.structs.replace(run, conclusion="failed", jobs=jobs)
 
 
 def _again(run: Run, chance: random.Random) -> Run:

@@ -341,6 +341,28 @@ def test_in_the_demo_a_run_starts_and_ends_with_its_jobs():
                 assert truth.jobs[-1].conclusion == truth.conclusion
 
 
+def test_in_the_demo_a_default_branch_is_broken_for_an_hour_and_stays_so():
+    clock = Clock()
+    world = World(clock)
+    simulation = Simulation(world)
+    broke = clock.now - 3600
+    clock.now += 1800
+    simulation.step()
+    (github,) = (a["integrated_account_id"] for a in demo_accounts() if a["name"] == "demo-github")
+
+    deploys = [
+        run
+        for attempts in world.accounts[github].repos["acme/shop"].runs.values()
+        for run in attempts.values()
+        if (run.workflow, run.branch) == ("Deploy", "main") and run.created_at >= broke
+    ]
+
+    assert any(run.created_at < clock.now - 1800 for run in deploys)
+    assert {"failed"} < {run.conclusion for run in deploys}, "others neither heal nor hide it"
+    assert "passed" not in {run.conclusion for run in deploys}
+    assert all(run.jobs[-1].conclusion == run.conclusion for run in deploys)
+
+
 def test_the_demo_comes_with_its_configuration():
     async def main() -> None:
         async with running() as stage, httpx.AsyncClient(verify=False, trust_env=False) as http:
