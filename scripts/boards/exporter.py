@@ -34,6 +34,8 @@ ODDITIES = {
 }
 WELL = ({"type": "value", "options": {"0": {"text": "no"}, "1": {"text": "yes"}}},)
 ILL = ((0, BAD), (1, GREEN))
+ENDS = ((-1e10, BAD), (14 * 86400, GREEN))
+"""Seconds: CicdExporterTokenExpiring begins two weeks before."""
 
 INSIDE = Dashboard(
     uid="cicd-exporter",
@@ -102,7 +104,8 @@ INSIDE = Dashboard(
         [
             table(
                 "Accounts",
-                "How each account does; requests and what follows are those of the time range.",
+                "How each account does; requests, errors, gaps and rejected items are those of the "
+                "time range. Few providers say when a token ends.",
                 ACCOUNT,
                 Column(
                     "up", f"min {by(*ACCOUNT)} (cicd_exporter_account_up{{A}})", "bool_yes_no", ILL
@@ -130,6 +133,13 @@ INSIDE = Dashboard(
                     "clock skew",
                     f"max {by(*ACCOUNT)} (cicd_exporter_clock_skew_seconds{{A}})",
                     "s",
+                ),
+                Column(
+                    "token ends in",
+                    f"min {by(*ACCOUNT)} (cicd_exporter_token_expiry_timestamp_seconds{{A}}) "
+                    "- time()",
+                    "s",
+                    ENDS,
                 ),
                 Address(
                     "page",

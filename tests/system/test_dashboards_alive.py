@@ -16,7 +16,8 @@ import yaml
 from exporter.demo import JobRun, Quota, Run, Simulation, World, demo_accounts
 from exporter.metrics.exemplars import LABEL
 from exporter.metrics.families import PIPELINE
-from scripts.boards.queries import COMPLETED, on
+from scripts.boards.queries import BROKEN_DEFAULT, COMPLETED, on
+from scripts.grafana import expanded
 from tests.conftest import ROOT
 from tests.system.test_rules import (
     RECORDS,
@@ -32,8 +33,10 @@ from tests.tools.dashboards import (
     links_of,
     panels,
 )
+from tests.tools.emulators.github import Hub
 from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.monitoring import served
+from tests.tools.serving import ServerThread
 from tests.tools.system import TOKEN_ENV, Exporter, configure, eventually, get
 
 GITHUB, BITBUCKET = (
@@ -41,6 +44,8 @@ GITHUB, BITBUCKET = (
     for integration in ("github", "bitbucket")
 )
 REPO = "acme/shop"
+HOSTED = "acme/docs"
+"""A repo of a GitHub that says which branch is the default one, and when the token ends."""
 ADDRESS = "https://ops.example/tools/ci"
 EXEMPLARS = "--enable-feature=exemplar-storage"
 RATIO = "pipeline:cicd_builds_failed_per_builds:ratio_increase6h"
@@ -138,10 +143,21 @@ def asked(prometheus, tmp_path_factory) -> Iterator[Asked]:
             for rule in group["rules"]:
                 rule.pop("for", None)
         (folder / "rules" / file.name).write_text(yaml.safe_dump(rules))
-    with EmulatorThread(world) as emulator:
+    hub = Hub()
+    hub.tokens = {"demo"}
+    hub.told = {"github-authentication-token-expiration": "2031-05-21 08:00:00 UTC"}
+    hub.repo(HOSTED, default_branch="stable")
+    hub.end(hub.begin(HOSTED, head_branch="stable"), "failure")
+    hub.end(hub.begin(HOSTED, head_branch="main"), "failure")
+    hub.begin(HOSTED, head_branch="main")
+    with EmulatorThread(world) as emulator, ServerThread(hub.app) as github:
+        hosted = {"name": "hosted", "provider": "github", "url": f"{github.url}/api/v3"}
         config = configure(
             folder,
-            demo_accounts(emulator.url, TOKEN_ENV),
+            [
+                *demo_accounts(emulator.url, TOKEN_ENV),
+                {**hosted, "token_env": TOKEN_ENV, "repos": ["acme/*"]},
+            ],
             polling={"interval": 0.5, "max_interval": 1},
             metrics={"zero_hold": 2},
             web={"external_url": ADDRESS},
@@ -230,6 +246,13 @@ def test_a_row_leads_to_its_repo_at_the_provider(panel, asked):
     assert all(re.match("https?://", url) for url in led)
 
 
+def test_a_default_branch_is_the_one_that_the_provider_tells(asked):
+    broken = asked.rows(filled(expanded(BROKEN_DEFAULT)))
+
+    assert [row["branch"] for row in broken if row["repo"] == HOSTED] == ["stable"]
+    assert {row["branch"] for row in broken if row["account"] != "hosted"} == {"main"}
+
+
 @pytest.mark.parametrize("panel", PANELS)
 def test_a_chosen_team_leaves_its_own_repos(panel, asked):
     queries = [t["expr"] for t in panel["targets"] if "$repo" in t["expr"]]
@@ -279,7 +302,7 @@ def test_a_variable_offers_what_the_ones_before_leave(variable, asked):
     assert offered()
     assert offered(provider="github") <= offered()
     if label == "account":
-        assert offered(provider="github") == {"demo-github"}
+        assert offered(provider="github") == {"demo-github", "hosted"}
 
 
 def test_a_panel_shows_the_same_without_the_recording_rules(asked):
