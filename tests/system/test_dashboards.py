@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -23,7 +24,9 @@ from tests.system.test_rules import (
     GROUPING,
     MATCHER,
     NAME,
+    RECORDS,
     SELECTOR,
+    TARGET,
     labels_of,
     promtool_says,
 )
@@ -232,3 +235,36 @@ def test_promtool_understands_every_query(promtool, tmp_path):
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboards", "rules": rules}]}))
 
     assert f"{len(QUERIES)} rules found" in promtool_says(promtool, "check", "rules", file)
+
+
+def overlapping(name: str) -> Iterator[dict[str, str]]:
+    """A series of two exporters that say the same and the opposite, with values."""
+    told = labels_there(name) - TARGET
+    differs = {"external_url", "url", "default_branch", "label_team", "le"}
+    for pod in ("old", "new"):
+        for instance in ("one:10054", "two:10054"):
+            labels = {"job": "ci", "instance": instance, "pod": pod}
+            labels |= {label: pod if label in differs else label for label in told}
+            shown = ",".join(f'{label}="{value}"' for label, value in labels.items())
+            yield {"series": f"{name}{{{shown}}}", "values": "1+1x20"}
+
+
+def test_two_exporters_that_overlap_in_a_rollout_break_no_query(promtool, tmp_path):
+    whole = "\n".join(QUERIES)
+    names = set(NAME.findall(re.sub(r"\$[a-z_]\w*", "x", whole))) - set(RECORDS)
+    tests = {
+        "interval": "15s",
+        "input_series": [series for name in sorted(names) for series in overlapping(name)],
+        "promql_expr_test": [
+            {
+                "expr": f"0 * count({filled(query)}) or vector(0)",
+                "eval_time": "4m",
+                "exp_samples": [{"labels": "{}", "value": 0}],
+            }
+            for query in QUERIES
+        ],
+    }
+    file = tmp_path / "overlap.yaml"
+    file.write_text(yaml.safe_dump({"tests": [tests]}))
+
+    assert "SUCCESS" in promtool_says(promtool, "test", "rules", file)

@@ -39,8 +39,8 @@ standardTransformersRegistry.setInit(() =>
 
 function filled(query, step) {
   const window = Math.max(step + MIN_STEP, 4 * MIN_STEP);
-  const known = { __range: `${span}s`, __rate_interval: `${window}s`, __interval_ms: step * 1000, ...chosen };
-  return query.replace(/\$(\w+)/g, (_, name) => known[name] ?? '.*');
+  const known = { __range: `${span}s`, __rate_interval: `${window}s`, __interval: `${step}s`, __interval_ms: step * 1000, ...chosen };
+  return query.replace(/\$([a-z_]\w*)/g, (_, name) => known[name] ?? '.*'); // $1 is one of label_replace
 }
 
 async function answer(path) {
@@ -118,7 +118,7 @@ function configured(panel, frames) {
     field.config = structuredClone({ ...defaults, ...own });
     const name = own.displayNameFromDS ?? own.displayName ?? field.name;
     for (const { matcher, properties } of overrides) {
-      if (matcher.options !== name) continue;
+      if (![matcher.options, ...(matcher.options.names ?? [])].includes(name)) continue;
       for (const { id, value } of properties) {
         const path = id.split('.');
         const last = path.pop();
@@ -126,6 +126,7 @@ function configured(panel, frames) {
       }
     }
     for (const step of field.config.thresholds.steps) step.value ??= -Infinity;
+    field.config.custom = { ...field.config.custom, linked: Boolean(field.config.links) };
     delete field.config.links;
   }
   const fieldConfig = { defaults: {}, overrides: [] };
@@ -158,7 +159,8 @@ function Rows({ frame, height }) {
     if (value === null || value === undefined) return { text: field.config.noValue };
     const { text, suffix, color } = field.display(value);
     const coloured = field.config.custom?.cellOptions?.type === 'color-text';
-    return { text: text + (suffix ?? ''), color: coloured ? color : undefined };
+    const link = field.config.custom?.linked ? theme.colors.text.link : undefined;
+    return { text: text + (suffix ?? ''), color: coloured ? color : link };
   };
   return (
     <table style={{ width: '100%', borderCollapse: 'collapse', fontSize: 14 }}>
@@ -183,6 +185,44 @@ function Rows({ frame, height }) {
   );
 }
 
+// Grafana's status history and heat map are no components of its libraries: cells in rows, drawn here.
+function Cells({ rows, width, height, left }) {
+  const size = { x: (width - left) / Math.max(...rows.map(({ cells }) => cells.length)), y: height / rows.length };
+  return (
+    <svg width={width} height={height} fontSize={11} fill={theme.colors.text.primary}>
+      {rows.map(({ name, cells }, row) => (
+        <g key={row}>
+          <text x={0} y={(row + 0.5) * size.y + 4}>{name}</text>
+          {cells.map(({ color, opacity }, n) => (
+            <rect key={n} x={left + n * size.x} y={row * size.y} width={size.x * 0.9} height={size.y * 0.9} fill={color} fillOpacity={opacity} />
+          ))}
+        </g>
+      ))}
+    </svg>
+  );
+}
+
+function history(frames, most) {
+  return frames.slice(0, most).map(({ fields: [, field] }) => ({
+    name: getFieldDisplayName(field),
+    cells: field.values.map((value) => (value === null ? { opacity: 0 } : { color: field.display(value).color, opacity: 0.9 })),
+  }));
+}
+
+function heat(frames) {
+  const bound = (field) => Number(field.labels.le.replace('+Inf', 'Infinity'));
+  const fields = frames.map(({ fields }) => fields[1]).sort((a, b) => bound(a) - bound(b));
+  const counts = fields.map(({ values }, n) => values.map((value, at) => (value ?? 0) - (n ? fields[n - 1].values[at] ?? 0 : 0)));
+  const most = Math.max(...counts.flat());
+  const rows = fields.map((field, n) => ({
+    name: bound(field) < Infinity ? field.display(bound(field)).text + (field.display(bound(field)).suffix ?? '') : 'more',
+    cells: counts[n].map((count) => ({ color: theme.visualization.getColorByName('blue'), opacity: Math.sqrt(Math.max(count, 0) / most) })),
+    total: counts[n].reduce((sum, count) => sum + Math.abs(count), 0),
+  }));
+  const last = rows.findLastIndex(({ total }) => total > 0.001);
+  return rows.slice(0, last + 1).reverse();
+}
+
 function Body({ panel, frames, width, height }) {
   if (!frames.some((frame) => frame.length)) {
     return <div style={{ textAlign: 'center', paddingTop: height / 3 }}>{panel.fieldConfig.defaults.noValue}</div>;
@@ -193,6 +233,8 @@ function Body({ panel, frames, width, height }) {
       <TimeSeries frames={frames} structureRev={1} width={width} height={height} timeRange={range} timeZone="utc" legend={legend} />
     );
   }
+  if (panel.type === 'status-history') return <Cells rows={history(frames, panel.options.perPage)} width={width} height={height} left={260} />;
+  if (panel.type === 'heatmap') return <Cells rows={heat(frames)} width={width} height={height} left={50} />;
   if (panel.type === 'table') return <Rows frame={frames[0]} height={height} />;
   const reduceOptions = panel.options.reduceOptions;
   const fieldConfig = { defaults: {}, overrides: [] };
