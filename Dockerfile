@@ -16,6 +16,7 @@ RUN python -m venv --without-pip /opt/cicd-exporter \
 # The exporter, as the wheel that a release has. The commit is shown in cicd_exporter_build_info.
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
+COPY docs docs
 ARG REVISION=""
 RUN printf '%s\n' "$REVISION" >exporter/REVISION \
     && /opt/build/bin/python -m hatchling build -t wheel -d dist \

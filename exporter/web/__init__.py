@@ -21,6 +21,7 @@ from exporter.status.document import StatusReport
 from exporter.view.series_view import SeriesView
 from exporter.web.builds import build_routes
 from exporter.web.ci import ci_routes
+from exporter.web.docs import docs_routes
 from exporter.web.external import Below
 from exporter.web.headers import NO_SNIFFING
 from exporter.web.log_reader import LogReader
@@ -104,6 +105,7 @@ def application(
         *ci_routes(renderer, ReportCache(served.ci, lambda: served.last_reload), log),
         *pages(renderer, ReportCache(served.report, lambda: served.last_reload), config),
         *([] if config is None else build_routes(renderer, log, config)),
+        *docs_routes(renderer),
     ]
     app = Starlette(
         routes=[

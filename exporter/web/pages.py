@@ -1,4 +1,4 @@
-"""What people read: the status page with its files, its data, the configuration, the references."""
+"""The status page with its files, its data, and the configuration."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from exporter.config import Config
-from exporter.config import reference as providers
 from exporter.config.effective import effective
-from exporter.metrics import reference as metrics
 from exporter.model import FAILING
 from exporter.status.document import StatusReport
 from exporter.web import status_page as page
@@ -20,11 +18,6 @@ from exporter.web.headers import HEADERS, NO_SNIFFING
 from exporter.web.rendering import STATIC, Renderer, answer, static
 from exporter.web.report_cache import ReportCache
 from exporter.web.slices import gathered, in_slices
-
-_DOCS: dict[str, Callable[[], str]] = {
-    "METRICS.md": metrics.reference,
-    "PROVIDERS.md": providers.reference,
-}
 
 _PART = 64 * 1024
 """Bytes that are sent at once; no more of an answer waits for a client."""
@@ -56,7 +49,6 @@ def pages(
         Route("/status.json", status_data),
         *([] if config is None else [Route("/config", _configuration(config))]),
         *(Route(f"/static/{name}", _file(name)) for name in STATIC),
-        *(Route(f"/docs/{name}", _doc(made)) for name, made in _DOCS.items()),
     ]
 
 
@@ -95,12 +87,5 @@ def _configuration(config: Callable[[], Config]) -> _Endpoint:
     async def text(request: Request) -> Response:
         lines = await in_slices(gathered(effective(config())))
         return answer("".join(f"{line}\n" for line in lines), "text/plain")
-
-    return text
-
-
-def _doc(made: Callable[[], str]) -> _Endpoint:
-    async def text(request: Request) -> Response:
-        return answer(made(), "text/plain")
 
     return text

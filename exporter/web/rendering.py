@@ -38,7 +38,7 @@ NAV = (
     ("/", "CI"),
     ("/builds", "Builds"),
     ("/status", "Status"),
-    ("/docs/METRICS.md", "Metrics reference"),
+    ("/docs/", "Docs"),
 )
 """The pages that every page links to, with their titles."""
 

@@ -109,11 +109,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Wheel:
         )
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(wheel: Wheel) -> None:
+def test_the_wheel_holds_the_package_its_documentation_and_nothing_else(wheel: Wheel) -> None:
     shipped = {n for n in wheel.names if ".dist-info/" not in n}
-    source = {p for p in committed() if p.is_relative_to(PACKAGE)}
+    source = {relative(p) for p in committed() if p.is_relative_to(PACKAGE)}
+    docs = {f"exporter/{relative(p)}" for p in committed() if p.is_relative_to(ROOT / "docs")}
 
-    assert {relative(p) for p in source} == shipped
+    assert source | docs == shipped
 
 
 def test_the_wheel_installs_the_command(wheel: Wheel) -> None:

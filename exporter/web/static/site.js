@@ -41,8 +41,8 @@ async function show(url) {
     if (old && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(page.getElementById(part)));
   }
   const count = document.getElementById("count");
-  const fresh = page.getElementById("count").textContent;
-  if (count.textContent !== fresh) count.textContent = fresh; // else it would be read out again
+  const fresh = page.getElementById("count")?.textContent;
+  if (count && count.textContent !== fresh) count.textContent = fresh; // else it would be read out again
   document.title = page.title;
 }
 
@@ -52,11 +52,11 @@ function filter() {
   show(url);
 }
 
-form.addEventListener("input", (event) => {
+form?.addEventListener("input", (event) => {
   clearTimeout(timer);
   timer = setTimeout(filter, event.target.type === "search" ? TYPING : 0);
 });
-form.addEventListener("submit", (event) => {
+form?.addEventListener("submit", (event) => {
   event.preventDefault();
   clearTimeout(timer);
   filter();

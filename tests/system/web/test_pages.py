@@ -24,8 +24,8 @@ from tests.system.web import TEXT_TYPE, Stub, Web, client, served
         ("/static/site.css", "text/css; charset=utf-8"),
         ("/static/site.js", "text/javascript; charset=utf-8"),
         ("/static/icon.svg", "image/svg+xml"),
-        ("/docs/METRICS.md", "text/plain; charset=utf-8"),
-        ("/docs/PROVIDERS.md", "text/plain; charset=utf-8"),
+        ("/docs/", "text/html; charset=utf-8"),
+        ("/docs/METRICS.md", "text/html; charset=utf-8"),
         ("/-/healthy", "text/plain; charset=utf-8"),
         ("/-/ready", "text/plain; charset=utf-8"),
     ],
@@ -63,6 +63,7 @@ def test_what_there_is_can_be_read_and_nothing_else_done_to_it(
         "/static/..%2fpages.py",
         "/static/%2e%2e/pages.py",
         "/docs/README.md",
+        "/docs/%2e%2e/README.md",
     ],
 )
 def test_what_there_is_not_is_not_found(web: Web, path: str) -> None:
