@@ -204,7 +204,7 @@ function Cells({ rows, width, height, left }) {
 
 function history(frames, most) {
   return frames.slice(0, most).map(({ fields: [, field] }) => ({
-    name: getFieldDisplayName(field),
+    name: field.config.displayNameFromDS,
     cells: field.values.map((value) => (value === null ? { opacity: 0 } : { color: field.display(value).color, opacity: 0.9 })),
   }));
 }
