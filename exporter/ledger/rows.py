@@ -43,13 +43,14 @@ class AttemptKey(NamedTuple):
 
 
 class Exemplar(NamedTuple):
-    """An observation that stands for all in its bucket of a histogram."""
+    """An observation that stands for all in its bucket of a histogram, or for all of a counter."""
 
     bucket: int
-    """Which of the bounds it fell under; the last one is +Inf."""
-    build: str
-    """The number of the build that it is of, else its id."""
-    seconds: float
+    """Which of the bounds it fell under; the last one is +Inf. 0 of a counter."""
+    build: Labels
+    """The number of the build that it is of, else its id; then its id if that is another."""
+    value: float
+    """Seconds; 1 of a counter."""
     at: float
     """When it was made, epoch seconds."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 
+from exporter.metrics import exemplars
 from exporter.metrics import families as f
 from exporter.metrics.families import Family
 from exporter.metrics.labels import MAX_BYTES
@@ -86,6 +87,15 @@ build or job counter or histogram shows 0 for `metrics.zero_hold` before its fir
 that `increase()` sees it.
 """
 
+_EXEMPLARS = f"""\
+## Exemplars
+
+In OpenMetrics and protobuf the last build of each duration bucket, and of the counters
+`{f.BUILDS.name}` and `{f.JOBS.name}`, is an exemplar with the labels {_codes(exemplars.LABELS)}: the
+build's number, and the id that its address is made of, where that is another. Prometheus keeps
+them with `--enable-feature=exemplar-storage`.
+"""
+
 _TOO_MANY = f"""\
 ## When there are too many series
 
@@ -130,6 +140,7 @@ def reference() -> str:
         rows = [_row(family) for family in f.FAMILIES if family.name.startswith(prefix)]
         heads = ("metric", "type", "labels", "meaning", "persists", "OpenTelemetry")
         parts.append(f"## {title}\n\n{_table(heads, rows)}")
+    parts.append(_EXEMPLARS)
     parts.append("Beside them are the `process_*` and `python_info` metrics.\n")
     parts.append(_TOO_MANY)
     labels = [(_codes([name]), values, attribute) for name, (values, attribute) in LABELS.items()]

@@ -149,7 +149,10 @@ class Group(msgspec.Struct, eq=False):
         found: Items = {}
         for family in families:
             if family in counters:
-                found[family] = [(own, (numbers[at],), None) for own, at in counters[family]]
+                found[family] = [
+                    (own, (numbers[at],), exemplars.get((family, own)))
+                    for own, at in counters[family]
+                ]
             elif family in histograms:
                 found[family] = [
                     (own, numbers[at], exemplars.get((family, own)))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from exporter.ledger.rows import Exemplar, Labels, SparseBuckets
 from exporter.metrics import native
-from exporter.metrics.exemplars import LABEL
+from exporter.metrics.exemplars import LABELS
 from exporter.metrics.families import Family
 from exporter.metrics.gauges import Item
 from exporter.view.series import Own
@@ -160,7 +160,12 @@ class Writer:
         for (labels, _), items in groups:
             if items is not last:  # gauges of many pipelines say the very same
                 last = items
-                ends = [own[more] + value + _double(number or 0.0) for more, (number,), _ in items]
+                ends = [
+                    own[more] + _told_counter(number, exemplars[0])
+                    if exemplars and number  # else it is of what is held back
+                    else own[more] + value + _double(number or 0.0)
+                    for more, (number,), exemplars in items
+                ]
             size = len(labels)
             rows.append(
                 b"".join(
@@ -193,7 +198,7 @@ class Writer:
         for n, exemplar in exemplars.items():
             if vector[n]:  # else it is of what is held back
                 content = _CUMULATED + varint(int(counts[n])) + _BOUND + self._bounds[n]
-                buckets[2 * n] = _message(3, content + _told_exemplar(exemplar))
+                buckets[2 * n] = _message(3, content + _message(3, _told_exemplar(exemplar)))
                 buckets[2 * n + 1] = b""
         count = _COUNT + _known(int(counts[-1]))
         return count + _SUM + _double(vector[-1] or 0.0) + b"".join(buckets)
@@ -220,9 +225,14 @@ class Writer:
         return _NATIVE + zeros + b"".join(told_spans) + _message(13, b"".join(deltas))
 
 
+def _told_counter(number: float, exemplar: Exemplar) -> bytes:
+    value = _tag(1, _DOUBLE) + _double(number)
+    return _message(3, value + _message(2, _told_exemplar(exemplar)))
+
+
 def _told_exemplar(exemplar: Exemplar) -> bytes:
     whole = math.floor(exemplar.at)
     nanoseconds = int((exemplar.at - whole) * 1e9)
     time = _tag(1, _VARINT) + varint(whole) + _tag(2, _VARINT) + varint(nanoseconds)
-    value = _tag(2, _DOUBLE) + _double(exemplar.seconds)
-    return _message(3, encode_labels((LABEL,), (exemplar.build,)) + value + _message(3, time))
+    labels = encode_labels(LABELS[: len(exemplar.build)], exemplar.build)
+    return labels + _tag(2, _DOUBLE) + _double(exemplar.value) + _message(3, time)

@@ -14,9 +14,9 @@ from typing import Literal
 from prometheus_client.utils import floatToGoString
 
 from exporter.ledger.rows import Exemplar, Labels
-from exporter.metrics.exemplars import LABEL
+from exporter.metrics.exemplars import LABELS
 from exporter.metrics.families import Family
-from exporter.metrics.gauges import Item
+from exporter.metrics.gauges import Exemplars, Item
 
 Format = Literal["text", "openmetrics", "protobuf"]
 """All there are: `protobuf` has a module of its own."""
@@ -129,10 +129,19 @@ class Writer:
         for shared, items in groups:
             if items is not last:  # gauges of many pipelines say the very same
                 last = items
-                ends = [f"{own[labels]}{_known(value)}\n" for labels, (value,), _ in items]
+                ends = [
+                    f"{own[labels]}{_known(value)}{self._told(value, exemplars)}\n"
+                    if exemplars
+                    else f"{own[labels]}{_known(value)}\n"
+                    for labels, (value,), exemplars in items
+                ]
             start = f"{name}{{{shared}" if self._is_labelled else name
             texts.append(start + start.join(ends) if ends else "")
         return texts
+
+    def _told(self, value: float, exemplars: Exemplars) -> str:
+        """The exemplar of a counter, unless it is of what is held back."""
+        return _told_exemplar(exemplars[0]) if self._shows_exemplars and value else ""
 
     def _histograms(self, groups: Iterable[tuple[str, Sequence[Item]]]) -> list[str]:
         name, own, template, texts = self._name, self._own, self._lines, []
@@ -160,5 +169,5 @@ class Writer:
 
 
 def _told_exemplar(exemplar: Exemplar) -> str:
-    labels = encode_labels((LABEL,), (exemplar.build,))
-    return f" # {{{labels}}} {number(exemplar.seconds)} {exemplar.at!r}"
+    labels = encode_labels(LABELS[: len(exemplar.build)], exemplar.build)
+    return f" # {{{labels}}} {number(exemplar.value)} {exemplar.at!r}"

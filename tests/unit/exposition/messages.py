@@ -21,7 +21,7 @@ _KINDS = ("COUNTER", "GAUGE", "SUMMARY", "UNTYPED", "HISTOGRAM")
 _SCHEMA = {
     "LabelPair": "name:1:string value:2:string",
     "Gauge": "value:1:double",
-    "Counter": "value:1:double",
+    "Counter": "value:1:double exemplar:2:Exemplar",
     "Exemplar": "label:1:LabelPair* value:2:double timestamp:3:.google.protobuf.Timestamp",
     "Bucket": "cumulative_count:1:uint64 upper_bound:2:double exemplar:3:Exemplar",
     "BucketSpan": "offset:1:sint32 length:2:uint32",

@@ -159,16 +159,16 @@ def test_a_format_that_nobody_asks_for_any_more_is_given_up(
 
 
 def exemplars(shown: module.Exposition, family: f.Family) -> dict[str, tuple[Any, ...]]:
-    """By the bound of the bucket: the labels, the value and the time."""
+    """By the bound of the bucket, of a counter by nothing: the labels, the value and the time."""
     return {
-        sample.labels["le"]: (
+        sample.labels.get("le", ""): (
             sample.exemplar.labels,
             sample.exemplar.value,
             float(sample.exemplar.timestamp),
         )
         for known in read_openmetrics(shown.text("openmetrics").decode())
         for sample in known.samples
-        if sample.exemplar and sample.name == f"{family.name}_bucket"
+        if sample.exemplar and sample.name in (f"{family.name}_bucket", family.name)
     }
 
 
@@ -186,8 +186,8 @@ def test_a_bucket_names_the_latest_build_that_fell_into_it() -> None:
     learn(view, lasting(4, 2e9 + 1, number=5))
 
     assert exemplars(shown, f.BUILD_DURATION) == {
-        "10.0": ({"build": "9"}, 6.0, 2e9 + 2),
-        "+Inf": ({"build": "8"}, 70.0, 2e9),
+        "10.0": ({"build": "9", "id": "1"}, 6.0, 2e9 + 2),
+        "+Inf": ({"build": "8", "id": "1"}, 70.0, 2e9),
     }
 
 
@@ -195,7 +195,30 @@ def test_a_job_names_its_build() -> None:
     view = a_view()
     learn(view, job_done(build("1", number=42)))
 
-    assert exemplars(exposition(view), f.JOB_DURATION) == {"60.0": ({"build": "42"}, 20.0, 123.0)}
+    shown, names = exposition(view), {"build": "42", "id": "1"}
+    assert exemplars(shown, f.JOB_DURATION) == {"60.0": (names, 20.0, 123.0)}
+    assert exemplars(shown, f.JOBS) == {"": (names, 1.0, 123.0)}
+
+
+def test_a_counter_names_the_latest_build_that_it_counted() -> None:
+    view = a_view()
+    shown = exposition(view)
+    for number, at in ((7, 2e9), (9, 2e9 + 2), (5, 2e9 + 1)):
+        learn(view, lasting(5, at, number=number, native_id=f"run-{number}"))
+
+    assert exemplars(shown, f.BUILDS) == {"": ({"build": "9", "id": "run-9"}, 1.0, 2e9 + 2)}
+    assert b"# {" not in shown.text("text")
+
+
+def test_an_id_that_is_too_long_beside_the_number_is_left_out() -> None:
+    view = a_view()
+    learn(view, completed(number=7, native_id="x" * 120))
+    assert exemplars(exposition(view), f.BUILDS) == {
+        "": ({"build": "7", "id": "x" * 120}, 1.0, 123.0)
+    }
+    learn(view, completed(number=8, native_id="x" * 121, completed_at=124.0))
+
+    assert exemplars(exposition(view), f.BUILDS) == {"": ({"build": "8"}, 1.0, 124.0)}
 
 
 def test_queue_times_have_no_exemplars_and_the_classic_text_has_none() -> None:
@@ -204,14 +227,14 @@ def test_queue_times_have_no_exemplars_and_the_classic_text_has_none() -> None:
     shown = exposition(view)
 
     assert exemplars(shown, f.BUILD_QUEUE) == {}
-    assert b'{build="3"}' in shown.text("openmetrics")
-    assert b'{build="3"}' not in shown.text("text")
+    assert b'{build="3",id="1"}' in shown.text("openmetrics")
+    assert b'build="3"' not in shown.text("text")
 
 
 @pytest.mark.parametrize(
     ("told", "name"),
     [
-        ({"number": 0, "native_id": "x"}, "0"),
+        ({"number": 0, "native_id": "0"}, "0"),
         ({"native_id": "a-b"}, "a-b"),
         ({}, "1"),
         ({"native_id": "a\nb"}, "a\ufffdb"),
@@ -246,13 +269,14 @@ def test_an_exemplar_waits_with_its_observation() -> None:
     view = a_view(zero_hold=60.0, clock=lambda: now)
     shown = exposition(view)
     learn(view, completed(number=1))
-    assert exemplars(shown, f.BUILD_DURATION) == {}
+    assert exemplars(shown, f.BUILD_DURATION) == exemplars(shown, f.BUILDS) == {}
 
     view.scraped(1.0)
     now = 60.0
     view.release(view.due())
 
     assert exemplars(shown, f.BUILD_DURATION) == {"60.0": ({"build": "1"}, 20.0, 123.0)}
+    assert exemplars(shown, f.BUILDS) == {"": ({"build": "1"}, 1.0, 123.0)}
 
 
 def test_folded_observations_keep_their_exemplars() -> None:
@@ -264,4 +288,4 @@ def test_folded_observations_keep_their_exemplars() -> None:
 
     learn(view, lasting(5, 2e9, branch="release/1", number=99))
 
-    assert ({"build": "99"}, 5.0, 2e9) in exemplars(shown, f.BUILD_DURATION).values()
+    assert ({"build": "99", "id": "1"}, 5.0, 2e9) in exemplars(shown, f.BUILD_DURATION).values()

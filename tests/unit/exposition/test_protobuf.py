@@ -222,15 +222,26 @@ def test_exemplars_are_in_their_buckets() -> None:
     )
 
     first, *others = family.metric[0].histogram.bucket
-    assert labels_of(first.exemplar) == {"build": "7"}
+    assert labels_of(first.exemplar) == {"build": "7", "id": "1"}
     assert (first.exemplar.value, first.exemplar.timestamp.seconds) == (9.0, 1_000_009)
     assert not any(bucket.HasField("exemplar") for bucket in others)
+
+
+def test_a_counter_has_its_exemplar() -> None:
+    view = a_view(native=True)
+    learn(view, lasting(9.0, number=7))
+    (family,) = (x for x in families(exposition(view).text("protobuf")) if x.name == f.BUILDS.name)
+
+    (counted,) = (x.counter for x in family.metric if x.counter.value)
+    assert labels_of(counted.exemplar) == {"build": "7", "id": "1"}
+    assert (counted.exemplar.value, counted.exemplar.timestamp.seconds) == (1.0, 1_000_009)
+    assert not any(x.counter.HasField("exemplar") for x in family.metric if not x.counter.value)
 
 
 @given(at=st.floats(0, 4e9))
 def test_the_time_of_an_exemplar_is_kept_to_the_microsecond(at: float) -> None:
     hand = writer(f.BUILD_DURATION, "protobuf", bounds=(10.0, 60.0), shared=0)
-    exemplars = {0: Exemplar(0, "7", 9.0, at)}
+    exemplars = {0: Exemplar(0, ("7",), 9.0, at)}
     (row,) = hand.encode(
         [(encode_labels("protobuf", (), ()), [(("",) * 6, (1.0, 0.0, 0.0, 9.0), exemplars)])]
     )
