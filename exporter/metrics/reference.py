@@ -91,8 +91,8 @@ _EXEMPLARS = f"""\
 ## Exemplars
 
 In OpenMetrics and protobuf the last build of each duration bucket, and of the counters
-`{f.BUILDS.name}` and `{f.JOBS.name}`, is an exemplar with the labels {_codes(exemplars.LABELS)}: the
-build's number, and the id that its address is made of, where that is another. Prometheus keeps
+`{f.BUILDS.name}` and `{f.JOBS.name}`, is an exemplar: its labels {_codes(exemplars.LABELS)} are
+the build's number, and the id that its address is made of, where that is another. Prometheus keeps
 them with `--enable-feature=exemplar-storage`.
 """
 
