@@ -16,6 +16,7 @@ from exporter.providers import Repo
 from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
 from exporter.sync import repo_sync
+from exporter.sync.limits import PollLimits
 from exporter.sync.notes import RepoNotes
 
 log = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ class HistoryReader:
             repo=repo,
             target=await self._target(repo),
             notes=memory,
-            limits=repo_sync.PollLimits(until=monotonic() + _PIECE),
+            limits=PollLimits(until=monotonic() + _PIECE),
         )
         await one.run()
         return one.is_unfinished

@@ -25,6 +25,7 @@ from exporter.schedule.discovery import Discovery
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.plan import Demand, planned
 from exporter.sync import repo_sync
+from exporter.sync.limits import PollLimits
 from exporter.sync.notes import RepoNotes
 from exporter.threads import to_the_end
 
@@ -146,7 +147,7 @@ async def _sample(reader: repo_sync.SyncContext, repos: list[Repo], prospect: _P
             floor = reader.source.api.now() - reader.rules.lookback
             account = reader.source.account.name
             target = await reader.recorder.target(account, repo.entry, Cursor(floor=floor))
-            notes, limits = RepoNotes(), repo_sync.PollLimits(monotonic() + _READING)
+            notes, limits = RepoNotes(), PollLimits(monotonic() + _READING)
             first = repo_sync.RepoSync(reader, repo=repo, target=target, notes=notes, limits=limits)
             target = await first.run()
             REQUEST_COUNT.set(requests)

@@ -11,7 +11,7 @@ from time import monotonic
 from exporter.http import Budget, PublishedLimit, RequestRate, TokenBucket
 from exporter.providers import Provider
 from exporter.schedule.plan import Costs, Demand, Plan, planned
-from exporter.sync.repo_sync import PollLimits
+from exporter.sync.limits import PollLimits
 
 log = logging.getLogger(__name__)
 

@@ -29,6 +29,9 @@ class RepoNotes(msgspec.Struct):
     """When an unfinished build was last requested by itself; monotonic seconds."""
     failures: dict[AttemptKey, ProviderError] = {}
     """Why the details of a build could not be read when they were last requested."""
+    may_have_skipped: bool = False
+    """Whether the newest page was read while the past was still to be: of more builds than fit on
+    it those behind it were skipped, and the next sync must not take them for read."""
     activity: Activity = msgspec.field(default_factory=Activity)
     page_sizes: PageSizes = msgspec.field(default_factory=PageSizes)
     _settled: frozenset[int] = frozenset()

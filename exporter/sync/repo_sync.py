@@ -2,13 +2,13 @@
 
 A sync reads from the newest build back to the first page whose builds are all older than the
 last complete sync, less ten minutes. The cursor moves only at the end of a complete sync. A long
-one commits page by page, and the next poll resumes it where it stopped.
+one commits page by page, and a later poll resumes it where it stopped. The first one of a repo, its
+first walk, is read in parts: the newest page, and in polls of their own the past behind it.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -27,10 +27,18 @@ from exporter.metrics.increments import Increment
 from exporter.model import Build, Status
 from exporter.providers import Page, Provider, Repo, Source
 from exporter.recorder import Recorder
+from exporter.sync.containers import Container
 from exporter.sync.details import Details, Wanted
+from exporter.sync.limits import UNLIMITED, Part, PollLimits
 from exporter.sync.notes import RepoNotes
 from exporter.sync.paginator import Paginator, count
-from exporter.sync.window import SyncRules, SyncWindow, corrected_floor, without_future_times
+from exporter.sync.window import (
+    SyncRules,
+    SyncWindow,
+    begun_anew,
+    corrected_floor,
+    without_future_times,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,20 +58,6 @@ class SyncContext(msgspec.Struct, frozen=True):
     rules: SyncRules
 
 
-class PollLimits(msgspec.Struct, frozen=True):
-    """How far one poll may go."""
-
-    until: float = math.inf
-    """Monotonic seconds. Builds that were read by then are committed, and the next poll goes on."""
-    deep_every: float | None = None
-    """Seconds between two reads of the whole `rerun_window`; None is `max_interval`."""
-    at_once: int = 8
-    """Builds filled or refreshed side by side."""
-
-
-_UNLIMITED = PollLimits()
-
-
 class RepoSync:
     """One poll of one repo."""
 
@@ -74,7 +68,7 @@ class RepoSync:
         repo: Repo,
         target: Target,
         notes: RepoNotes,
-        limits: PollLimits = _UNLIMITED,
+        limits: PollLimits = UNLIMITED,
     ) -> None:
         self._account, self._site = context.source.account, context.source.site
         self._api = context.source.api
@@ -84,6 +78,9 @@ class RepoSync:
         self._target = target
         self._notes = notes
         self._limits = limits
+        self._resumes = target.cursor.resume is not None
+        self._reads_past = limits.part is Part.PAST and self._resumes and not target.exposed
+        """Whether the newest page is left out."""
         self._deep = self._is_deep()
         self._window = SyncWindow(
             target.cursor,
@@ -97,7 +94,7 @@ class RepoSync:
             notes.page_sizes,
             self._api.stats,
             since=self._window.horizon,
-            deep=self._deep,
+            deep=self._deep or notes.may_have_skipped,
             behind=self._window.behind,
             unfilled=frozenset(b.native_id for b in self._active.values() if b.unfilled),
         )
@@ -110,10 +107,11 @@ class RepoSync:
         self._seen: set[AttemptKey] = set()
         self._settled: list[Build] = []
         self._cut_off = False
-        self._read_pages = 1
-        self._container: Build | None = None
-        self._jobs_seen: set[str] = set()
-        self._whole = target.cursor.resume is None
+        self._read_pages = 0
+        self._container = Container(
+            whole=not self._resumes,
+            known=[b for b in self._active.values() if b.only_jobs] if self._reads_past else (),
+        )
         self.rejected = 0
         """Listed items that could not be understood."""
         self.moved = False
@@ -129,6 +127,11 @@ class RepoSync:
         return monotonic() - last >= (self._limits.deep_every or self._rules.max_interval)
 
     @property
+    def share_read(self) -> float:
+        """How much of the time that is to be read has been, from 0 to 1."""
+        return self._window.share_read if self.is_unfinished else 1.0
+
+    @property
     def unread(self) -> Mapping[str, ProviderError]:
         """The parts that could not be read while the rest could, and why."""
         return self._details.failed
@@ -136,22 +139,25 @@ class RepoSync:
     async def run(self) -> Target:
         """Poll; returns the target as it stands afterwards.
 
-        The newest page comes first, whatever an earlier sync has left unread. Raises a
-        ProviderError or StateUnavailable; what was read before counts all the same.
+        The newest page comes first, unless only the past is asked for. Raises a ProviderError
+        or StateUnavailable; what was read before counts all the same.
         """
-        cursor = self._target.cursor
-        started = monotonic()
-        page = await self._page(None)
-        began_at = cursor.walk
-        if began_at is None:
-            began_at = now_of(self._api, self._rules) - (monotonic() - started)
-            if (right := corrected_floor(cursor, self._rules, now=began_at)) is not None:
-                await self._commit(right)
-                self.is_unfinished = True
-                return self._target
-        self._window.note_unread(unread.part for unread in page.unread)
-        ended = await self._take(page)
-        token = page.next if ended or cursor.resume is None else cursor.resume
+        cursor, page, ended = self._target.cursor, None, False
+        began_at, token = cursor.walk, cursor.resume
+        if not self._reads_past:
+            started = monotonic()
+            page = await self._page(None)
+            if began_at is None:
+                began_at = now_of(self._api, self._rules) - (monotonic() - started)
+                if (right := corrected_floor(cursor, self._rules, now=began_at)) is not None:
+                    await self._commit(right)
+                    self.is_unfinished = True
+                    return self._target
+            self._window.note_unread(unread.part for unread in page.unread)
+            ended = await self._take(page)
+            token = page.next if ended or cursor.resume is None else cursor.resume
+            if self._resumes and not ended:
+                self._notes.may_have_skipped = True
         try:
             while not ended and token is not None and self._may_go_on:
                 await self._commit(self._window.paused(token, began_at))
@@ -166,14 +172,18 @@ class RepoSync:
             await self._cannot_go_on(error, token, began_at)
         else:
             await self._refresh()
-            await self._end(began_at, clean=ended and not self._details.stops)
+            clean = ended and not self._details.stops
+            await (self._end(began_at) if clean else self._pause(token, began_at))
         if self._details.fatal is not None:
             raise self._details.fatal
         return self._target
 
     @property
     def _may_go_on(self) -> bool:
-        return self._read_pages < _MOST_PAGES and not self._details.stops
+        if self._limits.part is Part.NEWEST or self._details.stops:
+            return False
+        is_time_up = monotonic() >= self._limits.pause_at and self._read_pages > 0
+        return self._read_pages < _MOST_PAGES and not is_time_up
 
     async def _take(self, page: Page) -> bool:
         """Read the builds of a page; whether all that was to be read has been."""
@@ -183,11 +193,11 @@ class RepoSync:
             self._details.failed[unread.part] = unread.error
         return await self._read(page) or page.next is None
 
-    async def _following(self, page: Page, token: str) -> Page:
-        """The page at `token`: the next one, or the one where an earlier sync stopped."""
-        if token == page.next and (endless := self._pages.endless(page)) is not None:
+    async def _following(self, page: Page | None, token: str) -> Page:
+        """The page at `token`: the one after `page`, or the one where an earlier sync stopped."""
+        follows = page is not None and token == page.next
+        if page is not None and follows and (endless := self._pages.endless(page)) is not None:
             raise endless
-        self._read_pages += 1
         following = await self._page(token)
         self._window.note_unread(unread.part for unread in following.unread)
         return following
@@ -199,18 +209,25 @@ class RepoSync:
         stuck = self._window.stuck()
         if stuck.polls >= _STUCK_OFTEN and self._api.now() - stuck.since >= _STUCK_LONG:
             self._cut_off = True
-            await self._end(began_at, clean=True)
+            await self._end(began_at)
             return
         waits = isinstance(error, TryLater) and stuck.polls % _ANEW and token is not None
         cursor = self._window.paused(token, began_at) if waits and token else self._target.cursor
-        await self._commit(replace(cursor if waits else _begun_anew(cursor), stuck=stuck))
+        await self._commit(replace(cursor if waits else begun_anew(cursor), stuck=stuck))
 
-    async def _end(self, began_at: float | None, *, clean: bool) -> None:
-        """The last commit; the cursor moves if the sync was complete."""
-        if not clean:
-            await self._commit(self._target.cursor)
-            self.is_unfinished = self._details.fatal is None
-            return
+    async def _pause(self, token: str | None, began_at: float | None) -> None:
+        """The last commit of a sync that a later poll resumes.
+
+        It does so behind the page that was read last, unless details of that are missing.
+        """
+        cursor = self._target.cursor
+        if token is not None and token != cursor.resume and not self._details.stops:
+            cursor = self._window.paused(token, began_at)
+        await self._commit(cursor)
+        self.is_unfinished = self._details.fatal is None
+
+    async def _end(self, began_at: float | None) -> None:
+        """The last commit of a complete sync: the cursor moves."""
         events: list[Increment] = []
         if self._window.has_gap(cut_off=self._cut_off):
             log.warning(
@@ -222,6 +239,8 @@ class RepoSync:
         if self._deep:
             self._notes.deep_at = monotonic()
             self._notes.page_sizes.grow()
+        if not self._resumes:
+            self._notes.may_have_skipped = False
         self._notes.settle(self._settled, floor=self._window.floor)
         self._tidy()
 
@@ -229,6 +248,7 @@ class RepoSync:
 
     async def _page(self, token: str | None) -> Page:
         page = await self._pages.get(token)
+        self._read_pages += 1
         self.rejected += page.rejected
         return replace(page, builds=without_future_times(page.builds, self._api.now()))
 
@@ -273,7 +293,7 @@ class RepoSync:
         found = sorted(plain + filled, key=lambda build: build.attempt)
         self._seen.update(AttemptKey(build.key, build.attempt) for build in found)
         self._builds.extend(found)
-        return self._is_all_old(page.builds, filled, rows) and not self._expects_jobs
+        return self._is_all_old(page.builds, filled, rows) and not self._container.expects_jobs
 
     def _is_all_old(
         self,
@@ -311,30 +331,10 @@ class RepoSync:
                 self._seen.add(key)
 
     def _contained(self, build: Build, *, last: bool) -> Build:
-        """A build that is only a set of jobs, with the unfinished jobs of other pages and polls.
-
-        A job leaves it when a whole list lacks it.
-        """
+        """A build that is only a set of jobs, with the unfinished jobs of other pages and polls."""
         if not build.only_jobs:
             return build
-        before = self._container or self._known(build)
-        listed = {job.id for job in build.jobs}
-        self._jobs_seen |= listed
-        kept = tuple(
-            job
-            for job in (() if before is None else before.jobs)
-            if job.status is not Status.COMPLETED
-            and job.id not in listed
-            and (job.id in self._jobs_seen or not (last and self._whole))
-        )
-        self._container = replace(build, jobs=kept + build.jobs)
-        return self._container
-
-    @property
-    def _expects_jobs(self) -> bool:
-        """Whether unfinished jobs of the container have not been listed yet."""
-        jobs = () if self._container is None else self._container.jobs
-        return any(job.id not in self._jobs_seen for job in jobs)
+        return self._container.joined(build, self._known(build), last=last)
 
     def _wants_detail(self, build: Build) -> bool:
         return not build.only_jobs and (build.partial or self._account.jobs)
@@ -355,7 +355,12 @@ class RepoSync:
     # -- unfinished builds
 
     async def _refresh(self) -> None:
-        """Read unfinished builds again that no page has listed."""
+        """Read unfinished builds again that no page has listed.
+
+        The past is not where they are listed: the poll of the newest page reads them again.
+        """
+        if self._reads_past:
+            return
         due = [
             build
             for key, build in self._active.items()
@@ -393,8 +398,3 @@ def now_of(api: Api, rules: SyncRules) -> float:
     """
     theirs, ours = api.now(), time.time()
     return ours if theirs - ours > rules.rerun_window / 2 else theirs
-
-
-def _begun_anew(cursor: Cursor) -> Cursor:
-    """The cursor without the page at which a sync was to be resumed."""
-    return replace(cursor, resume=None, walk=None, top=None)

@@ -88,6 +88,12 @@ class SyncWindow:
         high = self._cursor.high
         return high is not None and self._highest is not None and self._highest < high
 
+    @property
+    def share_read(self) -> float:
+        """How much of the time from now back to the horizon the pages cover, from 0 to 1."""
+        whole = self._now - self._edge
+        return min(max((self._now - self._oldest) / whole, 0.0), 1.0) if whole > 0 else 1.0
+
     def is_before_window(self, build: Build) -> bool:
         """Whether `build` is wholly older than the window; by its number if it has no time."""
         if build.only_jobs:
@@ -143,7 +149,10 @@ class SyncWindow:
 
     def paused(self, token: str, walk: float | None) -> Cursor:
         """The cursor of a sync that began at `walk` and is resumed at the page of `token`."""
-        return replace(self._cursor, resume=token, walk=walk, top=self._highest)
+        behind = self._cursor.behind
+        if self._cursor.since is None:  # the rest of a first walk does not read it all once more
+            walk, behind = self._left_behind(walk)
+        return replace(self._cursor, resume=token, walk=walk, top=self._highest, behind=behind)
 
     def stuck(self) -> Stuck:
         """Since when, and for how many polls, syncs have reached no further than this one."""
@@ -156,13 +165,24 @@ class SyncWindow:
         """The cursor after a complete sync that began at `walk`."""
         known = [n for n in (self._highest, self._cursor.high) if n is not None]
         high = self._highest if self.is_renumbered else max(known, default=None)
-        since = self.floor if self._cursor.since is None else self._cursor.since
-        behind = {
-            part: max(self._cursor.behind.get(part, since), self.floor) for part in self._unread
-        }
-        if len(behind) > _MOST_BEHIND:  # then the whole list is behind
-            walk, behind = since, {}
+        walk, behind = self._left_behind(walk)
         return Cursor(floor=self._cursor.floor, since=walk, high=high, behind=behind)
+
+    def _left_behind(self, walk: float | None) -> tuple[float | None, dict[str, float]]:
+        """From when on the list and each part that could not be read is to be read next."""
+        first = self._cursor.since is None
+        since = self.floor if self._cursor.since is None else self._cursor.since
+        parts = self._unread | self._cursor.behind.keys() if first else self._unread
+        behind = {part: max(self._cursor.behind.get(part, since), self.floor) for part in parts}
+        if len(behind) > _MOST_BEHIND:  # then the whole list is behind
+            return since, {}
+        return walk, behind
+
+
+def begun_anew(cursor: Cursor) -> Cursor:
+    """The cursor without the page at which a sync was to be resumed."""
+    behind = {} if cursor.since is None else cursor.behind
+    return replace(cursor, resume=None, walk=None, top=None, behind=behind)
 
 
 def corrected_floor(cursor: Cursor, rules: SyncRules, *, now: float) -> Cursor | None:

@@ -79,7 +79,7 @@ class Group(msgspec.Struct, eq=False):
 
     @property
     def is_shown(self) -> bool:
-        """Whether a scrape has it."""
+        """Whether a scrape has its counters and histograms."""
         return True
 
     def enter(self, table: SlotTable[Any]) -> None:
@@ -169,7 +169,7 @@ class Pipeline(Group, eq=False, kw_only=True):
     facts: Facts
     target: int
     is_shown: bool
-    """False while its repo's first walk goes on."""
+    """Whether a scrape has its counters and histograms: not while its repo's first walk goes on."""
     jobs: list[Jobs] = []
 
     @property

@@ -150,7 +150,7 @@ class SeriesView(Store):
             self._expose(target)
 
     def _expose(self, target: Target) -> None:
-        """The first walk of a repo has ended: its series are shown from now on."""
+        """The first walk of a repo has ended: counters and histograms are shown from now on."""
         shown = self._unshown.pop(target.id, [])
         all_of_it = cardinality.catch_all(self.provider_of(target), clean(target.account))
         if all_of_it in self.pipelines:
@@ -268,13 +268,12 @@ class SeriesView(Store):
         return self._running.by_target
 
     def gauges(self, now: float) -> Iterator[tuple[str, Labels, float]]:
-        """The gauges of all shown pipelines: family, labels, value. `now` is epoch."""
+        """The gauges of all pipelines: family, labels, value. `now` is epoch."""
         for labels, known in self.pipelines.items():
-            if known.is_shown:
-                for shown in (*self._gauges_of(known, now), gauges.of_ended_jobs(known.facts)):
-                    for family, items in shown.items():
-                        for own, (value,), _ in items:
-                            yield family, labels + own, value
+            for shown in (*self._gauges_of(known, now), gauges.of_ended_jobs(known.facts)):
+                for family, items in shown.items():
+                    for own, (value,), _ in items:
+                        yield family, labels + own, value
 
     def _gauges_of(self, known: Pipeline, now: float) -> tuple[Items, Items]:
         builds = self._running.of(known.labels)
@@ -292,10 +291,11 @@ class SeriesView(Store):
         self._recount(self._running.aged(now - self.rules.max_open_age))
 
     def read(self, group: Group, families: Iterable[str], now: float) -> Items:
-        """What there is to show of these families of a group. `now` is epoch."""
-        if not group.is_shown:
-            return {family: [] for family in families}
-        found = group.items(families)
+        """What there is to show of these families of a group. `now` is epoch.
+
+        Gauges are there from the first page on that was read of a repo.
+        """
+        found = group.items(families) if group.is_shown else {family: [] for family in families}
         if isinstance(group, Pipeline):
             kinds: tuple[Items, ...] = ()
             if not _GAUGES.isdisjoint(found):

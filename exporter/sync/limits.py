@@ -1,0 +1,37 @@
+"""How far one poll of a repo may go."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum, auto
+
+import msgspec
+
+
+class Part(Enum):
+    """The part of a list that one poll reads."""
+
+    WHOLE = auto()
+    """The newest page and all that is to be read behind it."""
+    NEWEST = auto()
+    """The newest page alone."""
+    PAST = auto()
+    """Of a first walk what is left unread, and not the newest page once more."""
+
+
+class PollLimits(msgspec.Struct, frozen=True):
+    """How far one poll may go."""
+
+    until: float = math.inf
+    """Monotonic seconds. Builds that were read by then are committed, and the next poll goes on."""
+    deep_every: float | None = None
+    """Seconds between two reads of the whole `rerun_window`; None is `max_interval`."""
+    at_once: int = 8
+    """Builds filled or refreshed side by side."""
+    part: Part = Part.WHOLE
+    pause_at: float = math.inf
+    """Monotonic seconds after which the poll ends with the page that it is at."""
+
+
+UNLIMITED = PollLimits()
+"""All of it at once."""
