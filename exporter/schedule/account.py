@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Collection
@@ -31,6 +32,7 @@ from exporter.schedule.token_end import TokenEnd
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
+from exporter.sync.limits import Part
 from exporter.sync.window import SyncRules
 
 log = logging.getLogger(__name__)
@@ -44,6 +46,8 @@ _EARLIEST, _LATEST = 0.9, 0.98
 the poll then waits for a free worker."""
 _AGAIN = 1.0
 """Seconds after which a poll that had to wait for the budget is due again."""
+_PIECE = 15.0
+"""Seconds of the past of a repo that are read before others have their turn."""
 _DISCOVERY = 3600.0
 """Seconds between two discoveries of what the wildcards match."""
 _HEALTH = 600.0
@@ -188,24 +192,26 @@ class AccountPoller:
     async def poll_in_turn(self, state: RepoState, requests: RequestCount) -> None:
         """Poll a repo and let it wait for its next poll."""
         started, put_off = monotonic(), True  # also where it is cancelled
-        state.begun_at, state.is_hastened = started, False
+        if not state.reads_past:
+            state.begun_at, state.is_hastened = started, False
         try:
-            put_off = await self.poll(state, requests)
+            put_off = await self.poll(state, requests, pause_at=started + _PIECE)
         finally:
             state.is_polled = False
             self.rows.touch(state.repo.entry)
             state.interval = self.group.plan.interval(state.demand)
-            due = started + self._pause(state.interval)
+            due = (started if state.backs_off else state.begun_at) + self._pause(state.interval)
             if state.backs_off:
                 state.backoff_until = max(state.backoff_until, due)
-            if state.is_hastened:
-                self.polled.wait(state, monotonic())
-            elif put_off:
-                self.polled.wait(state, monotonic() + _AGAIN)
-            elif state.is_unfinished:
+            if state.is_unfinished:
                 self.polled.queue.wait_for_room(state)
-            else:
-                self.polled.wait(state, due)
+            if state.is_hastened:
+                due = monotonic()
+            elif put_off and state.reads_past:
+                due, state.past_rests_until = state.due, monotonic() + _AGAIN
+            elif put_off:
+                due = monotonic() + _AGAIN
+            self.polled.wait(state, due)
 
     def _pause(self, interval: float) -> float:
         """Seconds to the next poll; those of idle repos must not fall into step."""
@@ -213,14 +219,20 @@ class AccountPoller:
             return interval
         return interval * random.uniform(_EARLIEST, _LATEST)  # noqa: S311 - no secret
 
-    async def poll(self, state: RepoState, requests: RequestCount) -> bool:
-        """Poll a repo; whether that must be done again as soon as the budget allows."""
+    async def poll(
+        self, state: RepoState, requests: RequestCount, *, pause_at: float = math.inf
+    ) -> bool:
+        """Poll a repo; whether that must be done again as soon as the budget allows.
+
+        At `pause_at` (monotonic seconds) it ends with the page that it is at.
+        """
         started = monotonic()
         REQUEST_COUNT.set(requests)
         poll: repo_sync.RepoSync | None = None
         try:
             async with asyncio.timeout(POLL_DEADLINE):
-                poll = await self._sync(state, until=started + _WORTH_COMMITTING * POLL_DEADLINE)
+                until = started + _WORTH_COMMITTING * POLL_DEADLINE
+                poll = await self._sync(state, until=until, pause_at=pause_at)
                 await poll.run()
         except TimeoutError:
             late = (
@@ -243,13 +255,14 @@ class AccountPoller:
         finally:
             if poll is not None:
                 self.rejected += poll.rejected
-                self.group.costs.note(requests, news=poll.moved or not state.was_polled)
+                is_news = poll.moved or state.reads_past or not state.was_polled
+                self.group.costs.note(requests, news=is_news)
             seconds = monotonic() - started
             self._polls = plus(self._polls, observation(seconds, POLL_BUCKETS))
             log.debug("polled", extra=log_facts(self.provider.name, state, requests, seconds))
         return False
 
-    async def _sync(self, state: RepoState, *, until: float) -> repo_sync.RepoSync:
+    async def _sync(self, state: RepoState, *, until: float, pause_at: float) -> repo_sync.RepoSync:
         """A sync of the repo from where the last one ended."""
         name = self.provider.name
         await self._recorder.load_responses(name, self.api.responses)
@@ -263,7 +276,11 @@ class AccountPoller:
             repo=state.repo,
             target=target,
             notes=state.notes,
-            limits=self.group.poll_limits(until, self._span.longest),
+            limits=replace(
+                self.group.poll_limits(until, self._span.longest),
+                part=_part(state, target.cursor),
+                pause_at=pause_at if state.reads_past else math.inf,
+            ),
         )
 
     async def _diagnose(self) -> None:
@@ -310,7 +327,9 @@ class AccountPoller:
     @property
     def is_well(self) -> bool:
         """Whether each repo was polled well, and nothing is wrong with the account."""
-        polled = all(s.was_polled and not s.failures for s in self.repos.values())
+        polled = all(
+            s.was_polled and not s.is_unfinished and not s.failures for s in self.repos.values()
+        )
         return self.health.error is None and not self.discovery.unresolved and polled
 
     def active(self, state: RepoState) -> Collection[Build]:
@@ -334,3 +353,13 @@ class AccountPoller:
     def page_of(self, repo: str) -> str | None:
         """The address of a repo's page at the provider, by its label."""
         return self.provider.page_of(Repo(repo))
+
+
+def _part(state: RepoState, cursor: Cursor) -> Part:
+    """What the next poll of a repo reads.
+
+    A first walk is read in parts. One that cannot go on is begun anew now and then, as a whole.
+    """
+    if cursor.since is not None or cursor.stuck is not None:
+        return Part.WHOLE
+    return Part.PAST if state.reads_past and cursor.resume is not None else Part.NEWEST

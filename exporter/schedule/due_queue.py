@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import count
 
 from exporter.schedule.repo import RepoState
@@ -14,17 +14,21 @@ _Entry = tuple[float, int, RepoState]
 
 
 class DueQueue:
-    """Repos that are not due yet, those that are, and those that have history left to read.
+    """Repos that are not due yet, those that are, and those whose past is left to read.
 
-    Of the due ones that with the earliest deadline comes first. History comes last, so that it
-    delays no new build.
+    Of the due ones that with the earliest deadline comes first, and those whose newest page was
+    never read come after the others, which have their turn meanwhile. The past of a repo comes
+    last, once the newest pages of all have been read, so that it delays no new build.
     """
 
     def __init__(self, repos: Mapping[str, RepoState]) -> None:
         self.repos = repos
         self._waiting: list[_Entry] = []
         self._due: list[_Entry] = []
-        self._unfinished: deque[_Entry] = deque()
+        self._new: list[_Entry] = []
+        """Due as well, but their newest page was never read."""
+        self._unfinished: dict[str, RepoState] = {}
+        """In the order in which their past is read, one repo to the end before the next."""
         self._order = count()
 
     def wait(self, state: RepoState, due: float) -> None:
@@ -33,11 +37,14 @@ class DueQueue:
         heapq.heappush(self._waiting, self._entry(due, state))
 
     def wait_for_room(self, state: RepoState) -> None:
-        """Let a repo read more of its history when no other repo is due."""
-        self._unfinished.append(self._entry(0.0, state))
+        """Let a repo read its past, beside being due, when no other repo is."""
+        self._unfinished.setdefault(state.repo.entry, state)
 
-    def take(self, now: float, *, with_history: bool) -> RepoState | None:
+    def take(self, now: float, *, with_past: bool, past_first: bool = False) -> RepoState | None:
         """The next repo to poll, removed from the queue; None if none is due.
+
+        The past is read only `with_past`. With `past_first` it is preferred, and so are repos
+        that were never polled, to those that are polled in their turn.
 
         It counts as polled from now on, until it waits again or is put back: a poll begins only
         in the loop's next step.
@@ -46,21 +53,39 @@ class DueQueue:
             _, ticket, state = heapq.heappop(self._waiting)
             if state.ticket == ticket:
                 self._make_due(state)
-        while self._due:
-            _, ticket, state = heapq.heappop(self._due)
-            if self._claim(state, ticket):
+        in_turn, new = partial(self._first, self._due), partial(self._first, self._new)
+        past = partial(self._past, now, is_wanted=with_past)
+        order = (new, past, in_turn) if past_first else (in_turn, new, past)
+        return next((found for one in order if (found := one()) is not None), None)
+
+    def _first(self, due: list[_Entry]) -> RepoState | None:
+        while due:
+            _, ticket, state = heapq.heappop(due)
+            if state.ticket == ticket and self._is_polled(state):
+                state.ticket, state.is_polled, state.reads_past = None, True, False
                 return state
-        while with_history and self._unfinished:
-            _, ticket, state = self._unfinished.popleft()
-            if self._claim(state, ticket):
+        return None
+
+    def _past(self, now: float, *, is_wanted: bool) -> RepoState | None:
+        if not is_wanted or not self._unfinished:
+            return None
+        if any(state.holds_up_the_past(now) for state in self.repos.values()):
+            return None
+        for state in list(self._unfinished.values()):
+            if not state.is_unfinished or not self._is_polled(state):
+                del self._unfinished[state.repo.entry]
+            elif state.ticket is not None and now >= max(
+                state.past_rests_until, state.backoff_until
+            ):
+                state.ticket, state.is_polled, state.reads_past = None, True, True
                 return state
         return None
 
     def put_back(self, state: RepoState) -> None:
         """Return a repo that was taken and could not be polled."""
         state.is_polled = False
-        if state.is_unfinished:
-            self._unfinished.appendleft(self._entry(0.0, state))
+        if state.reads_past:
+            self.wait(state, state.due)
         else:
             self._make_due(state)
 
@@ -73,16 +98,12 @@ class DueQueue:
         ]
 
     def _make_due(self, state: RepoState) -> None:
-        heapq.heappush(self._due, self._entry(state.deadline, state))
+        due = self._new if state.awaits_newest else self._due
+        heapq.heappush(due, self._entry(state.deadline, state))
 
     def _entry(self, at: float, state: RepoState) -> _Entry:
         state.ticket = next(self._order)
         return at, state.ticket, state
 
-    def _claim(self, state: RepoState, ticket: int) -> bool:
-        """Remove the entry of a repo; False if it is not valid or the repo is no longer polled."""
-        if state.ticket != ticket:
-            return False
-        state.ticket = None
-        state.is_polled = self.repos.get(state.repo.entry) is state
-        return state.is_polled
+    def _is_polled(self, state: RepoState) -> bool:
+        return self.repos.get(state.repo.entry) is state

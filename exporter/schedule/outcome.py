@@ -33,17 +33,28 @@ class Outcome:
     ) -> None:
         """Record a poll that read the repo, or parts of it. `now` is the provider's clock."""
         at = monotonic()
-        if poll.moved or not state.last_success:
+        if not state.reads_past and (poll.moved or not state.last_success):
             state.moved_at = at
         state.succeeded(time.time())
+        self._note_share(state, poll)
         state.is_unfinished = poll.is_unfinished
-        if poll.is_unfinished:
-            state.error, state.reason = "there is more to read than one poll can", "timeout"
         self._show_unread(state, poll.unread)
         state.demand = demand_for(self.span, state, active, at=at, now=now)
         self._failing.discard(state.repo.entry)
         self._in_a_row.clear()
         self._health.recovered()
+
+    @staticmethod
+    def _note_share(state: RepoState, poll: RepoSync) -> None:
+        """Note how much of the time that a first walk reads has been."""
+        if not state.reads_past:
+            state.newest_share = poll.share_read
+        elif poll.is_unfinished:
+            rest = 1.0 - state.newest_share
+            read = (poll.share_read - state.newest_share) / rest if rest > 0 else 0.0
+            state.past_share = max(state.past_share, read)
+        else:
+            state.past_share = 1.0
 
     def failed(self, state: RepoState, error: ProviderError) -> None:
         """Record a poll that failed, and that the account does if the error is of all of it."""

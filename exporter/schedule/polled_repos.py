@@ -84,7 +84,7 @@ class PolledRepos:
         self.adopt(found)
         self.rows.drop(stored.repos.keys() - found.keys())
         states = self.by_entry.values()
-        waiting = (s for s in states if not s.is_unfinished and not s.backoff_until)
+        waiting = (s for s in states if not s.backoff_until)
         probe = min(waiting, key=lambda state: state.due, default=None)
         if probe is not None:
             self.wait(probe, min(probe.due, now.monotonic))
@@ -93,8 +93,7 @@ class PolledRepos:
         """Count due times from now on: the rounds have begun."""
         late = monotonic() - self._made_at
         for state in self.by_entry.values():
-            if not state.is_unfinished:
-                self.wait(state, state.due + late)
+            self.wait(state, state.due + late)
 
     def adopt(self, found: Mapping[str, Repo]) -> None:
         """Poll these repos from now on, and no others."""
@@ -118,10 +117,7 @@ class PolledRepos:
         for entry in sorted(entries, key=lambda entry: zlib.crc32(entry.encode())):
             state = self.by_entry[entry]
             self.rows.touch(entry)
-            if state.is_unfinished:
-                self.queue.wait_for_room(state)
-                continue
-            if state.due <= now:
+            if state.due <= now or state.is_catching_up:
                 state.due, turn = now + min(turn * _SPREAD, self._span.interval), turn + 1
             self.wait(state, state.due)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Literal
 
 import msgspec
 
@@ -15,11 +16,21 @@ from exporter.schedule.plan import Demand
 from exporter.sync.activity import Span, busy_interval, habitual_interval, idle_interval
 from exporter.sync.notes import RepoNotes
 
+RepoHealth = Literal["ok", "pending", "catching_up", "partial", "failing", "stale"]
+"""How a repo is, as the status page says it."""
+
 _SLACK, _MOST_SLACK = 0.05, 5.0
 """By how much a poll may be late: a share of its interval, and seconds at most."""
 _BELOW_LONGEST = 0.97
 """The share of the longest interval that an idle repo has when the budget is short: its polls
 then wait for a free worker too."""
+_WHILE_CATCHING_UP = 3.0
+"""Intervals between two polls of the newest page while the past of a repo is read: it is worth
+requests too."""
+_STALE = 3.0
+"""Intervals without a successful poll after which a repo is stale."""
+_LONG = 30.0
+"""Seconds after which a first poll that has not ended no longer keeps others waiting."""
 _GONE = 3
 """Polls in a row that do not find a repo until its unfinished builds are no longer shown."""
 
@@ -39,7 +50,7 @@ class RepoState(msgspec.Struct):
     """When a poll last found something new; before the first poll, when the repo was added."""
     notes: RepoNotes = msgspec.field(default_factory=RepoNotes)
     last_success: float = 0.0
-    """When it was last polled to the end, epoch seconds; 0 if never."""
+    """When its newest page was last read, epoch seconds; 0 if never."""
     error: str | None = None
     reason: str | None = None
     advice: str | None = None
@@ -49,7 +60,15 @@ class RepoState(msgspec.Struct):
     """Parts that the last poll could not read."""
     gone: int = 0
     is_unfinished: bool = False
-    """Whether the last poll left builds unread; the next one goes on."""
+    """Whether there is a past left to read, in polls of its own."""
+    reads_past: bool = False
+    """Whether the poll that is under way, or was the last one, reads that and no newest page."""
+    past_rests_until: float = 0.0
+    """No poll of the past before then, as the last one had to wait for the budget."""
+    newest_share: float = 0.0
+    """How much of the time that the first walk reads the newest page covers, from 0 to 1."""
+    past_share: float = 0.0
+    """How much of the rest this process has read, from 0 to 1."""
     target: int | None = None
     ticket: int | None = None
     """The number of its valid entry in the due queue; None while it is polled."""
@@ -60,9 +79,9 @@ class RepoState(msgspec.Struct):
     is_hastened: bool = False
     """Whether a poll was asked for that has not begun."""
     was_polled: bool = False
-    """Whether this process has polled it to the end."""
+    """Whether this process has read its newest page."""
     begun_at: float = 0.0
-    """When its last poll began, or when it was added."""
+    """When its newest page was last asked for, or when it was added."""
     backs_off: bool = False
     """Whether its last poll failed for a reason that is not the whole account's."""
     backoff_until: float = 0.0
@@ -85,6 +104,42 @@ class RepoState(msgspec.Struct):
         """Whether enough polls in a row have not found it."""
         return self.gone >= _GONE
 
+    @property
+    def is_pending(self) -> bool:
+        """Whether it was never polled, well or not."""
+        return not self.last_success and self.error is None
+
+    @property
+    def is_catching_up(self) -> bool:
+        """Whether builds of before it was added are still to be read."""
+        return self.is_unfinished or self.is_pending
+
+    @property
+    def awaits_newest(self) -> bool:
+        """Whether it catches up, and this process has not read its newest page yet."""
+        return not self.was_polled and self.is_catching_up
+
+    def holds_up_the_past(self, now: float) -> bool:
+        """Whether its newest page comes before the past of any repo. `now` is monotonic."""
+        return self.awaits_newest and not (self.is_polled and now - self.begun_at > _LONG)
+
+    def is_stale(self, now: float, interval: float) -> bool:
+        """Whether no poll has succeeded for three intervals, or never one. `now` is epoch.
+
+        `interval` is what a plan made now would give it.
+        """
+        return now - self.last_success > _STALE * max(self.interval, interval)
+
+    def health(self, now: float, interval: float) -> RepoHealth:
+        """How it is. The arguments are those of `is_stale`."""
+        if self.is_unfinished:
+            return "catching_up"
+        if self.error is not None:
+            return "partial" if self.unread and not self.failures else "failing"
+        if self.is_pending:
+            return "pending"
+        return "stale" if self.is_stale(now, interval) else "ok"
+
     def retry(self, span: Span, now: float, *, is_other: bool) -> None:
         """Be due if it was polled, or backs off, by another configuration. `now` is monotonic."""
         if self.backs_off:
@@ -96,8 +151,9 @@ class RepoState(msgspec.Struct):
                 self.due = now
 
     def succeeded(self, now: float) -> None:
-        """Note a poll that read everything, at `now` (epoch seconds)."""
-        self.last_success, self.was_polled = now, True
+        """Note a poll that read all that it was to, at `now` (epoch seconds)."""
+        if not self.reads_past:
+            self.last_success, self.was_polled = now, True
         self.backs_off, self.backoff_until, self.asked_until = False, 0.0, 0.0
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0
         self.advice, self.unread = None, 0
@@ -155,6 +211,8 @@ def demand_for(
     busy = busy_interval(span, age=max(age, 0.0))
     if busy is not None:
         ample, scarce = min(ample, busy), span.interval
+    if state.is_unfinished:
+        ample = scarce = span.within(_WHILE_CATCHING_UP * span.interval)
     return Demand(ample, scarce, span.longest)
 
 

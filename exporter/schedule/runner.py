@@ -17,11 +17,15 @@ from exporter.schedule.repo import RepoState
 
 log = logging.getLogger(__name__)
 
+_FOR_THE_PAST = 2
+"""How many of them polls in turn leave to repos that catch up."""
 _ROUND = 1.0
 """Seconds between two visits of one account."""
 _WORKERS = 8
 """Repos of one account polled side by side."""
 _ONCE_TRIES = 40
+_ONCE_PIECES = 100
+"""Polls in which the past of one repo must be read then."""
 _ONCE_PATIENCE = 60.0
 """Seconds that a single poll of everything waits for a rate limit to end, so often."""
 
@@ -35,7 +39,7 @@ class _Lane:
         self.busy = 0
         """Repos that are polled now."""
         self.catching_up = 0
-        """How many of them read the rest of their history."""
+        """How many of them catch up."""
         self.is_begun = False
         self.is_preparing = False
         self.is_stopped = False
@@ -177,9 +181,14 @@ class BudgetRunner:
         now = monotonic()
         # An account in trouble is tried with one repo before all of them knock again.
         workers = _WORKERS if account.health.error is None else 1
+        in_turn = max(workers - _FOR_THE_PAST, 1)
         readers = 1 if self.group.is_short else workers
         while lane.busy < workers:
-            state = account.polled.queue.take(now, with_history=lane.catching_up < readers)
+            state = account.polled.queue.take(
+                now,
+                with_past=lane.catching_up < readers,
+                past_first=lane.busy - lane.catching_up >= in_turn,
+            )
             if state is None:
                 return
             admitted_at = self.group.budget.admit_first()
@@ -189,17 +198,17 @@ class BudgetRunner:
             self._start(lane, state, RequestCount(admitted_at=admitted_at))
 
     def _start(self, lane: _Lane, state: RepoState, requests: RequestCount) -> None:
-        was_unfinished = state.is_unfinished
+        catches_up = state.reads_past or state.awaits_newest
         lane.busy += 1
-        lane.catching_up += was_unfinished
+        lane.catching_up += catches_up
 
         def ended(task: asyncio.Task[None]) -> None:
             lane.busy -= 1
-            lane.catching_up -= was_unfinished
-            if state.is_polled:  # it was stopped before it began
-                lane.account.polled.queue.put_back(state)
-            elif not task.cancelled():
+            lane.catching_up -= catches_up
+            if not task.cancelled():
                 self._start_due(lane)
+            elif state.is_polled:  # it was stopped before it began
+                lane.account.polled.queue.put_back(state)
 
         lane.spawn(lane.account.poll_in_turn(state, requests)).add_done_callback(ended)
 
@@ -229,16 +238,27 @@ class BudgetRunner:
 
         async def one(state: RepoState) -> None:
             async with gate:
+                state.reads_past = False
                 if self.not_now(account) is None:
                     await account.poll(state, RequestCount())
+
+        async def past(state: RepoState) -> None:
+            async with gate:
+                state.reads_past, pieces = True, 0
+                while state.is_unfinished and pieces < _ONCE_PIECES:
+                    pieces += 1
+                    if self.not_now(account) or await account.poll(state, RequestCount()):
+                        return
 
         for _ in range(_ONCE_TRIES):
             if account.discovery.ended_at is None:
                 await account.prepare()
-            left = [state for state in account.repos.values() if not state.was_polled]
-            await asyncio.gather(*map(one, left))
+            left = [s for s in account.repos.values() if not s.was_polled or s.is_unfinished]
+            await asyncio.gather(*(one(state) for state in left if not state.was_polled))
+            await asyncio.gather(*map(past, left))
             wait = self.group.budget.delay()
-            if not 0 < wait <= _ONCE_PATIENCE or all(state.was_polled for state in left):
+            is_done = all(state.was_polled and not state.is_unfinished for state in left)
+            if not 0 < wait <= _ONCE_PATIENCE or is_done:
                 break
             log.info("waiting for the rate limit", extra={"account": account.provider.name})
             await asyncio.sleep(wait)

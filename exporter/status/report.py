@@ -29,16 +29,12 @@ from exporter.status.document import (
     Ended,
     LimitReport,
     ReloadReport,
-    RepoHealth,
     RepoReport,
     SeriesReport,
     StatusReport,
 )
 from exporter.view.series import Pipeline
 from exporter.view.series_view import SeriesView
-
-_STALE = 3.0
-"""Intervals without a successful poll after which a repo is stale."""
 
 
 class TargetSummary(msgspec.Struct):
@@ -172,13 +168,13 @@ def _of_repo(
     last = max(ended, key=lambda facts: facts.latest or (), default=None)
     gate = schedule.not_now(account, state)
     age = now - state.last_success if state.last_success else None
-    stale = age is None or age > _STALE * state.interval
+    planned = account.group.plan.interval(state.demand)
     return RepoReport(
         repo=_encodable(state.repo.entry),
-        state=_health(state, stale=stale),
+        state=state.health(now, planned),
         last_success_at=iso(state.last_success) if state.last_success else None,
         age_seconds=None if age is None else round(age),
-        stale=stale,
+        stale=state.is_stale(now, planned),
         interval_seconds=state.interval,
         next_poll_at=iso(now if gate is None else now + gate.until - monotonic()),
         error=state.error and _encodable(state.error),
@@ -201,16 +197,6 @@ def _of_repo(
         ],
         builds=known.builds,
     )
-
-
-def _health(state: RepoState, *, stale: bool) -> RepoHealth:
-    if state.is_unfinished:
-        return "catching_up"
-    if state.error is not None:
-        return "partial" if state.unread and not state.failures else "failing"
-    if not state.last_success:
-        return "pending"
-    return "stale" if stale else "ok"
 
 
 def _encodable(text: str) -> str:

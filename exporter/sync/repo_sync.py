@@ -128,8 +128,8 @@ class RepoSync:
 
     @property
     def share_read(self) -> float:
-        """How much of the time that is to be read has been, from 0 to 1."""
-        return self._window.share_read if self.is_unfinished else 1.0
+        """How much of the time that is to be read the pages cover so far, from 0 to 1."""
+        return self._window.share_read
 
     @property
     def unread(self) -> Mapping[str, ProviderError]:
