@@ -196,6 +196,15 @@ TOKEN_EXPIRY = Family(
     "When the account's token ends, where the provider says so.",
 )
 
+REPO_STATES = ("pending", "catching_up", "ok", "stale", "failing")
+"""The values of `state`."""
+REPOS = Family(
+    "cicd_exporter_repos",
+    "gauge",
+    (*_ACCOUNT, "state"),
+    "Polled entries by state: pending (never polled), catching_up (older builds are still read),"
+    " ok, stale (no poll succeeded for three intervals), failing.",
+)
 BUILD_INFO = Family(
     "cicd_exporter_build_info",
     "gauge",
@@ -212,7 +221,7 @@ LAST_SUCCESS = Family(
     "cicd_exporter_poll_last_success_timestamp_seconds",
     "gauge",
     _POLLED,
-    "When the repo was last polled to the end; 0 before the first time.",
+    "When the newest builds of the repo were last read; 0 before the first time.",
     persistent=True,
 )
 POLL_INTERVAL = Family(

@@ -35,6 +35,7 @@ LABELS = {
         "cicd.pipeline.result",
     ),
     "job_name": ("the job", "cicd.pipeline.task.name"),
+    "state": (_codes(f.REPO_STATES), ""),
     "code": ("an HTTP status code, or `error` where no answer came", ""),
     "reason": (_codes(f.API_ERRORS.zeros), ""),
     "field": (

@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Collection
 from time import monotonic
 
@@ -22,6 +23,7 @@ from exporter.outputs.prometheus import AccountView
 from exporter.providers import Repo
 from exporter.schedule.budget_group import BudgetGroup
 from exporter.schedule.discovery import Discovery
+from exporter.schedule.first_walks import FirstWalks
 from exporter.schedule.health import AccountHealth
 from exporter.schedule.outcome import Outcome
 from exporter.schedule.plan import Demand
@@ -75,6 +77,7 @@ class AccountPoller:
             self.provider, self.group, self._span, health=self.health, discovery=self.discovery
         )
         self.repos, self.rows = self.polled.by_entry, self.polled.rows
+        self.first_walks = FirstWalks(self.provider.name, self.repos, self.group)
         self._context = context
         self._recorder = context.recorder
         self._outcome = Outcome(self.health, self._span, self.repos)
@@ -348,11 +351,18 @@ class AccountPoller:
             polls=self._polls,
             repos=self.repos,
             page_of=self.page_of,
+            states=self.states,
         )
 
     def page_of(self, repo: str) -> str | None:
         """The address of a repo's page at the provider, by its label."""
         return self.provider.page_of(Repo(repo))
+
+    def states(self) -> Counter[str]:
+        """How many repos there are by state; one that is read in part counts as failing."""
+        now, plan = time.time(), self.group.plan
+        states = (s.health(now, plan.interval(s.demand)) for s in self.repos.values())
+        return Counter("failing" if state == "partial" else state for state in states)
 
 
 def _part(state: RepoState, cursor: Cursor) -> Part:

@@ -16,7 +16,7 @@ from exporter.schedule.plan import Demand
 from exporter.sync.activity import Span, busy_interval, habitual_interval, idle_interval
 from exporter.sync.notes import RepoNotes
 
-RepoHealth = Literal["ok", "pending", "catching_up", "partial", "failing", "stale"]
+Health = Literal["ok", "pending", "catching_up", "partial", "failing", "stale"]
 """How a repo is, as the status page says it."""
 
 _SLACK, _MOST_SLACK = 0.05, 5.0
@@ -130,7 +130,7 @@ class RepoState(msgspec.Struct):
         """
         return now - self.last_success > _STALE * max(self.interval, interval)
 
-    def health(self, now: float, interval: float) -> RepoHealth:
+    def health(self, now: float, interval: float) -> Health:
         """How it is. The arguments are those of `is_stale`."""
         if self.is_unfinished:
             return "catching_up"

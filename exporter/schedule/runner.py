@@ -152,6 +152,7 @@ class BudgetRunner:
                 lane.is_begun = True
                 account.polled.begin()
             account.watch.look()
+            account.first_walks.look(monotonic())
             if account.watch.may_be_mended():
                 lane.spawn(account.watch.take_new_credential())
             if lane.is_preparing or self.not_now(account) is not None:

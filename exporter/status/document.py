@@ -7,21 +7,24 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from exporter.schedule.repo import Health
+
 Time = Annotated[str, Meta(description="ISO 8601, UTC.", extra_json_schema={"format": "date-time"})]
 
 AccountState = Annotated[
-    Literal["starting", "up", "limited", "backing_off", "unauthorized"],
+    Literal["starting", "catching_up", "up", "limited", "backing_off", "unauthorized"],
     Meta(
-        description="`starting`: not polled yet. `limited`: nothing is sent until a rate limit"
+        description="`starting`: not polled yet. `catching_up`: it is well, and builds of before it"
+        " was configured are still read. `limited`: nothing is sent until a rate limit"
         " allows. `unauthorized`: the provider refuses the credential. `backing_off`: it fails as"
         " a whole, is left alone for a while and tried again."
     ),
 ]
 RepoHealth = Annotated[
-    Literal["ok", "pending", "catching_up", "partial", "failing", "stale"],
+    Health,
     Meta(
-        description="`pending`: its first poll has not ended. `catching_up`: there is more to read"
-        " than one poll can, and the next one goes on. `partial`: a part of it could not be read,"
+        description="`pending`: it was never polled. `catching_up`: its newest builds have been"
+        " read, and older ones are still to be. `partial`: a part of it could not be read,"
         " such as a branch or a build. `failing`: the last poll failed."
         " `stale`: no poll succeeded for three intervals."
     ),
@@ -91,6 +94,17 @@ class BudgetReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ]
 
 
+class CatchingUp(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """How far the first walks of an account's repos have come."""
+
+    done: Annotated[int, Meta(description="Repos that were read as far back as they are to be.")]
+    repos: Annotated[int, Meta(description="Repos of the account.")]
+    seconds_left: Annotated[
+        int | None, Meta(description="An estimate; null while there is nothing to go by.")
+    ]
+    text: Annotated[str, Meta(description="The same in words.")]
+
+
 class AccountReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One account with its repos."""
 
@@ -109,6 +123,9 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     errors: Annotated[dict[str, int], Meta(description="Failed requests by reason.")]
     requests: Annotated[int, Meta(description="Requests sent.")]
     budget: BudgetReport
+    catching_up: Annotated[
+        CatchingUp | None, Meta(description="Null unless the past of a repo is still to be read.")
+    ]
     repos: list[RepoReport]
 
 

@@ -26,6 +26,7 @@ from exporter.status.document import (
     AccountReport,
     AccountState,
     BudgetReport,
+    CatchingUp,
     Ended,
     LimitReport,
     ReloadReport,
@@ -126,6 +127,7 @@ def of_account(
         errors=dict(stats.errors.items()),
         requests=stats.requests.total(),
         budget=_budget(account),
+        catching_up=_catching_up(account),
         repos=repos,
     )
 
@@ -135,8 +137,23 @@ def _state(account: AccountPoller) -> AccountState:
     if health.reason == "rate_limited" or account.group.budget.is_closed:
         return "limited"
     if health.error is None:
-        return "up" if health.up else "starting"
+        if not health.up:
+            return "starting"
+        return "up" if account.first_walks.progress is None else "catching_up"
     return "unauthorized" if health.reason in {"unauthorized", "forbidden"} else "backing_off"
+
+
+def _catching_up(account: AccountPoller) -> CatchingUp | None:
+    progress = account.first_walks.progress
+    if progress is None:
+        return None
+    left = progress.seconds_left
+    return CatchingUp(
+        done=progress.done,
+        repos=progress.whole,
+        seconds_left=None if left is None else round(left),
+        text=f"catching up: {progress.text('repos')}",
+    )
 
 
 def _budget(account: AccountPoller) -> BudgetReport:

@@ -53,6 +53,8 @@ class AccountView(msgspec.Struct):
     """By entry."""
     page_of: Callable[[str], str | None]
     """The address of a repo's page at the provider, by its `repo` label."""
+    states: Callable[[], Mapping[str, int]]
+    """Counts the repos by state."""
 
     @property
     def labels(self) -> Labels:
@@ -128,6 +130,9 @@ def _of_account(view: AccountView) -> Iterator[tuple[Family, Labels, Vector]]:
     yield f.POLL_DURATION, (), view.polls
     if stats.token_expiry is not None:
         yield f.TOKEN_EXPIRY, (), (stats.token_expiry,)
+    states = view.states()
+    for state in f.REPO_STATES:
+        yield f.REPOS, (state,), (float(states.get(state, 0)),)
     if stats.clock_skew is not None:
         yield f.CLOCK_SKEW, (), (stats.clock_skew,)
     for code, sent in stats.requests.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import unicodedata
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from functools import cache
@@ -148,6 +149,7 @@ class Bench(Station):
             polls=(0.0,) * BUCKETS.width(f.POLL_DURATION),
             repos={},
             page_of=lambda repo: f"https://ci.example/{repo}",
+            states=Counter,
         )
         shown = Exposition(self.view, lambda: [view], Health())
         return shown.text(form).decode("utf-8", "strict")

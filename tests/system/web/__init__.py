@@ -83,6 +83,7 @@ def account(name: str = "acme", *repos: RepoReport, **values: Any) -> AccountRep
         "next_try_at": None,
         "errors": {},
         "requests": 12,
+        "catching_up": None,
         "budget": budget,
         "repos": list(repos or (repo(),)),
     }

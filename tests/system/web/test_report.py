@@ -128,7 +128,7 @@ def test_every_state_has_words_and_a_look() -> None:
     style = (ROOT / "exporter/web/static/site.css").read_text()
     states = [word for kind in (AccountState, RepoHealth) for word in get_args(get_args(kind)[0])]
 
-    assert len(states) == 11
+    assert len(states) == 12
     assert [word for word in states if word not in STATES or f".state.{word}" not in style] == []
 
 

@@ -104,6 +104,7 @@ def account_view(text: str = "acme", **values: Any) -> AccountView:
         "rejected": 3,
         "polls": (*map(float, range(len(POLL_BUCKETS) + 1)), 12.5),
         "repos": {text: Polled(1.7e9, 60.0), f"{text}/2": Polled(0.0, 900.0)},
+        "states": lambda: {"ok": 1, "pending": 1},
     }
     known["page_of"] = lambda repo: f"https://ci.example/{repo}"
     return AccountView(**known | values)
