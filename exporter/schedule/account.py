@@ -298,10 +298,12 @@ class AccountPoller:
                 health.failed(error, now=time.time())
 
     def _succeeded(self, state: RepoState, poll: repo_sync.RepoSync) -> None:
-        was_gone = state.is_gone
+        was_gone, was_catching_up = state.is_gone, (state.is_pending, state.is_unfinished)
         self._outcome.succeeded(state, poll, self.active(state), now=self.api.now())
         if was_gone:
             self._show_active()
+        if was_catching_up != (state.is_pending, state.is_unfinished):
+            state.saved_at = None  # a restart is to know of it
         self.waiting = None
         if not self._announced:
             self._announce()

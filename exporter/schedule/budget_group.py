@@ -19,6 +19,8 @@ _EVERY = 10.0
 """Seconds between two plans."""
 _DEEP_TIMES = 8.0
 """By how much less often old builds are read again when the budget is short."""
+_WHILE_CATCHING_UP = 0.5
+"""The share of a budget for polls in turn while the past of repos is read."""
 _AT_ONCE = 2
 """Builds of one repo whose details are read concurrently when the budget is short."""
 
@@ -35,6 +37,8 @@ class BudgetGroup:
         self.costs = Costs()
         self._members: dict[str, Callable[[], Iterable[Demand]]] = {}
         """The demands of each account's repos, by its name."""
+        self.catching_up: set[str] = set()
+        """The accounts that have repos whose past is still to be read."""
         self._plan = Plan()
         self._planned_at = -math.inf
         self._is_broken = False
@@ -97,7 +101,8 @@ class BudgetGroup:
         """A plan for this headroom; the one in force where none can be made."""
         try:
             demands = (demand for member in self._members.values() for demand in member())
-            return planned(demands, self.costs.polls(headroom))
+            share = _WHILE_CATCHING_UP if self.catching_up & self._members.keys() else 1.0
+            return planned(demands, share * self.costs.polls(headroom))
         except Exception:  # repos must be polled all the same
             if not self._is_broken:
                 log.exception("the polls cannot be planned: this is a bug, please report it")

@@ -53,18 +53,23 @@ class DueQueue:
             _, ticket, state = heapq.heappop(self._waiting)
             if state.ticket == ticket:
                 self._make_due(state)
-        in_turn, new = partial(self._first, self._due), partial(self._first, self._new)
+        in_turn, new = partial(self._first, self._due, now), partial(self._first, self._new, now)
         past = partial(self._past, now, is_wanted=with_past)
         order = (new, past, in_turn) if past_first else (in_turn, new, past)
         return next((found for one in order if (found := one()) is not None), None)
 
-    def _first(self, due: list[_Entry]) -> RepoState | None:
+    def _first(self, due: list[_Entry], now: float) -> RepoState | None:
         while due:
             _, ticket, state = heapq.heappop(due)
             if state.ticket == ticket and self._is_polled(state):
-                state.ticket, state.is_polled, state.reads_past = None, True, False
-                return state
+                return self._taken(state, now, past=False)
         return None
+
+    @staticmethod
+    def _taken(state: RepoState, now: float, *, past: bool) -> RepoState:
+        state.ticket, state.is_polled, state.taken_at = None, True, now
+        state.reads_past = past
+        return state
 
     def _past(self, now: float, *, is_wanted: bool) -> RepoState | None:
         if not is_wanted or not self._unfinished:
@@ -77,9 +82,12 @@ class DueQueue:
             elif state.ticket is not None and now >= max(
                 state.past_rests_until, state.backoff_until
             ):
-                state.ticket, state.is_polled, state.reads_past = None, True, True
-                return state
+                return self._taken(state, now, past=True)
         return None
+
+    def is_late(self, now: float) -> bool:
+        """Whether a repo that is polled in its turn has waited for a whole interval more."""
+        return bool(self._due) and now - self._due[0][0] > self._due[0][2].interval
 
     def put_back(self, state: RepoState) -> None:
         """Return a repo that was taken and could not be polled."""

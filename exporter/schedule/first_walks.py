@@ -18,8 +18,10 @@ log = logging.getLogger(__name__)
 
 _EVERY = 30.0
 """Seconds between two log lines."""
-_MOST_PAGES = 1.5
-"""What a past of unknown length is taken for at most, in newest pages."""
+_LEAST_PAGES, _MOST_PAGES = 0.5, 1.0
+"""What a past of unknown length is taken for at least and at most, in newest pages."""
+_SLOWER = 2.0
+"""By how much less of it is read in the same time, as repos that are done have their turn."""
 
 
 class FirstWalks:
@@ -48,9 +50,11 @@ class FirstWalks:
             if self.progress is not None and logs:
                 self._log("caught up", states, now)
             self.progress = None
+            self._group.catching_up.discard(self._account)
             return
         if self.progress is None:
             self._begin(now)
+        self._group.catching_up.add(self._account)
         done = sum(not s.is_catching_up and s.last_success > 0 for s in states)
         self.progress = Progress(done, len(states), self._seconds_left(states, behind, now))
         if logs and now - self._logged_at >= _EVERY:
@@ -70,7 +74,8 @@ class FirstWalks:
         self._is_steady = self._is_steady and not self._group.is_exhausted
         read = len(states) - unread
         self._newest.note(read, now, is_steady=self._is_steady)
-        self._past.note(sum(s.past_share for s in states), now, is_steady=self._is_steady)
+        if any(state.reads_past for state in behind):
+            self._past.note(sum(s.past_share for s in states), now, is_steady=self._is_steady)
         if unread or self._page is None:
             self._page = self._newest.seconds(1.0, now)
         if self._page is None:
@@ -80,12 +85,14 @@ class FirstWalks:
         rest = sum(1.0 - state.past_share for state in unfinished) + unknown
         past = self._past.seconds(rest, now)
         if past is None:
-            past = rest * self._page * _pages(unfinished)
+            past = rest * self._page * _pages(unfinished) * _SLOWER
         return unread * self._page + past
 
 
 def _pages(unfinished: list[RepoState]) -> float:
     """How many pages their past has on the average, if builds were always as many as lately."""
-    shares = [state.newest_share for state in unfinished]
-    pages = [min(1.0 / share - 1.0, _MOST_PAGES) if share > 0 else _MOST_PAGES for share in shares]
-    return sum(pages) / len(pages) if pages else _MOST_PAGES
+    if not unfinished:
+        return _MOST_PAGES
+    shares = (max(state.newest_share, 1e-9) for state in unfinished)
+    pages = (min(max(1.0 / share - 1.0, _LEAST_PAGES), _MOST_PAGES) for share in shares)
+    return sum(pages) / len(unfinished)

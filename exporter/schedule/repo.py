@@ -24,7 +24,7 @@ _SLACK, _MOST_SLACK = 0.05, 5.0
 _BELOW_LONGEST = 0.97
 """The share of the longest interval that an idle repo has when the budget is short: its polls
 then wait for a free worker too."""
-_WHILE_CATCHING_UP = 3.0
+_WHILE_CATCHING_UP = 2.0
 """Intervals between two polls of the newest page while the past of a repo is read: it is worth
 requests too."""
 _STALE = 3.0
@@ -63,6 +63,8 @@ class RepoState(msgspec.Struct):
     """Whether there is a past left to read, in polls of its own."""
     reads_past: bool = False
     """Whether the poll that is under way, or was the last one, reads that and no newest page."""
+    past_success: float = 0.0
+    """When a poll of the past last went well, epoch seconds."""
     past_rests_until: float = 0.0
     """No poll of the past before then, as the last one had to wait for the budget."""
     newest_share: float = 0.0
@@ -74,6 +76,8 @@ class RepoState(msgspec.Struct):
     """The number of its valid entry in the due queue; None while it is polled."""
     saved_at: float | None = None
     """When its row was last written."""
+    taken_at: float = 0.0
+    """When it was last taken from the due queue."""
     is_polled: bool = False
     """Whether a poll of it is under way, or about to begin."""
     is_hastened: bool = False
@@ -121,14 +125,15 @@ class RepoState(msgspec.Struct):
 
     def holds_up_the_past(self, now: float) -> bool:
         """Whether its newest page comes before the past of any repo. `now` is monotonic."""
-        return self.awaits_newest and not (self.is_polled and now - self.begun_at > _LONG)
+        return self.awaits_newest and not (self.is_polled and now - self.taken_at > _LONG)
 
     def is_stale(self, now: float, interval: float) -> bool:
         """Whether no poll has succeeded for three intervals, or never one. `now` is epoch.
 
         `interval` is what a plan made now would give it.
         """
-        return now - self.last_success > _STALE * max(self.interval, interval)
+        succeeded_at = max(self.last_success, self.past_success)
+        return now - succeeded_at > _STALE * max(self.interval, interval)
 
     def health(self, now: float, interval: float) -> Health:
         """How it is. The arguments are those of `is_stale`."""
@@ -152,7 +157,9 @@ class RepoState(msgspec.Struct):
 
     def succeeded(self, now: float) -> None:
         """Note a poll that read all that it was to, at `now` (epoch seconds)."""
-        if not self.reads_past:
+        if self.reads_past:
+            self.past_success = now
+        else:
             self.last_success, self.was_polled = now, True
         self.backs_off, self.backoff_until, self.asked_until = False, 0.0, 0.0
         self.error, self.reason, self.failures, self.gone = None, None, 0, 0

@@ -17,8 +17,8 @@ from exporter.schedule.repo import RepoState
 
 log = logging.getLogger(__name__)
 
-_FOR_THE_PAST = 2
-"""How many of them polls in turn leave to repos that catch up."""
+_TO_CATCH_UP, _AT_LEAST = 4, 2
+"""How many of them polls in turn leave to repos that catch up, and how many while they are late."""
 _ROUND = 1.0
 """Seconds between two visits of one account."""
 _WORKERS = 8
@@ -182,19 +182,20 @@ class BudgetRunner:
         now = monotonic()
         # An account in trouble is tried with one repo before all of them knock again.
         workers = _WORKERS if account.health.error is None else 1
-        in_turn = max(workers - _FOR_THE_PAST, 1)
         readers = 1 if self.group.is_short else workers
+        queue = account.polled.queue
         while lane.busy < workers:
-            state = account.polled.queue.take(
+            left = _AT_LEAST if queue.is_late(now) else _TO_CATCH_UP
+            state = queue.take(
                 now,
                 with_past=lane.catching_up < readers,
-                past_first=lane.busy - lane.catching_up >= in_turn,
+                past_first=lane.busy - lane.catching_up >= max(workers - left, 1),
             )
             if state is None:
                 return
             admitted_at = self.group.budget.admit_first()
             if admitted_at is None:
-                account.polled.queue.put_back(state)
+                queue.put_back(state)
                 return
             self._start(lane, state, RequestCount(admitted_at=admitted_at))
 
