@@ -189,13 +189,6 @@ LAST_INFO = Family(
     "1; the latest completed build, where `metrics.build_info` asks for it.",
     persistent=True,
 )
-TOKEN_EXPIRY = Family(
-    "cicd_exporter_token_expiry_timestamp_seconds",
-    "gauge",
-    _ACCOUNT,
-    "When the account's token ends, where the provider says so.",
-)
-
 REPO_STATES = ("pending", "catching_up", "ok", "stale", "failing")
 """The values of `state`."""
 REPOS = Family(
@@ -204,6 +197,12 @@ REPOS = Family(
     (*_ACCOUNT, "state"),
     "Polled entries by state: pending (never polled), catching_up (older builds are still read),"
     " ok, stale (no poll succeeded for three intervals), failing.",
+)
+TOKEN_EXPIRY = Family(
+    "cicd_exporter_token_expiry_timestamp_seconds",
+    "gauge",
+    _ACCOUNT,
+    "When the account's token ends, where the provider says so.",
 )
 BUILD_INFO = Family(
     "cicd_exporter_build_info",

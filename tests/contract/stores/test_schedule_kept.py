@@ -322,7 +322,7 @@ def test_rows_of_repos_that_are_polled_very_often_are_written_once_in_a_while(
             await on.rounds(10)
             changes = on.account.rows.changes(whole=False)
             rows += len(changes.repos)
-        assert 2 * 10 <= rows <= 2 * 12
+        assert 2 * 9 <= rows <= 2 * 12  # the first may go with the commit of a poll
         assert len(on.account.rows.changes(whole=True).repos) <= 2
         assert not on.account.rows.changes(whole=True)
 
