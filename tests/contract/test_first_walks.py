@@ -272,7 +272,7 @@ def test_page_metric_and_log_say_how_far_it_is(run: Run) -> None:
         assert look.states.total() == told.repos == REPOS
         assert look.states["ok"] - 16 <= told.done <= look.states["ok"]
     logged = [record.getMessage() for record in run.records]
-    assert len(logged) == run.ended_at // 30.0 + 1
+    assert abs(len(logged) - 1 - run.ended_at // 30.0) <= 1
     assert all(line.startswith("catching up: ") for line in logged[:-1])
     assert logged[-1] == "caught up"
     assert run.looks[-1].told.catching_up is None
@@ -284,7 +284,7 @@ def test_the_time_left_is_right_within_a_factor_of_two_from_a_third_on(run: Run)
         if told is None or (look.at < run.ended_at / 3 and told.done < REPOS / 3):
             continue
         assert told.seconds_left is not None
-        slack = 5.0  # at the very end
+        slack = 10.0  # at the very end, and by chance: repos are not due in step
         assert truth / 2 - slack <= told.seconds_left <= truth * 2 + slack, f"{look.at:.0f} s"
 
 
