@@ -59,7 +59,13 @@ def _records(records: Iterable[dict[str, Any]]) -> str:
 
 
 def _unit(record: str) -> str:
-    _, metric, operation = record.split(":")
+    level, metric, operation = record.split(":")
+    if level == "repo":
+        return "1"
+    if operation.startswith("count"):
+        return "pipelines"
+    if operation == "recent":
+        return "builds in a row"
     if operation.startswith("ratio"):
         return "0 to 1"
     if operation.startswith("increase") and metric.endswith("_sum"):

@@ -87,10 +87,18 @@ def test_the_files_of_rules_that_the_guide_loads_are_all_that_there_are():
 
 
 @pytest.mark.parametrize(
-    ("severity", "receiver"), [("critical", "on-call"), ("warning", "team"), ("info", "nobody")]
+    ("labels", "receiver"),
+    [
+        ("severity=warning", "ci"),
+        ("severity=critical", "on-call"),
+        ("severity=info label_team=web", "nobody"),
+        ("severity=warning label_team=payments", "payments"),
+        ("severity=warning label_team=web", "web"),
+        ("severity=warning label_team=unheard-of", "ci"),
+    ],
 )
-def test_alertmanager_routes_as_the_guide_advises(amtool, tmp_path, severity, receiver):
-    names = [{"name": name} for name in ("team", "on-call", "nobody")]
+def test_alertmanager_routes_as_the_guide_advises(amtool, tmp_path, labels, receiver):
+    names = [{"name": name} for name in ("ci", "on-call", "nobody", "payments", "web")]
     file = tmp_path / "alertmanager.yml"
     file.write_text(json.dumps(advised() | {"receivers": names}))
 
@@ -100,5 +108,5 @@ def test_alertmanager_routes_as_the_guide_advises(amtool, tmp_path, severity, re
         return done.stdout
 
     assert f"{len(advised()['inhibit_rules'])} inhibit rules" in said("check-config", str(file))
-    routed = said("config", "routes", "test", f"--config.file={file}", f"severity={severity}")
+    routed = said("config", "routes", "test", f"--config.file={file}", *labels.split())
     assert routed.split() == [receiver]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from typing import get_args
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from exporter.errors import Reason
+from exporter.ledger.build_log import Which
 from exporter.metrics.families import BY_NAME, PIPELINE, Family
 from exporter.model import ACTIVE, CONCLUSIONS
 from scripts import alerts as page
@@ -24,10 +26,38 @@ RUNBOOKS = ROOT / "docs" / "runbooks"
 FILES = sorted(page.RULES.glob("*.yaml"))
 RULES = [rule for file in FILES for rule in page.rules(file.stem)]
 ALERTS = {rule["alert"]: rule for rule in RULES if "alert" in rule}
+RUNBOOK = (
+    '{{ with query "cicd_exporter_web_info" | sortByLabel "external_url" -}}'
+    ' {{ label "external_url" (first .) }}/docs/runbooks/NAME'
+    " {{- else }}docs/runbooks/NAME.md{{ end }}"
+)
+"""Where any exporter serves it, else where it is in this project."""
+EXPORTER = (
+    '{{ with query (printf "cicd_exporter_web_info and on (job, instance)'
+    ' cicd_exporter_account_up{account=%q}" $labels.account) | sortByLabel "external_url" -}}'
+    ' {{ label "external_url" (first .) }}'
+)
+"""The address of the exporter that has the account, with all after it only where there is one."""
+PIPELINE_QUERY = "&".join(f"{label}=<{label}>" for label in PIPELINE[1:])
+VARIABLES = {
+    board["uid"]: {variable["name"] for variable in board["templating"]["list"]}
+    for board in (json.loads(file.read_text()) for file in (ROOT / "dashboards").glob("*.json"))
+}
+"""Of each dashboard."""
 RECORDS = {rule["record"]: rule["expr"] for rule in RULES if "record" in rule}
 
 TARGET = {"job", "instance", "pod"}
 """Labels that Prometheus gives a target."""
+TEAM = {"label_team"}
+"""What the configuration's `labels` say of a repo, as far as the rules carry it."""
+LEVELS = {
+    "pipeline": PIPELINE,
+    "workflow": PIPELINE[:4],
+    "repo": (*PIPELINE[:3], "branch"),
+    "account": PIPELINE[:2],
+}
+"""The labels that a recorded series keeps, by the first word of its name; `repo:` has the branch
+where that is the default one."""
 NAME = re.compile(r"\b[a-z_]*:?cicd_\w+(?::\w+)?")
 SELECTOR = re.compile(rf"({NAME.pattern})\s*\{{([^}}]*)\}}")
 MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')
@@ -55,12 +85,12 @@ def labels_of(name: str) -> set[str]:
     """The labels that a series of this name may have; raises KeyError for an unknown one."""
     if name in RECORDS:
         level = name.partition(":")[0].split("_")
-        kept = {"pipeline": PIPELINE, "workflow": PIPELINE[:4], "account": PIPELINE[:2]}
-        return TARGET | set(kept.get(level[0], ())) | set(level[1:]) | {"le"}
+        return TARGET | set(LEVELS.get(level[0], ())) | set(level[1:]) | {"le"} | TEAM
     known = family(name)
     if known is None:
         raise KeyError(name)
-    return TARGET | set(known.labels) | ({"le"} if name.endswith("_bucket") else set())
+    told = TEAM if name == "cicd_repo_info" else set()
+    return TARGET | set(known.labels) | ({"le"} if name.endswith("_bucket") else set()) | told
 
 
 QUERIES = {rule.get("alert") or rule["record"]: rule["expr"] for rule in RULES} | {
@@ -78,7 +108,7 @@ def test_what_a_query_names_exists(where):
         assert labels_of(name), name
     for name, matchers in SELECTOR.findall(query):
         assert {label for label, _ in MATCHER.findall(matchers)} <= labels_of(name), name
-    every = {label for known in BY_NAME.values() for label in known.labels} | TARGET
+    every = {label for known in BY_NAME.values() for label in known.labels} | TARGET | TEAM
     for grouping in GROUPING.findall(query):
         assert set(re.findall(r"\w+", grouping)) <= every, grouping
 
@@ -106,11 +136,57 @@ def test_an_alert_says_all_that_its_reader_needs(alert):
     assert rule["labels"].keys() == {"severity"}
     assert rule["labels"]["severity"] in {"critical", "warning", "info"}
     assert "for" in rule
-    assert said.keys() == {"summary", "description", "runbook_url"}
+    assert said.keys() - {"build_url"} == {
+        "summary",
+        "description",
+        "dashboard_url",
+        "runbook_url",
+    }
     assert re.fullmatch(r"[A-Z][^{}]*\.", said["summary"]), "static, a sentence"
     assert "{{" in said["description"]
     assert said["description"].endswith(".")
-    assert said["runbook_url"] == f"docs/runbooks/{alert}.md"
+    assert said["runbook_url"] == RUNBOOK.replace("NAME", alert)
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_a_dashboard_that_an_alert_links_to_has_the_variables_that_it_sets(alert):
+    link = ALERTS[alert]["annotations"]["dashboard_url"]
+    root, uid, asked = re.fullmatch(r"(\{\{.+?\}\})/d/([\w-]+)\?(.+)", link).groups()
+
+    assert root == "{{ $externalLabels.grafana_url }}"
+    pairs = re.findall(r"var-(\w+)=\{\{ urlquery \$labels\.(\w+) -?\}\}", asked)
+    assert len(pairs) == asked.count("=")
+    assert all(variable == label for variable, label in pairs)
+    assert {variable for variable, _ in pairs} <= VARIABLES[uid]
+
+
+@pytest.mark.parametrize("alert", [rule["alert"] for rule in page.rules("builds")])
+def test_an_alert_about_builds_leads_to_them_at_the_exporter_that_polls_them(alert):
+    link = re.sub(
+        r"\{\{ urlquery \$labels\.(\w+)(?: \}\}| -\}\} )",
+        r"<\1>",
+        ALERTS[alert]["annotations"]["build_url"],
+    )
+    asked = link.removeprefix(EXPORTER).removesuffix(" {{- end }}")
+
+    assert asked in {
+        *(f"/go?{PIPELINE_QUERY}&build={which}" for which in Which),
+        "/repo?account=<account>&repo=<repo>",
+        *(f"/builds?account=<account>&conclusion={word}" for word in CONCLUSIONS),
+    }
+
+
+def test_every_alert_about_a_repo_carries_its_team_and_none_is_lost_without_one():
+    about = {name for name, rule in ALERTS.items() if "$labels.repo" in str(rule["annotations"])}
+    joined = re.compile(
+        r"\* on \(provider, account, repo\) group_left \(label_team\)"
+        r" \( repo:cicd_repo:team or on \(provider, account, repo\)"
+        r" group by \(provider, account, repo\) \([^()]+(?:\([^()]+\))? ?\) \)"
+    )
+
+    assert about == {name for name, rule in ALERTS.items() if "repo:cicd_repo:team" in rule["expr"]}
+    told = {name: " ".join(ALERTS[name]["expr"].split()) for name in about}
+    assert [] == [name for name, text in told.items() if not joined.search(text)]
 
 
 @pytest.mark.parametrize("alert", ALERTS)
@@ -119,7 +195,7 @@ def test_what_an_alert_says_uses_labels_that_it_has(alert):
     there = set().union(*(labels_of(name) for name in NAME.findall(rule["expr"])))
     dropped = set(re.findall(r"\w+", " ".join(re.findall(r"without \(([^)]*)\)", rule["expr"]))))
 
-    used = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["description"]))
+    used = set(re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values())))
     assert used
     assert used <= there - dropped
 
@@ -181,11 +257,15 @@ def test_the_rules_do_what_their_cases_say(promtool, file):
 def _verdicts(alert: str) -> list[bool]:
     """Of each case that is named after an alert, whether it fires in it at any time."""
     return [
-        any(told["exp_alerts"] for told in case["alert_rule_test"] if told["alertname"] == alert)
+        any(
+            told["exp_alerts"]
+            for told in case.get("alert_rule_test", ())
+            if told["alertname"] == alert
+        )
         for cases in CASES.values()
         for case in cases
         if case["name"].startswith(f"{alert}: ")
-        and any(told["alertname"] == alert for told in case["alert_rule_test"])
+        and any(told["alertname"] == alert for told in case.get("alert_rule_test", ()))
     ]
 
 

@@ -104,5 +104,5 @@ def advised() -> dict[str, Any]:
         key: value
         for block in blocks()
         for key, value in block.items()
-        if key not in {"groups", "rule_files"}
+        if key in {"route", "inhibit_rules"}
     }
