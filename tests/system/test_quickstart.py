@@ -220,4 +220,4 @@ def test_alerts_about_the_demo_and_its_end_arrive_at_alertmanager(stack, prometh
         eventually(arrived(stack, "CicdExporterDown"), every=0.5)
 
     assert broken["labels"]["account"].startswith("demo-")
-    assert broken["receivers"] == [{"name": "team"}]
+    assert broken["receivers"] == [{"name": "ci"}]

@@ -33,6 +33,8 @@ SHELL = ("sh", "bash", "console", "")
 """Languages of code blocks with command lines; an indented block has none."""
 NEWER = {"histogram_avg": "histogram_sum"}
 """Functions that Prometheus 2.42 does not know, and others of the same form that it does."""
+PAGES_OF_THE_EXPORTER = r"\.\./\.\./(?:status|builds(?:\?conclusion=\w+)?)?"
+"""Links of a runbook, from where the exporter serves it."""
 SUFFIXES = r"(?:_bucket|_sum|_count)?"
 
 
@@ -108,6 +110,8 @@ def test_every_link_of_a_page_leads_somewhere(page: Path) -> None:
 
 def leads_somewhere(link: Link) -> bool:
     if re.match(r"https:|mailto:|http://(?:localhost|127\.0\.0\.1):\d+", link.target):
+        return True
+    if link.page.parent.name == "runbooks" and re.fullmatch(PAGES_OF_THE_EXPORTER, link.target):
         return True
     name, _, anchor = unquote(link.target).partition("#")
     target = (link.page.parent / name).resolve() if name else link.page
