@@ -2,16 +2,24 @@
 // Tested with Jsonnet 0.22; std.parseYaml of 0.18 in C++ breaks off at some of the rules.
 {
   _config+:: {
-    // What the runbooks' links begin with.
-    runbookUrl: 'docs/runbooks/',
+    // What the runbooks' links begin with, before the alert's name and `.md`; when empty they lead to
+    // the exporter, by its `web.external_url`.
+    runbookUrl: '',
+    // The root of Grafana, without a slash at its end; when empty Prometheus' external label
+    // `grafana_url` is.
+    grafanaUrl: '',
   },
 
-  local runbookUrl = $._config.runbookUrl,
+  local config = $._config,
+  local rooted(url) =
+    if config.grafanaUrl == '' then url
+    else std.strReplace(url, '{{ $externalLabels.grafana_url }}', config.grafanaUrl),
   local linked(rule) =
     if std.objectHas(rule, 'annotations') then
       rule {
         annotations+: {
-          runbook_url: std.strReplace(super.runbook_url, 'docs/runbooks/', runbookUrl),
+          dashboard_url: rooted(super.dashboard_url),
+          [if config.runbookUrl != '' then 'runbook_url']: config.runbookUrl + rule.alert + '.md',
         },
       }
     else rule,

@@ -48,6 +48,8 @@ def test_alerts_can_be_left_out_labelled_and_linked(helm):
         assert alerts[name]["labels"].keys() == {"severity", "team"}
         link = f"https://wiki.example/cicd/{name}.md"
         assert alerts[name]["annotations"]["runbook_url"] == link
+        board = alerts[name]["annotations"]["dashboard_url"]
+        assert board.startswith("https://grafana.example/d/cicd-")
     summary = alerts["CicdNothingPolled"]["annotations"]["summary"]
     assert summary == "{{ $labels.job }} polls nothing."
 

@@ -47,6 +47,16 @@ def test_the_runbooks_are_where_its_user_keeps_them():
     ]
 
 
+def test_the_dashboards_are_where_its_user_has_grafana():
+    changed = made(
+        "(mixin + { _config+:: { grafanaUrl: 'https://grafana.example' } }).prometheusAlerts"
+    )
+
+    for group in changed["groups"]:
+        for rule in group["rules"]:
+            assert rule["annotations"]["dashboard_url"].startswith("https://grafana.example/d/")
+
+
 def test_it_adds_to_what_other_mixins_bring():
     other = "{ prometheusAlerts+:: { groups+: [{ name: 'theirs', rules: [] }] } }"
 

@@ -103,7 +103,7 @@ def self_metrics(
     ):
         values[family][()] = (value,)
     if health.external_url is not None:
-        values[f.WEB_INFO][(clean(health.external_url),)] = (1.0,)
+        values[f.WEB_INFO][(clean(health.external_url.rstrip("/")),)] = (1.0,)
     running = (__version__, clean(health.revision), platform.python_version())
     values[f.BUILD_INFO][running] = (1.0,)
     return values

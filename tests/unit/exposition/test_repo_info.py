@@ -200,5 +200,5 @@ def test_the_address_of_the_pages_is_there_where_it_is_configured() -> None:
     line = b'cicd_exporter_web_info{external_url="https://ops.example/ci"} 1.0\n'
 
     assert f"\n{f.WEB_INFO.name}{{".encode() not in exposition.text()
-    health.external_url = "https://ops.example/ci"
+    health.external_url = "https://ops.example/ci/"
     assert line in exposition.text()
