@@ -33,6 +33,7 @@ ODDITIES = {
     "series_dropped_total{I}": "increments folded",
 }
 WELL = ({"type": "value", "options": {"0": {"text": "no"}, "1": {"text": "yes"}}},)
+STATES = {"ok": GREEN, "catching_up": BLUE, "pending": GREY, "stale": YELLOW, "failing": RED}
 ILL = ((0, BAD), (1, GREEN))
 ENDS = ((-1e10, BAD), (14 * 86400, GREEN))
 """Seconds: CicdExporterTokenExpiring begins two weeks before."""
@@ -150,7 +151,17 @@ INSIDE = Dashboard(
                 sort="errors",
             )._replace(height=8),
         ],
-        [
+        sized(
+            8,
+            lines(
+                "Repos by state",
+                "Never polled, their older builds still being read, in order, last polled long"
+                " ago, failing.",
+                COUNT,
+                Query("sum by (state) (cicd_exporter_repos{A})", "{{state}}"),
+                colours=STATES,
+                stacked=True,
+            ),
             lines(
                 "Age of the oldest poll",
                 "Of each account's repos: how long ago the one polled least recently was.",
@@ -170,7 +181,7 @@ INSIDE = Dashboard(
                     "{{account}}",
                 ),
             ),
-        ],
+        ),
         [
             lines(
                 "API requests",

@@ -216,8 +216,16 @@ def test_alerts_about_the_demo_and_its_end_arrive_at_alertmanager(stack, prometh
         running.enter_context(stack.running("prometheus", prometheus))
 
         broken = eventually(arrived(stack, "CicdDefaultBranchBroken"), every=0.5)
+        told = broken["annotations"]
+        pages = stack.url("exporter")
+        build, runbook = (
+            get(pages, told[name].removeprefix(pages)) for name in ("build_url", "runbook_url")
+        )
         demo.kill()
         eventually(arrived(stack, "CicdExporterDown"), every=0.5)
 
     assert broken["labels"]["account"].startswith("demo-")
-    assert broken["receivers"] == [{"name": "ci"}]
+    assert build.status == 302, told["build_url"]
+    assert build.headers["location"].startswith("http://127.0.0.1:")
+    assert runbook.status == 200
+    assert told["dashboard_url"].startswith("http://127.0.0.1:3000/d/cicd-workflow?var-provider=")

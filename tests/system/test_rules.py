@@ -151,7 +151,9 @@ def test_an_alert_says_all_that_its_reader_needs(alert):
 @pytest.mark.parametrize("alert", ALERTS)
 def test_a_dashboard_that_an_alert_links_to_has_the_variables_that_it_sets(alert):
     link = ALERTS[alert]["annotations"]["dashboard_url"]
-    root, uid, asked = re.fullmatch(r"(\{\{.+?\}\})/d/([\w-]+)\?(.+)", link).groups()
+    found = re.fullmatch(r"(\{\{.+?\}\})/d/([\w-]+)\?(.+)", link)
+    assert found is not None, link
+    root, uid, asked = found.groups()
 
     assert root == "{{ $externalLabels.grafana_url }}"
     pairs = re.findall(r"var-(\w+)=\{\{ urlquery \$labels\.(\w+) -?\}\}", asked)
