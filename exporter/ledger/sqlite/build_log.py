@@ -168,7 +168,7 @@ class _Place(NamedTuple):
             raise ValueError("is no cursor of this log") from None
 
     def __str__(self) -> str:
-        return f"{self.at.hex()}_{self.id}"
+        return f"{self.at.hex().replace('+', '')}_{self.id}"  # a query takes + for a blank
 
 
 _START = _Place(float("inf"), 0)

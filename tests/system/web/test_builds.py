@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from exporter.demo.serve import serving
 from exporter.errors import StateUnavailable
 from exporter.ledger.build_log import BuildLog
+from exporter.ledger.sqlite import build_log
 from exporter.web import log_reader
 from exporter.web.build_query import BuildQuery
 from exporter.web.parameters import ParameterFault
@@ -278,11 +280,36 @@ def test_any_query_is_understood_or_refused_in_one_printable_line(query: bytes) 
 def test_a_cursor_goes_on_where_a_page_ended(web: Web, stub: Logged) -> None:
     first = web.ask("GET", "/builds.json?limit=3", stub).json()
     record(stub.ledger, ("5", a_build(MAIN, 5000.0, number=5)))
-    query = f"limit=3&cursor={quote(first['next_cursor'])}"
+    query = f"limit=3&cursor={first['next_cursor']}"
 
+    assert re.fullmatch(r"[\w.-]+", first["next_cursor"])  # safe in a query as it is
     assert [build["number"] for build in first["builds"]] == [4, 3, 2]
     assert numbers(web, stub, query) == [1]
     assert web.ask("GET", f"/builds.json?{query}", stub).json()["next_cursor"] is None
+
+
+def test_a_rare_build_is_looked_for_far_back_but_not_for_ever(
+    web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_log, "_SCANNED", 3)
+    stub = Logged()
+    words = ["failed" if n % 8 == 0 else "passed" for n in range(40)]
+    builds = (a_build(MAIN, 1000.0 + n, word, number=n) for n, word in enumerate(words))
+    record(stub.ledger, *((str(n), build) for n, build in enumerate(builds)))
+
+    def asked(query: str) -> tuple[list[int], str | None]:
+        told = web.ask("GET", f"/builds.json?conclusion=failed&{query}", stub).json()
+        return [build["number"] for build in told["builds"]], told["next_cursor"]
+
+    found, cursor = asked("limit=3")
+    assert found == [32, 24, 16]
+    assert asked(f"limit=3&cursor={cursor}") == ([8, 0], None)
+    monkeypatch.setattr(log_reader, "_MOST_CALLS", 2)
+    found, cursor = asked("limit=3")
+    assert found == []
+    assert asked(f"limit=3&cursor={cursor}")[0] == [32]
+    page = web.ask("GET", "/builds?conclusion=failed", stub).text
+    assert "None of the builds that were looked at matches; there are older ones." in page
 
 
 def test_ten_thousand_builds_are_paged_through_while_others_arrive(tmp_path: Path) -> None:
