@@ -130,7 +130,9 @@ def _target(href: str, name: str, address: Callable[[str], str | None]) -> str |
 def _table_open(renderer: Any, tokens: Sequence[Token], index: int, *_: Any) -> str:
     head = next((t for t in tokens[index:] if t.type == "inline"), None)
     label = escapeHtml(_text(head) if head is not None else "") or "of values"
-    return f'<div class="wide" role="region" aria-label="Table: {label}" tabindex="0">\n<table>\n'
+    number = sum(token.type == "table_open" for token in tokens[: index + 1])
+    name = f"Table {number}: {label}"  # no two regions of a page may have one name
+    return f'<div class="wide" role="region" aria-label="{name}" tabindex="0">\n<table>\n'
 
 
 def _table_close(*_: Any) -> str:

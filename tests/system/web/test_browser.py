@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
-from playwright.sync_api import Browser, Page, ViewportSize, expect
+from playwright.sync_api import Page, expect
 
 from exporter.status.document import Ended
 from tests.system.web import Logged, Stub, Web, account, provider, repo
+from tests.system.web.conftest import DESKTOP, PHONE, Open
 from tests.system.web.test_status_page import FLEET, poisoned
 from tests.tools.build_logs import MAIN, WHOLE, a_build, record
 
-DESKTOP = ViewportSize(width=1280, height=900)
-PHONE = ViewportSize(width=390, height=844)
 READABLE = 4.5
 """The contrast of text that WCAG 2.2 AA asks for."""
 
@@ -30,34 +28,6 @@ record(
     ("3", a_build(MAIN, 2000.0, "cancelled")),
     ("4", a_build(MAIN, None, ref=None)),
 )
-
-Open = Callable[..., Page]
-
-
-@pytest.fixture
-def look(web: Web, browser: Browser) -> Iterator[Open]:
-    """Opens a page of a poller; at the end nothing may have been complained about."""
-    complaints: list[str] = []
-    asked: list[str] = []
-    contexts = []
-
-    def look(stub: Stub, path: str = "/status", **options: Any) -> Page:
-        web.show(stub)
-        context = browser.new_context(**{"viewport": DESKTOP, **options})
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda said: complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(f"{web.url}{path}")
-        return page
-
-    yield look
-    for context in contexts:
-        context.close()
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(f"{web.url}/")] == []
 
 
 def names(page: Page) -> list[str]:

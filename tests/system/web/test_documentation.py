@@ -114,4 +114,4 @@ def test_code_is_text_and_what_is_wide_can_be_scrolled_by_the_keyboard() -> None
     page = page_of("```html\n<script>&</script>\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n")
 
     assert '<pre tabindex="0"><code>&lt;script&gt;&amp;&lt;/script&gt;\n</code></pre>' in page.html
-    assert '<div class="wide" role="region" aria-label="Table: a" tabindex="0">' in page.html
+    assert '<div class="wide" role="region" aria-label="Table 1: a" tabindex="0">' in page.html
