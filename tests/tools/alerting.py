@@ -31,20 +31,23 @@ class Inbox:
             self._told += message["alerts"]
             self._news.notify_all()
 
-    def about(self, alert: str, status: str) -> list[dict[str, Any]]:
-        """What was said of an alert, `firing` or `resolved`."""
+    def about(self, alert: str, status: str, repo: str | None = None) -> list[dict[str, Any]]:
+        """What was said of an alert, `firing` or `resolved`; with `repo` of that one's only."""
         with self._news:
             return [
                 told
                 for told in self._told
                 if (told["labels"]["alertname"], told["status"]) == (alert, status)
+                and repo in (None, told["labels"].get("repo"))
             ]
 
-    def awaited(self, alert: str, status: str, *, within: float = 30.0) -> dict[str, Any]:
+    def awaited(
+        self, alert: str, status: str, repo: str | None = None, *, within: float = 30.0
+    ) -> dict[str, Any]:
         """The first of them, awaited."""
         with self._news:
-            self._news.wait_for(lambda: self.about(alert, status), within)
-            told = self.about(alert, status)
+            self._news.wait_for(lambda: self.about(alert, status, repo), within)
+            told = self.about(alert, status, repo)
         assert told, f"{alert} is not {status} after {within} s; told so far: {self._told}"
         return told[0]
 
