@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.ledger.rows import Findings, SeriesKey
+from exporter.ledger.rows import Completed, Cursor, Findings, SeriesKey
 from exporter.metrics import cardinality
 from exporter.metrics import families as f
 from exporter.metrics.cardinality import Mark
@@ -18,7 +18,7 @@ from exporter.metrics.facts import Facts
 from exporter.model import OTHER, Job, Status
 from exporter.view.series_view import SeriesView
 from tests.tools.scripted import Rig, build, done
-from tests.tools.views import PIPELINE, a_view, learn, shown_gauges, some_findings
+from tests.tools.views import PIPELINE, SHOWN, a_view, learn, shown_gauges, some_findings
 
 NOWHERE = (*PIPELINE[:2], OTHER, OTHER, OTHER)
 BRANCH_OTHER = (*PIPELINE[:4], OTHER)
@@ -129,3 +129,62 @@ def test_gauges_of_jobs_fold_one_by_one_and_keep_their_names_only_at_home(
         assert all(state.values())  # no name is shown that no job has
         assert sum(state.values()) in (0, len(names))
         assert {name for (is_home, name) in state if not is_home} <= {OTHER}
+
+
+# --- what is fixed ---
+
+
+def test_the_marks_have_the_numbers_that_states_hold() -> None:
+    assert (Mark.FULL, Mark.OVERFLOW, Mark.EVICTED) == (1, 1024, 2048)
+
+
+@pytest.mark.parametrize(
+    ("limit", "kept_free"),
+    [(1, 1), (100, 25), (102, 26), (4000, 1000), (8000, 1000), (10_000, 1000), (20_000, 2000)],
+)
+def test_a_tenth_of_the_limit_is_reserved_and_more_of_a_small_one(
+    limit: int, kept_free: int
+) -> None:
+    assert cardinality.reserve(limit) == kept_free
+    assert cardinality.most_apart_from_folded(limit) == limit - kept_free * 5 / 8
+
+
+@pytest.mark.parametrize(
+    ("family", "own", "shares"),
+    [
+        (f.JOBS, ("lint", "failed"), [1.0, 5 / 8, 1 / 16, 0.0]),
+        (f.JOB_QUEUE, ("lint",), [1.0, 5 / 8, 1 / 8]),
+    ],
+)
+def test_a_coarser_place_may_use_more_of_the_reserve(
+    family: f.Family, own: tuple[str, ...], shares: list[float]
+) -> None:
+    found = [*cardinality.places(SeriesKey(family.name, PIPELINE + own))]
+
+    assert [place.kept for place in found] == shares
+    assert [place.is_last for place in found] == [False] * (len(shares) - 1) + [True]
+
+
+def test_the_catch_all_is_the_last_that_may_count_for_a_pipeline() -> None:
+    homes = cardinality.pipelines(PIPELINE)
+
+    assert [*homes][-1] == cardinality.catch_all(*PIPELINE[:2]) == NOWHERE
+    assert [*homes.values()] == [1.0, 5 / 8, 1 / 8]
+    assert cardinality.is_catch_all(NOWHERE)
+    assert not cardinality.is_catch_all(BRANCH_OTHER)
+
+
+@pytest.mark.parametrize("is_exposed", [False, True])
+def test_an_increment_of_a_new_series_is_held_back_once_the_repo_is_shown(
+    is_exposed: bool,
+) -> None:
+    target = SHOWN if is_exposed else msgspec.structs.replace(SHOWN, cursor=Cursor(0.0))
+    view = a_view(zero_hold=60.0)
+
+    change = view.drafted(target, Findings(completed=[Completed(done(build("1")))]), now=1e9)
+
+    (row,) = (row for row in change.series if row.series.labels[5:] == ("push", "passed"))
+    assert (row.vector, row.held, row.is_live) == (
+        ((0.0,), (1.0,), False) if is_exposed else ((1.0,), None, True)
+    )
+    assert row.created_at == (1e9 if is_exposed else None)
