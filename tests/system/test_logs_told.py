@@ -64,10 +64,11 @@ def test_the_log_is_short_obeys_the_reloaded_level_and_holds_no_secret(emulator,
     flags = ("--log.level=info", "--log.format=json")
     with Exporter(file, *flags, env={TOKEN_ENV: SECRET}) as exporter:
         exporter.logged("a poll failed")
+        exporter.logged("caught up")
         polled(emulator, 9)
         told = Counter(json.loads(line)["msg"][:13] for line in exporter.log.splitlines())
         # What goes well says nothing, and what fails says so once, however often.
-        assert told == {"serving": 1, "polling": 1, "a poll failed": 1}
+        assert told == {"serving": 1, "polling": 1, "a poll failed": 1, "caught up": 1}
 
         _reload(exporter, lambda: settings(emulator, tmp_path, *REPOS, log={"level": "debug"}))
         exporter.logged('"msg": "polled"')

@@ -256,7 +256,8 @@ def test_exemplars_come_with_native_histograms(both, version):
 def test_the_recording_rules_say_the_same_of_either_format(both):
     _, _, _, url = both
     rules = yaml.safe_load((ROOT / "rules" / "recording.yaml").read_text())["groups"]
-    queries = [rule["expr"] for group in rules for rule in group["rules"]]
+    # Whose a repo is does not depend on the job that says so.
+    queries = [r["expr"] for g in rules for r in g["rules"] if not r["record"].startswith("repo:")]
     raw = [query for query in queries if ":cicd_" not in query]  # else it reads another rule
     spans = [query for query in raw if re.search(rf"{HISTOGRAMS}_(?:bucket|sum|count)", query)]
     assert len(spans) >= 4

@@ -131,7 +131,7 @@ def test_a_faulty_file_changes_nothing_and_is_told_everywhere(stage: Stage) -> N
         assert len(post(exporter).text.splitlines()) == 3, "every fault is told"
         file.unlink()
         assert "not found" in post(exporter).text
-        assert "file: not found (check --config.file)" in exporter.get("/").body.decode()
+        assert "file: not found (check --config.file)" in exporter.get("/status").body.decode()
         assert "  - name: one\n" in exporter.get("/config").body.decode()
         scrape = exporter.scrape()
         assert (scrape.value(OK), scrape.value(OK_AT)) == (0, begun.value(OK_AT))

@@ -85,19 +85,22 @@ def said(rig: Rig, path: str = "/") -> Tags:
 
 REPO = "/repo?account=acme&repo=acme%2Fshop"
 
-CULPRIT = {
-    "commit": "c0ffee1234" * 4,
-    "title": "Mend the parser",
-    "triggered_by": "octo",
-    "triggered_by_type": Actor.USER,
-    "jobs": (job("unit", "failed", f"{SITE}/j/unit"), job("lint", "passed", f"{SITE}/j/lint")),
-}
+
+def culprit() -> dict[str, Any]:
+    """What is known of a build that failed."""
+    return {
+        "commit": "c0ffee1234" * 4,
+        "title": "Mend the parser",
+        "triggered_by": "octo",
+        "triggered_by_type": Actor.USER,
+        "jobs": (job("unit", "failed", f"{SITE}/j/unit"), job("lint", "passed", f"{SITE}/j/lint")),
+    }
 
 
 def test_a_broken_pipeline_comes_first_with_its_first_failing_build_and_the_jobs(rig: Rig) -> None:
     rig.provider._builds = [
         ended(1, "passed"),
-        ended(2, "failed", **CULPRIT),
+        ended(2, "failed", **culprit()),
         ended(3, "timeout", jobs=(job("e2e", "failed", f"{SITE}/j/e2e"),)),
     ]
 
@@ -115,7 +118,7 @@ def test_a_broken_pipeline_comes_first_with_its_first_failing_build_and_the_jobs
 def test_what_is_no_verdict_neither_heals_nor_hides_a_broken_pipeline(
     rig: Rig, word: str | None
 ) -> None:
-    broken = [ended(1, "passed"), ended(2, "failed", **CULPRIT)]
+    broken = [ended(1, "passed"), ended(2, "failed", **culprit())]
     waits = build("9", number=9, status=Status.WAITING, url=f"{SITE}/b/9")
     rig.provider._builds = [*broken, ended(3, word), ended(4, word), waits]
 
@@ -166,7 +169,7 @@ def test_what_runs_and_what_waits_is_listed_with_its_age_and_link(rig: Rig) -> N
 def test_the_page_of_a_repo_has_pipelines_builds_jobs_and_ways_out(rig: Rig) -> None:
     rig.provider._builds = [
         ended(1, "passed", workflow="nightly"),
-        ended(2, "failed", **CULPRIT),
+        ended(2, "failed", **culprit()),
         build("9", number=9),
     ]
 
@@ -196,7 +199,7 @@ def test_a_repo_that_is_not_polled_has_no_page(rig: Rig, query: str) -> None:
 
 
 def test_a_log_that_cannot_be_read_takes_no_page_down(rig: Rig) -> None:
-    rig.provider._builds = [ended(1, "passed"), ended(2, "failed", **CULPRIT)]
+    rig.provider._builds = [ended(1, "passed"), ended(2, "failed", **culprit())]
 
     async def unreadable(_: Any) -> Any:
         raise StateUnavailable("the disk does not answer")
@@ -217,7 +220,7 @@ def test_a_log_that_cannot_be_read_takes_no_page_down(rig: Rig) -> None:
 def test_the_page_links_only_to_the_accounts_own_site(rig: Rig) -> None:
     hostile = "javascript:alert(1)", "https://evil.example/b/2", f"{SITE}.evil.example/", "//evil"
     rig.provider._builds = [
-        ended(n, "failed", **{**CULPRIT, "jobs": (job("unit", "failed", url),)})
+        ended(n, "failed", **{**culprit(), "jobs": (job("unit", "failed", url),)})
         for n, url in enumerate(hostile)
     ]
     for number, url in enumerate(hostile):
