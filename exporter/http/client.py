@@ -111,6 +111,11 @@ class Api:
         shown, at = self.stats.clock or (time.time(), time.monotonic())
         return shown + time.monotonic() - at
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether any answer has come yet; before that `now()` is our own clock, right or wrong."""
+        return any(code != "error" for code in self.stats.requests)
+
     async def has_new_credential(self) -> bool:
         """Whether a file of the credential has changed since the last request; tells it once.
 

@@ -35,7 +35,7 @@ from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
 from exporter.sync.limits import Part
-from exporter.sync.window import SyncRules
+from exporter.sync.window import SyncRules, believed
 
 log = logging.getLogger(__name__)
 
@@ -271,7 +271,7 @@ class AccountPoller:
         await self._recorder.load_responses(name, self.api.responses)
         await self.source.renew()
         rules = self._context.rules
-        floor = repo_sync.now_of(self.api, rules) - rules.lookback
+        floor = believed(self.api.now(), rules) - rules.lookback
         target = await self._recorder.target(name, state.repo.entry, Cursor(floor=floor))
         state.target = target.id
         return repo_sync.RepoSync(

@@ -9,7 +9,6 @@ first walk, is read in parts: the newest page, and in polls of their own the pas
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from time import monotonic
@@ -18,7 +17,6 @@ import msgspec
 from msgspec.structs import replace
 
 from exporter.errors import ProviderError, TryLater
-from exporter.http import Api
 from exporter.ledger.reconcile import has_changed
 from exporter.ledger.rows import AttemptKey, Counted, Cursor, Target
 from exporter.metrics import families as f
@@ -36,6 +34,7 @@ from exporter.sync.window import (
     SyncRules,
     SyncWindow,
     begun_anew,
+    believed,
     corrected_floor,
     without_future_times,
 )
@@ -82,13 +81,7 @@ class RepoSync:
         self._reads_past = limits.part is Part.PAST and self._resumes and not target.exposed
         """Whether the newest page is left out."""
         self._deep = self._is_deep()
-        self._window = SyncWindow(
-            target.cursor,
-            context.rules,
-            now=now_of(self._api, context.rules),
-            deep=self._deep,
-            counts=self._account.consecutive_numbers,
-        )
+        self._window = self._window_by_now()
         self._pages = Paginator(
             partial(context.source.page, repo),
             notes.page_sizes,
@@ -119,6 +112,16 @@ class RepoSync:
         self.is_unfinished = False
         """Whether there was more to read than fits into one poll; the next one goes on."""
 
+    def _window_by_now(self) -> SyncWindow:
+        """What is to be read, by the clock as far as it is known."""
+        return SyncWindow(
+            self._target.cursor,
+            self._rules,
+            now=believed(self._api.now(), self._rules) if self._api.has_answered else None,
+            deep=self._deep,
+            counts=self._account.consecutive_numbers,
+        )
+
     def _is_deep(self) -> bool:
         """Whether this sync reads the whole `rerun_window`, for builds that were run again."""
         last = self._notes.deep_at
@@ -148,7 +151,7 @@ class RepoSync:
             started = monotonic()
             page = await self._page(None)
             if began_at is None:
-                began_at = now_of(self._api, self._rules) - (monotonic() - started)
+                began_at = believed(self._api.now(), self._rules) - (monotonic() - started)
                 if (right := corrected_floor(cursor, self._rules, now=began_at)) is not None:
                     await self._commit(right)
                     self.is_unfinished = True
@@ -248,6 +251,8 @@ class RepoSync:
 
     async def _page(self, token: str | None) -> Page:
         page = await self._pages.get(token)
+        if not self._window.is_certain:  # by our clock, hours ahead, all of the page were old
+            self._window = self._window_by_now()
         self._read_pages += 1
         self.rejected += page.rejected
         return replace(page, builds=without_future_times(page.builds, self._api.now()))
@@ -388,13 +393,3 @@ class RepoSync:
             now=self._api.now(),
         )
         self.moved = self.moved or moved
-
-
-def now_of(api: Api, rules: SyncRules) -> float:
-    """The provider's clock, or ours where that is so far ahead that it must be wrong.
-
-    With a clock that far ahead the window would begin after builds that were never read. A clock
-    that is less far ahead does no harm, as the whole `rerun_window` is read again and again.
-    """
-    theirs, ours = api.now(), time.time()
-    return ours if theirs - ours > rules.rerun_window / 2 else theirs

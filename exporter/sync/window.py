@@ -35,26 +35,33 @@ class SyncRules(msgspec.Struct, frozen=True):
 class SyncWindow:
     """What one sync of a repo must read, by the cursor that earlier syncs have left.
 
-    `now` is the provider's clock, `deep` whether the whole `rerun_window` is read again,
-    `counts` whether the build numbers of the repo have no holes.
+    `now` is the provider's clock; None before its first answer, when the window reaches back as
+    far as any time may want. `deep` is whether the whole `rerun_window` is read again, `counts`
+    whether the build numbers of the repo have no holes.
     """
 
     def __init__(
-        self, cursor: Cursor, rules: SyncRules, *, now: float, deep: bool, counts: bool
+        self, cursor: Cursor, rules: SyncRules, *, now: float | None, deep: bool, counts: bool
     ) -> None:
         self._cursor = cursor
         self._counts = counts
-        self._now = now
+        self.is_certain = now is not None
+        """Whether the window was made by a clock that may be believed."""
+        self._now = time.time() if now is None else now
         self._lowest: int | None = None
         self._highest = cursor.top
         # By a clock that is ahead every build would be too old.
-        self.floor = max(cursor.floor, min(now, time.time()) - rules.retention)
+        self.floor = cursor.floor
+        if now is not None:
+            self.floor = max(self.floor, min(now, time.time()) - rules.retention)
         """Builds that completed before this are not counted. Epoch seconds."""
         self.horizon = self.floor
         """Builds that are wholly older than this need not be read. Epoch seconds."""
         if cursor.since is not None:
             since = cursor.since - OVERLAP
-            if deep or cursor.since > now:  # the clock was ahead then, by an unknown amount
+            if now is None:
+                since -= rules.rerun_window if deep else 0.0
+            elif deep or cursor.since > now:  # the clock was ahead then, by an unknown amount
                 since = min(since, now - rules.rerun_window)
             self.horizon = max(since, self.floor)
         self.behind = {part: max(at - OVERLAP, self.floor) for part, at in cursor.behind.items()}
@@ -225,3 +232,13 @@ def _without(run: T, latest: float, anomaly: str) -> T:
     return replace(
         run, **{name: None for name, at in times.items() if at > latest}, anomalies=(anomaly,)
     )
+
+
+def believed(theirs: float, rules: SyncRules) -> float:
+    """The provider's clock, or ours where `theirs` is so far ahead that it must be wrong.
+
+    With a clock that far ahead the window would begin after builds that were never read. A clock
+    that is less far ahead does no harm, as the whole `rerun_window` is read again and again.
+    """
+    ours = time.time()
+    return ours if theirs - ours > rules.rerun_window / 2 else theirs

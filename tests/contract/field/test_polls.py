@@ -17,7 +17,7 @@ from exporter.http import Api
 from exporter.metrics import families as f
 from exporter.model import Build, BuildKey, Job, Status
 from exporter.providers import Page, Query, Repo, Unread
-from exporter.sync import repo_sync
+from exporter.sync import window
 from tests.tools.scripted import DAY, Rig, Scripted, build, done
 
 HOUR = 3600.0
@@ -40,6 +40,7 @@ class Parts(Scripted):
     async def page(self, api: Api, repo: Repo, query: Query) -> Page:
         start = int(query.token or 0)
         self._requests.append(f"page {start}")
+        self._on_page()
         if start in self._page_fails:
             raise self._page_fails[start]
         parts = {b.native_id for b in self._builds if b.native_id} - self._broken.keys()
@@ -108,7 +109,7 @@ class World(Rig):
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(tmp_path / "s.db", retention=60 * DAY)
-    monkeypatch.setattr(repo_sync, "time", SimpleNamespace(time=made.now))
+    monkeypatch.setattr(window, "time", SimpleNamespace(time=made.now))
     yield made
     made.crash()
 
@@ -267,7 +268,7 @@ class TestPages:
         self, world: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Only the `Date` of the answers is wrong; the builds' own times are as they should be."""
-        monkeypatch.setattr(repo_sync, "time", time)
+        monkeypatch.setattr(window, "time", time)
         world.provider._builds = [world.ended("0", ago=2 * HOUR)]
         world.poll()
         began = [world.ended(str(n), ago=60.0 + n) for n in range(1, 51)]
@@ -278,6 +279,27 @@ class TestPages:
             world.memory.deep_at = time.monotonic()
 
         assert world.counted == 51
+
+    @pytest.mark.parametrize("hours", [-1, 1, 24 * 90])
+    def test_a_start_by_a_wrong_clock_of_ours_reads_all_that_the_last_poll_left(
+        self, world: World, hours: float
+    ) -> None:
+        """Until the first answer nothing tells the time but our own clock, which is wrong."""
+        world.poll()
+        world.passes(4 * HOUR)
+        world.provider._builds = [world.ended(str(n), ago=900.0 + n) for n in range(20)]
+        world.restart()
+        world.remote.has_answered = False
+        right, world.ahead = world.ahead, world.ahead + hours * HOUR
+
+        def answers() -> None:
+            world.ahead, world.remote.has_answered = right, True
+
+        world.provider._on_page = answers
+        world.poll()
+        world.poll()
+
+        assert world.counted == 20
 
     def test_a_page_that_has_expired_is_asked_for_no_more(self, world: World) -> None:
         """An API that answers 500 to an old cursor is read from its newest page again."""
