@@ -324,6 +324,26 @@ def test_a_restart_in_the_middle_goes_on_with_the_newest_pages_and_then_where_it
     assert len(twice) <= 16, "only what was under way is asked for once more"
 
 
+def test_a_repo_that_failed_before_a_restart_keeps_no_other_from_its_past(tmp_path: Path) -> None:
+    async def life(*, until: Callable[[Look], bool]) -> float:
+        rig, fleet = rig_at(tmp_path / "s.db"), fleet_of(60, size=10)
+        fleet._broken = frozenset({"acme/7"})
+        schedule = Schedule([poller_of(fleet, rig)])
+        schedule.start()
+        began_at = time.monotonic()
+        while not until(seen := await look(schedule)):
+            assert seen.at - began_at < HOUR
+        await schedule.stop()
+        rig.ledger.close()
+        return seen.at - began_at
+
+    async def lives(clock: virtual.Clock) -> None:
+        await life(until=lambda seen: seen.states["ok"] >= 20)
+        assert await life(until=lambda seen: seen.states["ok"] == 59) < 5 * MINUTE
+
+    virtual.run(lives)
+
+
 def test_repos_that_a_reload_adds_are_caught_up_with_while_the_others_have_their_turn() -> None:
     async def reload(clock: virtual.Clock) -> None:
         rig, fleet = rig_at(None), fleet_of(40, size=10)
