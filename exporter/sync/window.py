@@ -84,10 +84,19 @@ class SyncWindow:
         for build in builds:  # of a build that only its jobs tell of, they alone have times
             runs = build.jobs if build.time is None else (build,)
             self._oldest = min([self._oldest, *(run.time for run in runs if run.time is not None)])
-        numbers = [build.number for build in builds if build.number is not None]
-        if numbers and self._counts:
-            self._lowest = min(numbers if self._lowest is None else [*numbers, self._lowest])
-            self._highest = max(numbers if self._highest is None else [*numbers, self._highest])
+            if self._counts and build.number is not None and not self._is_out_of_order(build):
+                number, high = build.number, self._highest
+                self._lowest = number if self._lowest is None else min(number, self._lowest)
+                self._highest = number if high is None else max(number, high)
+
+    def _is_out_of_order(self, build: Build) -> bool:
+        """Whether its number is an error: all that are listed before it are lower.
+
+        That matters where only the number tells whether a build is old: below an error all are.
+        """
+        if build.time is not None or build.number is None or self._lowest is None:
+            return False
+        return build.number > self._lowest
 
     @property
     def is_renumbered(self) -> bool:

@@ -299,3 +299,28 @@ def test_a_group_of_a_merge_queue_is_no_branch_of_its_own(tmp_path: Path) -> Non
     scene.polled()
 
     assert 1 == scene.rig.value(f.BUILDS, branch="merge_queue")
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_number_that_is_an_error_keeps_no_later_build_from_counting(
+    tmp_path: Path, place: int
+) -> None:
+    """Jenkins' lists have no times, so that the number tells what is new; one of them is a time."""
+    scene = Scene("jenkins", tmp_path)
+    for age in (900, 800, 700):
+        scene.began(age)
+
+    def spoilt(body: Any) -> Any:
+        odd = body["result"][-1] | {"id": "1767323045", "build": "1767323045"}
+        listed = [*body["result"]]
+        listed.insert(place + len(listed) - 3, odd | {"number": "1767323045"})
+        return body | {"result": listed}
+
+    scene.faults.add(Fault(edit=spoilt, where=lambda request: request.path == BUILDS))
+    scene.polled()
+    before = scene.rig.value(f.BUILDS)
+    for age in (300, 200):
+        scene.began(age)
+        scene.polled()
+
+    assert (3, 5) == (before, scene.rig.value(f.BUILDS))
