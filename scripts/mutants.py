@@ -29,7 +29,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {
     "ledger": (
-        "ledger/*.py ledger/sqlite/*.py",
+        "ledger/*.py ledger/sql/*.py ledger/sqlite/*.py",
         (
             "tests/unit/test_walk.py tests/unit/test_build_log_text.py"
             " tests/contract/field/test_polls.py tests/contract/stores"

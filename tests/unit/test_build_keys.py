@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exporter.ledger.sql.codec import RottenError, columns, key_of
 from exporter.ledger.sqlite import older_keys
-from exporter.ledger.sqlite.codec import RottenError, columns, key_of
 from exporter.model import BuildKey
 from tests.contract.stores.test_state_keys import ALIKE
 

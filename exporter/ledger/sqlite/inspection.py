@@ -24,8 +24,10 @@ import msgspec
 from exporter.errors import StateDamaged, StateRefused
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.rows import Snapshot
-from exporter.ledger.sqlite import loading, schema, state_file
-from exporter.ledger.sqlite.build_log import SqliteBuildLog
+from exporter.ledger.sql import loading
+from exporter.ledger.sql.build_log import SqlBuildLog
+from exporter.ledger.sql.codec import RottenError
+from exporter.ledger.sqlite import schema, state_file
 
 _PENDING_BYTE, _LOCK_BYTES = 0x40000000, 512
 """Where SQLite locks a file: https://www.sqlite.org/fileformat2.html#the_lock_byte_page"""
@@ -110,7 +112,7 @@ def inspect(path: Path) -> Inspection:
 def build_log(path: Path) -> Iterator[BuildLog]:
     """The build log of the state at `path`, as it is now. Raises StateRefused."""
     with _reading(path) as (connection, _, _):
-        yield SqliteBuildLog(connection)
+        yield SqlBuildLog(connection, state_file.reading)
 
 
 def damage(path: Path, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
@@ -133,7 +135,9 @@ def _rotten(
     connection: sqlite3.Connection, rotten: Callable[[Snapshot], Iterable[str]]
 ) -> Iterator[str]:
     try:
-        yield from rotten(loading.load(connection, native=True))
+        with state_file.reading(), contextlib.closing(connection.cursor()) as rows:
+            snapshot = loading.load(rows, native=True)
+        yield from rotten(snapshot)
     except StateDamaged as error:
         yield str(error)
 
@@ -159,7 +163,7 @@ def _reading(path: Path) -> Iterator[tuple[sqlite3.Connection, int, int]]:
                     raise sqlite3.DatabaseError(f"there is no format {version}")
                 schema.upgrade(connection, version)
                 yield connection, size, version
-    except sqlite3.Error as error:
+    except (sqlite3.Error, RottenError) as error:
         raise _DamagedError(str(state_file.corrupt(path, str(error)))) from None
     except FileNotFoundError:
         raise StateRefused(

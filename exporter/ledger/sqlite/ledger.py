@@ -1,67 +1,25 @@
-"""The ledger on SQLite: judges builds and commits what follows, or nothing."""
+"""The ledger in a SQLite file that no other process uses."""
 
 from __future__ import annotations
 
-import functools
-import json
 import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
 from exporter.errors import StateRefused, StateUnavailable
-from exporter.http.stored import ResponseChanges, ResponseKey, StoredLimits, StoredResponse
 from exporter.ledger import LedgerConfig
-from exporter.ledger.build_log import LoggedBuild
-from exporter.ledger.polling import PollingChanges
-from exporter.ledger.reconcile import known_key, reconcile, row_of, touched
-from exporter.ledger.rows import (
-    AttemptKey,
-    Changes,
-    Counted,
-    Cursor,
-    Findings,
-    Labels,
-    PipelineRow,
-    RowChanges,
-    Rows,
-    SeriesKey,
-    SeriesRow,
-    Snapshot,
-    Target,
-    Touched,
-)
-from exporter.ledger.sqlite import (
-    build_log,
-    build_rows,
-    bulk,
-    limits,
-    loading,
-    polling,
-    retention,
-    series,
-    state_file,
-)
-from exporter.ledger.sqlite.build_log import SqliteBuildLog
-from exporter.ledger.sqlite.codec import decoder
-from exporter.ledger.sqlite.codec import pack as _pack
-from exporter.ledger.sqlite.loading import BOUNDS
+from exporter.ledger.sql import loading
+from exporter.ledger.sql.codec import RottenError
+from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
+from exporter.ledger.sqlite import state_file
 from exporter.ledger.sqlite.presence import Fault, File
-from exporter.ledger.sqlite.row_cache import RowCache
-from exporter.model import Build
+from exporter.ledger.sqlite.state_file import reading
 
 log = logging.getLogger(__name__)
-
-_MOST_SERIES, _MOST_PIPELINES = 8192, 2048
-"""Rows that are kept in memory: some megabytes."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_cursor = decoder(Cursor)
 
 
 def _roll_back(db: sqlite3.Connection) -> None:
@@ -89,15 +47,13 @@ def open_ledger(
     return SqliteLedger(opened, config, alone=alone)
 
 
-class SqliteLedger:
+class SqliteLedger(SqlLedger):
     """A ledger in one SQLite file that nobody else may use meanwhile."""
 
     def __init__(
         self, opened: state_file.Opened, config: LedgerConfig, *, alone: bool = True
     ) -> None:
-        self.config = config
-        self.series = RowCache[SeriesKey, SeriesRow](_MOST_SERIES if alone else 0)
-        self.pipelines = RowCache[Labels, PipelineRow](_MOST_PIPELINES if alone else 0)
+        super().__init__(config, reading=reading, caches=alone)
         self.is_volatile = opened.file is None
         self._opened = opened
         self._fault: Fault | None = None
@@ -108,37 +64,12 @@ class SqliteLedger:
     def _db(self) -> sqlite3.Connection:
         return self._opened.connection
 
-    def configure(self, config: LedgerConfig) -> None:
-        self.config = config
-        self.forget_rows()  # they may lack their native buckets
-
-    def load(self) -> Snapshot:
-        return loading.load(self._db, native=self.config.native)
-
-    def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
-        with loading.reading():
-            account = self._known_account(target.account)
-            if account is None:
-                return [None] * len(builds)
-            attempts = build_rows.attempts(self._db, account, touched(builds))
-        return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
-
-    def build_log(self) -> SqliteBuildLog:
-        return SqliteBuildLog(self._db)
-
-    def responses(self, account: str) -> list[StoredResponse]:
-        with loading.reading():
-            rows = self._db.execute(
-                "SELECT url, shape, etag, packed, reader, used FROM answer WHERE account = ?"
-                " AND typeof(etag) = 'text' AND typeof(packed) = 'blob'"
-                " AND typeof(reader) = 'blob' AND typeof(used) = 'real'",
-                (self._known_account(account),),
-            ).fetchall()
-        answers = [StoredResponse(ResponseKey(*row[:2]), *row[2:]) for row in rows]
-        return sorted(answers, key=lambda answer: answer.used)
+    def _cursor(self) -> closing[sqlite3.Cursor]:
+        # One that is open would keep the connection open after its end.
+        return closing(self._db.cursor())
 
     @contextmanager
-    def transaction(self) -> Iterator[SqliteTransaction]:
+    def transaction(self) -> Iterator[SqlTransaction]:
         if self._fault is not None:
             raise StateUnavailable(self._fault.text)
         db = self._db
@@ -146,14 +77,14 @@ class SqliteLedger:
         try:
             _roll_back(db)  # what a disk that failed has left
             db.execute("BEGIN IMMEDIATE")
-            yield SqliteTransaction(self, db)
+            yield SqlTransaction(self, db)
             db.execute("COMMIT")
         except BaseException as error:
             self._accounts = accounts
             self.forget_rows()
             with suppress(sqlite3.Error):
                 _roll_back(db)
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, sqlite3.Error | RottenError):
                 raise StateUnavailable(
                     f"the state cannot be written ({error}): free space or repair the disk;"
                     " nothing is counted until then"
@@ -197,202 +128,3 @@ class SqliteLedger:
     def close(self) -> None:
         with suppress(sqlite3.Error):  # all that was committed is on the disk
             self._opened.close()
-
-    # -- for the transaction
-
-    def forget_rows(self) -> None:
-        """Read all rows of series and pipelines anew: they may be others in the file."""
-        self.series.clear()
-        self.pipelines.clear()
-
-    def account_id(self, name: str) -> int:
-        """The number of an account, made if it is new."""
-        known = self._known_account(name)
-        if known is None:
-            made = self._db.execute(
-                "INSERT INTO account (name, samples) VALUES (?, 0) RETURNING id", (name,)
-            )
-            known = self._accounts[name] = made.fetchone()[0]
-        return known
-
-    def _known_account(self, name: str) -> int | None:
-        if name not in self._accounts:  # another connection may have made it
-            self._accounts = loading.accounts(self._db)
-        return self._accounts.get(name)
-
-    def is_gauges_only(self, first_poll: float) -> bool:
-        """Whether history read now may have been counted by a state that was lost."""
-        if not self.config.gauges_only:
-            return False
-        lost_at = self.meta("quarantined_at")
-        return self.is_volatile or (
-            lost_at is not None and first_poll - self.config.lookback < lost_at
-        )
-
-    def meta(self, key: str) -> float | None:
-        """A number kept under a name; None if there is none."""
-        return loading.number(self._db, key)
-
-
-class SqliteTransaction:
-    """One atomic step of a `SqliteLedger`."""
-
-    def __init__(self, ledger: SqliteLedger, db: sqlite3.Connection) -> None:
-        self._ledger = ledger
-        self._db = db
-        self.changes = Changes()
-
-    def target(self, account: str, repo: str, cursor: Cursor) -> Target:
-        number = self._ledger.account_id(account)
-        row = self._db.execute(
-            "SELECT id, cursor, quiet FROM target WHERE account = ? AND repo = ?", (number, repo)
-        ).fetchone()
-        if row is None:
-            gauges_only = self._ledger.is_gauges_only(cursor.floor + self._ledger.config.lookback)
-            row = self._db.execute(
-                "INSERT INTO target (account, repo, cursor, quiet) VALUES (?, ?, ?, ?)"
-                " RETURNING id, cursor, quiet",
-                (number, repo, _encode(cursor), gauges_only),
-            ).fetchone()
-        return Target(
-            id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), gauges_only=bool(row[2])
-        )
-
-    def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
-        # What is decided for good needs the consent of both clocks.
-        earliest, latest = sorted((now, time.time()))
-        pruned_to = retention.pruned_to(self._db, target.account, now=latest)
-        floor = max(target.cursor.floor, earliest - self._ledger.config.retention, pruned_to)
-        account = self._ledger.account_id(target.account)
-        listed = list(builds)
-        seen = build_rows.seen(self._db, account, touched(listed))
-        found = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
-        build_rows.write(self._db, account, target, found)
-        self.changes.closed += ((target.id, key) for key in found.closed)
-        self.changes.open_builds += ((target.id, build) for build in found.active.values())
-        return found.findings
-
-    def close(self, target: Target, keys: Iterable[AttemptKey]) -> None:
-        account = self._ledger.account_id(target.account)
-        gone = list(keys)
-        build_rows.forget(self._db, account, gone)
-        self.changes.closed += ((target.id, key) for key in gone)
-
-    def log(
-        self, target: Target, builds: Sequence[tuple[AttemptKey, LoggedBuild]], *, now: float
-    ) -> None:
-        account, kept = self._ledger.account_id(target.account), self._ledger.config.builds
-        build_log.write(self._db, account, builds, kept=kept, now=now)
-
-    def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
-        sql = "SELECT total(samples) FROM account WHERE name IN (SELECT value FROM json_each(?))"
-        (samples,) = self._db.execute(sql, (json.dumps([*accounts]),)).fetchone()
-        pipelines = self._ledger.pipelines.get(
-            touched.pipelines, functools.partial(series.read_pipelines, self._db)
-        )
-        absent = {labels for labels in touched.pipelines if labels not in pipelines}
-        width = len(next(iter(absent), ()))
-        keys = touched.series
-        if absent:
-            keys = [key for key in keys if key.labels[:width] not in absent]
-        native = self._ledger.config.native
-        known = self._ledger.series.get(
-            keys, functools.partial(series.read, self._db, native=native)
-        )
-        return Rows(pipelines, known, int(samples))
-
-    def save(self, account: str, changes: RowChanges) -> None:
-        series.write_pipelines(self._db, changes.pipelines)
-        self._ledger.pipelines.put((row.labels, row) for row in changes.pipelines)
-        self._write(changes.series)
-        if changes.samples:
-            sql = "UPDATE account SET samples = samples + ? WHERE id = ?"
-            number = self._ledger.account_id(account)
-            self._db.execute(sql, (changes.samples, number))
-        self.changes.pipelines += changes.pipelines
-        self.changes.series += changes.series
-        self.changes.exemplars += changes.exemplars
-
-    def advance_cursor(self, target: Target, cursor: Cursor) -> None:
-        self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
-
-    def release(self, keys: Iterable[SeriesKey]) -> None:
-        known = series.read(self._db, keys, native=True)
-        released = [row.released() for row in known.values()]
-        self._write(released)
-        self.changes.series += released
-
-    def _write(self, rows: Collection[SeriesRow]) -> None:
-        series.write(self._db, rows)
-        self._ledger.series.put((row.series, row) for row in rows)
-
-    def snapshot(self) -> Snapshot:
-        return self._ledger.load()
-
-    def pipelines(self) -> list[PipelineRow]:
-        return list(series.all_pipelines(self._db))
-
-    def series_of(
-        self, pipelines: Collection[Labels], families: Collection[str]
-    ) -> list[SeriesRow]:
-        return list(series.read_of(self._db, pipelines, families))
-
-    def forget(self, pipelines: Collection[Labels], families: Collection[str]) -> None:
-        series.forget(self._db, pipelines, families)
-        self._ledger.forget_rows()
-        self.changes.forgotten += pipelines
-
-    def count_samples(self, samples: Mapping[str, int]) -> None:
-        bulk.write(
-            self._db,
-            "UPDATE account SET samples = ? WHERE name = ? AND samples IS NOT ?",
-            [(number, account, number) for account, number in samples.items()],
-        )
-
-    def check_buckets(self, family: str, bounds: tuple[float, ...]) -> bool:
-        wanted = _pack(bounds)
-        row = self._db.execute(
-            "SELECT value FROM cicd_exporter_meta WHERE key = ?", (BOUNDS + family,)
-        ).fetchone()
-        if row is not None and row[0] == wanted:
-            return True
-        self._db.execute(
-            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES (?, ?)", (BOUNDS + family, wanted)
-        )
-        self._ledger.forget_rows()
-        self._db.execute("DELETE FROM series WHERE family = ?", (family,))
-        self._db.execute("DELETE FROM native WHERE family = ?", (family,))
-        return row is None
-
-    def set_series_limit(self, samples: int) -> None:
-        self._db.execute(
-            "INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('series_limit', ?)", (samples,)
-        )
-
-    def save_responses(self, account: str, changes: ResponseChanges) -> None:
-        if self._ledger.is_volatile:
-            return  # they would be in memory twice, and end with it
-        number = self._ledger.account_id(account)
-        bulk.write(
-            self._db,
-            "DELETE FROM answer WHERE account = ? AND url = ? AND shape = ?",
-            [(number, *key) for key in changes.dropped],
-        )
-        bulk.write(
-            self._db,
-            "INSERT OR REPLACE INTO answer (account, url, shape, used, reader, etag, packed)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [
-                (number, *row.key, row.used, row.reader, row.etag, row.packed)
-                for row in changes.kept
-            ],
-        )
-
-    def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
-        limits.keep(self._db, changes, now=now)
-
-    def save_polling(self, account: str, changes: PollingChanges) -> None:
-        polling.write(self._db, self._ledger.account_id(account), changes)
-
-    def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
-        retention.prune(self._db, now - self._ledger.config.retention, now=now, spared=spared)

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from exporter.ledger.sqlite.codec import compact
+from exporter.ledger.sql.codec import compact
 from exporter.model import BuildKey
 
 _WITH_START = re.compile(r"(.+)@([1-9]\d{9})?", re.DOTALL | re.ASCII)

@@ -8,13 +8,14 @@ import functools
 import logging
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from exporter.errors import StateRefused
+from exporter.errors import StateDamaged, StateRefused, StateUnavailable
+from exporter.ledger.sql.codec import RottenError
 from exporter.ledger.sqlite import mounts, schema
-from exporter.ledger.sqlite.codec import RottenError
 from exporter.ledger.sqlite.presence import File
 from exporter.ledger.sqlite.schema import APPLICATION_ID, VERSION
 
@@ -67,7 +68,7 @@ def connect(
         try:
             if damage is None:
                 return _opened(path, functools.partial(_verified, path), alone=alone)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, RottenError) as error:
             if not is_corruption(error):
                 raise
             damage = str(error)
@@ -259,12 +260,25 @@ def _is_text(head: bytes) -> bool:
         return False
 
 
-def is_corruption(error: sqlite3.Error) -> bool:
+def is_corruption(error: sqlite3.Error | RottenError) -> bool:
     """Whether what is in a file is to blame, rather than the disk or who else uses it."""
     if type(error) in {sqlite3.DatabaseError, RottenError}:
         return True
     text = str(error)
     return any(sign in text for sign in ("malformed", "not a database", "decode to UTF-8"))
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise what goes wrong as StateDamaged or StateUnavailable."""
+    try:
+        yield
+    except (sqlite3.Error, RottenError) as error:
+        if is_corruption(error):
+            raise StateDamaged(f"the state cannot be read: it is damaged ({error})") from error
+        raise StateUnavailable(
+            f"the state cannot be read ({error}): repair the disk; nothing is counted until then"
+        ) from error
 
 
 def _set_aside(path: Path, now: float) -> Path:

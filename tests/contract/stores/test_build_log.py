@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from exporter.ledger import Ledger, LedgerConfig
 from exporter.ledger.build_log import BuildFilter, LoggedBuild, PipelineSummary, Which
 from exporter.ledger.rows import AttemptKey, Cursor
-from exporter.ledger.sqlite import build_log as tables
+from exporter.ledger.sql import build_log as tables
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.model import FAILING, BuildKey
 from tests.tools.build_logs import MAIN, WHOLE, a_build, record

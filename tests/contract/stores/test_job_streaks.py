@@ -74,7 +74,7 @@ def test_a_crash_in_the_middle_of_a_commit_leaves_the_streak_as_it_was(
 ) -> None:
     rig.provider._builds += [with_jobs(30, test="failed")]
     monkeypatch.setattr(
-        "exporter.ledger.sqlite.ledger.SqliteTransaction.advance_cursor", lambda *_: 1 / 0
+        "exporter.ledger.sql.ledger.SqlTransaction.advance_cursor", lambda *_: 1 / 0
     )
     with pytest.raises(ZeroDivisionError):
         rig.poll()

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from exporter.demo.serve import serving
 from exporter.errors import StateUnavailable
 from exporter.ledger.build_log import BuildLog
-from exporter.ledger.sqlite import build_log
+from exporter.ledger.sql import build_log
 from exporter.web import log_reader
 from exporter.web.build_query import BuildQuery
 from exporter.web.parameters import ParameterFault

@@ -1,12 +1,11 @@
-"""How values stand in the rows of a state file.
+"""How values stand in the rows of a state.
 
-A page may be sound and a value on it rotten all the same: what cannot be read is an error
-of the database, like any other damage.
+The database may be sound and a value in it rotten all the same: what cannot be read is damage
+like any other.
 """
 
 from __future__ import annotations
 
-import sqlite3
 import struct
 from collections.abc import Callable
 from typing import TypeVar
@@ -21,7 +20,7 @@ T = TypeVar("T")
 SEPARATOR = "\x1f"  # a control character, which no label value has
 
 
-class RottenError(sqlite3.DatabaseError):
+class RottenError(Exception):
     """A value that nobody has written like that."""
 
 

@@ -1,17 +1,16 @@
-"""The rows of builds in SQLite: read and written as sets, whatever the size of a batch."""
+"""The rows of builds: read and written as sets, whatever the size of a batch."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Iterable
 
 import msgspec
 
 from exporter.ledger.reconcile import JobKey, Reconciled, Seen
 from exporter.ledger.rows import AttemptKey, Counted, Target
-from exporter.ledger.sqlite import bulk
-from exporter.ledger.sqlite.codec import columns, compact, decoder, key_of
+from exporter.ledger.sql import Driver, bulk
+from exporter.ledger.sql.codec import columns, compact, decoder, key_of
 from exporter.model import Build, BuildKey
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -27,7 +26,15 @@ are, would go through all rows of the account for each of them.
 """
 
 
-def seen(db: sqlite3.Connection, account: int, ids: Iterable[str]) -> Seen:
+_SAME_RUN = {
+    "attempt": "o.attempt = t.attempt",
+    "job": "o.attempt = t.attempt AND o.job = t.job AND o.run = t.run",
+    "build": "o.attempt = t.attempt",
+}
+"""What rows of two keys have in common that are of one run, by table."""
+
+
+def seen(db: Driver, account: int, ids: Iterable[str]) -> Seen:
     """What is known of the builds of these ids."""
     wanted = _wanted(ids)
     active: dict[BuildKey, dict[int, Build]] = {}
@@ -45,16 +52,12 @@ def seen(db: sqlite3.Connection, account: int, ids: Iterable[str]) -> Seen:
     )
 
 
-def attempts(
-    db: sqlite3.Connection, account: int, ids: Iterable[str]
-) -> dict[BuildKey, dict[int, Counted]]:
+def attempts(db: Driver, account: int, ids: Iterable[str]) -> dict[BuildKey, dict[int, Counted]]:
     """The counted attempts of the builds of these ids."""
     return _attempts(db, account, _wanted(ids))
 
 
-def _attempts(
-    db: sqlite3.Connection, account: int, wanted: str
-) -> dict[BuildKey, dict[int, Counted]]:
+def _attempts(db: Driver, account: int, wanted: str) -> dict[BuildKey, dict[int, Counted]]:
     found: dict[BuildKey, dict[int, Counted]] = {}
     sql = (
         "SELECT t.key, t.started, t.attempt, t.conclusion, t.listed, t.flags, t.ended, t.changed"
@@ -69,23 +72,26 @@ def _wanted(ids: Iterable[str]) -> str:
     return json.dumps([compact(ident) for ident in dict.fromkeys(ids)])
 
 
-def write(db: sqlite3.Connection, account: int, target: Target, found: Reconciled) -> None:
+def write(db: Driver, account: int, target: Target, found: Reconciled) -> None:
     """Keep what `reconcile` has found."""
     renamed = [(*columns(new), account, *columns(old)) for old, new in found.renamed.items()]
+    bulk.write(  # the build log shows one of them
+        db,
+        "DELETE FROM build AS t WHERE t.account = ? AND t.key = ? AND t.started = ? AND EXISTS"
+        " (SELECT 1 FROM build AS o WHERE o.attempt = t.attempt AND o.account = t.account"
+        " AND o.key = ? AND o.started = ?)",
+        [(account, *columns(new), *columns(old)) for old, new in found.renamed.items()],
+    )
     # Where a row has the new key already it was counted under it; the other ends with retention.
-    for table in ("attempt", "job"):
+    for table, same in _SAME_RUN.items():
         bulk.write(
             db,
-            f"UPDATE OR IGNORE {table} SET key = ?, started = ?"  # noqa: S608 - names of ours
-            " WHERE account = ? AND key = ? AND started = ?",
-            renamed,
+            f"UPDATE {table} AS t SET key = ?, started = ?"  # noqa: S608 - names of ours
+            " WHERE t.account = ? AND t.key = ? AND t.started = ? AND NOT EXISTS"
+            f" (SELECT 1 FROM {table} AS o WHERE {same} AND o.account = t.account"
+            " AND o.key = ? AND o.started = ?)",
+            [(*row, *row[:2]) for row in renamed],
         )
-    bulk.write(
-        db,
-        "UPDATE OR REPLACE build SET key = ?, started = ?"
-        " WHERE account = ? AND key = ? AND started = ?",
-        renamed,
-    )
     forget(db, account, found.closed)
     bulk.write(
         db,
@@ -99,9 +105,12 @@ def write(db: sqlite3.Connection, account: int, target: Target, found: Reconcile
     )
     bulk.write(
         db,
-        "INSERT OR REPLACE INTO attempt"
+        "INSERT INTO attempt"
         " (account, key, started, attempt, conclusion, listed, flags, ended, changed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (account, key, started, attempt) DO UPDATE"
+        " SET conclusion = excluded.conclusion, listed = excluded.listed, flags = excluded.flags,"
+        " ended = excluded.ended, changed = excluded.changed",
         [
             (account, *columns(key), attempt, *_values(row))
             for (key, attempt), row in found.attempts.items()
@@ -109,8 +118,10 @@ def write(db: sqlite3.Connection, account: int, target: Target, found: Reconcile
     )
     bulk.write(
         db,
-        "INSERT OR REPLACE INTO job (account, key, started, attempt, job, run, listed)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO job (account, key, started, attempt, job, run, listed)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (account, key, started, attempt, job, run) DO UPDATE"
+        " SET listed = excluded.listed",
         [
             (account, *columns(job.key), job.attempt, compact(job.job), job.run or 0, listed)
             for job, listed in found.jobs.items()
@@ -118,7 +129,7 @@ def write(db: sqlite3.Connection, account: int, target: Target, found: Reconcile
     )
 
 
-def forget(db: sqlite3.Connection, account: int, keys: Iterable[AttemptKey]) -> None:
+def forget(db: Driver, account: int, keys: Iterable[AttemptKey]) -> None:
     """Take builds off the unfinished ones."""
     bulk.write(
         db,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
+from exporter.ledger.sql import Driver
 
-def write(db: sqlite3.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
+
+def write(db: Driver, sql: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Execute `sql` for each row."""
     if rows:
         db.executemany(sql, rows)

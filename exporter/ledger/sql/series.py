@@ -1,16 +1,15 @@
-"""The rows of pipelines and series in SQLite: read and written as sets."""
+"""The rows of pipelines and series: read and written as sets."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
 from exporter.ledger.rows import Labels, PipelineRow, SeriesKey, SeriesRow, SparseBuckets
-from exporter.ledger.sqlite import bulk
-from exporter.ledger.sqlite.codec import SEPARATOR, decoder, pack, split, unpack
+from exporter.ledger.sql import Driver, bulk
+from exporter.ledger.sql.codec import SEPARATOR, decoder, pack, split, unpack
 
 _encode = msgspec.msgpack.Encoder().encode
 _spread = decoder(SparseBuckets)
@@ -23,9 +22,7 @@ FROM json_each(?) AS wanted CROSS JOIN series AS s
 _NATIVE = " LEFT JOIN native AS n ON n.family = s.family AND n.labels = s.labels"
 
 
-def read(
-    db: sqlite3.Connection, keys: Iterable[SeriesKey], *, native: bool
-) -> dict[SeriesKey, SeriesRow]:
+def read(db: Driver, keys: Iterable[SeriesKey], *, native: bool) -> dict[SeriesKey, SeriesRow]:
     """Those of these series that there are; `native` tells whether with their native buckets."""
     names = {_name(key): key for key in keys}
     if not names:
@@ -36,11 +33,11 @@ def read(
     return {(key := names[row[0], row[1]]): _row(key, *row[2:]) for row in found}
 
 
-def read_all(rows: sqlite3.Cursor, *, native: bool) -> Iterator[SeriesRow]:
+def read_all(db: Driver, *, native: bool) -> Iterator[SeriesRow]:
     """All series there are."""
     columns, joined = (", n.spread", _NATIVE) if native else (", NULL", "")
     sql = f"SELECT s.family, s.labels, {_SERIES}{columns} FROM series AS s{joined}"  # noqa: S608 - texts of ours
-    for family, labels, *values in rows.execute(sql):
+    for family, labels, *values in db.execute(sql):
         yield _row(SeriesKey(family, split(labels)), *values)
 
 
@@ -62,7 +59,7 @@ def _row(  # noqa: PLR0913, PLR0917 - a column each
     )
 
 
-def write(db: sqlite3.Connection, rows: Collection[SeriesRow]) -> None:
+def write(db: Driver, rows: Collection[SeriesRow]) -> None:
     """Write series as they are from now on."""
     bulk.write(
         db,
@@ -82,13 +79,14 @@ def write(db: sqlite3.Connection, rows: Collection[SeriesRow]) -> None:
     )
     bulk.write(
         db,
-        "INSERT OR REPLACE INTO native (family, labels, spread) VALUES (?, ?, ?)",
+        "INSERT INTO native (family, labels, spread) VALUES (?, ?, ?)"
+        " ON CONFLICT (family, labels) DO UPDATE SET spread = excluded.spread",
         [(*_name(row.series), _encode(row.spread)) for row in rows if row.spread is not None],
     )
 
 
 def read_of(
-    db: sqlite3.Connection, pipelines: Collection[Labels], families: Collection[str]
+    db: Driver, pipelines: Collection[Labels], families: Collection[str]
 ) -> Iterator[SeriesRow]:
     """The series of pipelines, those whose labels begin with theirs, in some families."""
     for family in families:
@@ -97,9 +95,7 @@ def read_of(
                 yield _row(SeriesKey(family, split(labels)), *values)
 
 
-def forget(
-    db: sqlite3.Connection, pipelines: Collection[Labels], families: Collection[str]
-) -> None:
+def forget(db: Driver, pipelines: Collection[Labels], families: Collection[str]) -> None:
     """Drop pipelines and their series in these families."""
     names = [(SEPARATOR.join(labels),) for labels in pipelines]
     bulk.write(db, "DELETE FROM pipeline WHERE labels = ?", names)
@@ -118,7 +114,7 @@ def _range(pipeline: Labels) -> tuple[str, str]:
     return name, f"{name} "
 
 
-def read_pipelines(db: sqlite3.Connection, wanted: Iterable[Labels]) -> dict[Labels, PipelineRow]:
+def read_pipelines(db: Driver, wanted: Iterable[Labels]) -> dict[Labels, PipelineRow]:
     """Those of these pipelines that there are."""
     names = {SEPARATOR.join(labels): labels for labels in wanted}
     if not names:
@@ -133,13 +129,13 @@ def read_pipelines(db: sqlite3.Connection, wanted: Iterable[Labels]) -> dict[Lab
     }
 
 
-def all_pipelines(rows: sqlite3.Cursor | sqlite3.Connection) -> Iterator[PipelineRow]:
+def all_pipelines(db: Driver) -> Iterator[PipelineRow]:
     """All pipelines there are."""
-    for target, labels, facts in rows.execute("SELECT target, labels, facts FROM pipeline"):
+    for target, labels, facts in db.execute("SELECT target, labels, facts FROM pipeline"):
         yield PipelineRow(target, split(labels), facts)
 
 
-def write_pipelines(db: sqlite3.Connection, rows: Iterable[PipelineRow]) -> None:
+def write_pipelines(db: Driver, rows: Iterable[PipelineRow]) -> None:
     """Write pipelines as they are from now on; one that is there keeps its target."""
     bulk.write(
         db,

@@ -7,16 +7,15 @@ when that was, for each account, and no row is marked as listed before its build
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Collection
 
-from exporter.ledger.sqlite import build_log
+from exporter.ledger.sql import Driver, build_log, meta
 
 _OUT_OF_USE = 7 * 86400.0
 """Seconds after which an answer that nobody asked for again is forgotten."""
 
 
-def pruned_to(db: sqlite3.Connection, account: str, *, now: float) -> float:
+def pruned_to(db: Driver, account: str, *, now: float) -> float:
     """What of an account completed before this has been forgotten. Epoch seconds.
 
     One that is yet to come at `now` was written while clocks were wrong and says nothing.
@@ -26,12 +25,12 @@ def pruned_to(db: sqlite3.Connection, account: str, *, now: float) -> float:
     return 0.0 if row is None else float(row[0])
 
 
-def prune(db: sqlite3.Connection, before: float, *, now: float, spared: Collection[str]) -> None:
+def prune(db: Driver, before: float, *, now: float, spared: Collection[str]) -> None:
     """Forget what was last listed `before`, but nothing of the `spared` accounts."""
     db.execute(
         "UPDATE account SET pruned_to ="
-        " CASE WHEN pruned_to <= ? THEN max(pruned_to, ?) ELSE ? END"
-        " WHERE name NOT IN (SELECT value FROM json_each(?))",
+        " CASE WHEN pruned_to <= ? AND pruned_to > ? THEN pruned_to ELSE ? END"
+        " WHERE name NOT IN (SELECT wanted.value FROM json_each(?) AS wanted)",
         (now, before, before, json.dumps(sorted(spared))),
     )
     db.execute(
@@ -46,4 +45,4 @@ def prune(db: sqlite3.Connection, before: float, *, now: float, spared: Collecti
     )
     build_log.forget(db, before)
     db.execute("DELETE FROM answer WHERE used < ?", (now - _OUT_OF_USE,))
-    db.execute("INSERT OR REPLACE INTO cicd_exporter_meta VALUES ('swept_at', ?)", (now,))
+    meta.put_number(db, "swept_at", now)

@@ -1,10 +1,10 @@
-"""The build log in SQLite: rows of finished builds, each below its pipeline."""
+"""The build log: rows of finished builds, each below its pipeline."""
 
 from __future__ import annotations
 
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -18,18 +18,17 @@ from exporter.ledger.build_log import (
     PipelineSummary,
 )
 from exporter.ledger.rows import AttemptKey, Labels
-from exporter.ledger.sqlite import bulk
-from exporter.ledger.sqlite.codec import columns, decoder
-from exporter.ledger.sqlite.loading import reading
+from exporter.ledger.sql import Driver, bulk
+from exporter.ledger.sql.codec import columns, decoder
 from exporter.model import FAILING
 
 _SCANNED = 5000
 """Rows that one call looks at: it holds up the writer for so long."""
 _FAILING = ", ".join(f"'{word}'" for word in sorted(FAILING))
-_NEWEST = "ORDER BY at DESC, number DESC, attempt DESC, id DESC"
+_NEWEST = "ORDER BY at DESC, coalesce(number, -1) DESC, attempt DESC, id DESC"
 """Rule 7: by completion, else start, else creation, then number and attempt."""
 
-_SIX = ", ".join(f"json_extract(value, '$[{n}]')" for n in range(6))
+_LABELS = ", ".join(f"json_extract(wanted.value, '$[{n}]')" for n in range(5))
 
 
 class _Details(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +60,7 @@ _details_of = attrgetter(*_Details.__struct_fields__)
 
 
 def write(
-    db: sqlite3.Connection,
+    db: Driver,
     account: int,
     builds: Sequence[tuple[AttemptKey, LoggedBuild]],
     *,
@@ -101,16 +100,17 @@ def write(
     _prune(db, [row[0] for row in pipelines.values() if row[6] > kept], kept)
 
 
-def _counted(db: sqlite3.Connection, builds: Iterable[LoggedBuild]) -> list[Any]:
+def _counted(db: Driver, builds: Iterable[LoggedBuild]) -> list[Any]:
     """The pipelines of these builds, with the number of builds since they were last pruned."""
     numbers: dict[Labels, int] = {}
     for build in builds:
         numbers[build.pipeline] = numbers.get(build.pipeline, 0) + 1
     return db.execute(
         "INSERT INTO log_pipeline (provider, account, repo, workflow, branch, unpruned)"  # noqa: S608 - texts of ours
-        f" SELECT {_SIX} FROM json_each(?) WHERE true"
+        f" SELECT {_LABELS}, CAST(json_extract(wanted.value, '$[5]') AS bigint)"
+        " FROM json_each(?) AS wanted WHERE true"
         " ON CONFLICT (account, repo, workflow, branch, provider)"
-        " DO UPDATE SET unpruned = unpruned + excluded.unpruned"
+        " DO UPDATE SET unpruned = log_pipeline.unpruned + excluded.unpruned"
         " RETURNING id, provider, account, repo, workflow, branch, unpruned",
         (json.dumps([(*labels, number) for labels, number in numbers.items()]),),
     ).fetchall()
@@ -121,15 +121,15 @@ def _time(build: LoggedBuild, now: float) -> float:
     return next(at for at in times if at is not None)
 
 
-def _prune(db: sqlite3.Connection, pipelines: Sequence[int], kept: int) -> None:
+def _prune(db: Driver, pipelines: Sequence[int], kept: int) -> None:
     """Leave of each pipeline the newest builds, all that failed, and the last that passed."""
     bulk.write(
         db,
-        f"DELETE FROM build WHERE pipeline = ?1 AND conclusion NOT IN ({_FAILING})"  # noqa: S608 - words of ours
-        f" AND id NOT IN (SELECT id FROM build WHERE pipeline = ?1 {_NEWEST} LIMIT ?2)"
-        " AND id IS NOT (SELECT id FROM build WHERE pipeline = ?1 AND conclusion = 'passed'"
+        f"DELETE FROM build WHERE pipeline = ? AND conclusion NOT IN ({_FAILING})"  # noqa: S608 - words of ours
+        f" AND id NOT IN (SELECT id FROM build WHERE pipeline = ? {_NEWEST} LIMIT ?)"
+        " AND id NOT IN (SELECT id FROM build WHERE pipeline = ? AND conclusion = 'passed'"
         f" {_NEWEST} LIMIT 1)",
-        [(pipeline, kept) for pipeline in pipelines],
+        [(pipeline, pipeline, kept, pipeline) for pipeline in pipelines],
     )
     bulk.write(
         db,
@@ -138,12 +138,12 @@ def _prune(db: sqlite3.Connection, pipelines: Sequence[int], kept: int) -> None:
     )
 
 
-def forget(db: sqlite3.Connection, before: float) -> None:
+def forget(db: Driver, before: float) -> None:
     """Forget the builds of each account that retention no longer keeps."""
     db.execute(
-        "DELETE FROM build WHERE at < ?1 AND at <"
-        " (SELECT pruned_to FROM account WHERE id = build.account AND pruned_to <= ?1)",
-        (before,),
+        "DELETE FROM build WHERE at < ? AND at <"
+        " (SELECT pruned_to FROM account WHERE id = build.account AND pruned_to <= ?)",
+        (before, before),
     )
     db.execute("DELETE FROM log_pipeline WHERE id NOT IN (SELECT pipeline FROM build)")
 
@@ -186,17 +186,21 @@ _EQUAL = {
     "commit": "b.hash >= :commit AND b.hash < :commit || '~'",
     "since": "b.at >= :since",
     "until": "b.at < :until",
-    "accounts": "p.account IN (SELECT value FROM json_each(:accounts))",
+    "accounts": "p.account IN (SELECT wanted.value FROM json_each(:accounts) AS wanted)",
 }
 _BEFORE = "b.at <= :at AND (b.at < :at OR b.id < :id)"
 _AFTER = "b.at >= :last_at AND (b.at > :last_at OR b.id >= :last_id)"
 
 
-class SqliteBuildLog:
-    """Reads the log by a connection that nobody else uses meanwhile."""
+class SqlBuildLog:
+    """Reads the log by a connection that nobody else uses meanwhile.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    `reading` is entered for each read: it turns errors of the database into those of the contract.
+    """
+
+    def __init__(self, db: Driver, reading: Callable[[], AbstractContextManager[None]]) -> None:
         self._db = db
+        self._reading = reading
 
     def builds(
         self, wanted: BuildFilter, *, limit: int = 100, cursor: str | None = None
@@ -211,7 +215,7 @@ class SqliteBuildLog:
         if wanted.accounts is not None:
             asked["accounts"] = json.dumps(wanted.accounts)
         conditions = "".join(f" AND {_EQUAL[name]}" for name in asked)
-        with reading():
+        with self._reading():
             source, last = self._source(wanted, place)
             rows = self._db.execute(
                 f"SELECT b.at, b.id, {_BUILD} FROM {source} WHERE {_BEFORE}"  # noqa: S608 - texts of ours
@@ -245,7 +249,7 @@ class SqliteBuildLog:
 
     def summaries(self, pipelines: Sequence[Labels]) -> dict[Labels, PipelineSummary]:
         """See `BuildLog.summaries`."""
-        with reading():
+        with self._reading():
             found = ((labels, self._summary(labels)) for labels in pipelines)
             return {labels: summary for labels, summary in found if summary is not None}
 
@@ -274,7 +278,8 @@ class SqliteBuildLog:
     def _by_id(self, ids: Iterable[int]) -> Iterator[tuple[int, LoggedBuild]]:
         rows = self._db.execute(
             f"SELECT b.id, {_BUILD} FROM json_each(?) AS wanted CROSS JOIN build AS b"  # noqa: S608 - texts of ours
-            " ON b.id = wanted.value CROSS JOIN log_pipeline AS p ON p.id = b.pipeline",
+            " ON b.id = CAST(wanted.value AS bigint)"
+            " CROSS JOIN log_pipeline AS p ON p.id = b.pipeline",
             (json.dumps([*ids]),),
         )
         for ident, *row in rows.fetchall():
@@ -282,7 +287,7 @@ class SqliteBuildLog:
 
     def pipelines(self, account: str, repo: str) -> list[Labels]:
         """See `BuildLog.pipelines`."""
-        with reading():
+        with self._reading():
             return self._db.execute(
                 "SELECT provider, account, repo, workflow, branch FROM log_pipeline"
                 " WHERE account = ? AND repo = ? ORDER BY workflow, branch, provider",
