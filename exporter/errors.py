@@ -53,15 +53,19 @@ class ConfigError(ExporterError):
 
 
 class StateError(ExporterError):
-    """The state file is in trouble."""
+    """The state is in trouble."""
 
 
 class StateRefused(StateError):
-    """The state file must not be used or touched by this process."""
+    """The state must not be used or touched by this process."""
 
 
 class StateUnavailable(StateError):
-    """The state cannot be written for now (disk full, read-only, I/O error)."""
+    """The state cannot be used for now (disk full, read-only, I/O error, no connection)."""
+
+
+class StateBehind(StateUnavailable):
+    """The state holds a commit that this process does not know of: load it anew, then go on."""
 
 
 class StateDamaged(StateUnavailable):

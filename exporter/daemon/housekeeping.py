@@ -14,7 +14,6 @@ from exporter.schedule import Schedule
 _RELEASE = 1.0
 _POLLING = 10.0
 _RESPONSES = 30.0
-_LOOK = 30.0
 """Seconds between runs of the kinds of jobs."""
 _SWEEP = 3600.0
 """Seconds between two sweeps."""
@@ -35,7 +34,7 @@ class Housekeeping:
         timers.every(_POLLING, self.save_polling, "save the polling")
         timers.every(_RESPONSES, self.save_responses, "save the responses")
         timers.every(_RESPONSES, self.sweep, "sweep")
-        timers.every(_LOOK, self.look, "look at the state")
+        timers.every(self._recorder.pulse, self.look, "look at the state")
 
     async def release(self) -> None:
         """Open the series whose hold is over."""

@@ -152,6 +152,9 @@ class Transaction(Protocol):
 class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
 
+    pulse: float
+    """Seconds between two calls of `look`."""
+
     def configure(self, config: LedgerConfig) -> None:
         """Use another configuration from the next transaction on."""
 
@@ -161,8 +164,8 @@ class Ledger(Protocol):
     def look(self) -> bool:
         """Check that the store is still in its place, and repair it if that loses nothing.
 
-        Returns whether a fault has ended. Raises StateUnavailable, with what to do, while there
-        is one; `transaction` raises it as well then.
+        Returns whether that shows that all is well. Raises StateUnavailable, with what to do,
+        while it is not; `transaction` raises it as well then.
         """
 
     def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:

@@ -93,6 +93,22 @@ class Recorder(Persistence):
         self.view.apply(changes)
         self._open_builds.apply(changes)
 
+    async def _catch_up(self) -> None:
+        known, shown = {*self.view.pipelines}, self.view.active
+        snapshot = await self._run(self._ledger.load)
+        there = {
+            (target, AttemptKey(build.key, build.attempt)) for target, build in snapshot.open_builds
+        }
+        snapshot.closed = [
+            (target, key)
+            for target, keys in shown.items()
+            for key in keys
+            if (target, key) not in there
+        ]
+        snapshot.forgotten = [*known - {row.labels for row in snapshot.pipelines}]
+        self._stored.clear()
+        self._show(snapshot)
+
     def _assigning(self, target: Target, builds: list[Build]) -> Callable[[], Changes]:
         """The step that gives unfinished builds a pipeline which shows them."""
         decide = self._deciding(target)
@@ -162,6 +178,11 @@ class Recorder(Persistence):
             with contextlib.suppress(StateUnavailable):  # then they wait for their next news
                 for target, builds in self.view.unassigned():
                     self._show(await self._write(self._assigning(target, builds)))
+
+    @property
+    def pulse(self) -> float:
+        """Seconds between two calls of `look`."""
+        return self._ledger.pulse
 
     def open_builds(self, target: int) -> Mapping[AttemptKey, Build]:
         """The unfinished builds of a target."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
-from exporter.errors import StateUnavailable
+from exporter.errors import StateBehind, StateUnavailable
 from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class Steps:
         """Show that the step under way has not returned; what waits for it is counted later."""
         if self.state_ok:
             log.error(
-                "the disk of the state has not answered for %g s: nothing is counted until it does",
+                "the state has not answered for %g s: nothing is counted until it does",
                 _HANGS,
             )
         self.state_ok = False
@@ -66,12 +66,20 @@ class Steps:
     async def _attempt(self, step: Callable[[], T]) -> T:
         """Run a step that may write nothing, so that its success proves nothing."""
         try:
-            return await self._run(step)
+            try:
+                return await self._run(step)
+            except StateBehind:
+                await self._catch_up()
+                return await self._run(step)
         except StateUnavailable as error:
             if self.state_ok:
                 log.error("%s", error)
             self.state_ok = False
             raise
+
+    async def _catch_up(self) -> None:
+        """Take over what has been committed and is not known here."""
+        raise NotImplementedError
 
     async def _write(self, step: Callable[[], T]) -> T:
         result = await self._attempt(step)

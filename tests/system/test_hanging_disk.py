@@ -98,7 +98,7 @@ def test_what_waited_for_the_disk_is_counted_when_it_answers(
     rig.poll()
     assert rig.recorder.state_ok
     answers = threading.Event()
-    rig.ledger._db.set_progress_handler(lambda: not answers.wait(20), 1)
+    rig.sqlite._db.set_progress_handler(lambda: not answers.wait(20), 1)
     rig.provider._builds.append(done(build("2")))
 
     def assert_hangs() -> None:

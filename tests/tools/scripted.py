@@ -17,7 +17,7 @@ from exporter.http.response_cache import ResponseCache
 from exporter.http.silence import Silence
 from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor, Target
-from exporter.ledger.sqlite.ledger import open_ledger
+from exporter.ledger.sqlite.ledger import SqliteLedger
 from exporter.metrics import families as f
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -28,6 +28,7 @@ from exporter.sync import repo_sync
 from exporter.sync.notes import RepoNotes
 from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
+from tests.tools import stores
 
 T = TypeVar("T")
 
@@ -179,7 +180,7 @@ class Rig:
 
     def start(self) -> None:
         """What a process does at its start."""
-        ledger = open_ledger(
+        ledger = stores.opened(
             self.url,
             LedgerConfig(
                 self.retention, self.lookback, gauges_only=self.hold, native=self.rules.native
@@ -192,6 +193,17 @@ class Rig:
         self.recorder = Recorder(ledger, self.view, retention=self.retention)
         self.recorder.start(self.accounts)
         self.memory = RepoNotes()
+
+    @property
+    def sqlite(self) -> SqliteLedger:
+        """The ledger, which is in a SQLite file."""
+        assert isinstance(self.ledger, SqliteLedger)
+        return self.ledger
+
+    def rows(self, sql: str, *parameters: object) -> list[Any]:
+        """What a query of the state's tables returns."""
+        with self.ledger._reading():
+            return self.ledger._db.execute(sql, parameters).fetchall()
 
     def crash(self) -> None:
         """End without a word: what is not committed is gone."""

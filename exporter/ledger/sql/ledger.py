@@ -64,6 +64,7 @@ class SqlLedger:
     `caches` tells whether rows are kept in memory, as nobody else writes them.
     """
 
+    pulse = 30.0
     is_volatile = False
     """Whether the state ends with the process."""
 
@@ -82,6 +83,15 @@ class SqlLedger:
 
     @property
     def _db(self) -> Driver:
+        raise NotImplementedError
+
+    def transaction(self) -> AbstractContextManager[SqlTransaction]:
+        raise NotImplementedError
+
+    def look(self) -> bool:
+        raise NotImplementedError
+
+    def close(self) -> None:
         raise NotImplementedError
 
     def _cursor(self) -> AbstractContextManager[Driver]:

@@ -318,7 +318,7 @@ def test_answers_that_cannot_be_written_are_no_error_and_are_written_later(
 ) -> None:
     """The disk is full: SQLite's own limit on pages stands in for it."""
     rig = Rig(tmp_path / "s.db")
-    cache, db = learnt(rig), rig.ledger._db
+    cache, db = learnt(rig), rig.sqlite._db
     pages = db.execute("PRAGMA page_count").fetchone()[0]
     db.execute(f"PRAGMA max_page_count = {pages}")
     rig.run(lambda: rig.recorder.save_responses("acme", cache))
@@ -338,10 +338,10 @@ def test_without_news_nothing_is_written(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db")
     cache = learnt(rig)
     rig.run(lambda: rig.recorder.save_responses("acme", cache))
-    before = rig.ledger._db.total_changes
+    before = rig.sqlite._db.total_changes
     rig.run(lambda: rig.recorder.save_responses("acme", cache))
 
-    assert rig.ledger._db.total_changes == before
+    assert rig.sqlite._db.total_changes == before
     rig.crash()
 
 
@@ -350,7 +350,7 @@ def test_answers_that_cannot_be_read_are_asked_for_anew(
 ) -> None:
     rig = Rig(tmp_path / "s.db")
     written(rig, row("/a"))
-    rig.ledger._db.execute("ALTER TABLE answer RENAME TO elsewhere")
+    rig.sqlite._db.execute("ALTER TABLE answer RENAME TO elsewhere")
     cache = ResponseCache()
     rig.run(lambda: rig.recorder.load_responses("acme", cache))
 

@@ -15,6 +15,8 @@ from exporter.metrics.labels import build_info
 from exporter.model import Build
 from tests.tools.scripted import Rig, build, done
 
+pytestmark = pytest.mark.usefixtures("store")
+
 SHA = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -9,15 +9,24 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from exporter.errors import StateUnavailable
 from exporter.ledger.rows import SeriesKey
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build, Status
 from tests.tools.scripted import Rig, build, done
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 class Life(RuleBasedStateMachine):
@@ -177,13 +186,16 @@ class Life(RuleBasedStateMachine):
         return [k for k, b in self.listed.items() if b.status is Status.COMPLETED]
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
+LIFE = settings(
     max_examples=40,
     stateful_step_count=25,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_every_attempt_counts_once_whatever_happens(store: str) -> None:
+    run_state_machine_as_test(Life, settings=LIFE)
 
 
 def test_history_counts_before_the_series_are_shown(tmp_path: Path) -> None:

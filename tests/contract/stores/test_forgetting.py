@@ -17,6 +17,9 @@ from tests.contract.stores.test_state_upgrade import old
 from tests.tools import reloading
 from tests.tools.reloading import Inside, Stage, assert_counted, eventually, run
 from tests.tools.scripted import DAY, Rig, build, done
+from tests.tools.stores import ON_A_FILE
+
+pytestmark = pytest.mark.usefixtures("store")
 
 HOUR = 3600.0
 NOW = 1_800_000_000.0
@@ -134,7 +137,7 @@ def test_a_wrong_date_deletes_no_counter_and_ends_no_counting(
 
 
 def pruned_to(rig: Rig) -> float | None:
-    (found,) = rig.ledger._db.execute("SELECT pruned_to FROM account").fetchone()
+    ((found,),) = rig.rows("SELECT pruned_to FROM account")
     return None if found is None else float(found)
 
 
@@ -174,6 +177,7 @@ def test_a_leap_since_the_last_time_needs_a_steady_clock(tmp_path: Path) -> None
 # --- a state that was damaged so ---
 
 
+@ON_A_FILE
 @pytest.mark.parametrize("ahead", [10 * DAY, 3650 * DAY])
 @pytest.mark.parametrize("version", [3, 4])
 def test_a_state_that_forgot_the_future_counts_again(

@@ -14,6 +14,8 @@ from exporter.metrics import families as f
 from exporter.model import Build, Job, Status
 from tests.tools.scripted import DAY, Rig, build, done
 
+pytestmark = pytest.mark.usefixtures("store")
+
 HOUR = 3600.0
 
 

@@ -8,8 +8,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from exporter.metrics import families as f
 from tests.tools.scripted import Rig, build, done
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 class Disk:

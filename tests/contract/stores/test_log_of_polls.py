@@ -12,6 +12,8 @@ from exporter.ledger.build_log import BuildFilter, LoggedBuild
 from exporter.model import BuildKey
 from tests.tools.scripted import Rig, build, done
 
+pytestmark = pytest.mark.usefixtures("store")
+
 
 @pytest.fixture
 def rig(tmp_path: Path) -> Iterator[Rig]:
@@ -73,7 +75,7 @@ def test_a_start_that_comes_to_be_known_renames_the_row(rig: Rig) -> None:
     rig.provider._builds = [replace(ended, key=BuildKey.begun("job#1", ended.started_at or 1.0))]
     rig.poll()
 
-    keys = rig.ledger._db.execute("SELECT key, started FROM build").fetchall()
-    assert keys == rig.ledger._db.execute("SELECT key, started FROM attempt").fetchall()
+    keys = rig.rows("SELECT key, started FROM build")
+    assert keys == rig.rows("SELECT key, started FROM attempt")
     assert len(keys) == 1
     assert keys[0][1] > 0

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,14 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from exporter.ledger.rows import SeriesKey, SparseBuckets
 from exporter.metrics import families as f
@@ -23,7 +28,10 @@ from exporter.outputs.prometheus import Exposition, Health
 from tests.contract.stores.test_state_upgrade import SCHEMAS, old
 from tests.contract.stores.test_zero_hold import HOLD, Held
 from tests.tools.scripted import Rig, build, done
+from tests.tools.stores import ON_A_FILE
 from tests.unit.exposition.messages import Native, natives
+
+pytestmark = pytest.mark.usefixtures("store")
 
 
 def shown(rig: Rig, family: f.Family = f.BUILD_DURATION) -> dict[str, Native]:
@@ -70,10 +78,11 @@ def test_native_buckets_survive_a_crash(tmp_path: Path) -> None:
     rig.crash()
 
 
+@ON_A_FILE
 def test_what_is_not_committed_is_in_no_native_bucket(tmp_path: Path) -> None:
     rig = Rig(tmp_path / "s.db", native=True)
     lasted(rig, 7)
-    rig.ledger._db.execute(
+    rig.sqlite._db.execute(
         "CREATE TRIGGER full BEFORE INSERT ON native BEGIN SELECT RAISE(ABORT, 'full'); END"
     )
     with pytest.raises(Exception, match="full"):
@@ -81,7 +90,7 @@ def test_what_is_not_committed_is_in_no_native_bucket(tmp_path: Path) -> None:
 
     assert shown(rig) == {"passed": (1, 0, at(7))}
     assert rig.value(f.BUILDS) == 1
-    rig.ledger._db.execute("DROP TRIGGER full")
+    rig.sqlite._db.execute("DROP TRIGGER full")
     rig.poll()
     assert shown(rig) == {"passed": (2, 0, at(7, 8))}
     rig.crash()
@@ -110,7 +119,7 @@ def test_what_was_counted_before_is_shown_at_the_ends_of_the_classic_buckets(
 ) -> None:
     rig = Rig(tmp_path / "s.db")  # buckets up to 10, 60 seconds and more
     lasted(rig, 7, 8, 20, 100)
-    assert rig.ledger._db.execute("SELECT count(*) FROM native").fetchone() == (0,)
+    assert rig.rows("SELECT count(*) FROM native") == [(0,)]
     rig.rules = msgspec.structs.replace(rig.rules, native=True)
     rig.restart()
 
@@ -121,6 +130,7 @@ def test_what_was_counted_before_is_shown_at_the_ends_of_the_classic_buckets(
     rig.crash()
 
 
+@ON_A_FILE
 @pytest.mark.parametrize("version", SCHEMAS)
 def test_a_state_of_an_older_version_is_shown_whole(tmp_path: Path, version: int) -> None:
     path = tmp_path / "s.db"
@@ -137,7 +147,7 @@ def test_what_retention_forgets_leaves_nothing_behind(tmp_path: Path) -> None:
     rig.run(lambda: rig.recorder.sweep(time.time() + 31 * 86400))
 
     assert shown(rig) == {}
-    assert rows(tmp_path / "s.db", rig) == 0
+    assert rows(rig) == 0
 
 
 def test_changed_buckets_start_their_native_ones_anew(tmp_path: Path) -> None:
@@ -148,14 +158,14 @@ def test_changed_buckets_start_their_native_ones_anew(tmp_path: Path) -> None:
 
     assert shown(rig) == {}
     assert shown(rig, f.BUILD_QUEUE) == {"main": (1, 0, at(1))}
-    assert rows(tmp_path / "s.db", rig) == 1
+    assert rows(rig) == 1
 
 
-def rows(path: Path, rig: Rig) -> int:
+def rows(rig: Rig) -> int:
     """How many rows of native buckets the rig leaves in its state."""
+    ((found,),) = rig.rows("SELECT count(*) FROM native")
     rig.crash()
-    with closing(sqlite3.connect(path)) as db:
-        return int(db.execute("SELECT count(*) FROM native").fetchone()[0])
+    return int(found)
 
 
 class Toggled(RuleBasedStateMachine):
@@ -210,10 +220,13 @@ class Toggled(RuleBasedStateMachine):
                 assert sum(x.buckets.get(number, 0) for x in found.values()) >= count
 
 
-TestToggled = Toggled.TestCase
-TestToggled.settings = settings(
+TOGGLED = settings(
     max_examples=15,
     stateful_step_count=15,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_native_buckets_hold_what_was_counted_while_they_were_on(store: str) -> None:
+    run_state_machine_as_test(Toggled, settings=TOGGLED)

@@ -16,7 +16,10 @@ from exporter.schedule import stored
 from exporter.schedule.plan import Demand
 from exporter.schedule.repo import RepoState
 from tests.tools.scripted import DAY
+from tests.tools.stores import ON_A_FILE
 from tests.unit.test_poller import HOUR, Stage
+
+pytestmark = pytest.mark.usefixtures("store")
 
 YEARS = 10_000 * DAY
 
@@ -329,11 +332,12 @@ def test_rows_of_repos_that_are_polled_very_often_are_written_once_in_a_while(
     lives.live(work, "a/1", "a/2", interval=2.0, max_interval=2.0)
 
 
+@ON_A_FILE
 def test_idle_polls_write_their_rows_with_their_cursors(lives: Lives) -> None:
     async def work(on: Stage) -> None:
         begun: list[str] = []
         await on.rounds(HOUR)
-        polls, db = 0, on.rig.ledger._db
+        polls, db = 0, on.rig.sqlite._db
         db.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
         for _ in range(180):
             polls += len(await on.rounds(10))
@@ -381,6 +385,7 @@ def test_what_cannot_be_written_is_written_later(
     lives.live(work, "a/1")
 
 
+@ON_A_FILE
 def test_nothing_that_is_stored_leads_to_a_credential(lives: Lives) -> None:
     async def work(on: Stage) -> None:
         await on.rounds(10)

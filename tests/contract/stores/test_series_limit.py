@@ -18,7 +18,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
 
 from exporter.ledger import Transaction
 from exporter.ledger.rows import Cursor, Labels, SeriesKey, Vector
@@ -30,6 +36,8 @@ from exporter.view.series_view import SeriesView
 from tests.tools.scripted import DAY, Rig, build, done
 from tests.tools.views import scraped
 from tests.unit.test_series_view import room_of, samples
+
+pytestmark = pytest.mark.usefixtures("store")
 
 COUNTED = (f.BUILDS, f.RETRIES, f.BUILD_DURATION, f.BUILD_QUEUE)
 JOBS_COUNTED = (f.JOBS, f.JOB_DURATION, f.JOB_QUEUE)
@@ -355,14 +363,14 @@ class Life(RuleBasedStateMachine):
                 self._obey("restart", BRANCHES[0])
                 assert not evicted(self.rig)
                 assert sums(dict(self.rig.view.stored())) + self.gone == +self.truth
-                self.rig.crash()
         finally:
+            if hasattr(self, "rig"):
+                self.rig.crash()
             self._clock.stop()
             self._folder.cleanup()
 
 
-TestLife = pytest.mark.timeout(0 if MORE else 120)(Life.TestCase)
-TestLife.settings = settings(
+LIFE = settings(
     max_examples=MORE or 20,
     stateful_step_count=30,
     deadline=None,
@@ -371,6 +379,11 @@ TestLife.settings = settings(
     phases=tuple(Phase) if MORE else (Phase.generate,),
     suppress_health_check=list(HealthCheck),
 )
+
+
+@pytest.mark.timeout(0 if MORE else 120)
+def test_sums_stay_right_whatever_happens(store: str) -> None:
+    run_state_machine_as_test(Life, settings=LIFE)
 
 
 @pytest.mark.parametrize("how", ["restart", "reload"])

@@ -14,6 +14,8 @@ from exporter.metrics import families as f
 from exporter.model import Build, BuildKey, Job, Status
 from tests.tools.scripted import Rig, build, done
 
+pytestmark = pytest.mark.usefixtures("store")
+
 ALIKE = (
     *("0", "00", "7", "07", "007", "+7", "-7", "7.0", " 7", "7_0", "70", "1e1", "10", "0x7"),
     *("\uff17", "\u0667", "9223372036854775807", "9223372036854775808", "7a", "7A"),

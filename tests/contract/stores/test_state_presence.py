@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.daemon import housekeeping
 from exporter.errors import StateRefused, StateUnavailable
+from exporter.ledger.sql.ledger import SqlLedger
 from exporter.metrics import families as f
 from tests.tools import reloading
 from tests.tools.reloading import Inside, Stage, assert_counted, eventually, run
@@ -324,7 +324,7 @@ stage = reloading.stage
 def test_a_running_process_looks_at_its_file_and_shows_what_became_of_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(housekeeping, "_LOOK", 0.05)
+    monkeypatch.setattr(SqlLedger, "pulse", 0.05)
     stage.write("one")
 
     async def work(inside: Inside) -> None:

@@ -79,12 +79,12 @@ Fault = Callable[[Rig], None]
 
 def broken_disk(rig: Rig) -> None:
     """Every statement fails in its midst, as on a disk that cannot be read."""
-    rig.ledger._db.set_progress_handler(lambda: 1, 1)
+    rig.sqlite._db.set_progress_handler(lambda: 1, 1)
 
 
 def closed(rig: Rig) -> None:
     """SQLite has let go of the file."""
-    rig.ledger._db.close()
+    rig.sqlite._db.close()
 
 
 FAULTS = pytest.mark.parametrize("fault", [broken_disk, closed])
@@ -184,7 +184,7 @@ def test_answers_that_cannot_be_read_are_asked_for_anew(rig: Rig) -> None:
 
     assert not answers.is_new
     assert not rig.recorder.state_ok
-    rig.ledger._db.set_progress_handler(None, 1)
+    rig.sqlite._db.set_progress_handler(None, 1)
     rig.provider._builds.append(done(build("3")))
     rig.poll()
     assert rig.recorder.state_ok

@@ -49,14 +49,14 @@ class Counting:
 @contextmanager
 def counting(rig: Rig) -> Iterator[Counting]:
     """The statements of all steps of a rig."""
-    opened = rig.ledger._opened
+    opened = rig.sqlite._opened
     counter = Counting(opened.connection)
     counter.steps.append([])
-    rig.ledger._opened = opened._replace(connection=counter)  # type: ignore[arg-type]
+    rig.sqlite._opened = opened._replace(connection=counter)  # type: ignore[arg-type]
     try:
         yield counter
     finally:
-        rig.ledger._opened = opened
+        rig.sqlite._opened = opened
 
 
 @pytest.fixture

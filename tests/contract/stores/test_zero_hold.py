@@ -22,6 +22,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 
 from exporter.ledger.rows import SeriesKey, Vector
@@ -29,6 +30,9 @@ from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build
 from exporter.view.series_view import SeriesView
 from tests.tools.scripted import Rig, build, done
+from tests.tools.stores import ON_A_FILE
+
+pytestmark = pytest.mark.usefixtures("store")
 
 HOLD = 120.0
 
@@ -330,6 +334,7 @@ LOST: list[Any] = [
 ]
 
 
+@ON_A_FILE
 @pytest.mark.parametrize("lost", LOST)
 def test_history_feeds_only_the_gauges_where_it_may_have_been_counted(
     tmp_path: Path, lost: Callable[..., Held]
@@ -351,6 +356,7 @@ def test_history_feeds_only_the_gauges_where_it_may_have_been_counted(
     rig.crash()
 
 
+@ON_A_FILE
 @pytest.mark.parametrize("lost", LOST)
 def test_once_counts_history_even_there(tmp_path: Path, lost: Callable[..., Held]) -> None:
     rig = lost(tmp_path, hold=False)
@@ -470,13 +476,16 @@ class Life(RuleBasedStateMachine):
             self._folder.cleanup()
 
 
-TestLife = Life.TestCase
-TestLife.settings = settings(
+LIFE = settings(
     max_examples=50,
     stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
+
+
+def test_each_series_begins_at_zero_whatever_happens(store: str) -> None:
+    run_state_machine_as_test(Life, settings=LIFE)
 
 
 def test_the_real_clock_is_monotonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

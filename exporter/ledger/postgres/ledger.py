@@ -1,0 +1,186 @@
+"""The ledger in PostgreSQL, written by one process at a time.
+
+The first statement of each transaction takes the next turn of the row in `owner`, if this process
+still has it. So a process that slept while another one took over writes nothing, and one whose
+commit was answered by nobody finds a turn more than it knows of and loads the state anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import psycopg
+
+from exporter.errors import StateBehind, StateDamaged, StateRefused, StateUnavailable
+from exporter.ledger import LedgerConfig
+from exporter.ledger.postgres import schema
+from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
+from exporter.ledger.rows import Snapshot
+from exporter.ledger.sql import loading
+from exporter.ledger.sql.codec import RottenError
+from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
+
+log = logging.getLogger(__name__)
+
+LEASE = 15.0
+"""Seconds after which a process that has written nothing may be replaced."""
+_PAUSE = 0.25
+"""Seconds between two looks whether another process has let go."""
+
+_TAKE = (
+    "UPDATE owner SET worker = ?, name = ?, epoch = epoch + 1,"
+    " expires = now() + make_interval(secs => ?)"
+    " WHERE one = 1 AND (worker IS NULL OR expires < now()) RETURNING epoch, turn"
+)
+_FENCE = (
+    "UPDATE owner SET turn = turn + 1, expires = now() + make_interval(secs => ?)"
+    " WHERE worker = ? AND epoch = ? RETURNING turn"
+)
+_BEAT = (
+    "UPDATE owner SET expires = now() + make_interval(secs => ?)"
+    " WHERE worker = ? AND epoch = ? RETURNING turn"
+)
+_GIVE_BACK = "UPDATE owner SET worker = NULL WHERE worker = ? AND epoch = ?"
+
+
+def open_ledger(
+    url: str,
+    config: LedgerConfig,
+    *,
+    schema_name: str,
+    password: Callable[[], str | None],
+    patience: float = LEASE + 5.0,
+) -> PostgresLedger:
+    """The ledger in a schema of the database at `url`; its tables are made if there are none.
+
+    `password` is asked at each connection. A process that wrote lately is waited for, as it may
+    have been killed, for `patience` seconds at most. Raises StateRefused.
+    """
+    access = Access(url, schema=schema_name, name=socket.gethostname(), password=password)
+    driver = PostgresDriver(access)
+    try:
+        with access.connect() as connection:
+            before = schema.prepare(connection, schema_name)
+        if before:
+            log.info("the tables of the state are upgraded", extra={"format": schema.FORMAT})
+        ledger = PostgresLedger(driver, config)
+        ledger.take(patience)
+    except psycopg.Error as error:
+        driver.close()
+        raise StateRefused(
+            f"the state in PostgreSQL at {access.place} cannot be opened: {line(error)}"
+        ) from None
+    except BaseException:
+        driver.close()
+        raise
+    return ledger
+
+
+class PostgresLedger(SqlLedger):
+    """A ledger in a schema that no other process writes to meanwhile."""
+
+    pulse = LEASE / 3
+
+    def __init__(self, driver: PostgresDriver, config: LedgerConfig) -> None:
+        super().__init__(config, reading=self._as_reader, caches=True)
+        self._driver = driver
+        self._worker = secrets.token_hex(8)
+        self._epoch = self._turn = 0
+        self._is_lost = False
+        """Whether another process has taken over."""
+
+    @property
+    def _db(self) -> PostgresDriver:
+        return self._driver
+
+    def take(self, patience: float) -> None:
+        """Become the one who writes. Raises StateRefused if another process does."""
+        access, until = self._driver.access, time.monotonic() + patience
+        is_told = False
+        while True:
+            with self._driver.transaction():
+                known = (self._worker, access.name, LEASE)
+                row = self._driver.execute(_TAKE, known).fetchone()
+                name = None
+                if row is None:
+                    name = self._driver.execute("SELECT name FROM owner").fetchone()[0]
+            if row is not None:
+                self._epoch, self._turn = row
+                return
+            if time.monotonic() >= until:
+                raise StateRefused(
+                    f"the state in PostgreSQL at {access.place}, schema {access.schema}, is in use"
+                    f" by the exporter on {name}: stop it or give this one another state.schema"
+                )
+            if not is_told:
+                is_told = True
+                log.info("waiting for another exporter to let go of the state", extra={"on": name})
+            time.sleep(_PAUSE)
+
+    def load(self) -> Snapshot:
+        with self._as_reader():
+            turn = self._db.execute("SELECT turn FROM owner").fetchone()[0]
+            snapshot = loading.load(self._db, native=self.config.native)
+        self._turn = turn
+        return snapshot
+
+    @contextmanager
+    def transaction(self) -> Iterator[SqlTransaction]:
+        accounts = dict(self._accounts)
+        try:
+            with self._driver.transaction():
+                turn = self._fenced(_FENCE)
+                if turn != self._turn + 1:
+                    raise StateBehind("the state holds a commit that was answered by nobody")
+                yield SqlTransaction(self, self._driver)
+            self._turn = turn
+        except BaseException as error:
+            self._accounts = accounts
+            self.forget_rows()
+            if isinstance(error, psycopg.Error):
+                raise unavailable(error, self._driver.access, "written") from None
+            if isinstance(error, RottenError):
+                raise StateDamaged(f"the state is damaged ({error})") from None
+            raise
+
+    def look(self) -> bool:
+        try:
+            with self._driver.transaction():
+                self._fenced(_BEAT)
+        except psycopg.Error as error:
+            raise unavailable(error, self._driver.access, "reached") from None
+        return True
+
+    def close(self) -> None:
+        try:
+            with self._driver.transaction():
+                self._driver.execute(_GIVE_BACK, (self._worker, self._epoch))
+        except psycopg.Error as error:
+            log.debug("the state is let go of when its time is over: %s", line(error))
+        self._driver.close()
+
+    def _fenced(self, sql: str) -> int:
+        """The turn that the statement returns. Raises StateUnavailable if we write no longer."""
+        row = self._driver.execute(sql, (LEASE, self._worker, self._epoch)).fetchone()
+        if row is None:
+            raise StateUnavailable(
+                f"the state in PostgreSQL at {self._driver.access.place} is another exporter's by"
+                " now: this one counts nothing any more; restart it, or stop the other one"
+            )
+        return int(row[0])
+
+    @contextmanager
+    def _as_reader(self) -> Iterator[None]:
+        """Enter a read of one snapshot; raise what goes wrong as the contract names it."""
+        try:
+            with self._driver.transaction(mode="ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
+                yield
+        except psycopg.Error as error:
+            raise unavailable(error, self._driver.access, "read") from None
+        except RottenError as error:
+            raise StateDamaged(f"the state is damaged: it cannot be read ({error})") from error

@@ -1,0 +1,134 @@
+"""A real PostgreSQL for tests: one cluster for each process that runs tests, a schema for each use.
+
+Its files are in a temporary folder, and nothing is forced to the disk but where a test says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tools.system import eventually
+
+_MADE = "-A trust -E UTF8 --locale=C --no-sync"
+_SERVED = "-c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=60"
+_IN_A_HURRY = "-c fsync=off -c full_page_writes=off"
+
+
+def _tool(name: str) -> str | None:
+    """A program of the server, which Debian keeps out of the PATH."""
+    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
+    return str(found[-1]) if found else shutil.which(name)
+
+
+def _user() -> str | None:
+    """Who runs it where root must not."""
+    if os.geteuid():
+        return None
+    for name in ("postgres", "nobody"):
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name).pw_name
+    return None
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+class Cluster:
+    """A server that listens on loopback."""
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        initdb, self._postgres = _tool("initdb"), _tool("postgres")
+        if initdb is None or self._postgres is None:
+            pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
+        self.port = _free_port()
+        self._folder = folder
+        self._options = (_SERVED if durable else f"{_SERVED} {_IN_A_HURRY}").split()
+        subprocess.run(
+            [initdb, "-D", self.data, "-U", "cicd", *_MADE.split()],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            user=_user(),
+            cwd="/",
+        )
+        self.start()
+
+    @property
+    def data(self) -> str:
+        return str(self._folder / "data")
+
+    @property
+    def url(self) -> str:
+        """Where it is, in libpq's form."""
+        return f"postgresql://cicd@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self._postgres), "-D", self.data, "-p", str(self.port), *self._options],
+                stdout=log,
+                stderr=log,
+                user=_user(),
+                cwd="/",
+            )
+        eventually(self._answers, within=30, every=0.05)
+
+    def _answers(self) -> None:
+        import psycopg
+
+        assert self.process.poll() is None, (self._folder / "log").read_text()
+        try:
+            psycopg.connect(self.url, connect_timeout=5).close()
+        except psycopg.Error as error:
+            raise AssertionError(str(error)) from None
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server: SIGINT ends all sessions at once, SIGKILL is a crash."""
+        self.process.send_signal(how)
+        self.process.wait(timeout=30)
+
+
+@contextlib.contextmanager
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A cluster of its own."""
+    with tempfile.TemporaryDirectory(prefix="cicd-exporter-postgres-") as name:
+        folder = Path(name)
+        if (user := _user()) is not None:
+            shutil.chown(folder, user)
+        made = Cluster(folder, durable=durable)
+        try:
+            yield made
+        finally:
+            if made.process.poll() is None:
+                made.stop()
+
+
+@functools.cache
+def shared() -> Cluster:
+    """The cluster of this process, until that ends."""
+    keeper = contextlib.ExitStack()
+    made = keeper.enter_context(cluster())
+    import atexit
+
+    atexit.register(keeper.close)
+    return made
+
+
+def schema_of(path: Path | str) -> str:
+    """A schema in place of a state file: the same one for the same path."""
+    return f"state_{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
