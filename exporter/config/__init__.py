@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path as File
 from typing import Any
 
-from exporter.config.accounts import Environment, read_accounts
+from exporter.config.accounts import Environment, read_accounts, read_password
 from exporter.config.document import CONFIG_FILE, Path, read
 from exporter.config.example import example
 from exporter.config.report import Report
@@ -75,9 +75,11 @@ def load(
     document = read(file, CONFIG_FILE._replace(piped=not again))
     report = Report(file, document)
     raw = document.value
-    settings = _settings(report, raw)
+    settings = _settings(report, raw, folder)
     known = catalogue() if providers is None else providers
-    accounts = read_accounts(report, raw, Environment(known, environ, folder))
+    around = Environment(known, environ, folder)
+    accounts = read_accounts(report, raw, around)
+    read_password(report, raw, around)
     for place, text in _texts(raw, ()):
         if "${" in text:
             report.warn(place, "`${...}` is not expanded (it is taken as it stands)")
@@ -96,12 +98,12 @@ def load_settings(path: str | os.PathLike[str]) -> Settings:
     file = os.fspath(path)
     document = read(file)
     report = Report(file, document)
-    settings = _settings(report, document.value)
+    settings = _settings(report, document.value, str(File(file).parent))
     report.close()
     return settings
 
 
-def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
+def _settings(report: Report, raw: Mapping[str, Any], folder: str) -> Settings:
     """All but the accounts; a section with nothing in it has its defaults."""
     found: dict[str, Section] = {}
     for name, model in sections().items():
@@ -117,6 +119,10 @@ def _settings(report: Report, raw: Mapping[str, Any]) -> Settings:
             report.fault(
                 (name,), partial(unknown_key, name, known), position=report.key_position((name,))
             )
+    state = found["state"]
+    if isinstance(state, State) and state.password_file is not None:
+        file = str(File(folder, state.password_file))
+        found["state"] = state.model_copy(update={"password_file": file})
     settings = Settings.model_validate({**found, **listed})
     for low, high in _NOT_MORE_THAN:
         _not_more_than(report, settings, low, high)

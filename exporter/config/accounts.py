@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 from exporter import files
 from exporter.config.document import Path
 from exporter.config.report import Report
-from exporter.config.schema import LONGEST, glob_fault
+from exporter.config.schema import DATABASES, LONGEST, glob_fault
 from exporter.messages import duration, unknown_key, unknown_word
 from exporter.providers import Provider
 from exporter.redaction import shown
@@ -28,7 +28,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURELY_A_NAME = re.compile(r"[A-Z][A-Z0-9]{,19}(?:_[A-Z0-9]{,19}){,9}")
 _MAYBE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+/=~.-]{20,}")
 _TOKEN = re.compile(rb"[\x20-\x7e]+")
-_SECRET_FILES = frozenset({"token_file", "private_key_file"})
+_SECRET_FILES = frozenset({"token_file", "private_key_file", "password_file"})
 _HOST = re.compile(r"\w(?:[\w-]*\w)?(?:\.[\w-]+)*\.?|[0-9A-Fa-f:.]+", re.ASCII)
 
 
@@ -164,6 +164,25 @@ def _credentials(
 def _interval(report: Report, path: Path, interval: float | None) -> None:
     if interval is not None and not 0 < interval <= LONGEST:
         report.fault(path, f"must be greater than 0 and at most {duration(LONGEST)}")
+
+
+def read_password(report: Report, raw: Mapping[str, Any], around: Environment) -> None:
+    """Look for the password of the state's database, and for reasons not to have one."""
+    state = raw.get("state")
+    if not isinstance(state, dict):
+        return
+    given = [key for key in ("password_env", "password_file") if state.get(key) is not None]
+    for key in given:
+        path: Path = ("state", key)
+        if len(given) > 1 or not str(state.get("url", "")).startswith(DATABASES):
+            what = "the other one is given" if len(given) > 1 else "state.url names no database"
+            report.fault(path, f"must not be given as {what} (remove it)")
+        elif isinstance(value := state[key], str) and report.sound(path):
+            check = _token_env if key == "password_env" else _token_file
+            if (fault := check(value, around)) is not None:
+                report.fault(path, fault.replace("token", "password"))
+            elif key == "password_file":
+                _warn_of_others(report, path, value, around.folder)
 
 
 def _unique_names(report: Report, accounts: list[Any]) -> None:

@@ -43,7 +43,7 @@ _PATTERNS: Mapping[str, str] = {
     "ca_file": r".",
 }
 """By key; what the checks of `schema` and `accounts` say in words."""
-_STATE_URL = r"^(?:memory:|sqlite:///(?!:memory:)(?:.*[^/])$)"
+_STATE_URL = r"^(?:memory:|postgres(?:ql)?://|sqlite:///(?!:memory:)(?:.*[^/])$)"
 _ITEM_PATTERNS: Mapping[str, str] = {"branches": _GLOB, "exclude": _GLOB, "repos": _GLOB}
 _BOUNDS: Mapping[str, str] = {"gt": "exclusiveMinimum", "ge": "minimum", "le": "maximum"}
 """How pydantic's bounds are called in JSON Schema."""

@@ -6,6 +6,7 @@ The docstrings below the fields are the comments of `config.example.yaml`.
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
@@ -84,14 +85,47 @@ def _external_fault(text: str) -> str | None:
     return None
 
 
+DATABASES = ("postgresql://", "postgres://")
+"""What the addresses of databases begin with."""
+_DATABASE = re.compile(r"postgres(?:ql)?://(?:[^\s/?#@]*@)?[^\s/?#@]*/[^\s/?#]+(?:\?[^\s#]*)?")
+_PASSWORD = re.compile(r"://[^/?@]*:[^/?@]*@|[?&]password=")
+_SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
 def _state_fault(text: str) -> str | None:
     path = text.removeprefix("sqlite:///")
     if text == "memory:":
         return None
+    if text.startswith(DATABASES):
+        return _database_fault(text)
     if path == text or not path or path.endswith("/"):
-        return "must be sqlite:///PATH (an absolute PATH has four slashes) or memory:"
+        return (
+            "must be sqlite:///PATH (an absolute PATH has four slashes), postgresql://HOST/DATABASE"
+            " or memory:"
+        )
     if path.startswith(":memory:"):
         return "keeps nothing in this form (write memory:)"
+    return None
+
+
+def _database_fault(text: str) -> str | None:
+    if not _DATABASE.fullmatch(text):
+        return "must be postgresql://HOST/DATABASE as libpq takes it (USER may stand before HOST)"
+    if _PASSWORD.search(text):
+        return "must hold no password (use state.password_file or state.password_env)"
+    return None
+
+
+def _schema_fault(text: str) -> str | None:
+    if not _SCHEMA.fullmatch(text) or text.startswith("pg_"):
+        return "must be a name of at most 63 letters a-z, digits and _ that does not begin with pg_"
+    return None
+
+
+def _variable_fault(text: str) -> str | None:
+    if not _VARIABLE.fullmatch(text):
+        return "must be the name of an environment variable (not the password, and without `$`)"
     return None
 
 
@@ -152,23 +186,41 @@ class Web(Section):
     beside the classic ones: docs/NATIVE_HISTOGRAMS.md."""
 
 
+# `schema` is a method of pydantic's first version too, which nobody calls here.
+warnings.filterwarnings("ignore", message='Field name "schema" in "State" shadows')
+
+
 class State(Section):
     """What survives a restart."""
 
     url: Annotated[str, _unless(_state_fault)] = "sqlite:///cicd-exporter.db"
-    """sqlite:///PATH (four slashes for an absolute path), or memory: to keep nothing."""
+    """sqlite:///PATH (four slashes for an absolute path), postgresql://USER@HOST/DATABASE as libpq
+    takes it, or memory: to keep nothing."""
+    password_env: Annotated[str, _unless(_variable_fault)] | None = None
+    """Environment variable that holds the password of the database. At most one of password_env,
+    password_file."""
+    password_file: Annotated[str, Field(min_length=1)] | None = None
+    """File that holds it; read again at each connection."""
     retention: Seconds = 30 * 86400
     """How long finished builds are remembered; not less than polling.lookback."""
     on_corrupt: Literal["fail", "quarantine"] = "fail"
     """fail, or quarantine: set a damaged file aside and start empty."""
+    schema: Annotated[str, _unless(_schema_fault)] = "cicd_exporter"  # type: ignore[assignment]
+    """Schema of the database in which the tables are; it is made if it is not there."""
     builds: Annotated[int, Field(ge=1, le=10_000)] = 50
     """Finished builds that the build log keeps for each pipeline, about 350 bytes each; failed ones
     are kept for all of the retention."""
 
     @property
+    def is_database(self) -> bool:
+        """Whether it is kept in PostgreSQL."""
+        return self.url.startswith(DATABASES)
+
+    @property
     def path(self) -> str | None:
-        """The SQLite file; None for `memory:`."""
-        return None if self.url == "memory:" else self.url.removeprefix("sqlite:///")
+        """The SQLite file; None for `memory:` and for a database."""
+        is_file = self.url != "memory:" and not self.is_database
+        return self.url.removeprefix("sqlite:///") if is_file else None
 
 
 class Polling(Section):

@@ -19,7 +19,7 @@ from exporter.errors import ProviderError, StateDamaged, StateUnavailable
 from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger import LedgerConfig
 from exporter.ledger.build_log import BuildLog
-from exporter.ledger.sqlite.ledger import open_ledger
+from exporter.ledger.opening import open_ledger, password_of
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import RepoLabels
 from exporter.metrics.rules import MetricsRules
@@ -135,6 +135,8 @@ class Application:
             _ledger_config(config, hold=self._hold),
             on_corrupt=config.state.on_corrupt,
             damage=damage,
+            schema=config.state.schema,
+            password=password_of(config.state.password_env, config.state.password_file),
         )
         shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=config.state.retention)

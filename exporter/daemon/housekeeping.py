@@ -34,7 +34,7 @@ class Housekeeping:
         timers.every(_POLLING, self.save_polling, "save the polling")
         timers.every(_RESPONSES, self.save_responses, "save the responses")
         timers.every(_RESPONSES, self.sweep, "sweep")
-        timers.every(self._recorder.pulse, self.look, "look at the state")
+        timers.every(self._recorder.look_every, self.look, "look at the state")
 
     async def release(self) -> None:
         """Open the series whose hold is over."""

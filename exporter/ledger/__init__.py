@@ -152,7 +152,7 @@ class Transaction(Protocol):
 class Ledger(Protocol):
     """A store of the ledger. Its calls may come from one worker thread."""
 
-    pulse: float
+    look_every: float
     """Seconds between two calls of `look`."""
 
     def configure(self, config: LedgerConfig) -> None:

@@ -180,9 +180,9 @@ class Recorder(Persistence):
                     self._show(await self._write(self._assigning(target, builds)))
 
     @property
-    def pulse(self) -> float:
+    def look_every(self) -> float:
         """Seconds between two calls of `look`."""
-        return self._ledger.pulse
+        return self._ledger.look_every
 
     def open_builds(self, target: int) -> Mapping[AttemptKey, Build]:
         """The unfinished builds of a target."""

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import ConfigError, StateUnavailable
+from exporter.ledger.sqlite.ledger import SqliteLedger
 from exporter.metrics.gauges import room_for
 from exporter.metrics.grouping import is_pipeline_family, pipeline_of, sample_count
 from tests.tools import reloading
@@ -125,6 +126,7 @@ def test_what_needs_a_restart_waits_for_it_and_the_rest_applies(
         scrape = inside.scrape()
         assert scrape.total(BUILDS, account="one", branch="other") == 1
         assert scrape.value("cicd_exporter_series_limit") == 1000
+        assert isinstance(inside.assembly.ledger, SqliteLedger)
         assert inside.assembly.ledger.config.retention == 40 * 86400
 
     run(stage, work)

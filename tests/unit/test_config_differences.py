@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,9 +92,14 @@ OTHERWISE: dict[str, Any] = {
     "web.native_histograms": "true",
     "state.url": '"memory:"',
     "state.on_corrupt": "quarantine",
+    "state.schema": "another",
     "metrics.duration_buckets": "[1, 2]",
     "metrics.queue_buckets": "[3]",
 }
+
+
+PASSWORDS = {"state.password_env", "state.password_file"}
+"""They need a database."""
 
 
 def test_the_keys_that_need_a_restart_are_keys() -> None:
@@ -101,7 +107,7 @@ def test_the_keys_that_need_a_restart_are_keys() -> None:
     keys = [(section, key) for section, keys in NEEDS_RESTART.items() for key in keys]
 
     assert all(hasattr(getattr(sections, section), key) for section, key in keys)
-    assert OTHERWISE.keys() == {f"{section}.{key}" for section, key in keys}
+    assert OTHERWISE.keys() | PASSWORDS == {f"{section}.{key}" for section, key in keys}
 
 
 @pytest.mark.parametrize(("path", "value"), OTHERWISE.items())
@@ -113,6 +119,17 @@ def test_what_needs_a_restart_stays_and_is_told_apart(path: str, value: str) -> 
     assert found.changes == ["~account a: interval nothing -> 5m"]
     assert [line.split()[0] for line in found.postponed] == [path]
     assert getattr(found.config, section) == getattr(running, section)
+
+
+def test_another_password_of_the_database_waits_for_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "password").write_text("swordfish")
+    by = "state: {{url: 'postgresql://cicd@db/cicd', {}}}\n" + account()
+    variable = read(by.format("password_env: PATH"))
+
+    found = diff(variable, read(by.format(f"password_file: '{tmp_path}/password'")))
+
+    assert [line.split()[0] for line in found.postponed] == sorted(PASSWORDS)
+    assert found.config.state == variable.state
 
 
 def test_what_stays_does_not_hold_back_its_neighbours() -> None:

@@ -86,10 +86,68 @@ def test_a_telemetry_path_leaves_the_other_pages_alone(path) -> None:
     "url",
     ["", "x.db", "sqlite://x.db", "sqlite:///", "sqlite:////var/", "memory", "pg://u:hunter2@h/d"],
 )
-def test_a_state_url_is_sqlite_or_memory(url) -> None:
-    what = "must be sqlite:///PATH (an absolute PATH has four slashes) or memory:"
+def test_a_state_url_is_a_file_a_database_or_memory(url) -> None:
+    what = (
+        "must be sqlite:///PATH (an absolute PATH has four slashes), postgresql://HOST/DATABASE"
+        " or memory:"
+    )
 
     assert f"1:14: state.url: {what}" == fault(f"state: {{url: '{url}'}}\n{ACCOUNT}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://",
+        "postgresql://db",
+        "postgresql:///",
+        "postgres://d/a/b",
+        "postgresql://d/b c",
+    ],
+)
+def test_the_address_of_a_database_names_it(url) -> None:
+    what = "must be postgresql://HOST/DATABASE as libpq takes it (USER may stand before HOST)"
+
+    assert f"1:14: state.url: {what}" == fault(f"state: {{url: '{url}'}}\n{ACCOUNT}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://cicd:swordfish@db/cicd",
+        "postgresql://db/cicd?sslmode=require&password=swordfish",
+    ],
+)
+def test_the_password_of_a_database_is_never_in_the_file_nor_repeated(url) -> None:
+    said = fault(f"state: {{url: '{url}'}}\n{ACCOUNT}")
+
+    what = "must hold no password (use state.password_file or state.password_env)"
+    assert said == f"1:14: state.url: {what}"
+
+
+@pytest.mark.parametrize("name", ["", "1st", "a-b", "pg_mine", "Cicd", "x" * 64])
+def test_a_schema_has_a_plain_name(name) -> None:
+    said = fault(f"state: {{schema: '{name}'}}\n{ACCOUNT}")
+
+    assert "1:17: state.schema: must be a name of at most 63 letters" in said
+
+
+def test_a_password_needs_a_database() -> None:
+    said = fault(f"state: {{password_env: PGPASSWORD}}\n{ACCOUNT}")
+
+    assert said == (
+        "1:23: state.password_env: must not be given as state.url names no database (remove it)"
+    )
+
+
+def test_a_password_that_is_missing_is_told_at_once(tmp_path) -> None:
+    begin = "state: {url: 'postgresql://cicd@db/cicd',"
+
+    said = fault(f"{begin} password_env: NO_SUCH_PASSWORD}}\n{ACCOUNT}")
+    assert "state.password_env: variable NO_SUCH_PASSWORD is not set" in said
+    said = fault(f"{begin} password_file: '{tmp_path}/none'}}\n{ACCOUNT}")
+    assert "state.password_file: file" in said
+    assert "none' not found (check the path)" in said
 
 
 def test_sqlite_in_memory_is_called_memory() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import sys
@@ -143,9 +144,9 @@ def test_what_is_imported_is_declared() -> None:
         )
     }
     shipped_by = packages_distributions()
-    declared = {
-        canonicalize_name(Requirement(d).name) for d in PYPROJECT["project"]["dependencies"]
-    }
+    project = PYPROJECT["project"]
+    every = [*project["dependencies"], *itertools.chain(*project["optional-dependencies"].values())]
+    declared = {canonicalize_name(Requirement(one).name) for one in every}
     foreign = imported - sys.stdlib_module_names - {"exporter"}
 
     undeclared = {

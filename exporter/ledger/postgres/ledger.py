@@ -84,7 +84,7 @@ def open_ledger(
 class PostgresLedger(SqlLedger):
     """A ledger in a schema that no other process writes to meanwhile."""
 
-    pulse = LEASE / 3
+    look_every = LEASE / 3
 
     def __init__(self, driver: PostgresDriver, config: LedgerConfig) -> None:
         super().__init__(config, reading=self._as_reader, caches=True)

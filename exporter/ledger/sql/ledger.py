@@ -64,7 +64,7 @@ class SqlLedger:
     `caches` tells whether rows are kept in memory, as nobody else writes them.
     """
 
-    pulse = 30.0
+    look_every = 30.0
     is_volatile = False
     """Whether the state ends with the process."""
 

@@ -324,7 +324,7 @@ stage = reloading.stage
 def test_a_running_process_looks_at_its_file_and_shows_what_became_of_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SqlLedger, "pulse", 0.05)
+    monkeypatch.setattr(SqlLedger, "look_every", 0.05)
     stage.write("one")
 
     async def work(inside: Inside) -> None:
