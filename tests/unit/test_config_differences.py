@@ -123,10 +123,11 @@ def test_what_needs_a_restart_stays_and_is_told_apart(path: str, value: str) -> 
 
 def test_another_password_of_the_database_waits_for_a_restart(tmp_path: Path) -> None:
     (tmp_path / "password").write_text("swordfish")
-    by = "state: {{url: 'postgresql://cicd@db/cicd', {}}}\n" + account()
-    variable = read(by.format("password_env: PATH"))
+    begin = "state: {url: 'postgresql://cicd@db/cicd',"
+    variable = read(f"{begin} password_env: T}}\n{account()}")
+    in_file = read(f"{begin} password_file: '{tmp_path}/password'}}\n{account()}")
 
-    found = diff(variable, read(by.format(f"password_file: '{tmp_path}/password'")))
+    found = diff(variable, in_file)
 
     assert [line.split()[0] for line in found.postponed] == sorted(PASSWORDS)
     assert found.config.state == variable.state

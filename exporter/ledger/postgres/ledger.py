@@ -28,23 +28,20 @@ from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
 log = logging.getLogger(__name__)
 
 LEASE = 15.0
-"""Seconds after which a process that has written nothing may be replaced."""
+"""Seconds after which a process that has written nothing may be replaced, though the server still
+has its connection: the network may have lost the process. One that was killed may be at once."""
 _PAUSE = 0.25
 """Seconds between two looks whether another process has let go."""
 
+_SEEN = "at = now(), backend = pg_backend_pid()"
 _TAKE = (
-    "UPDATE owner SET worker = ?, name = ?, epoch = epoch + 1,"
-    " expires = now() + make_interval(secs => ?)"
-    " WHERE one = 1 AND (worker IS NULL OR expires < now()) RETURNING epoch, turn"
+    f"UPDATE owner AS o SET worker = ?, name = ?, epoch = epoch + 1, {_SEEN}"  # noqa: S608 - of ours
+    " WHERE o.worker IS NULL OR o.at < now() - make_interval(secs => ?) OR NOT EXISTS"
+    " (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = o.backend AND a.backend_start <= o.at)"
+    " RETURNING epoch, turn"
 )
-_FENCE = (
-    "UPDATE owner SET turn = turn + 1, expires = now() + make_interval(secs => ?)"
-    " WHERE worker = ? AND epoch = ? RETURNING turn"
-)
-_BEAT = (
-    "UPDATE owner SET expires = now() + make_interval(secs => ?)"
-    " WHERE worker = ? AND epoch = ? RETURNING turn"
-)
+_FENCE = f"UPDATE owner SET turn = turn + 1, {_SEEN} WHERE worker = ? AND epoch = ? RETURNING turn"  # noqa: S608 - of ours
+_BEAT = f"UPDATE owner SET {_SEEN} WHERE worker = ? AND epoch = ? RETURNING turn"  # noqa: S608 - of ours
 _GIVE_BACK = "UPDATE owner SET worker = NULL WHERE worker = ? AND epoch = ?"
 
 
@@ -58,8 +55,8 @@ def open_ledger(
 ) -> PostgresLedger:
     """The ledger in a schema of the database at `url`; its tables are made if there are none.
 
-    `password` is asked at each connection. A process that wrote lately is waited for, as it may
-    have been killed, for `patience` seconds at most. Raises StateRefused.
+    `password` is asked at each connection. A process that still writes is waited for, for
+    `patience` seconds at most: its end may be under way. Raises StateRefused.
     """
     access = Access(url, schema=schema_name, name=socket.gethostname(), password=password)
     driver = PostgresDriver(access)
@@ -166,7 +163,7 @@ class PostgresLedger(SqlLedger):
 
     def _fenced(self, sql: str) -> int:
         """The turn that the statement returns. Raises StateUnavailable if we write no longer."""
-        row = self._driver.execute(sql, (LEASE, self._worker, self._epoch)).fetchone()
+        row = self._driver.execute(sql, (self._worker, self._epoch)).fetchone()
         if row is None:
             raise StateUnavailable(
                 f"the state in PostgreSQL at {self._driver.access.place} is another exporter's by"

@@ -75,11 +75,12 @@ CREATE TABLE build (
     UNIQUE (account, key, started, attempt));
 CREATE INDEX build_by_time ON build (at, id);
 CREATE INDEX build_by_pipeline ON build (pipeline, at);
--- who writes, until when nobody else may, and how many transactions there have been
+-- who writes, how many transactions there have been, and when and by which process of the server
+-- the last one was made: as long as that is there, nobody else may for a while
 CREATE TABLE owner (
     one int PRIMARY KEY CHECK (one = 1), worker text, name text NOT NULL, epoch bigint NOT NULL,
-    turn bigint NOT NULL, expires timestamptz NOT NULL);
-INSERT INTO owner VALUES (1, NULL, '', 0, 0, '-infinity');
+    turn bigint NOT NULL, at timestamptz NOT NULL, backend int NOT NULL);
+INSERT INTO owner VALUES (1, NULL, '', 0, 0, '-infinity', 0);
 """
 
 _STEPS = {0: _FIRST}

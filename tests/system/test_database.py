@@ -1,0 +1,179 @@
+"""The state in a real PostgreSQL: processes that are killed, a server that comes and goes."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.demo import World
+from tests.system.test_kill import (
+    BUCKETS,
+    CIRCLECI,
+    GITHUB,
+    Factory,
+    Watch,
+    assert_complete,
+)
+from tests.tools import postgres
+from tests.tools.emulators.unified import EmulatorThread
+from tests.tools.postgres import Cluster
+from tests.tools.system import Exporter, account, configure, eventually
+
+KILLS = 12
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A server of its own, which may be killed: what it has answered is on the disk."""
+    with postgres.cluster(durable=True) as made:
+        yield made
+
+
+class Town:
+    """Builds that come and end, and the configuration of an exporter that counts them."""
+
+    def __init__(self, folder: Path, cluster: Cluster, emulator: Any, schema: str) -> None:
+        self.file = configure(
+            folder,
+            [
+                account("github", "github", emulator.url, [GITHUB]),
+                account("circleci", "circleci", emulator.url, [CIRCLECI], jobs=True),
+            ],
+            state={"url": cluster.url, "schema": schema},
+            polling={"interval": 0.3},
+            metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
+        )
+
+
+def opened(world: World) -> World:
+    world.open("github", "github", GITHUB)
+    world.open("circleci", "circleci", CIRCLECI)
+    return world
+
+
+def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluster: Cluster) -> None:
+    """Each one goes on at once: the server knows that the one before has gone."""
+    world, chance, watch = opened(World(page_size=20)), random.Random(15), Watch()
+    with EmulatorThread(world) as emulator, Factory(world) as factory:
+        file = Town(tmp_path, cluster, emulator, "killed").file
+        for turn in range(KILLS):
+            if turn == KILLS - 3:
+                factory.stop()
+            exporter = Exporter(file)
+            if turn % 3 == 2:  # while it starts
+                exporter.begin()
+                time.sleep(chance.uniform(0.2, 0.9))
+                assert exporter.process.poll() is None, exporter.log
+                exporter.kill()
+                continue
+            with exporter:
+                until = time.monotonic() + chance.uniform(1.0, 1.4)
+                while time.monotonic() < until:
+                    watch.look(exporter)
+                exporter.kill()
+        with Exporter(file) as exporter:
+            eventually(lambda: assert_complete(watch.look(exporter), world))
+            assert exporter.stop() == 0
+    assert watch.scrapes > KILLS
+    assert len(world.finished("github")) > KILLS
+
+
+def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    world, chance, watch = opened(World(page_size=20)), random.Random(4), Watch()
+    with EmulatorThread(world) as emulator, Factory(world) as factory:
+        file = Town(tmp_path, cluster, emulator, "restarts").file
+        with Exporter(file) as exporter:
+            for turn in range(8):
+                time.sleep(chance.uniform(0.3, 1.2))
+                watch.look(exporter)
+                cluster.stop(signal.SIGKILL if turn % 2 else signal.SIGINT)
+                watch.look(exporter)
+                if turn == 5:
+                    factory.stop()
+                cluster.start()
+            eventually(lambda: assert_complete(watch.look(exporter), world))
+            eventually(lambda: assert_state(exporter, 1))
+            assert exporter.stop() == 0
+            assert "Traceback" not in exporter.log
+        with Exporter(file) as exporter:  # and the rows say the same
+            eventually(lambda: assert_complete(watch.look(exporter), world))
+
+
+def assert_state(exporter: Exporter, ok: int) -> None:
+    assert exporter.scrape().value("cicd_exporter_state_ok") == ok
+
+
+def test_while_the_server_is_away_that_is_shown_and_said_once(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    world = opened(World(page_size=20))
+    with EmulatorThread(world) as emulator, Factory(world):
+        file = Town(tmp_path, cluster, emulator, "away").file
+        with Exporter(file) as exporter:
+            eventually(lambda: assert_state(exporter, 1))
+            cluster.stop()
+            eventually(lambda: assert_state(exporter, 0))
+            cluster.start()
+            eventually(lambda: assert_state(exporter, 1))
+            lines = [line for line in exporter.log.splitlines() if "cannot be" in line]
+            assert len(lines) == 1
+            assert f"the state in PostgreSQL at 127.0.0.1:{cluster.port}/postgres" in lines[0]
+            assert exporter.stop() == 0
+
+
+def test_a_second_process_waits_and_is_refused_in_one_line(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    world = opened(World(page_size=20))
+    with EmulatorThread(world) as emulator:
+        file = Town(tmp_path, cluster, emulator, "second").file
+        with Exporter(file) as first:
+            second = Exporter(file)
+            second.begin()
+            assert second.process.wait(timeout=60) == 1
+            assert "is in use by the exporter on" in second.log
+            assert "Traceback" not in second.log
+            assert_state(first, 1)
+
+
+def test_a_process_that_slept_while_another_took_over_writes_nothing(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    world = opened(World(page_size=20))
+    watch = Watch()
+    with EmulatorThread(world) as emulator, Factory(world) as factory:
+        file = Town(tmp_path, cluster, emulator, "slept").file
+        with Exporter(file) as sleeper:
+            eventually(lambda: assert_state(sleeper, 1))
+            sleeper.process.send_signal(signal.SIGSTOP)
+            with Exporter(file) as other:
+                sleeper.process.send_signal(signal.SIGCONT)
+                eventually(lambda: assert_state(sleeper, 0))
+                assert "is another exporter's by now" in sleeper.log
+                factory.stop()
+                eventually(lambda: assert_complete(watch.look(other), world))
+
+
+def test_a_schema_that_is_not_ours_is_left_alone(tmp_path: Path, cluster: Cluster) -> None:
+    import psycopg
+
+    with psycopg.connect(cluster.url, autocommit=True) as db:
+        db.execute("CREATE SCHEMA theirs")
+        db.execute("CREATE TABLE theirs.things (id int)")
+    world = opened(World(page_size=20))
+    with EmulatorThread(world) as emulator:
+        exporter = Exporter(Town(tmp_path, cluster, emulator, "theirs").file)
+        exporter.begin()
+        assert exporter.process.wait(timeout=30) == 1
+    assert (
+        "schema theirs holds tables that are not of cicd-exporter, such as things" in exporter.log
+    )
+    assert "Traceback" not in exporter.log
