@@ -10,11 +10,13 @@ import functools
 import hashlib
 import os
 import pwd
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +118,52 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
         finally:
             if made.process.poll() is None:
                 made.stop()
+
+
+class Proxy(threading.Thread):
+    """Stands before a server. Once `armed` it keeps the answer to the next commit of a transaction
+    that wrote to itself, and ends the connection."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(name="proxy", daemon=True)
+        self.armed = threading.Event()
+        self.cut = 0
+        """How many answers it has kept to itself."""
+        self._server_port = port
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                client = self._listening.accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
+
+    def close(self) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+
+    def _serve(self, client: socket.socket, server: socket.socket) -> None:
+        has_written = False
+        with client, server, contextlib.suppress(OSError):
+            while True:
+                ready, _, _ = select.select([client, server], [], [])
+                if client in ready:
+                    if not (data := client.recv(65536)):
+                        return
+                    has_written = has_written or b"UPDATE owner" in data
+                    server.sendall(data)
+                if server in ready:
+                    if not (data := server.recv(65536)):
+                        return
+                    if b"COMMIT\0" in data:  # the tag of a command that is complete
+                        if has_written and self.armed.is_set():
+                            self.armed.clear()
+                            self.cut += 1
+                            return
+                        has_written = False
+                    client.sendall(data)
 
 
 @functools.cache

@@ -19,6 +19,8 @@ ON_A_FILE = pytest.mark.parametrize("store", ["sqlite"], indirect=True)
 
 kind: Kind = "sqlite"
 """What a `sqlite:///PATH` is opened as. The fixture `store` sets it for a test."""
+address: str | None = None
+"""Where PostgreSQL is, if not where this process has its own."""
 
 
 def opened(url: str, config: LedgerConfig, **options: Any) -> SqlLedger:
@@ -28,7 +30,7 @@ def opened(url: str, config: LedgerConfig, **options: Any) -> SqlLedger:
     from exporter.ledger.postgres import ledger
 
     return ledger.open_ledger(
-        postgres.shared().url,
+        address or postgres.shared().url,
         config,
         schema_name=postgres.schema_of(url),
         password=lambda: None,
