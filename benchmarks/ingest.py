@@ -1,11 +1,11 @@
 """How many builds a second are read, counted and committed: measured, as a Markdown table.
 
-    PYTHONPATH=. python -m benchmarks.ingest [BUILDS...]
+    PYTHONPATH=. python -m benchmarks.ingest [--state=postgresql://...] [BUILDS...]
 
 100 GitHub repos with as many completed builds each are polled for the first time, four at a
 time, then as many new builds are. The pages come over real HTTP from the emulator of the test
-suite, in a process of its own; the client, the walk, the ledger (a SQLite file) and the view are
-the real ones. CPU is that of the exporter's process alone, with all its threads.
+suite, in a process of its own; the client, the walk, the ledger (a SQLite file, or a schema that is new to the database of
+`--state`) and the view are the real ones. CPU is that of the exporter's process alone, with all its threads.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from exporter.demo.serve import serving
 from exporter.http import Api
 from exporter.ledger import LedgerConfig
 from exporter.ledger.rows import Cursor
-from exporter.ledger.sqlite.ledger import open_ledger
+from exporter.ledger.opening import open_ledger
 from exporter.metrics import families as f
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules
@@ -71,7 +71,12 @@ async def ingest(folder: Path, url: str, more: subprocess.Popen[str], builds: in
         series_limit=500_000,
         max_open_age=7 * DAY,
     )
-    ledger = open_ledger(f"sqlite:///{folder}/state.db", LedgerConfig(30 * DAY, DAY))
+    wanted = next((word for word in sys.argv if word.startswith("--state=")), "")
+    ledger = open_ledger(
+        wanted.removeprefix("--state=") or f"sqlite:///{folder}/state.db",
+        LedgerConfig(30 * DAY, DAY),
+        schema=f"ingest_{time.time_ns()}",
+    )
     view = SeriesView(rules, {"acme": "github"})
     recorder = Recorder(ledger, view, retention=30 * DAY)
     recorder.start(["acme"])

@@ -43,6 +43,8 @@ COMMANDS: tuple[Command, ...] = (
     builds.COMMAND,
     state.INFO,
     state.VERIFY,
+    state.MIGRATE,
+    state.COPY,
     metrics.COMMAND,
     config.SCHEMA,
     completion.COMMAND,
@@ -51,7 +53,7 @@ COMMANDS: tuple[Command, ...] = (
 """In the order of the help."""
 GROUPS: dict[str, str] = {
     "config": "the form of the configuration",
-    "state": "look at the state, also beside a running exporter",
+    "state": "look at the state, also beside a running exporter, or copy it",
 }
 """The first word of commands that have two, and what they are about."""
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
 
 from exporter.commands import Command, config_file, form, instant, table, whole_number
-from exporter.config import load_settings
+from exporter.config import State, load_settings
+from exporter.ledger import opening
 from exporter.ledger.build_log import BuildFilter, BuildLog, LoggedBuild
 from exporter.ledger.sqlite import inspection
 from exporter.messages import duration, plain
@@ -44,20 +46,27 @@ _HEADS = (
 
 
 def _run(options: argparse.Namespace) -> int:
-    path = load_settings(options.config).state.path
+    state = load_settings(options.config).state
     wanted = BuildFilter(**{name: getattr(options, name) for name in _EQUAL}, since=options.since)
     builds: list[LoggedBuild] = []
-    if path is not None:
-        with inspection.build_log(Path(path)) as log:
+    if (opened := _log(state)) is not None:
+        with opened as log:
             builds = _newest(log, wanted, options.limit)
     if options.output == "json":
         report = BuildsReport(builds=[entry(build) for build in builds], next_cursor=None)
         print(json.dumps(msgspec.to_builtins(report), indent=2))  # in ASCII: terminals obey none
-    elif path is None:
+    elif opened is None:
         print("state.url is memory: nothing is kept")
     else:
         print(table(_HEADS, map(_row, builds)), end="")
     return 0
+
+
+def _log(state: State) -> AbstractContextManager[BuildLog] | None:
+    """The build log; None where nothing is kept."""
+    if state.is_database:
+        return opening.database(state).build_log()
+    return None if state.path is None else inspection.build_log(Path(state.path))
 
 
 def _newest(log: BuildLog, wanted: BuildFilter, limit: int) -> list[LoggedBuild]:

@@ -1,4 +1,4 @@
-"""`state info` and `state verify`: what is in the state, and whether it is sound."""
+"""The `state` commands: what is in it, whether it is sound, and from one place to another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from pathlib import Path
 import msgspec
 
 from exporter.commands import Command, config_file, form, table
-from exporter.config import Settings, load_settings
+from exporter.config import load_settings
+from exporter.ledger import opening
+from exporter.ledger.sql.contents import Contents
 from exporter.ledger.sqlite import inspection
 from exporter.metrics import soundness
 
@@ -20,8 +22,12 @@ needs as much room in the folder for temporary files."""
 
 
 def _info(options: argparse.Namespace) -> int:
-    path = _path(load_settings(options.config))
-    found = None if path is None else inspection.inspect(path)
+    state = load_settings(options.config).state
+    found: Contents | None = None
+    if state.is_database:
+        found = opening.database(state).inspect()
+    elif state.path is not None:
+        found = inspection.inspect(Path(state.path))
     if options.output == "json":
         print(json.dumps(None if found is None else msgspec.to_builtins(found), indent=2))
     elif found is None:
@@ -31,13 +37,20 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(found: inspection.Inspection) -> list[tuple[str, str]]:
+def _rows(found: Contents) -> list[tuple[str, str]]:
     repos = ", ".join(f"{name} {count}" for name, count in found.accounts.items())
+    place = msgspec.to_builtins(found)
+    if isinstance(found, inspection.Inspection):
+        where = [("file", found.file)]
+        in_use = _holder(found.holder)
+    else:
+        where = [("database", place["database"]), ("schema", place["schema"])]
+        in_use = "no" if place["owner"] is None else f"by the exporter on {place['owner']}"
     return [
-        ("file", found.file),
+        *where,
         ("size", f"{found.bytes / 2**20:.1f} MiB"),
         ("format", str(found.format)),
-        ("in use", _holder(found.holder)),
+        ("in use", in_use),
         ("repos", f"{sum(found.accounts.values())} ({repos})" if repos else "0"),
         ("builds", f"{found.builds} completed, {found.active} not, {found.logged} in the log"),
         ("jobs", f"{found.jobs} completed"),
@@ -58,20 +71,53 @@ def _time(at: float) -> str:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    path = _path(load_settings(options.config))
-    if path is None:
+    state = load_settings(options.config).state
+    if state.is_database:
+        place, found = state.url, opening.database(state).damage(soundness.faults)
+    elif state.path is not None:
+        place, found = state.path, inspection.damage(Path(state.path), soundness.faults)
+    else:
         print("state.url is memory: there is nothing to verify")
         return 0
-    found = inspection.damage(path, soundness.faults)
     for line in found:
         print(line)
     if not found:
-        print(f"{path}: sound")
+        print(f"{place}: sound")
     return 1 if found else 0
 
 
-def _path(settings: Settings) -> Path | None:
-    return None if settings.state.path is None else Path(settings.state.path)
+def _migrate(options: argparse.Namespace) -> int:
+    state = load_settings(options.config).state
+    if not state.is_database:
+        print("state.url names no database: `run` makes and upgrades the file by itself")
+        return 0
+    before, now = opening.database(state).migrate()
+    made = {None: "are of format", 0: "were made, in format"}.get(before, "were upgraded to format")
+    print(f"the tables in schema {state.schema} {made} {now}")
+    return 0
+
+
+def _copy(options: argparse.Namespace) -> int:
+    copied = opening.copy(options.source, options.target, schema=options.schema)
+    rows = [(name, str(one.rows), f"{one.sum:016x}") for name, one in copied.items()]
+    print(table(("TABLE", "ROWS", "DIGEST OF BOTH"), rows), end="")
+    return 0
+
+
+def _places(parser: argparse.ArgumentParser) -> None:
+    forms = "sqlite:///PATH or postgresql://HOST/DATABASE"
+    parser.add_argument(
+        "--from", dest="source", metavar="URL", required=True, help=f"the state to copy: {forms}"
+    )
+    parser.add_argument(
+        "--to", dest="target", metavar="URL", required=True, help="where to, an empty one"
+    )
+    parser.add_argument(
+        "--schema",
+        metavar="NAME",
+        default="cicd_exporter",
+        help="schema of the database (default cicd_exporter)",
+    )
 
 
 INFO = Command(
@@ -87,7 +133,8 @@ tables), `holder` (process that has it, 0 if that is in another container, null 
 `accounts` (polled repos by account), `builds` and `jobs` (completed ones that are remembered),
 `active` (builds that are not completed), `logged` (builds in the build log), `pipelines`, `series`
 (a histogram is one) and `oldest` (epoch seconds at which the build was last listed that has not
-been for longest).""",
+been for longest). Of a database it has `database` (host and name), `schema` and `owner` (host of
+the exporter that writes it, else null) in place of `file` and `holder`, and is read in place.""",
     example="""\
 $ cicd-exporter state info --config.file=config.yaml
 file       /var/lib/cicd-exporter/state.db
@@ -110,4 +157,32 @@ VERIFY = Command(
     example="""\
 $ cicd-exporter state verify --config.file=config.yaml
 /var/lib/cicd-exporter/state.db: sound""",
+)
+MIGRATE = Command(
+    name="state migrate",
+    text="make or upgrade the tables in a database",
+    run=_migrate,
+    arguments=(config_file,),
+    about="""\
+`run` does it by itself. This is for those whose exporter has a role that may not: run it by the
+role that owns the schema. Twice does nothing more.""",
+    example="""\
+$ cicd-exporter state migrate --config.file=config.yaml
+the tables in schema cicd_exporter were made, in format 1""",
+)
+COPY = Command(
+    name="state copy",
+    text="copy a state from a file into a database, or back",
+    run=_copy,
+    arguments=(_places,),
+    about="""\
+Either way, and from file to file. No exporter may use either of them, and the target must be
+empty. It is one transaction: whatever goes wrong, the target stays as it was. Rows and their digest
+are compared on both sides, so counters go on at the same numbers. The password of a database comes
+from where libpq finds it: PGPASSWORD, PGPASSFILE or ~/.pgpass.""",
+    example="""\
+$ cicd-exporter state copy --from=sqlite:///state.db --to=postgresql://cicd@db.example/cicd
+TABLE    ROWS  DIGEST OF BOTH
+account  1     5f0c1a9be1d40e77
+...""",
 )

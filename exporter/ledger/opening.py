@@ -2,16 +2,55 @@
 
 from __future__ import annotations
 
+import importlib
+import math
 import os
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.files import SMALL, content, why
 from exporter.ledger import Ledger, LedgerConfig
+from exporter.ledger.build_log import BuildLog
+from exporter.ledger.rows import Snapshot
+from exporter.ledger.sql.copying import Digest
 from exporter.ledger.sqlite import ledger as sqlite
 
 _POSTGRES = ("postgresql://", "postgres://")
+_LOOKS = "command"
+"""What a command calls itself at the server."""
+_PATIENCE = 2.0
+"""Seconds that a command waits for the end of an exporter that is stopping."""
+
+
+class Stored(Protocol):
+    """Where a state is: the section `state` of a configuration."""
+
+    url: str
+    schema: str
+    password_env: str | None
+    password_file: str | None
+
+
+class Database(Protocol):
+    """A state in a database, as commands look at it; each method raises StateRefused."""
+
+    def migrate(self) -> tuple[int | None, int]:
+        """Make or upgrade the tables; the format before, None if they were right, and today's."""
+
+    def inspect(self) -> Any:
+        """What is in it: `Contents` with its `database`, `schema` and `owner`."""
+
+    def damage(self, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
+        """What is wrong with it, a line each; nothing if it is sound."""
+
+    def build_log(self) -> AbstractContextManager[BuildLog]:
+        """The build log, as it is now."""
+
+    def health(self) -> Any:
+        """What the server says of itself: `version`, `is_standby`, `is_synchronous`, ..."""
 
 
 def password_of(variable: str | None, file: str | None) -> Callable[[], str | None]:
@@ -52,13 +91,56 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
         return sqlite.open_ledger(url, config, on_corrupt=on_corrupt, damage=damage)
     if damage is not None:
         raise StateRefused(f"the state is damaged ({damage}): restore the database from a backup")
+    postgres = _postgres("ledger")
+    opened: Ledger = postgres.open_ledger(url, config, schema_name=schema, password=password)
+    return opened
+
+
+def database(state: Stored) -> Database:
+    """The state in a database, to be looked at. Raises StateRefused if the extra is missing."""
+    password = password_of(state.password_env, state.password_file)
+    access = _postgres("driver").Access(
+        state.url, schema=state.schema, name=_LOOKS, password=password
+    )
+    found: Database = _postgres("database").Database(access)
+    return found
+
+
+def copy(source: str, target: str, *, schema: str) -> dict[str, Digest]:
+    """Copy the state at one address into an empty one at another; what it was, by table.
+
+    Nobody may use either meanwhile. Passwords come from where libpq finds them. Raises StateError.
+    """
+    whole = LedgerConfig(retention=math.inf, lookback=0.0)
+    with ExitStack() as opened:
+        ledgers = []
+        for url in (source, target):
+            if url.startswith(_POSTGRES):
+                ledger = _postgres("ledger").open_ledger(
+                    url, whole, schema_name=schema, password=lambda: None, patience=_PATIENCE
+                )
+            else:
+                if url == source and not Path(_path(url)).exists():
+                    raise StateRefused(f"state file {_path(url)} not found: check --from")
+                ledger = sqlite.open_ledger(url, whole)
+            opened.callback(ledger.close)
+            ledgers.append(ledger)
+        copied: dict[str, Digest] = ledgers[0].copy_into(ledgers[1])
+        return copied
+
+
+def _path(url: str) -> str:
+    return url.removeprefix("sqlite:///")
+
+
+def _postgres(module: str) -> Any:
+    """A module of the store, which needs the extra."""
     try:
-        from exporter.ledger.postgres import ledger as postgres  # noqa: PLC0415 - an extra
+        return importlib.import_module(f"exporter.ledger.postgres.{module}")
     except ModuleNotFoundError as error:
         if error.name != "psycopg":
             raise
         raise StateRefused(
-            "state.url names a PostgreSQL database, for which the extra `postgres` is missing:"
+            "the address names a PostgreSQL database, for which the extra `postgres` is missing:"
             " pip install 'cicd-exporter[postgres]'"
         ) from None
-    return postgres.open_ledger(url, config, schema_name=schema, password=password)

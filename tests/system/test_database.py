@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 import time
@@ -21,11 +22,13 @@ from tests.system.test_kill import (
     assert_complete,
 )
 from tests.tools import postgres
+from tests.tools.commands import command
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
-from tests.tools.system import Exporter, account, configure, eventually
+from tests.tools.system import TOKEN_ENV, Exporter, Exposition, account, configure, eventually
 
 KILLS = 12
+BUILDS = "cicd_builds_total"
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +184,58 @@ def test_a_schema_that_is_not_ours_is_left_alone(tmp_path: Path, cluster: Cluste
     with EmulatorThread(world) as emulator:
         said = refused(Town(tmp_path, cluster, emulator, "theirs").file)
     assert "schema theirs holds tables that are not of cicd-exporter, such as things" in said
+
+
+def test_the_commands_look_at_a_database_as_at_a_file(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_ENV, "demo")
+    world = opened(World(page_size=20))
+    with EmulatorThread(world) as emulator, Factory(world) as factory:
+        file = Town(tmp_path, cluster, emulator, "looked_at").file
+        of_it = f"--config.file={file}"
+        missing = command("state", "info", of_it)
+        assert missing.code == 1
+        assert "there is no state in PostgreSQL" in missing.err
+        assert "were made, in format" in command("state", "migrate", of_it).out
+        assert "are of format" in command("state", "migrate", of_it).out
+        with Exporter(file) as exporter:
+            watch = Watch()
+            eventually(lambda: counts(watch.look(exporter)))
+            told = command("state", "info", of_it, "--format=json")
+            assert told.code == 0, told.err
+            beside = json.loads(told.out)
+            assert beside["owner"]
+            factory.stop()
+            eventually(lambda: assert_complete(watch.look(exporter), world))
+            assert command("state", "verify", of_it).out.endswith(": sound\n")
+            builds = json.loads(command("builds", of_it, "--limit=5", "--format=json").out)
+            assert len(builds["builds"]) == 5
+            counted = exporter.scrape().total(BUILDS)
+            assert exporter.stop() == 0
+        found = json.loads(command("state", "info", of_it, "--format=json").out)
+        assert (found["owner"], found["schema"]) == (None, "looked_at")
+        assert found["builds"] == found["logged"] == counted
+        assert found["bytes"] > 0
+        assert "in use     no" in command("state", "info", of_it).out
+        told = command("doctor", of_it, "--format=json")
+        assert told.out, told.err
+        checked = json.loads(told.out)
+        (state,) = [check for check in checked["checks"] if check["check"] == "state"]
+        assert state["status"] == "ok"
+        assert state["text"].startswith("PostgreSQL ")
+
+    there = command(
+        "state", "copy", f"--from={cluster.url}", f"--to=sqlite:///{tmp_path}/back.db",
+        "--schema=looked_at",
+    )  # fmt: skip
+    assert there.code == 0
+    rows = dict(line.split()[:2] for line in there.out.splitlines()[1:])
+    assert int(rows["attempt"]) == int(rows["build"]) == found["builds"]
+    nowhere = command("state", "copy", f"--from=sqlite:///{tmp_path}/no.db", f"--to={cluster.url}")
+    assert (1, "") == (nowhere.code, nowhere.out)
+    assert "not found: check --from" in nowhere.err
+
+
+def counts(scrape: Exposition) -> None:
+    assert scrape.total("cicd_builds_total") > 0

@@ -23,7 +23,7 @@ from starlette.routing import Route
 
 from exporter.commands.doctor import examined, host
 from exporter.commands.doctor.checks import Check
-from exporter.config import load
+from exporter.config import State, load
 from exporter.demo.serve import serving
 from exporter.providers import catalogue
 from tests.tools import hostile
@@ -450,18 +450,18 @@ def test_every_provider_says_what_its_token_must_be_allowed(provider) -> None:
 
 
 def test_a_state_that_can_be_made_is_well_and_is_not_made(tmp_path) -> None:
-    found = host.state(str(tmp_path / "new.db"))
+    found = host.state(State(url=f"sqlite:///{tmp_path / 'new.db'}"))
 
     assert (found.status, found.text) == ("ok", f"{tmp_path}/new.db will be made")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_state_in_memory_is_well() -> None:
-    assert host.state(None).text == "memory: nothing survives a restart"
+    assert host.state(State(url="memory:")).text == "memory: nothing survives a restart"
 
 
 def test_a_state_without_its_folder_is_named(tmp_path) -> None:
-    found = host.state(str(tmp_path / "none" / "s.db"))
+    found = host.state(State(url=f"sqlite:///{tmp_path / 'none' / 's.db'}"))
 
     assert (found.status, found.text) == ("failed", f"the folder {tmp_path}/none is not there")
     assert found.remedy == "make it, owned by the exporter's user, or set another state.url"
@@ -470,7 +470,7 @@ def test_a_state_without_its_folder_is_named(tmp_path) -> None:
 def test_a_file_that_is_no_state_is_named(tmp_path) -> None:
     (tmp_path / "notes").write_text("dear diary")
 
-    found = host.state(str(tmp_path / "notes"))
+    found = host.state(State(url=f"sqlite:///{tmp_path / 'notes'}"))
 
     assert found.status == "failed"
     assert found.text == f"state file {tmp_path}/notes is not a state of cicd-exporter"
@@ -481,7 +481,7 @@ def test_a_state_that_cannot_be_written_is_named(tmp_path, monkeypatch) -> None:
     # A test may run as root, whom no permission keeps out.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
 
-    found = host.state(str(tmp_path / "s.db"))
+    found = host.state(State(url=f"sqlite:///{tmp_path / 's.db'}"))
 
     assert (found.status, found.text) == ("failed", f"the folder {tmp_path} cannot be written")
     assert found.remedy == "let the exporter's user own it"

@@ -37,7 +37,7 @@ def _run(options: argparse.Namespace) -> int:
     address = options.listen or host_port(config.web.listen_address)
     held = host.is_held(config.state.path)
     checks = [
-        host.state(config.state.path),
+        host.state(config.state),
         host.port(address, held=held),
         *to_the_end(examined(config, sample=options.sample)),
     ]

@@ -10,19 +10,26 @@ from pathlib import Path
 
 from exporter import daemon
 from exporter.commands.doctor.checks import About, Check
-from exporter.errors import ExporterError, StateRefused
+from exporter.config import State
+from exporter.errors import ExporterError, StateError, StateRefused
+from exporter.ledger import opening
 from exporter.ledger.sqlite import inspection, mounts
 
 _ROOM = 256 * 2**20
 """Bytes free on the disk of the state below which it is worth a warning."""
 _OURS = b"cicd-exporter is healthy"
 """What an exporter says of itself."""
+_SLOW = 0.005
+"""Seconds of a round trip to the database from which on it is worth a warning."""
 _OWN = "let the exporter's user own it"
 _ABOUT = About(None)
 
 
-def state(path: str | None) -> Check:
-    """The check `state` of the file at `path`, None for `memory:`. Nothing is touched."""
+def state(wanted: State) -> Check:
+    """The check `state`. Nothing is touched."""
+    if wanted.is_database:
+        return _in_database(wanted)
+    path = wanted.path
     if path is None:
         return _ABOUT.ok("state", "memory: nothing survives a restart")
     file = Path(path)
@@ -38,6 +45,28 @@ def state(path: str | None) -> Check:
     except StateRefused as error:
         text, _, mend = str(error).partition(": ")
         return _ABOUT.failed("state", text, mend)
+
+
+def _in_database(wanted: State) -> Check:
+    try:
+        found = opening.database(wanted).health()
+    except StateError as error:
+        text, _, why = str(error).partition(": ")
+        return _ABOUT.failed("state", f"{text}: {why}", "mend state.url, its role or the network")
+    text = f"PostgreSQL {found.version} answers in {found.round_trip * 1000:.1f} ms"
+    if found.is_standby:
+        mend = "let state.url name the primary (target_session_attrs=read-write)"
+        return _ABOUT.failed("state", f"{text}, but it is a standby", mend)
+    if not found.is_synchronous:
+        return _ABOUT.warning(
+            "state",
+            f"{text}; synchronous_commit is off, so that a crash takes back what was counted",
+            "turn it on for the exporter's role: ALTER ROLE ... SET synchronous_commit = on",
+        )
+    if found.round_trip > _SLOW:
+        mend = "let the exporter run nearer to it: each poll with news takes some round trips"
+        return _ABOUT.warning("state", text, mend)
+    return _ABOUT.ok("state", text)
 
 
 def _in_folder(file: Path, folder: Path) -> Check:

@@ -78,34 +78,52 @@ def open_ledger(
     return ledger
 
 
-class PostgresLedger(SqlLedger):
+class PostgresReader(SqlLedger):
+    """A ledger that nobody writes here."""
+
+    def __init__(
+        self, driver: PostgresDriver, config: LedgerConfig, *, caches: bool = False
+    ) -> None:
+        super().__init__(config, reading=self.reading, caches=caches)
+        self.driver = driver
+
+    @property
+    def _db(self) -> PostgresDriver:
+        return self.driver
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Enter a read of one snapshot; raise what goes wrong as the contract names it."""
+        try:
+            with self.driver.transaction(mode="ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
+                yield
+        except psycopg.Error as error:
+            raise unavailable(error, self.driver.access, "read") from None
+        except RottenError as error:
+            raise StateDamaged(f"the state is damaged: it cannot be read ({error})") from error
+
+
+class PostgresLedger(PostgresReader):
     """A ledger in a schema that no other process writes to meanwhile."""
 
     look_every = LEASE / 3
 
     def __init__(self, driver: PostgresDriver, config: LedgerConfig) -> None:
-        super().__init__(config, reading=self._as_reader, caches=True)
-        self._driver = driver
+        super().__init__(driver, config, caches=True)
         self._worker = secrets.token_hex(8)
         self._epoch = self._turn = 0
-        self._is_lost = False
-        """Whether another process has taken over."""
-
-    @property
-    def _db(self) -> PostgresDriver:
-        return self._driver
 
     def take(self, patience: float) -> None:
         """Become the one who writes. Raises StateRefused if another process does."""
-        access, until = self._driver.access, time.monotonic() + patience
+        access, until = self.driver.access, time.monotonic() + patience
         is_told = False
         while True:
-            with self._driver.transaction():
+            with self.driver.transaction():
                 known = (self._worker, access.name, LEASE)
-                row = self._driver.execute(_TAKE, known).fetchone()
+                row = self.driver.execute(_TAKE, known).fetchone()
                 name = None
                 if row is None:
-                    name = self._driver.execute("SELECT name FROM owner").fetchone()[0]
+                    name = self.driver.execute("SELECT name FROM owner").fetchone()[0]
             if row is not None:
                 self._epoch, self._turn = row
                 return
@@ -120,7 +138,7 @@ class PostgresLedger(SqlLedger):
             time.sleep(_PAUSE)
 
     def load(self) -> Snapshot:
-        with self._as_reader():
+        with self.reading():
             turn = self._db.execute("SELECT turn FROM owner").fetchone()[0]
             snapshot = loading.load(self._db, native=self.config.native)
         self._turn = turn
@@ -130,54 +148,51 @@ class PostgresLedger(SqlLedger):
     def transaction(self) -> Iterator[SqlTransaction]:
         accounts = dict(self._accounts)
         try:
-            with self._driver.transaction():
+            with self.driver.transaction():
                 turn = self._fenced(_FENCE)
                 if turn != self._turn + 1:
                     raise StateBehind("the state holds a commit that was answered by nobody")
-                yield SqlTransaction(self, self._driver)
+                yield SqlTransaction(self, self.driver)
             self._turn = turn
         except BaseException as error:
             self._accounts = accounts
             self.forget_rows()
             if isinstance(error, psycopg.Error):
-                raise unavailable(error, self._driver.access, "written") from None
+                raise unavailable(error, self.driver.access, "written") from None
             if isinstance(error, RottenError):
                 raise StateDamaged(f"the state is damaged ({error})") from None
             raise
 
     def look(self) -> bool:
         try:
-            with self._driver.transaction():
+            with self.driver.transaction():
                 self._fenced(_BEAT)
         except psycopg.Error as error:
-            raise unavailable(error, self._driver.access, "reached") from None
+            raise unavailable(error, self.driver.access, "reached") from None
         return True
 
     def close(self) -> None:
         try:
-            with self._driver.transaction():
-                self._driver.execute(_GIVE_BACK, (self._worker, self._epoch))
+            with self.driver.transaction():
+                self.driver.execute(_GIVE_BACK, (self._worker, self._epoch))
         except psycopg.Error as error:
             log.debug("the state is let go of when its time is over: %s", line(error))
-        self._driver.close()
+        self.driver.close()
+
+    def _filled(self) -> None:
+        for table in ("account", "target", "log_pipeline", "build"):
+            self.driver.execute(
+                "SELECT setval(pg_get_serial_sequence(?, 'id'),"  # noqa: S608 - names of ours
+                f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)",
+                (table,),
+            )
 
     def _fenced(self, sql: str) -> int:
         """The turn that the statement returns. Raises StateUnavailable if we write no longer."""
-        row = self._driver.execute(sql, (self._worker, self._epoch)).fetchone()
+        row = self.driver.execute(sql, (self._worker, self._epoch)).fetchone()
         if row is None:
             raise StateUnavailable(
-                f"the state in PostgreSQL at {self._driver.access.place} is another exporter's by"
+                f"the state in PostgreSQL at {self.driver.access.place} is another exporter's by"
                 " now: this one counts nothing any more; restart it, or stop the other one"
             )
         return int(row[0])
-
-    @contextmanager
-    def _as_reader(self) -> Iterator[None]:
-        """Enter a read of one snapshot; raise what goes wrong as the contract names it."""
-        try:
-            with self._driver.transaction(mode="ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
-                yield
-        except psycopg.Error as error:
-            raise unavailable(error, self._driver.access, "read") from None
-        except RottenError as error:
-            raise StateDamaged(f"the state is damaged: it cannot be read ({error})") from error

@@ -87,25 +87,6 @@ _STEPS = {0: _FIRST}
 """What makes of one format the next. A step adds and takes nothing away, so that exporters of the
 version before go on beside those of this one; if it must not be so it raises `OLDEST`."""
 
-TABLES = [
-    "account",
-    "target",
-    "attempt",
-    "job",
-    "active",
-    "series",
-    "pipeline",
-    "native",
-    "answer",
-    "budget",
-    "account_polling",
-    "repo_polling",
-    "log_pipeline",
-    "build",
-    "cicd_exporter_meta",
-]
-"""Those that hold the state, each after those that it points to."""
-
 
 def prepare(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> int | None:
     """Make the tables in `schema`, or upgrade them; the format before, None if they were right.
@@ -115,7 +96,7 @@ def prepare(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> 
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
         _search_only(connection, schema)
-        found = _format(connection, schema)
+        found = format_of(connection, schema)
         if found == FORMAT:
             return None
         if found is None:
@@ -141,15 +122,19 @@ def _search_only(connection: psycopg.Connection[tuple[object, ...]], schema: str
     connection.execute("SELECT set_config('search_path', %s, true)", (quoted,))
 
 
-def _format(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> int | None:
-    """The format of the tables that are there; None if there are none of ours."""
+def format_of(connection: psycopg.Connection[tuple[object, ...]], schema: str) -> int | None:
+    """The format of the tables that are there; None if there are none of ours.
+
+    Raises StateRefused for one that this exporter must not touch, and psycopg.Error.
+    """
     known = "SELECT to_regclass(%s) IS NOT NULL"
     quoted = sql.Identifier(schema, "cicd_exporter_meta").as_string(connection)
     row = connection.execute(known, (quoted,)).fetchone()
     if row is None or not row[0]:
         return None
-    kept = "SELECT key, value FROM cicd_exporter_meta WHERE key IN ('format', 'oldest')"
-    numbers = {str(key): int(str(value)) for key, value in connection.execute(kept)}
+    kept = sql.SQL("SELECT key, value FROM {} WHERE key IN ('format', 'oldest')")
+    rows = connection.execute(kept.format(sql.Identifier(schema, "cicd_exporter_meta")))
+    numbers = {str(key): int(str(value)) for key, value in rows}
     if numbers.get("oldest", 0) > FORMAT:
         raise StateRefused(
             f"schema {schema} was written by a newer cicd-exporter (format"

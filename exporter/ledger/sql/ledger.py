@@ -36,6 +36,7 @@ from exporter.ledger.sql import (
     build_log,
     build_rows,
     bulk,
+    copying,
     limits,
     loading,
     meta,
@@ -45,6 +46,7 @@ from exporter.ledger.sql import (
 )
 from exporter.ledger.sql.build_log import SqlBuildLog
 from exporter.ledger.sql.codec import decoder
+from exporter.ledger.sql.copying import Digest
 from exporter.ledger.sql.row_cache import RowCache
 from exporter.model import Build
 
@@ -65,6 +67,8 @@ class SqlLedger:
     """
 
     look_every = 30.0
+    _convert = staticmethod(copying.as_text)
+    """What a value of another store is in this one."""
     is_volatile = False
     """Whether the state ends with the process."""
 
@@ -113,6 +117,19 @@ class SqlLedger:
                 return [None] * len(builds)
             attempts = build_rows.attempts(self._db, account, touched(builds))
         return [row_of(build, attempts.get(known_key(build, attempts, {}), {})) for build in builds]
+
+    def copy_into(self, target: SqlLedger) -> dict[str, Digest]:
+        """Copy all of it into an empty ledger, in one transaction of that; what it was, by table.
+
+        Raises StateRefused, StateUnavailable, StateDamaged; the target is as before then.
+        """
+        with self._reading(), target.transaction():
+            copied = copying.copy(self._db, target._db, target._convert)
+            target._filled()
+        return copied
+
+    def _filled(self) -> None:
+        """Go on with the ids that were copied. Called inside the transaction."""
 
     def build_log(self) -> SqlBuildLog:
         return SqlBuildLog(self._db, self._reading)

@@ -27,6 +27,7 @@ from exporter.ledger.rows import Snapshot
 from exporter.ledger.sql import loading
 from exporter.ledger.sql.build_log import SqlBuildLog
 from exporter.ledger.sql.codec import RottenError
+from exporter.ledger.sql.contents import Contents, counted
 from exporter.ledger.sqlite import schema, state_file
 
 _PENDING_BYTE, _LOCK_BYTES = 0x40000000, 512
@@ -40,31 +41,12 @@ _MOST_DAMAGE = 20
 """Lines of it that are told."""
 
 
-class Inspection(msgspec.Struct, frozen=True, kw_only=True):
-    """What a state file holds."""
+class Inspection(Contents, frozen=True, kw_only=True):
+    """What a state file holds; `bytes` are those of the file and what is logged beside it."""
 
     file: str
-    bytes: int
-    """Of the file and what is logged beside it."""
-    format: int
-    """Version of the tables."""
     holder: int | None
     """Process that has it, 0 where the system does not say which; None if nobody has."""
-    accounts: dict[str, int]
-    """Repos that have been polled, by account."""
-    builds: int
-    """Completed attempts that are remembered."""
-    jobs: int
-    """The same of jobs."""
-    active: int
-    """Builds that have not completed."""
-    logged: int
-    """Finished builds in the build log."""
-    pipelines: int
-    series: int
-    """Of counters and histograms; a histogram is one."""
-    oldest: float | None
-    """When the attempt was last listed that has not been for longest. Epoch seconds."""
 
 
 def holder(path: Path) -> int | None:
@@ -85,27 +67,8 @@ def holder(path: Path) -> int | None:
 def inspect(path: Path) -> Inspection:
     """What is in the state file at `path`. Raises StateRefused if that cannot be told."""
     with _reading(path) as (connection, size, version):
-        return Inspection(
-            file=str(path),
-            bytes=size,
-            format=version,
-            holder=holder(path),
-            accounts=dict(
-                connection.execute(
-                    "SELECT name, count(repo) FROM account LEFT JOIN target"
-                    " ON target.account = account.id GROUP BY name ORDER BY name"
-                ).fetchall()
-            ),
-            builds=_number(connection, "SELECT count(*) FROM attempt"),
-            jobs=_number(connection, "SELECT count(*) FROM job"),
-            active=_number(connection, "SELECT count(*) FROM active"),
-            logged=_number(connection, "SELECT count(*) FROM build"),
-            pipelines=_number(connection, "SELECT count(*) FROM pipeline"),
-            series=_number(connection, "SELECT count(*) FROM series"),
-            oldest=connection.execute(
-                "SELECT min(listed) FROM attempt WHERE typeof(listed) = 'real'"
-            ).fetchone()[0],
-        )
+        facts = {"file": str(path), "bytes": size, "format": version, "holder": holder(path)}
+        return msgspec.convert(facts | counted(connection), Inspection)
 
 
 @contextlib.contextmanager

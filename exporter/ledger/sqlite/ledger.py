@@ -14,6 +14,7 @@ from exporter.errors import StateRefused, StateUnavailable
 from exporter.ledger import LedgerConfig
 from exporter.ledger.sql import loading
 from exporter.ledger.sql.codec import RottenError
+from exporter.ledger.sql.copying import as_sqlite
 from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
 from exporter.ledger.sqlite import state_file
 from exporter.ledger.sqlite.presence import Fault, File
@@ -49,6 +50,8 @@ def open_ledger(
 
 class SqliteLedger(SqlLedger):
     """A ledger in one SQLite file that nobody else may use meanwhile."""
+
+    _convert = staticmethod(as_sqlite)
 
     def __init__(
         self, opened: state_file.Opened, config: LedgerConfig, *, alone: bool = True

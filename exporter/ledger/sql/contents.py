@@ -1,0 +1,58 @@
+"""What a state holds, counted."""
+
+from __future__ import annotations
+
+import msgspec
+
+from exporter.ledger.sql import Driver
+
+
+class Contents(msgspec.Struct, frozen=True, kw_only=True):
+    """How much of what is in a state."""
+
+    bytes: int
+    """Of all that is kept."""
+    format: int
+    """Version of the tables."""
+    accounts: dict[str, int]
+    """Repos that have been polled, by account."""
+    builds: int
+    """Completed attempts that are remembered."""
+    jobs: int
+    """The same of jobs."""
+    active: int
+    """Builds that have not completed."""
+    logged: int
+    """Finished builds in the build log."""
+    pipelines: int
+    series: int
+    """Of counters and histograms; a histogram is one."""
+    oldest: float | None
+    """When the attempt was last listed that has not been for longest. Epoch seconds."""
+
+
+_TABLES = {
+    "builds": "attempt",
+    "jobs": "job",
+    "active": "active",
+    "logged": "build",
+    "pipelines": "pipeline",
+    "series": "series",
+}
+
+
+def counted(db: Driver) -> dict[str, object]:
+    """All of `Contents` that the tables tell, by field."""
+    found: dict[str, object] = {
+        field: db.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608 - names of ours
+        for field, table in _TABLES.items()
+    }
+    accounts = db.execute(
+        "SELECT name, count(repo) FROM account LEFT JOIN target ON target.account = account.id"
+        " GROUP BY name ORDER BY name"
+    )
+    oldest = db.execute("SELECT min(listed) FROM attempt").fetchone()[0]
+    return found | {
+        "accounts": dict(accounts.fetchall()),
+        "oldest": oldest if isinstance(oldest, float) else None,
+    }
