@@ -4,8 +4,9 @@
 
 100 GitHub repos with as many completed builds each are polled for the first time, four at a
 time, then as many new builds are. The pages come over real HTTP from the emulator of the test
-suite, in a process of its own; the client, the walk, the ledger (a SQLite file, or a schema that is new to the database of
-`--state`) and the view are the real ones. CPU is that of the exporter's process alone, with all its threads.
+suite, in a process of its own; the client, the walk, the ledger (a SQLite file, or a new schema of
+the database of `--state`) and the view are the real ones. CPU is that of the exporter's process
+alone, with all its threads.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from pathlib import Path
 from exporter.demo.serve import serving
 from exporter.http import Api
 from exporter.ledger import LedgerConfig
-from exporter.ledger.rows import Cursor
 from exporter.ledger.opening import open_ledger
+from exporter.ledger.rows import Cursor
 from exporter.metrics import families as f
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.rules import MetricsRules

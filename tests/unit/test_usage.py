@@ -24,7 +24,10 @@ PATHS = [outline.path for outline in cli.parser().outlines()]
         ("rnu", "must be one of run, "),
         ("rnu", "got 'rnu' (did you mean run?)"),
         ("chekc-config --config.file=x", "got 'chekc-config' (did you mean check-config?)"),
-        ("state verfy", "must be one of info, verify, got 'verfy' (did you mean verify?)"),
+        (
+            "state verfy",
+            "must be one of info, verify, migrate, copy, got 'verfy' (did you mean verify?)",
+        ),
         ("config shema", "must be one of schema, got 'shema' (did you mean schema?)"),
         ("run --confg.file=x", "unknown flag --confg.file (did you mean --config.file?)"),
         ("run --config-file x", "unknown flag --config-file (did you mean --config.file?)"),
