@@ -77,7 +77,12 @@ SHELLS = pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 @SHELLS
 def test_commands_are_completed(shell) -> None:
     assert without_flags(completed(shell, "cicd-exporter", "")) == COMMANDS
-    assert without_flags(completed(shell, "cicd-exporter", "state", "")) == ["info", "verify"]
+    assert without_flags(completed(shell, "cicd-exporter", "state", "")) == [
+        "copy",
+        "info",
+        "migrate",
+        "verify",
+    ]
 
 
 @SHELLS

@@ -12,7 +12,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psycopg
 
@@ -118,12 +118,11 @@ class PostgresLedger(PostgresReader):
         access, until = self.driver.access, time.monotonic() + patience
         is_told = False
         while True:
-            with self.driver.transaction():
-                known = (self._worker, access.name, LEASE)
-                row = self.driver.execute(_TAKE, known).fetchone()
-                name = None
-                if row is None:
-                    name = self.driver.execute("SELECT name FROM owner").fetchone()[0]
+            row, name = None, "another host"
+            # Who stopped inside a transaction keeps the row until the server ends that.
+            with suppress(psycopg.errors.LockNotAvailable), self.driver.transaction():
+                row = self.driver.execute(_TAKE, (self._worker, access.name, LEASE)).fetchone()
+                name = self.driver.execute("SELECT name FROM owner").fetchone()[0]
             if row is not None:
                 self._epoch, self._turn = row
                 return

@@ -24,6 +24,7 @@ from exporter.errors import StateUnavailable
 from exporter.ledger.rows import SeriesKey
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build, Status
+from tests.tools import stores
 from tests.tools.scripted import Rig, build, done
 
 pytestmark = pytest.mark.usefixtures("store")
@@ -195,7 +196,7 @@ LIFE = settings(
 
 
 def test_every_attempt_counts_once_whatever_happens(store: str) -> None:
-    run_state_machine_as_test(Life, settings=LIFE)
+    run_state_machine_as_test(Life, settings=stores.examples(LIFE, store))
 
 
 def test_history_counts_before_the_series_are_shown(tmp_path: Path) -> None:

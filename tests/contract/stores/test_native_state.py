@@ -27,6 +27,7 @@ from exporter.metrics.buckets import Buckets
 from exporter.outputs.prometheus import Exposition, Health
 from tests.contract.stores.test_state_upgrade import SCHEMAS, old
 from tests.contract.stores.test_zero_hold import HOLD, Held
+from tests.tools import stores
 from tests.tools.scripted import Rig, build, done
 from tests.tools.stores import ON_A_FILE
 from tests.unit.exposition.messages import Native, natives
@@ -229,4 +230,4 @@ TOGGLED = settings(
 
 
 def test_native_buckets_hold_what_was_counted_while_they_were_on(store: str) -> None:
-    run_state_machine_as_test(Toggled, settings=TOGGLED)
+    run_state_machine_as_test(Toggled, settings=stores.examples(TOGGLED, store))

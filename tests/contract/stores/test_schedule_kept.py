@@ -80,6 +80,7 @@ async def saved(on: Stage) -> None:
 REPOS = [f"a/{n}" for n in range(120)]
 
 
+@ON_A_FILE
 def test_a_restart_goes_on_with_the_due_times_of_idle_repos(lives: Lives) -> None:
     due: dict[str, float] = {}
 
@@ -103,6 +104,7 @@ def test_a_restart_goes_on_with_the_due_times_of_idle_repos(lives: Lives) -> Non
     lives.live(after, *REPOS)
 
 
+@ON_A_FILE
 def test_repos_that_are_overdue_are_not_polled_all_at_once(lives: Lives) -> None:
     async def before(on: Stage) -> None:
         await on.rounds(2 * HOUR)
@@ -118,6 +120,7 @@ def test_repos_that_are_overdue_are_not_polled_all_at_once(lives: Lives) -> None
     lives.live(after, *REPOS)
 
 
+@ON_A_FILE
 @pytest.mark.parametrize("jump", [HOUR, -HOUR, YEARS, -YEARS])
 def test_a_wall_clock_that_jumps_keeps_no_repo_waiting_for_longer(
     lives: Lives, jump: float
@@ -316,6 +319,7 @@ class TestDiscovery:
         lives.live(after, "a/*", found=["a/1", "a/2"], exclude=["a/2"])
 
 
+@ON_A_FILE
 def test_rows_of_repos_that_are_polled_very_often_are_written_once_in_a_while(
     lives: Lives,
 ) -> None:

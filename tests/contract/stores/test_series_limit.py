@@ -33,6 +33,7 @@ from exporter.metrics import families as f
 from exporter.metrics.grouping import is_pipeline_family
 from exporter.model import ACTIVE, Build, BuildKey, Job, Status
 from exporter.view.series_view import SeriesView
+from tests.tools import stores
 from tests.tools.scripted import DAY, Rig, build, done
 from tests.tools.views import scraped
 from tests.unit.test_series_view import room_of, samples
@@ -383,7 +384,7 @@ LIFE = settings(
 
 @pytest.mark.timeout(0 if MORE else 120)
 def test_sums_stay_right_whatever_happens(store: str) -> None:
-    run_state_machine_as_test(Life, settings=LIFE)
+    run_state_machine_as_test(Life, settings=stores.examples(LIFE, store))
 
 
 @pytest.mark.parametrize("how", ["restart", "reload"])

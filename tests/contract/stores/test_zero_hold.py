@@ -29,6 +29,7 @@ from exporter.ledger.rows import SeriesKey, Vector
 from exporter.metrics import families as f
 from exporter.model import CONCLUSIONS, Build
 from exporter.view.series_view import SeriesView
+from tests.tools import stores
 from tests.tools.scripted import Rig, build, done
 from tests.tools.stores import ON_A_FILE
 
@@ -485,7 +486,7 @@ LIFE = settings(
 
 
 def test_each_series_begins_at_zero_whatever_happens(store: str) -> None:
-    run_state_machine_as_test(Life, settings=LIFE)
+    run_state_machine_as_test(Life, settings=stores.examples(LIFE, store))
 
 
 def test_the_real_clock_is_monotonic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
