@@ -94,6 +94,19 @@ def test_a_logged_build_lists_the_jobs_that_did_not_pass_the_failed_ones_first()
     assert row.is_failing
 
 
+def test_of_the_failed_jobs_of_a_logged_build_that_which_ended_first_comes_first() -> None:
+    ends = {"late": 30.0, "unknown": None, "early": 10.0}
+    jobs = tuple(
+        Job(id=name, name=name, status=Status.COMPLETED, conclusion="failed", completed_at=at)
+        for name, at in ends.items()
+    )
+    build = Build(key=BuildKey("7"), repo="r", status=Status.COMPLETED, jobs=jobs)
+
+    row = logged(build, ("p", "a", "r", "w", "b"), conclusion="failed")
+
+    assert [job.name for job in row.jobs] == ["unknown", "early", "late"]
+
+
 def test_a_logged_build_lists_twenty_jobs_at_most() -> None:
     jobs = tuple(
         Job(id=str(i), name=str(i), status=Status.COMPLETED, conclusion="failed") for i in range(50)

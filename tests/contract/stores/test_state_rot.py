@@ -64,6 +64,8 @@ LOADED = {
     "conclusion-blob": "UPDATE attempt SET conclusion = x'00'",
     "flags-text": "UPDATE attempt SET flags = 'what'",
     "pruned-text": "UPDATE account SET pruned_to = 'what'",
+    "polling-without-account": "INSERT INTO account_polling VALUES (99, x'80')",
+    "polling-of-no-repo": "INSERT INTO repo_polling VALUES (99, 'acme/shop', x'80')",
 }
 
 
