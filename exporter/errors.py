@@ -60,8 +60,16 @@ class StateRefused(StateError):
     """The state must not be used or touched by this process."""
 
 
+class StateInUse(StateRefused):
+    """Another process writes the state."""
+
+
 class StateUnavailable(StateError):
     """The state cannot be used for now (disk full, read-only, I/O error, no connection)."""
+
+
+class StateLost(StateUnavailable):
+    """Another process has taken the state over: this one must not go on."""
 
 
 class StateBehind(StateUnavailable):

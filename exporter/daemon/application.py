@@ -17,7 +17,7 @@ from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
 from exporter.http import Api, RetryPolicy, Token
-from exporter.ledger import LedgerConfig
+from exporter.ledger import Ledger, LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.opening import open_ledger, password_of
 from exporter.metrics.buckets import Buckets
@@ -45,6 +45,8 @@ GRACE = 8.0
 """Seconds that a stop may take before what is left is abandoned; the supervisor gives 10."""
 DRAIN = 2.0
 """Seconds of it that open scrapes get."""
+PATIENCE = 20.0
+"""Seconds that a command waits for another process to let go of a state in a database."""
 
 
 class Application:
@@ -53,10 +55,12 @@ class Application:
     `hold=False` lets every increment in at once. Raises StateError.
     """
 
-    def __init__(self, config: Config, *, hold: bool = True) -> None:
+    def __init__(self, config: Config, *, hold: bool = True, ledger: Ledger | None = None) -> None:
+        """`ledger` is that of the configuration, if it is open already."""
         self.config = config
         """What is in force."""
         self._hold = hold
+        self._opened = ledger
         self._groups = BudgetGroups(config.polling.reserve)
         try:
             self.recorder = self._open_recorder()
@@ -130,14 +134,8 @@ class Application:
     def _open_recorder(self, *, damage: str | None = None) -> Recorder:
         """A recorder over the configured state; `damage` says what is wrong with its content."""
         config, labels = self.config, labels_of(self.config)
-        self.ledger = open_ledger(
-            config.state.url,
-            _ledger_config(config, hold=self._hold),
-            on_corrupt=config.state.on_corrupt,
-            damage=damage,
-            schema=config.state.schema,
-            password=password_of(config.state.password_env, config.state.password_file),
-        )
+        opened, self._opened = self._opened, None
+        self.ledger = opened or open_state(config, hold=self._hold, damage=damage)
         shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=config.state.retention)
         try:
@@ -199,10 +197,27 @@ class Application:
         }
 
 
+def open_state(
+    config: Config, *, hold: bool = True, damage: str | None = None, patience: float | None = None
+) -> Ledger:
+    """The ledger that a configuration names. Raises StateRefused, StateInUse."""
+    return open_ledger(
+        config.state.url,
+        _ledger_config(config, hold=hold),
+        on_corrupt=config.state.on_corrupt,
+        damage=damage,
+        schema=config.state.schema,
+        password=password_of(config.state.password_env, config.state.password_file),
+        patience=PATIENCE if patience is None else patience,
+    )
+
+
 @contextlib.asynccontextmanager
-async def assembled(config: Config, *, hold: bool = True) -> AsyncIterator[Application]:
+async def assembled(
+    config: Config, *, hold: bool = True, ledger: Ledger | None = None
+) -> AsyncIterator[Application]:
     """An application that is not yet started; stopped at the end."""
-    made = Application(config, hold=hold)
+    made = Application(config, hold=hold, ledger=ledger)
     try:
         yield made
     finally:

@@ -9,17 +9,20 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from ipaddress import ip_address
 
 import msgspec
+from starlette.applications import Starlette
 
 from exporter import __version__, logs
 from exporter.config import Config
+from exporter.daemon import standby
 from exporter.daemon.application import DRAIN, assembled
 from exporter.daemon.notifier import SystemdNotifier
 from exporter.daemon.reload import Reloads
-from exporter.errors import ExporterError
+from exporter.errors import ExporterError, StateLost
 from exporter.redaction import guarded
 from exporter.systemd import Manager
 from exporter.web import application
@@ -59,8 +62,14 @@ async def serve(config: Config, service: Service) -> int:
     """
     stop = _stopping()
     with listening(service.address) as listener, contextlib.ExitStack() as hang_ups:
+        _configure_logs(config, service)
+        ledger = None
+        if config.state.is_database:
+            ledger = await standby.opened(config, partial(_served, service, listener), stop)
+            if ledger is None:
+                return 0
         gc.disable()  # loading the state makes many objects and no garbage
-        async with assembled(config) as app:
+        async with assembled(config, ledger=ledger) as app:
             gc.freeze()  # they stay: to look through them now and then would hold everybody up
             gc.enable()
             notifier = SystemdNotifier(Manager(), app)
@@ -93,15 +102,32 @@ async def serve(config: Config, service: Service) -> int:
             facts = {"tls": access.context is not None, "auth": bool(access.users)}
             log.info("serving", extra={"address": shown, "version": __version__, **facts})
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            await asyncio.wait(
-                [serving, asyncio.create_task(stop.wait())], return_when=asyncio.FIRST_COMPLETED
-            )
+            ends = [asyncio.create_task(end.wait()) for end in (stop, app.recorder.lost)]
+            await asyncio.wait([serving, *ends], return_when=asyncio.FIRST_COMPLETED)
             notifier.stopping()
             await reloads.close()
             server.should_exit = True
             await serving
+            if app.recorder.lost.is_set():
+                raise StateLost("another exporter has taken the state over: this one ends")
     log.info("stopped")
     return 0
+
+
+@contextlib.asynccontextmanager
+async def _served(
+    service: Service, listener: socket.socket, routes: Starlette
+) -> AsyncIterator[None]:
+    """Answer by other routes for a while, at the same address."""
+    access = Access(service.web)
+    server = Server(Guard(routes, access), access, drain=DRAIN)
+    Manager().tell("READY=1", status="standing by: another exporter polls")
+    serving = asyncio.create_task(server.serve(sockets=[listener.dup()]))
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
 
 
 def _configure_logs(config: Config, service: Service) -> None:

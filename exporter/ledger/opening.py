@@ -81,18 +81,22 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     damage: str | None = None,
     schema: str = "cicd_exporter",
     password: Callable[[], str | None] = lambda: None,
+    patience: float = 20.0,
 ) -> Ledger:
     """The ledger at `url`: `sqlite:///PATH`, `memory:` or `postgresql://...`.
 
     `damage` is what was found to be wrong with its content. `password` is asked at each connection
-    to a database. Raises StateRefused.
+    to a database; another process that writes there is waited for, so many seconds. Raises
+    StateRefused, and StateInUse where that one goes on.
     """
     if not url.startswith(_POSTGRES):
         return sqlite.open_ledger(url, config, on_corrupt=on_corrupt, damage=damage)
     if damage is not None:
         raise StateRefused(f"the state is damaged ({damage}): restore the database from a backup")
     postgres = _postgres("ledger")
-    opened: Ledger = postgres.open_ledger(url, config, schema_name=schema, password=password)
+    opened: Ledger = postgres.open_ledger(
+        url, config, schema_name=schema, password=password, patience=patience
+    )
     return opened
 
 

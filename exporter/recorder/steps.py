@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
-from exporter.errors import StateBehind, StateUnavailable
+from exporter.errors import StateBehind, StateLost, StateUnavailable
 from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,8 @@ class Steps:
     def __init__(self) -> None:
         self.state_ok = True
         """Whether the last step that wrote has succeeded."""
+        self.lost = asyncio.Event()
+        """Set once another process has taken the state over: this one must not go on."""
         self._worker = Worker("ledger")
         self._lock = _Lock()
 
@@ -72,6 +74,8 @@ class Steps:
                 await self._catch_up()
                 return await self._run(step)
         except StateUnavailable as error:
+            if isinstance(error, StateLost):
+                self.lost.set()
             if self.state_ok:
                 log.error("%s", error)
             self.state_ok = False

@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from exporter.daemon import application
 from exporter.demo import World
+from tests.system.client import free_port
 from tests.system.test_kill import (
     BUCKETS,
     CIRCLECI,
@@ -145,15 +147,72 @@ def test_while_the_server_is_away_that_is_shown_and_said_once(
             assert exporter.stop() == 0
 
 
-def test_a_second_process_waits_and_is_refused_in_one_line(
+def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    world = opened(World(page_size=20))
-    with EmulatorThread(world) as emulator:
+    """Whoever asks the one that stands by is told that another one polls."""
+    world, watch = opened(World(page_size=20)), Watch()
+    with EmulatorThread(world) as emulator, Factory(world) as factory:
         file = Town(tmp_path, cluster, emulator, "second").file
         with Exporter(file) as first:
-            assert "is in use by the exporter on" in refused(file)
+            eventually(lambda: counts(watch.look(first)))
+            port = free_port()
+            second = Exporter(file, f"--web.listen-address=127.0.0.1:{port}")
+            second.begin()
+            second.url = f"http://127.0.0.1:{port}"
+            try:
+                second.logged("standing by")
+                eventually(lambda: assert_stands_by(second))
+                watch.look(first)
+                first.kill()
+                killed_at = time.monotonic()
+                second.logged("serving")
+                assert time.monotonic() - killed_at < 10
+                factory.stop()
+                eventually(lambda: assert_complete(watch.look(second), world))
+                assert second.get("/-/ready").status == 200
+                assert second.stop() == 0
+            finally:
+                second.kill()
+
+
+def test_one_that_stands_by_can_be_stopped(tmp_path: Path, cluster: Cluster) -> None:
+    with EmulatorThread(opened(World(page_size=20))) as emulator:
+        file = Town(tmp_path, cluster, emulator, "stopped").file
+        with Exporter(file) as first:
+            second = Exporter(file)
+            second.begin()
+            second.logged("standing by")
+            assert second.stop() == 0
             assert_state(first, 1)
+
+
+def test_a_command_waits_and_is_refused_in_one_line(
+    tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN_ENV, "demo")
+    monkeypatch.setattr(application, "PATIENCE", 0.5)
+    with EmulatorThread(opened(World(page_size=20))) as emulator:
+        file = Town(tmp_path, cluster, emulator, "command").file
+        with Exporter(file) as running:
+            ended = command("once", f"--config.file={file}")
+            assert ended.code == 1
+            assert "is in use by the exporter on" in ended.err
+            assert_state(running, 1)
+
+
+def assert_stands_by(exporter: Exporter) -> None:
+    try:
+        answers = {path: exporter.get(path) for path in ("/-/healthy", "/-/ready", "/metrics", "/")}
+    except OSError as error:
+        raise AssertionError from error
+    assert {path: one.status for path, one in answers.items()} == {
+        "/-/healthy": 200,
+        "/-/ready": 503,
+        "/metrics": 503,
+        "/": 503,
+    }
+    assert b"another exporter polls" in answers["/metrics"].body
 
 
 def test_a_process_that_slept_while_another_took_over_writes_nothing(
@@ -169,7 +228,9 @@ def test_a_process_that_slept_while_another_took_over_writes_nothing(
             with Exporter(file) as other:
                 sleeper.process.send_signal(signal.SIGCONT)
                 sleeper.logged("is another exporter's by now")
-                eventually(lambda: assert_state(sleeper, 0))
+                assert sleeper.process.wait(timeout=30) == 1
+                assert "another exporter has taken the state over: this one ends" in sleeper.log
+                assert "Traceback" not in sleeper.log
                 factory.stop()
                 eventually(lambda: assert_complete(watch.look(other), world))
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from exporter.errors import StateBehind, StateDamaged, StateRefused, StateUnavailable
+from exporter.errors import StateBehind, StateDamaged, StateInUse, StateLost, StateRefused
 from exporter.ledger import LedgerConfig
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
@@ -116,7 +116,6 @@ class PostgresLedger(PostgresReader):
     def take(self, patience: float) -> None:
         """Become the one who writes. Raises StateRefused if another process does."""
         access, until = self.driver.access, time.monotonic() + patience
-        is_told = False
         while True:
             row, name = None, "another host"
             # Who stopped inside a transaction keeps the row until the server ends that.
@@ -127,13 +126,10 @@ class PostgresLedger(PostgresReader):
                 self._epoch, self._turn = row
                 return
             if time.monotonic() >= until:
-                raise StateRefused(
+                raise StateInUse(
                     f"the state in PostgreSQL at {access.place}, schema {access.schema}, is in use"
                     f" by the exporter on {name}: stop it or give this one another state.schema"
                 )
-            if not is_told:
-                is_told = True
-                log.info("waiting for another exporter to let go of the state", extra={"on": name})
             time.sleep(_PAUSE)
 
     def load(self) -> Snapshot:
@@ -190,8 +186,8 @@ class PostgresLedger(PostgresReader):
         """The turn that the statement returns. Raises StateUnavailable if we write no longer."""
         row = self.driver.execute(sql, (self._worker, self._epoch)).fetchone()
         if row is None:
-            raise StateUnavailable(
+            raise StateLost(
                 f"the state in PostgreSQL at {self.driver.access.place} is another exporter's by"
-                " now: this one counts nothing any more; restart it, or stop the other one"
+                " now: this one counts nothing any more"
             )
         return int(row[0])
