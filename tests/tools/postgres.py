@@ -91,13 +91,8 @@ class Cluster:
         eventually(self._answers, within=30, every=0.05)
 
     def _answers(self) -> None:
-        import psycopg
-
         assert self.process.poll() is None, (self._folder / "log").read_text()
-        try:
-            psycopg.connect(self.url, connect_timeout=5).close()
-        except psycopg.Error as error:
-            raise AssertionError(str(error)) from None
+        _connects(self.url)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server: SIGINT ends all sessions at once, SIGKILL is a crash."""
@@ -108,16 +103,58 @@ class Cluster:
 @contextlib.contextmanager
 def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     """A cluster of its own."""
-    with tempfile.TemporaryDirectory(prefix="cicd-exporter-postgres-") as name:
-        folder = Path(name)
-        if (user := _user()) is not None:
-            shutil.chown(folder, user)
+    with _folder() as folder:
         made = Cluster(folder, durable=durable)
         try:
             yield made
         finally:
             if made.process.poll() is None:
                 made.stop()
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary folder of whoever runs a server."""
+    with tempfile.TemporaryDirectory(prefix="cicd-exporter-postgres-") as name:
+        if (user := _user()) is not None:
+            shutil.chown(name, user)
+        yield Path(name)
+
+
+@contextlib.contextmanager
+def pooled(server: Cluster) -> Iterator[str]:
+    """The address of a pooler in transaction mode: many clients have two sessions of a server."""
+    program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
+    if program is None:
+        pytest.skip("PgBouncer is not installed (Debian: apt-get install pgbouncer)")
+    port = _free_port()
+    with _folder() as folder, (folder / "log").open("ab") as log:
+        config = folder / "pgbouncer.ini"
+        config.write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={server.port} user=cicd\n"
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
+            "auth_type = any\npool_mode = transaction\ndefault_pool_size = 2\n"
+            "ignore_startup_parameters = extra_float_digits\n"
+        )
+        process = subprocess.Popen(
+            [program, "-q", str(config)], stdout=log, stderr=log, user=_user(), cwd="/"
+        )
+        url = f"postgresql://cicd@127.0.0.1:{port}/postgres"
+        try:
+            eventually(lambda: _connects(url), within=30)
+            yield url
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _connects(url: str) -> None:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=5).close()
+    except psycopg.Error as error:
+        raise AssertionError(str(error)) from None
 
 
 class Proxy(threading.Thread):
