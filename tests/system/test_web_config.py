@@ -113,9 +113,9 @@ def test_a_real_prometheus_needs_all_of_it(stage: Stage, prometheus: Path) -> No
             "foreign certificate": "down",
         }
         for name in ("wrong password", "no password"):
-            assert "401" in told[name]["lastError"]
+            assert "HTTP status 401" in told[name]["lastError"]
         for name in ("no certificate", "foreign certificate"):
-            assert "401" not in told[name]["lastError"]
+            assert "HTTP status 401" not in told[name]["lastError"]
 
     scraping = {"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}
     with served(prometheus, stage.folder, **scraping) as url:
