@@ -133,6 +133,6 @@ def _job(job: Job, go: Go) -> dict[str, Any]:
 
 @pytest.mark.parametrize("seed", [1])
 def test_two_weeks_of_projects_are_told_as_they_were(tmp_path: Path, seed: int) -> None:
-    history = play(Projects, tmp_path / "state.db", seed=seed)
+    history = play(Projects, tmp_path / "state.db", seed=seed, often=0.15)
 
     assert history.polls > 300

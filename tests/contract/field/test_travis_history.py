@@ -99,6 +99,6 @@ def _finds_no_machine(go: Go) -> None:
 
 @pytest.mark.parametrize("seed", [1])
 def test_two_weeks_of_repos_are_told_as_they_were(tmp_path: Path, seed: int) -> None:
-    history = play(Repos, tmp_path / "state.db", seed=seed)
+    history = play(Repos, tmp_path / "state.db", seed=seed, often=0.15)
 
     assert history.polls > 300
