@@ -227,7 +227,6 @@ def test_a_process_that_slept_while_another_took_over_writes_nothing(
             sleeper.process.send_signal(signal.SIGSTOP)
             with Exporter(file) as other:
                 sleeper.process.send_signal(signal.SIGCONT)
-                sleeper.logged("is another exporter's by now")
                 assert sleeper.process.wait(timeout=30) == 1
                 assert "another exporter has taken the state over: this one ends" in sleeper.log
                 assert "Traceback" not in sleeper.log

@@ -117,7 +117,7 @@ class Database:
                         f" {self._access.schema}: `run` or `state migrate` makes it"
                     )
                 ledger = PostgresReader(driver, LedgerConfig(retention=0.0, lookback=0.0))
-                with ledger.reading():
+                with ledger.snapshot():
                     yield ledger
         finally:
             driver.close()

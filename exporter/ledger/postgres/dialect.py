@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import re
 
+from exporter.ledger.sql.copying import TABLES
+
 _WORDS = (
     # A set of keys is one JSON array. Its elements come as text; a list among them is JSON.
     (
@@ -22,13 +24,17 @@ _WORDS = (
 )
 
 
-@functools.lru_cache(maxsize=512)
-def translated(sql: str) -> str:
-    """A statement as psycopg takes it.
+_OURS = "|".join((*TABLES, "owner"))
+_TABLE = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE) ({_OURS})\b")
 
-    >>> translated("SELECT t.job FROM job AS t WHERE t.key = ? AND t.started = ?")
-    'SELECT t.job FROM job AS t WHERE t.key = %s::text AND t.started = %s'
+
+@functools.lru_cache(maxsize=512)
+def translated(sql: str, schema: str) -> bytes:
+    """A statement as psycopg takes it, with the quoted `schema` before each of our tables.
+
+    >>> translated("SELECT t.job FROM job AS t WHERE t.key = ? AND t.started = ?", '"ci"')
+    b'SELECT t.job FROM "ci".job AS t WHERE t.key = %s::text AND t.started = %s'
     """
     for pattern, words in _WORDS:
         sql = re.sub(pattern, words, sql)
-    return sql
+    return _TABLE.sub(rf"\1 {schema}.\2", sql).encode()

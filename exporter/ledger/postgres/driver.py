@@ -1,7 +1,8 @@
 """One connection to PostgreSQL, made anew when it has failed.
 
 A transaction sends its statements in a pipeline: what returns no rows is waited for at the end.
-Everything is set for one transaction alone, so that a pooler may give each to another session.
+Tables are named with their schema, and all else is set for one transaction alone, so that a pooler
+may give each to another session.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from exporter.ledger.sql import Parameters, Result
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _BEGIN = (
-    "SELECT set_config('search_path', %s, true), set_config('statement_timeout', '15s', true),"
+    "SELECT set_config('statement_timeout', '15s', true),"
     " set_config('lock_timeout', '5s', true),"
     " set_config('idle_in_transaction_session_timeout', '15s', true)"
 )
@@ -69,24 +70,25 @@ class Access:
 
 
 class PostgresDriver:
-    """A `Driver`; outside a transaction of `reading` and `writing` it executes nothing."""
+    """A `Driver`; outside a `transaction` each statement is one of its own."""
 
     def __init__(self, access: Access) -> None:
         self.access = access
         self._connection: Connection | None = None
         self._is_inside = False
-        self._path = ""
+        self._schema = ""
 
     # -- what the statements call
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Result:
-        """Execute one statement inside the transaction. Raises psycopg.Error."""
-        return self._open.execute(translated(sql).encode(), parameters)
+        """Execute one statement. Raises psycopg.Error."""
+        connection = self._open
+        return connection.execute(translated(sql, self._schema), parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Execute one statement for each of these sets of parameters."""
         with self._open.cursor() as cursor:
-            cursor.executemany(translated(sql).encode(), parameters)
+            cursor.executemany(translated(sql, self._schema), parameters)
 
     # -- transactions
 
@@ -94,8 +96,7 @@ class PostgresDriver:
     def _open(self) -> Connection:
         if self._connection is None or self._connection.closed:
             self._connection = self.access.connect()
-            path = sql.Identifier(self.access.schema)
-            self._path = path.as_string(self._connection)
+            self._schema = sql.Identifier(self.access.schema).as_string(self._connection)
         return self._connection
 
     @contextmanager
@@ -112,7 +113,7 @@ class PostgresDriver:
         try:
             with connection.pipeline():
                 connection.execute(f"BEGIN {mode}".encode())
-                connection.execute(_BEGIN, (self._path,))
+                connection.execute(_BEGIN)
                 yield
                 connection.execute("COMMIT")
         except BaseException:

@@ -21,7 +21,6 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
 from exporter.ledger.rows import Snapshot
-from exporter.ledger.sql import loading
 from exporter.ledger.sql.codec import RottenError
 from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
 
@@ -93,14 +92,26 @@ class PostgresReader(SqlLedger):
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Enter a read of one snapshot; raise what goes wrong as the contract names it."""
+        """Raise what goes wrong with a read as the contract names it."""
         try:
-            with self.driver.transaction(mode="ISOLATION LEVEL REPEATABLE READ, READ ONLY"):
-                yield
+            yield
         except psycopg.Error as error:
             raise unavailable(error, self.driver.access, "read") from None
         except RottenError as error:
             raise StateDamaged(f"the state is damaged: it cannot be read ({error})") from error
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Enter a read of which all statements see the same rows."""
+        with (
+            self.reading(),
+            self.driver.transaction(mode="ISOLATION LEVEL REPEATABLE READ, READ ONLY"),
+        ):
+            yield
+
+    def load(self) -> Snapshot:
+        with self.snapshot():
+            return super().load()
 
 
 class PostgresLedger(PostgresReader):
@@ -133,9 +144,9 @@ class PostgresLedger(PostgresReader):
             time.sleep(_PAUSE)
 
     def load(self) -> Snapshot:
-        with self.reading():
-            turn = self._db.execute("SELECT turn FROM owner").fetchone()[0]
-            snapshot = loading.load(self._db, native=self.config.native)
+        with self.snapshot():
+            turn = self.driver.execute("SELECT turn FROM owner").fetchone()[0]
+            snapshot = super().load()
         self._turn = turn
         return snapshot
 
@@ -179,7 +190,7 @@ class PostgresLedger(PostgresReader):
             self.driver.execute(
                 "SELECT setval(pg_get_serial_sequence(?, 'id'),"  # noqa: S608 - names of ours
                 f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)",
-                (table,),
+                (f"{self.driver.access.schema}.{table}",),
             )
 
     def _fenced(self, sql: str) -> int:
