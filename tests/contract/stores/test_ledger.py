@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from exporter import ledger as contract
 from exporter.http.stored import Limits, ResponseChanges, ResponseKey, StoredLimits, StoredResponse
-from exporter.ledger import Ledger, LedgerConfig, Transaction
+from exporter.ledger import Ledger, LedgerConfig, Transaction, opening
 from exporter.ledger.rows import (
     AttemptKey,
     Changes,
@@ -30,6 +30,7 @@ from exporter.ledger.rows import (
 )
 from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.model import BuildKey
+from tests.tools import postgres
 from tests.tools.scripted import DAY, build, done
 
 CONFIG = LedgerConfig(retention=30 * DAY, lookback=DAY, native=True)
@@ -58,11 +59,21 @@ def in_shared_file(folder: Path) -> Open:
     return lambda: open_ledger(f"sqlite:///{folder}/s.db", CONFIG, alone=False)
 
 
-STORES = {"memory": in_memory, "file": in_file, "shared file": in_shared_file}
+def in_database(folder: Path) -> Open:
+    server = postgres.shared()
+    return lambda: opening.open_ledger(server.url, CONFIG, schema=postgres.schema_of(folder))
+
+
+STORES = {
+    "memory": in_memory,
+    "file": in_file,
+    "shared file": in_shared_file,
+    "database": in_database,
+}
 
 
 @pytest.fixture(params=STORES)
-def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Opens the store anew, as a restart does."""
     how = STORES[request.param](tmp_path)
     before: list[Ledger] = []
@@ -74,14 +85,14 @@ def reopened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         before.append(how())
         return before[-1]
 
-    return reopen
+    yield reopen
+    for opened in before:
+        opened.close()
 
 
 @pytest.fixture
-def store(reopened: Open) -> Iterator[Ledger]:
-    made = reopened()
-    yield made
-    made.close()
+def store(reopened: Open) -> Ledger:
+    return reopened()
 
 
 def lives(store: Ledger, reopened: Open) -> Iterator[Ledger]:
@@ -131,6 +142,21 @@ def test_a_completed_build_is_news_once(store: Ledger) -> None:
     (row,) = store.counted(target, [ended])
     assert row is not None
     assert row.conclusion == "passed"
+
+
+def test_an_attempt_with_a_key_of_its_own_is_counted_whatever_number_it_is_listed_with(
+    store: Ledger,
+) -> None:
+    first = replace(done(build("1")), key=BuildKey("1", 1000), key_per_attempt=True)
+    with store.transaction() as tx:
+        target = target_of(tx)
+        tx.reconcile(target, [first], now=time.time())
+
+    (row,) = store.counted(target, [replace(first, attempt=2)])
+    (none,) = store.counted(target, [replace(first, key=BuildKey("1", 2000), attempt=2)])
+
+    assert row is not None
+    assert none is None
 
 
 def test_open_builds_are_rows_until_they_are_closed(store: Ledger, reopened: Open) -> None:
