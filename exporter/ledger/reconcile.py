@@ -22,6 +22,7 @@ from exporter.ledger.rows import (
     Target,
 )
 from exporter.model import Build, BuildKey, Job, Status
+from exporter.model.keys import without_nul
 
 _TOUCH = 86400.0
 """Seconds after which a row that is listed again is marked as still listed."""
@@ -324,7 +325,7 @@ class _Reading:
                 continue
             if job.time is not None and job.time < self._floor:
                 continue
-            key = JobKey(build.key, job.attempt, job.id, job.run)
+            key = JobKey(build.key, job.attempt, without_nul(job.id), job.run)
             listed = self._jobs_seen.get(key)
             if listed is None:
                 self.found.findings.jobs.append(JobCompleted(build, job))

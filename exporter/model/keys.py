@@ -10,6 +10,11 @@ from __future__ import annotations
 import msgspec
 
 
+def without_nul(ident: str) -> str:
+    """An id that a database can hold: with one that has a NUL it would not be found again."""
+    return ident.replace("\0", "\ufffd")
+
+
 class BuildKey(msgspec.Struct, frozen=True, array_like=True):
     """The identity of a build in its account, the same in every attempt.
 
@@ -24,6 +29,8 @@ class BuildKey(msgspec.Struct, frozen=True, array_like=True):
     """Seconds since the epoch; None where ids are unique, and where the start is not known."""
 
     def __post_init__(self) -> None:
+        if "\0" in self.id:
+            msgspec.structs.force_setattr(self, "id", without_nul(self.id))
         if self.started is not None and self.started <= 0:
             raise ValueError(f"no build started at {self.started}")
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.types.string import StrDumper
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.ledger.postgres.dialect import translated
@@ -26,6 +28,13 @@ _BEGIN = (
     " set_config('idle_in_transaction_session_timeout', '15s', true)"
 )
 _LEAST_VERSION = 130000
+
+
+class _Text(StrDumper):
+    """Text that PostgreSQL can hold: a provider may send what is none."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\ufffd").encode("utf-8", "replace").decode())
 
 
 class Access:
@@ -60,6 +69,7 @@ class Access:
         if (password := self._password()) is not None:
             options["password"] = password
         made = psycopg.connect(self.url, autocommit=True, prepare_threshold=None, **options)
+        made.adapters.register_dumper(str, _Text)
         if made.info.server_version < _LEAST_VERSION:
             made.close()
             raise StateRefused(

@@ -87,3 +87,19 @@ def test_an_unfinished_build_of_an_older_format_keeps_what_its_key_says(
     build = msgspec.msgpack.decode(rekeyed(msgspec.msgpack.encode(old)), type=Build)
 
     assert (build.key, build.key_per_attempt) == (expected, per_attempt)
+
+
+def test_ids_that_no_database_can_hold_count_once(tmp_path: Path, store: str) -> None:
+    """A NUL ends text for some databases, and for others it is none."""
+    job = Job(id="j\0", name="n\0", status=Status.COMPLETED, conclusion="pa\0")
+    job = replace(job, completed_at=time.time() - 9)
+    rig = Rig(tmp_path / "s.db", size=10, jobs=True)
+    rig.provider._builds = [done(build("a\0b", jobs=(job,)), "fa\0iled"), build("c\0")]
+    for _ in range(3):
+        rig.poll()
+        rig.restart()
+
+    assert (rig.value(f.BUILDS), rig.value(f.JOBS)) == (1, 1)
+    assert rig.gauge(f.ACTIVE, status="in_progress") == 1
+    assert len(rig.rows("SELECT job FROM job")) == 1
+    rig.crash()
