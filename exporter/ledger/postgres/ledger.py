@@ -194,7 +194,7 @@ class PostgresLedger(PostgresReader):
             )
 
     def _fenced(self, sql: str) -> int:
-        """The turn that the statement returns. Raises StateLost if another process writes by now."""
+        """The turn that the statement returns. Raises StateLost if another one writes by now."""
         row = self.driver.execute(sql, (self._worker, self._epoch)).fetchone()
         if row is None:
             raise StateLost(
