@@ -105,7 +105,7 @@ def test_a_retry_that_hangs_is_active_until_it_ends(tmp_path: Path, meanwhile: P
     made = failed(world, ago=3600)
     rig = station(world, path=tmp_path / "state.db", jobs=True)
     rig.polled()
-    world.retry(made, "test", now - 1800)
+    world.retry(made, "test", now - 300)
     meanwhile(rig)
     rig.polled()
     meanwhile(rig)
