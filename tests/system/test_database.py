@@ -22,6 +22,7 @@ from tests.system.test_kill import (
     Factory,
     Watch,
     assert_complete,
+    live_and_die,
 )
 from tests.tools import postgres
 from tests.tools.commands import command
@@ -70,18 +71,7 @@ def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluste
         for turn in range(KILLS):
             if turn == KILLS - 3:
                 factory.stop()
-            exporter = Exporter(file)
-            if turn % 3 == 2:  # while it starts
-                exporter.begin()
-                time.sleep(chance.uniform(0.2, 0.9))
-                assert exporter.process.poll() is None, exporter.log
-                exporter.kill()
-                continue
-            with exporter:
-                until = time.monotonic() + chance.uniform(1.0, 1.4)
-                while time.monotonic() < until:
-                    watch.look(exporter)
-                exporter.kill()
+            live_and_die(Exporter(file), turn, chance, watch)
         with Exporter(file) as exporter:
             eventually(lambda: assert_complete(watch.look(exporter), world))
             assert exporter.stop() == 0

@@ -156,6 +156,23 @@ def assert_complete(scrape: Exposition, world: World) -> None:
     assert scrape.total("cicd_exporter_anomalies_total") == 0
 
 
+def live_and_die(exporter: Exporter, turn: int, chance: random.Random, watch: Watch) -> None:
+    """A process that is scraped for a moment and killed, each third one while it starts."""
+    if turn % 3 == 2:
+        exporter.begin()
+        time.sleep(chance.uniform(0.2, 0.9))
+        assert exporter.process.poll() is None, exporter.log
+        exporter.kill()
+        return
+    with exporter:
+        # Mostly in the first poll, which begins a second after the start.
+        moment = chance.uniform(1.0, 1.2) if turn % 6 else chance.random()
+        until = time.monotonic() + moment
+        while time.monotonic() < until:
+            watch.look(exporter)
+        exporter.kill()
+
+
 def test_25_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     world = World(page_size=20)
     world.open("github", "github", GITHUB)
@@ -174,20 +191,7 @@ def test_25_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
         for turn in range(KILLS):
             if turn == KILLS - 4:  # the last builds end while the last kills happen
                 factory.stop()
-            exporter = Exporter(file)
-            if turn % 3 == 2:  # while it starts
-                exporter.begin()
-                time.sleep(chance.uniform(0.2, 0.9))
-                assert exporter.process.poll() is None, exporter.log
-                exporter.kill()
-                continue
-            with exporter:
-                # Mostly in the first poll, which begins a second after the start.
-                moment = chance.uniform(1.0, 1.2) if turn % 6 else chance.random()
-                until = time.monotonic() + moment
-                while time.monotonic() < until:
-                    watch.look(exporter)
-                exporter.kill()
+            live_and_die(Exporter(file), turn, chance, watch)
         with Exporter(file) as exporter:
             eventually(lambda: assert_complete(watch.look(exporter), world))
             assert exporter.stop() == 0

@@ -79,7 +79,14 @@ class Cluster:
         return f"postgresql://cicd@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
-        """Start the server, and wait until it answers."""
+        """Start the server, and wait until it answers.
+
+        One that was killed leaves children behind for a moment, and as long no other one starts.
+        """
+        self._launch()
+        eventually(self._answers, within=30, every=0.05)
+
+    def _launch(self) -> None:
         with (self._folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [str(self._postgres), "-D", self.data, "-p", str(self.port), *self._options],
@@ -88,10 +95,11 @@ class Cluster:
                 user=_user(),
                 cwd="/",
             )
-        eventually(self._answers, within=30, every=0.05)
 
     def _answers(self) -> None:
-        assert self.process.poll() is None, (self._folder / "log").read_text()
+        if self.process.poll() is not None:
+            self._launch()
+            raise AssertionError((self._folder / "log").read_text())
         _connects(self.url)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
