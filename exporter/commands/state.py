@@ -1,4 +1,4 @@
-"""The `state` commands: what is in it, whether it is sound, and from one place to another."""
+"""The `state` commands: what a state holds, whether it is sound, and how it gets elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from exporter.commands import Command, config_file, form, table
 from exporter.config import load_settings
 from exporter.ledger import opening
-from exporter.ledger.sql.contents import Contents
+from exporter.ledger.sql.contents import DatabaseContents
 from exporter.ledger.sqlite import inspection
 from exporter.metrics import soundness
 
@@ -23,7 +23,7 @@ needs as much room in the folder for temporary files."""
 
 def _info(options: argparse.Namespace) -> int:
     state = load_settings(options.config).state
-    found: Contents | None = None
+    found: inspection.Inspection | DatabaseContents | None = None
     if state.is_database:
         found = opening.database(state).inspect()
     elif state.path is not None:
@@ -37,15 +37,14 @@ def _info(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rows(found: Contents) -> list[tuple[str, str]]:
+def _rows(found: inspection.Inspection | DatabaseContents) -> list[tuple[str, str]]:
     repos = ", ".join(f"{name} {count}" for name, count in found.accounts.items())
-    place = msgspec.to_builtins(found)
     if isinstance(found, inspection.Inspection):
         where = [("file", found.file)]
         in_use = _holder(found.holder)
     else:
-        where = [("database", place["database"]), ("schema", place["schema"])]
-        in_use = "no" if place["owner"] is None else f"by the exporter on {place['owner']}"
+        where = [("database", found.database), ("schema", found.schema)]
+        in_use = "no" if found.owner is None else f"by the exporter on {found.owner}"
     return [
         *where,
         ("size", f"{found.bytes / 2**20:.1f} MiB"),

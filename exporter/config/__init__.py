@@ -4,9 +4,9 @@
 of the configuration file; that of `state.url` at the working directory.
 
 `schema` has the keys, their types and defaults, and `accounts` reads those of the providers.
-`document` reads YAML with places, and `report` collects the faults. What is printed of a
-configuration is made by `example`, `keys`, `reference`, `json_schema` and `effective`;
-`differences` says what a reload changes.
+`credentials` looks for the secrets that are referred to. `document` reads YAML with places, and
+`report` collects the faults. What is printed of a configuration is made by `example`, `keys`,
+`reference`, `json_schema` and `effective`; `differences` says what a reload changes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from functools import partial
 from pathlib import Path as File
 from typing import Any
 
-from exporter.config.accounts import Environment, read_accounts, read_password
+from exporter.config.accounts import read_accounts
+from exporter.config.credentials import Environment, read_password
 from exporter.config.document import CONFIG_FILE, Path, read
 from exporter.config.example import example
 from exporter.config.report import Report

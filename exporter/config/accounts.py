@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import re
 import ssl
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path as File
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from exporter import files
+from exporter.config.credentials import (
+    Environment,
+    content,
+    secret_env,
+    secret_file,
+    shown_file,
+    warn_of_others,
+)
 from exporter.config.document import Path
 from exporter.config.report import Report
-from exporter.config.schema import DATABASES, LONGEST, glob_fault
+from exporter.config.schema import LONGEST, glob_fault
 from exporter.messages import duration, unknown_key, unknown_word
 from exporter.providers import Provider
 from exporter.redaction import shown
@@ -23,22 +30,7 @@ from exporter.redaction import shown
 CREDENTIALS = ("token_env", "token_file")
 
 _MAX_LABEL = 200
-_MAX_SHOWN_PATH = 300
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SURELY_A_NAME = re.compile(r"[A-Z][A-Z0-9]{,19}(?:_[A-Z0-9]{,19}){,9}")
-_MAYBE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+/=~.-]{20,}")
-_TOKEN = re.compile(rb"[\x20-\x7e]+")
-_SECRET_FILES = frozenset({"token_file", "private_key_file", "password_file"})
 _HOST = re.compile(r"\w(?:[\w-]*\w)?(?:\.[\w-]+)*\.?|[0-9A-Fa-f:.]+", re.ASCII)
-
-
-class Environment(NamedTuple):
-    """What accounts refer to outside the configuration file."""
-
-    providers: Mapping[str, type[Provider]]
-    environ: Mapping[str, str]
-    folder: str
-    """Where relative file names start."""
 
 
 def read_accounts(
@@ -75,7 +67,7 @@ def _account(report: Report, path: Path, raw: Any, around: Environment) -> Provi
     spare = _stand_ins(model, values["provider"])
     account = report.validated(model, values, path, stand_ins=spare)
     _check_texts(report, path, raw, around)
-    _warn_of_others(report, path, raw, around.folder)
+    warn_of_others(report, path, raw, around.folder)
     if account is not None:
         _interval(report, (*path, "interval"), account.interval)
     if provider is not None:
@@ -166,25 +158,6 @@ def _interval(report: Report, path: Path, interval: float | None) -> None:
         report.fault(path, f"must be greater than 0 and at most {duration(LONGEST)}")
 
 
-def read_password(report: Report, raw: Mapping[str, Any], around: Environment) -> None:
-    """Look for the password of the state's database, and for reasons not to have one."""
-    state = raw.get("state")
-    if not isinstance(state, dict):
-        return
-    given = [key for key in ("password_env", "password_file") if state.get(key) is not None]
-    for key in given:
-        path: Path = ("state", key)
-        if len(given) > 1 or not str(state.get("url", "")).startswith(DATABASES):
-            what = "the other one is given" if len(given) > 1 else "state.url names no database"
-            report.fault(path, f"must not be given as {what} (remove it)")
-        elif isinstance(value := state[key], str) and report.sound(path):
-            check = _token_env if key == "password_env" else _token_file
-            if (fault := check(value, around)) is not None:
-                report.fault(path, fault.replace("token", "password"))
-            elif key == "password_file":
-                _warn_of_others(report, path, value, around.folder)
-
-
 def _unique_names(report: Report, accounts: list[Any]) -> None:
     lines: dict[str, int] = {}
     for i, account in enumerate(accounts):
@@ -258,75 +231,17 @@ def _in_the_clear(url: str) -> bool:
         return host != "localhost" and not host.endswith(".localhost")
 
 
-def _token_env(name: str, around: Environment) -> str | None:
-    if not _VARIABLE.fullmatch(name):
-        return "must be the name of an environment variable (not the token, and without `$`)"
-    # A token put here by mistake has the form of a name too; such a name is not repeated.
-    variable = f"variable {name}" if _SURELY_A_NAME.fullmatch(name) else "this variable"
-    if name not in around.environ:
-        return f"{variable} is not set (export it, or use token_file)"
-    return _token(around.environ[name].encode("utf-8", "surrogatepass"), variable)
-
-
-def _token_file(name: str, around: Environment) -> str | None:
-    path = str(File(around.folder, name))
-    token, what = _content(path, name, most=files.SMALL)
-    return what or _token(token, _shown_file(path, name))
-
-
-def _token(token: bytes, where: str) -> str | None:
-    token = token.strip()
-    if not token:
-        return f"{where} is empty (put the token there)"
-    if not _TOKEN.fullmatch(token):
-        return f"{where} holds more than one line or characters that no token has"
-    return None
-
-
 def _ca_file(name: str, around: Environment) -> str | None:
     path = str(File(around.folder, name))
-    certificates, what = _content(path, name, most=files.LARGE)
+    certificates, what = content(path, name, most=files.LARGE)
     if what:
         return what
     try:
         with files.in_memory(certificates) as file:
             ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
     except ssl.SSLError:
-        return f"{_shown_file(path, name)} holds no certificates in PEM form"
+        return f"{shown_file(path, name)} holds no certificates in PEM form"
     return None
-
-
-def _content(path: str, name: str, *, most: int) -> tuple[bytes, str | None]:
-    """What is in the file at `path`, or why that cannot be read."""
-    file = _shown_file(path, name)
-    if not name:
-        return b"", "must not be empty"
-    try:
-        return files.content(path, most=most), None
-    except (FileNotFoundError, NotADirectoryError):
-        return b"", f"{file} not found (check the path)"
-    except IsADirectoryError:
-        return b"", f"{file} is a directory (name a file in it)"
-    except OSError as error:
-        return b"", f"{file} {files.why(error)}"
-
-
-def _warn_of_others(report: Report, path: Path, value: Any, folder: str) -> None:
-    """Tell of each file with a secret below `value` that everybody on this machine may use."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            _warn_of_others(report, (*path, key), item, folder)
-    elif isinstance(value, str) and path[-1] in _SECRET_FILES and report.sound(path):
-        with contextlib.suppress(OSError, ValueError):  # told already, or by its provider
-            if rights := files.others_may(File(folder, value)):
-                report.warn(path, f"others may {rights} this file (chmod 600, or 640 for a group)")
-
-
-def _shown_file(path: str, name: str) -> str:
-    """A file's name, unless a token may stand in its place."""
-    if not name.startswith(("/", "./", "../")) and _MAYBE_A_TOKEN.fullmatch(name):
-        return "file (its name is not shown: it looks like a token)"
-    return f"file {shown(path, _MAX_SHOWN_PATH)}"
 
 
 _CHECKS: Mapping[str, Callable[[str, Environment], str | None]] = {
@@ -334,8 +249,8 @@ _CHECKS: Mapping[str, Callable[[str, Environment], str | None]] = {
     "url": _root,
     "web_url": _root,
     "proxy": _proxy,
-    "token_env": _token_env,
-    "token_file": _token_file,
+    "token_env": secret_env,
+    "token_file": secret_file,
     "ca_file": _ca_file,
 }
 _ITEM_CHECKS: Mapping[str, Callable[[str], str | None]] = {"repos": _edges, "exclude": glob_fault}

@@ -40,6 +40,8 @@ _PATTERNS: Mapping[str, str] = {
     "proxy": _URL,
     "token_env": r"^[A-Za-z_][A-Za-z0-9_]*$",
     "token_file": r".",
+    "password_env": r"^[A-Za-z_][A-Za-z0-9_]*$",
+    "password_file": r".",
     "ca_file": r".",
 }
 """By key; what the checks of `schema` and `accounts` say in words."""

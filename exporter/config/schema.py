@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from exporter.ledger import DATABASES
 from exporter.providers import Duration, Provider
 
 LONGEST = 100 * 365 * 86400
@@ -85,12 +86,9 @@ def _external_fault(text: str) -> str | None:
     return None
 
 
-DATABASES = ("postgresql://", "postgres://")
-"""What the addresses of databases begin with."""
 _DATABASE = re.compile(r"postgres(?:ql)?://(?:[^\s/?#@]*@)?[^\s/?#@]*/[^\s/?#]+(?:\?[^\s#]*)?")
 _PASSWORD = re.compile(r"://[^/?@]*:[^/?@]*@|[?&]password=")
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def _state_fault(text: str) -> str | None:
@@ -120,12 +118,6 @@ def _database_fault(text: str) -> str | None:
 def _schema_fault(text: str) -> str | None:
     if not _SCHEMA.fullmatch(text) or text.startswith("pg_"):
         return "must be a name of at most 63 letters a-z, digits and _ that does not begin with pg_"
-    return None
-
-
-def _variable_fault(text: str) -> str | None:
-    if not _VARIABLE.fullmatch(text):
-        return "must be the name of an environment variable (not the password, and without `$`)"
     return None
 
 
@@ -196,7 +188,7 @@ class State(Section):
     url: Annotated[str, _unless(_state_fault)] = "sqlite:///cicd-exporter.db"
     """sqlite:///PATH (four slashes for an absolute path), postgresql://USER@HOST/DATABASE as libpq
     takes it, or memory: to keep nothing."""
-    password_env: Annotated[str, _unless(_variable_fault)] | None = None
+    password_env: str | None = None
     """Environment variable that holds the password of the database. At most one of password_env,
     password_file."""
     password_file: Annotated[str, Field(min_length=1)] | None = None

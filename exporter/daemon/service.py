@@ -80,7 +80,6 @@ async def serve(config: Config, service: Service) -> int:
                     yield
                     _configure_logs(app.config, service)
 
-            _configure_logs(config, service)
             access = Access(service.web)
             reloads = Reloads(app, service.file, access, around=reloading)
             hang_ups.enter_context(_each_hang_up(reloads.signalled))

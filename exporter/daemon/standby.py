@@ -1,4 +1,4 @@
-"""A process that waits until it may write the state, as another one does so now."""
+"""Standing by: a process waits to write a state in a database while another one writes it."""
 
 from __future__ import annotations
 

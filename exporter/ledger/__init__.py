@@ -61,6 +61,9 @@ from exporter.ledger.rows import (
 )
 from exporter.model import Build
 
+DATABASES = ("postgresql://", "postgres://")
+"""What the address of a state in a database begins with."""
+
 
 class LedgerConfig(msgspec.Struct, frozen=True):
     """How long the ledger remembers, and what it takes for history. Spans in seconds."""

@@ -12,14 +12,14 @@ from typing import Any, Literal, Protocol
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.files import SMALL, content, why
-from exporter.ledger import Ledger, LedgerConfig
+from exporter.ledger import DATABASES, Ledger, LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.rows import Snapshot
+from exporter.ledger.sql.contents import DatabaseContents, ServerHealth
 from exporter.ledger.sql.copying import Digest
 from exporter.ledger.sqlite import ledger as sqlite
 
-_POSTGRES = ("postgresql://", "postgres://")
-_LOOKS = "command"
+_NAME = "command"
 """What a command calls itself at the server."""
 _PATIENCE = 2.0
 """Seconds that a command waits for the end of an exporter that is stopping."""
@@ -40,8 +40,8 @@ class Database(Protocol):
     def migrate(self) -> tuple[int | None, int]:
         """Make or upgrade the tables; the format before, None if they were right, and today's."""
 
-    def inspect(self) -> Any:
-        """What is in it: `Contents` with its `database`, `schema` and `owner`."""
+    def inspect(self) -> DatabaseContents:
+        """What is in it."""
 
     def damage(self, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
         """What is wrong with it, a line each; nothing if it is sound."""
@@ -49,8 +49,8 @@ class Database(Protocol):
     def build_log(self) -> AbstractContextManager[BuildLog]:
         """The build log, as it is now."""
 
-    def health(self) -> Any:
-        """What the server says of itself: `version`, `is_standby`, `is_synchronous`, ..."""
+    def health(self) -> ServerHealth:
+        """What the server says of itself."""
 
 
 def password_of(variable: str | None, file: str | None) -> Callable[[], str | None]:
@@ -81,7 +81,7 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     damage: str | None = None,
     schema: str = "cicd_exporter",
     password: Callable[[], str | None] = lambda: None,
-    patience: float = 20.0,
+    patience: float = 0.0,
 ) -> Ledger:
     """The ledger at `url`: `sqlite:///PATH`, `memory:` or `postgresql://...`.
 
@@ -89,7 +89,7 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     to a database; another process that writes there is waited for, so many seconds. Raises
     StateRefused, and StateInUse where that one goes on.
     """
-    if not url.startswith(_POSTGRES):
+    if not url.startswith(DATABASES):
         return sqlite.open_ledger(url, config, on_corrupt=on_corrupt, damage=damage)
     if damage is not None:
         raise StateRefused(f"the state is damaged ({damage}): restore the database from a backup")
@@ -104,7 +104,7 @@ def database(state: Stored) -> Database:
     """The state in a database, to be looked at. Raises StateRefused if the extra is missing."""
     password = password_of(state.password_env, state.password_file)
     access = _postgres("driver").Access(
-        state.url, schema=state.schema, name=_LOOKS, password=password
+        state.url, schema=state.schema, name=_NAME, password=password
     )
     found: Database = _postgres("database").Database(access)
     return found
@@ -119,7 +119,7 @@ def copy(source: str, target: str, *, schema: str) -> dict[str, Digest]:
     with ExitStack() as opened:
         ledgers = []
         for url in (source, target):
-            if url.startswith(_POSTGRES):
+            if url.startswith(DATABASES):
                 ledger = _postgres("ledger").open_ledger(
                     url, whole, schema_name=schema, password=lambda: None, patience=_PATIENCE
                 )

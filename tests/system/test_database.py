@@ -8,7 +8,6 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,6 +20,7 @@ from tests.system.test_kill import (
     GITHUB,
     Factory,
     Watch,
+    accounts_at,
     assert_complete,
     live_and_die,
 )
@@ -28,7 +28,7 @@ from tests.tools import postgres
 from tests.tools.commands import command
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
-from tests.tools.system import TOKEN_ENV, Exporter, Exposition, account, configure, eventually
+from tests.tools.system import TOKEN_ENV, Exporter, Exposition, configure, eventually
 
 KILLS = 12
 BUILDS = "cicd_builds_total"
@@ -41,20 +41,15 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-class Town:
-    """Builds that come and end, and the configuration of an exporter that counts them."""
-
-    def __init__(self, folder: Path, cluster: Cluster, emulator: Any, schema: str) -> None:
-        self.file = configure(
-            folder,
-            [
-                account("github", "github", emulator.url, [GITHUB]),
-                account("circleci", "circleci", emulator.url, [CIRCLECI], jobs=True),
-            ],
-            state={"url": cluster.url, "schema": schema},
-            polling={"interval": 0.3},
-            metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
-        )
+def configured(folder: Path, cluster: Cluster, emulator: EmulatorThread, schema: str) -> Path:
+    """The configuration of an exporter that counts the builds of both accounts."""
+    return configure(
+        folder,
+        accounts_at(emulator.url),
+        state={"url": cluster.url, "schema": schema},
+        polling={"interval": 0.3},
+        metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
+    )
 
 
 def opened(world: World) -> World:
@@ -67,7 +62,7 @@ def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluste
     """Each one goes on at once: the server knows that the one before has gone."""
     world, chance, watch = opened(World(page_size=20)), random.Random(15), Watch()
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = Town(tmp_path, cluster, emulator, "killed").file
+        file = configured(tmp_path, cluster, emulator, "killed")
         for turn in range(KILLS):
             if turn == KILLS - 3:
                 factory.stop()
@@ -84,7 +79,7 @@ def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(
 ) -> None:
     world, chance, watch = opened(World(page_size=20)), random.Random(4), Watch()
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = Town(tmp_path, cluster, emulator, "restarts").file
+        file = configured(tmp_path, cluster, emulator, "restarts")
         with Exporter(file) as exporter:
             for turn in range(8):
                 time.sleep(chance.uniform(0.3, 1.2))
@@ -123,7 +118,7 @@ def test_while_the_server_is_away_that_is_shown_and_said_once(
 ) -> None:
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator, Factory(world):
-        file = Town(tmp_path, cluster, emulator, "away").file
+        file = configured(tmp_path, cluster, emulator, "away")
         with Exporter(file) as exporter:
             eventually(lambda: assert_state(exporter, 1))
             cluster.stop()
@@ -143,7 +138,7 @@ def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed(
     """Whoever asks the one that stands by is told that another one polls."""
     world, watch = opened(World(page_size=20)), Watch()
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = Town(tmp_path, cluster, emulator, "second").file
+        file = configured(tmp_path, cluster, emulator, "second")
         with Exporter(file) as first:
             eventually(lambda: counts(watch.look(first)))
             port = free_port()
@@ -168,7 +163,7 @@ def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed(
 
 def test_one_that_stands_by_can_be_stopped(tmp_path: Path, cluster: Cluster) -> None:
     with EmulatorThread(opened(World(page_size=20))) as emulator:
-        file = Town(tmp_path, cluster, emulator, "stopped").file
+        file = configured(tmp_path, cluster, emulator, "stopped")
         with Exporter(file) as first:
             second = Exporter(file)
             second.begin()
@@ -183,7 +178,7 @@ def test_a_command_waits_and_is_refused_in_one_line(
     monkeypatch.setenv(TOKEN_ENV, "demo")
     monkeypatch.setattr(application, "PATIENCE", 0.5)
     with EmulatorThread(opened(World(page_size=20))) as emulator:
-        file = Town(tmp_path, cluster, emulator, "command").file
+        file = configured(tmp_path, cluster, emulator, "command")
         with Exporter(file) as running:
             ended = command("once", f"--config.file={file}")
             assert ended.code == 1
@@ -211,7 +206,7 @@ def test_a_process_that_slept_while_another_took_over_writes_nothing(
     world = opened(World(page_size=20))
     watch = Watch()
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = Town(tmp_path, cluster, emulator, "slept").file
+        file = configured(tmp_path, cluster, emulator, "slept")
         with Exporter(file) as sleeper:
             eventually(lambda: assert_state(sleeper, 1))
             sleeper.process.send_signal(signal.SIGSTOP)
@@ -232,7 +227,7 @@ def test_a_schema_that_is_not_ours_is_left_alone(tmp_path: Path, cluster: Cluste
         db.execute("CREATE TABLE theirs.things (id int)")
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator:
-        said = refused(Town(tmp_path, cluster, emulator, "theirs").file)
+        said = refused(configured(tmp_path, cluster, emulator, "theirs"))
     assert "schema theirs holds tables that are not of cicd-exporter, such as things" in said
 
 
@@ -242,7 +237,7 @@ def test_the_commands_look_at_a_database_as_at_a_file(
     monkeypatch.setenv(TOKEN_ENV, "demo")
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = Town(tmp_path, cluster, emulator, "looked_at").file
+        file = configured(tmp_path, cluster, emulator, "looked_at")
         of_it = f"--config.file={file}"
         missing = command("state", "info", of_it)
         assert missing.code == 1

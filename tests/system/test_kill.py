@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from exporter.demo import JobRun, Run, World
 from tests.tools.emulators.unified import EmulatorThread, Request
@@ -156,6 +156,14 @@ def assert_complete(scrape: Exposition, world: World) -> None:
     assert scrape.total("cicd_exporter_anomalies_total") == 0
 
 
+def accounts_at(url: str) -> list[dict[str, Any]]:
+    """The accounts of a configuration that polls what the factory makes."""
+    return [
+        account("github", "github", url, [GITHUB]),
+        account("circleci", "circleci", url, [CIRCLECI], jobs=True),
+    ]
+
+
 def live_and_die(exporter: Exporter, turn: int, chance: random.Random, watch: Watch) -> None:
     """A process that is scraped for a moment and killed, each third one while it starts."""
     if turn % 3 == 2:
@@ -181,10 +189,7 @@ def test_25_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     with EmulatorThread(world) as emulator, Factory(world) as factory:
         file = configure(
             tmp_path,
-            [
-                account("github", "github", emulator.url, [GITHUB]),
-                account("circleci", "circleci", emulator.url, [CIRCLECI], jobs=True),
-            ],
+            accounts_at(emulator.url),
             polling={"interval": 0.3},
             metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
         )

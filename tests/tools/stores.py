@@ -49,4 +49,5 @@ def opened(url: str, config: LedgerConfig, **options: Any) -> SqlLedger:
         config,
         schema_name=postgres.schema_of(url),
         password=lambda: None,
+        patience=20.0,
     )

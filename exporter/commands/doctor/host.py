@@ -51,8 +51,7 @@ def _in_database(wanted: State) -> Check:
     try:
         found = opening.database(wanted).health()
     except StateError as error:
-        text, _, why = str(error).partition(": ")
-        return _ABOUT.failed("state", f"{text}: {why}", "mend state.url, its role or the network")
+        return _ABOUT.failed("state", str(error), "mend state.url, its role or the network")
     text = f"PostgreSQL {found.version} answers in {found.round_trip * 1000:.1f} ms"
     if found.is_standby:
         mend = "let state.url name the primary (target_session_attrs=read-write)"

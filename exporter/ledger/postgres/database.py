@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
+from time import monotonic
 
 import msgspec
 import psycopg
@@ -14,41 +15,17 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line
-from exporter.ledger.postgres.ledger import PostgresReader
+from exporter.ledger.postgres.ledger import LIVES, PostgresReader
 from exporter.ledger.rows import Snapshot
-from exporter.ledger.sql.contents import Contents, counted
+from exporter.ledger.sql.contents import DatabaseContents, ServerHealth, counted
 
 _MOST_DAMAGE = 20
 """Lines of it that are told."""
-_LIVING = (
-    "SELECT o.name FROM owner AS o WHERE o.worker IS NOT NULL AND EXISTS (SELECT 1 FROM"
-    " pg_stat_activity AS a WHERE a.pid = o.backend AND a.backend_start <= o.at)"
-)
+_LIVING = f"SELECT o.name FROM owner AS o WHERE o.worker IS NOT NULL AND {LIVES}"  # noqa: S608 - of ours
 _BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class AS c"
     " JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = ? AND c.relkind = 'r'"
 )
-
-
-class Inspection(Contents, frozen=True, kw_only=True):
-    """What a state in a database holds; `bytes` are those of its tables and indexes."""
-
-    database: str
-    """Host and name."""
-    schema: str
-    owner: str | None
-    """The host of the exporter that writes it; None if none does."""
-
-
-class Health(msgspec.Struct, frozen=True):
-    """What may be wrong with a server."""
-
-    version: str
-    is_standby: bool
-    is_synchronous: bool
-    """Whether a commit is on the disk when it is answered."""
-    round_trip: float
-    """Seconds."""
 
 
 class Database:
@@ -62,7 +39,7 @@ class Database:
         with self._errors(), self._access.connect() as connection:
             return schema.prepare(connection, self._access.schema), schema.FORMAT
 
-    def inspect(self) -> Inspection:
+    def inspect(self) -> DatabaseContents:
         """What is in it."""
         with self._reader() as ledger:
             db = ledger.driver
@@ -74,7 +51,7 @@ class Database:
                 "bytes": int(db.execute(_BYTES, (self._access.schema,)).fetchone()[0]),
                 "format": schema.FORMAT,
             }
-            return msgspec.convert(facts | counted(db), Inspection)
+            return msgspec.convert(facts | counted(db), DatabaseContents)
 
     def damage(self, rotten: Callable[[Snapshot], Iterable[str]]) -> list[str]:
         """What is wrong with it, a line each; nothing if it is sound."""
@@ -90,19 +67,16 @@ class Database:
         with self._reader() as ledger:
             yield ledger.build_log()
 
-    def health(self) -> Health:
+    def health(self) -> ServerHealth:
         """What the server says of itself."""
         with self._errors(), self._access.connect() as connection:
-            row = connection.execute(
+            ((version, is_standby, is_synchronous),) = connection.execute(
                 "SELECT current_setting('server_version'), pg_is_in_recovery(),"
-                " current_setting('synchronous_commit') <> 'off', clock_timestamp()"
-            ).fetchone()
-            if row is None:
-                raise StateRefused("the server answers nothing")
-            began = connection.execute("SELECT clock_timestamp()").fetchone()
-            ended = connection.execute("SELECT clock_timestamp()").fetchone()
-            span = 0.0 if began is None or ended is None else (ended[0] - began[0]).total_seconds()
-            return Health(str(row[0]), bool(row[1]), bool(row[2]), span)
+                " current_setting('synchronous_commit') <> 'off'"
+            ).fetchall()
+            began_at = monotonic()
+            connection.execute("SELECT 1").fetchall()
+            return ServerHealth(version, is_standby, is_synchronous, monotonic() - began_at)
 
     @contextmanager
     def _reader(self) -> Iterator[PostgresReader]:

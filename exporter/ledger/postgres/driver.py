@@ -31,7 +31,7 @@ _LEAST_VERSION = 130000
 
 
 class _Text(StrDumper):
-    """Text that PostgreSQL can hold: a provider may send what is none."""
+    """Writes text without what PostgreSQL cannot hold: NULs and lone surrogates."""
 
     def dump(self, obj: str) -> Buffer | None:
         return super().dump(obj.replace("\0", "\ufffd").encode("utf-8", "replace").decode())
@@ -92,18 +92,18 @@ class PostgresDriver:
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Result:
         """Execute one statement. Raises psycopg.Error."""
-        connection = self._open
+        connection = self._connected()
         return connection.execute(translated(sql, self._schema), parameters)
 
     def executemany(self, sql: str, parameters: Iterable[Sequence[Any]], /) -> None:
         """Execute one statement for each of these sets of parameters."""
-        with self._open.cursor() as cursor:
+        with self._connected().cursor() as cursor:
             cursor.executemany(translated(sql, self._schema), parameters)
 
     # -- transactions
 
-    @property
-    def _open(self) -> Connection:
+    def _connected(self) -> Connection:
+        """The connection, made if there is none. Raises psycopg.Error, StateRefused."""
         if self._connection is None or self._connection.closed:
             self._connection = self.access.connect()
             self._schema = sql.Identifier(self.access.schema).as_string(self._connection)
@@ -118,7 +118,7 @@ class PostgresDriver:
         if self._is_inside:
             yield
             return
-        connection = self._open
+        connection = self._connected()
         self._is_inside = True
         try:
             with connection.pipeline():

@@ -33,10 +33,14 @@ _PAUSE = 0.25
 """Seconds between two looks whether another process has let go."""
 
 _SEEN = "at = now(), backend = pg_backend_pid()"
+LIVES = (
+    "EXISTS (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = o.backend"
+    " AND a.backend_start <= o.at)"
+)
+"""Whether the server still has the connection of the owner `o`."""
 _TAKE = (
     f"UPDATE owner AS o SET worker = ?, name = ?, epoch = epoch + 1, {_SEEN}"  # noqa: S608 - of ours
-    " WHERE o.worker IS NULL OR o.at < now() - make_interval(secs => ?) OR NOT EXISTS"
-    " (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = o.backend AND a.backend_start <= o.at)"
+    f" WHERE o.worker IS NULL OR o.at < now() - make_interval(secs => ?) OR NOT {LIVES}"
     " RETURNING epoch, turn"
 )
 _FENCE = f"UPDATE owner SET turn = turn + 1, {_SEEN} WHERE worker = ? AND epoch = ? RETURNING turn"  # noqa: S608 - of ours
@@ -50,7 +54,7 @@ def open_ledger(
     *,
     schema_name: str,
     password: Callable[[], str | None],
-    patience: float = LEASE + 5.0,
+    patience: float,
 ) -> PostgresLedger:
     """The ledger in a schema of the database at `url`; its tables are made if there are none.
 

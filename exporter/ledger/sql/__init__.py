@@ -2,9 +2,9 @@
 
 Statements are written as SQLite reads them: `?` and `:name` for parameters, a set of keys as one
 JSON array in `json_each(?) AS wanted`. What another database calls otherwise its driver puts into
-its own words (`exporter.ledger.postgres.dialect`), so SQLite pays nothing for that. Words of which
-one means two things are avoided: no `INSERT OR REPLACE`, no scalar `max`, no order that depends on
-where NULL stands.
+its own words (`exporter.ledger.postgres.dialect`), so SQLite pays nothing for that. What databases
+understand differently is avoided: `INSERT OR REPLACE`, `max` of two values, an order in which NULL
+may come first or last.
 """
 
 from __future__ import annotations

@@ -31,6 +31,27 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """When the attempt was last listed that has not been for longest. Epoch seconds."""
 
 
+class DatabaseContents(Contents, frozen=True, kw_only=True):
+    """What a state in a database holds; `bytes` are those of its tables and indexes."""
+
+    database: str
+    """Host and name."""
+    schema: str
+    owner: str | None
+    """The host of the exporter that writes it; None if none does."""
+
+
+class ServerHealth(msgspec.Struct, frozen=True):
+    """What may be wrong with the server of a database."""
+
+    version: str
+    is_standby: bool
+    is_synchronous: bool
+    """Whether a commit is on the disk when it is answered."""
+    round_trip: float
+    """Seconds."""
+
+
 _TABLES = {
     "builds": "attempt",
     "jobs": "job",

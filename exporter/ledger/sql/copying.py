@@ -44,8 +44,17 @@ _BATCH = 1000
 class Digest(msgspec.Struct, frozen=True):
     """The rows of a table: equal if they are, whatever their order."""
 
-    rows: int
-    sum: int
+    rows: int = 0
+    sum: int = 0
+
+    def plus(self, table: str, rows: Iterable[tuple[Any, ...]]) -> Digest:
+        """The digest with these rows as well."""
+        count, total = self.rows, self.sum
+        for row in rows:
+            plain = [as_text(table, *pair) for pair in zip(TABLES[table], row, strict=True)]
+            count += 1
+            total += int.from_bytes(hashlib.blake2b(repr(plain).encode(), digest_size=8).digest())
+        return Digest(count, total % 2**64)
 
 
 def as_text(table: str, name: str, value: Any) -> Any:
@@ -97,27 +106,17 @@ def copy(
     copied: dict[str, Digest] = {}
     for table, columns in TABLES.items():
         sql = f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - names of ours
+        copied[table] = Digest()
         for batch in _batches(rows_of(source, table)):
+            copied[table] = copied[table].plus(table, batch)
             values = [
                 tuple(convert(table, name, value) for name, value in zip(columns, row, strict=True))
                 for row in batch
             ]
             bulk.write(target, sql, values)
-        copied[table] = digest(source, table)
-        if digest(target, table) != copied[table]:
+        if Digest().plus(table, rows_of(target, table)) != copied[table]:
             raise StateDamaged(f"the rows of {table} are not the same in both states")
     return copied
-
-
-def digest(db: Driver, table: str) -> Digest:
-    """What the rows of a table add up to."""
-    rows = total = 0
-    names = TABLES[table]
-    for row in rows_of(db, table):
-        plain = [as_text(table, *pair) for pair in zip(names, row, strict=True)]
-        rows += 1
-        total += int.from_bytes(hashlib.blake2b(repr(plain).encode(), digest_size=8).digest())
-    return Digest(rows, total % 2**64)
 
 
 def _batches(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
