@@ -19,7 +19,8 @@ _MAX_SHOWN_PATH = 300
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SURELY_A_NAME = re.compile(r"[A-Z][A-Z0-9]{,19}(?:_[A-Z0-9]{,19}){,9}")
 _MAYBE_A_TOKEN = re.compile(r"(?=.*[0-9])[A-Za-z0-9_+/=~.-]{20,}")
-_TOKEN = re.compile(rb"[\x20-\x7e]+")
+_FORMS = {"token": re.compile(r"[\x20-\x7e]+"), "password": re.compile(r"[^\0\r\n]+")}
+"""What stands in a header, and what a database takes: one line."""
 _SECRET_FILES = frozenset({"token_file", "private_key_file", "password_file"})
 
 
@@ -54,7 +55,11 @@ def _fault(secret: bytes, where: str, what: str) -> str | None:
     secret = secret.strip()
     if not secret:
         return f"{where} is empty (put the {what} there)"
-    if not _TOKEN.fullmatch(secret):
+    try:
+        is_one = _FORMS[what].fullmatch(secret.decode())
+    except UnicodeDecodeError:
+        is_one = None
+    if is_one is None:
         return f"{where} holds more than one line or characters that no {what} has"
     return None
 

@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 
 from exporter.config import Config
 from exporter.daemon.application import open_state
-from exporter.errors import StateInUse, StateRefused
+from exporter.errors import StateError, StateInUse
 from exporter.ledger import Ledger
 from exporter.threads import apart
 from exporter.web.standby import standby_routes
@@ -36,13 +36,20 @@ async def opened(config: Config, serving: Serving, stop: asyncio.Event) -> Ledge
         return await take()
     except StateInUse as error:
         log.info("standing by: %s", error)
+    said = ""
     async with serving(standby_routes()):
         while not stop.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _EVERY)
-            # A database that is away, too, is waited for.
-            with contextlib.suppress(StateRefused):
+            try:
                 ledger = await take()
+            except StateInUse:
+                said = ""
+            except StateError as error:  # it is waited for, whatever is wrong
+                if str(error) != said:
+                    log.warning("standing by: %s", error)
+                said = str(error)
+            else:
                 log.info("the state is free: this exporter polls from now on")
                 return ledger
     return None

@@ -63,7 +63,7 @@ def password_of(variable: str | None, file: str | None) -> Callable[[], str | No
         if variable is not None:
             return os.environ.get(variable)
         try:
-            return None if file is None else content(file, most=SMALL).decode().strip()
+            return None if file is None else content(file, most=SMALL).decode().rstrip("\r\n")
         except (OSError, ValueError) as error:
             reason = why(error) if isinstance(error, OSError) else "holds no text"
             raise StateUnavailable(

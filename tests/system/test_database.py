@@ -161,6 +161,26 @@ def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed(
                 second.kill()
 
 
+def test_one_that_stands_by_says_once_that_the_database_is_away_and_waits(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    with EmulatorThread(opened(World(page_size=20))) as emulator:
+        file = configured(tmp_path, cluster, emulator, "away_too")
+        with Exporter(file) as first:
+            second = Exporter(file)
+            second.begin()
+            second.logged("standing by")
+            first.process.send_signal(signal.SIGSTOP)  # or it might be there first
+            cluster.stop()
+            second.logged("cannot be opened")
+            first.kill()
+            cluster.start()
+            second.logged("serving")
+            lines = [line for line in second.log.splitlines() if "Connection refused" in line]
+            assert len(lines) == 1
+            assert second.stop() == 0
+
+
 def test_one_that_stands_by_can_be_stopped(tmp_path: Path, cluster: Cluster) -> None:
     with EmulatorThread(opened(World(page_size=20))) as emulator:
         file = configured(tmp_path, cluster, emulator, "stopped")

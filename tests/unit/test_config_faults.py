@@ -150,6 +150,18 @@ def test_a_password_that_is_missing_is_told_at_once(tmp_path) -> None:
     assert "none' not found (check the path)" in said
 
 
+def test_a_password_is_any_line_of_text_and_is_called_one(tmp_path) -> None:
+    file = tmp_path / "token"
+    begin = f"state: {{url: 'postgresql://cicd@db/cicd', password_file: '{file}'}}\n{ACCOUNT}"
+    file.write_text(" pässwörd \n")
+    assert configs.read(begin).state.password_file == str(file)
+
+    file.write_text("two\nlines\n")
+    said = fault(begin)
+
+    assert f"'{file}' holds more than one line or characters that no password has" in said
+
+
 def test_sqlite_in_memory_is_called_memory() -> None:
     text = f"state: {{url: 'sqlite:///:memory:'}}\n{ACCOUNT}"
 
