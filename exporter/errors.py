@@ -5,6 +5,7 @@ ExporterError
 |-- StateError          the ledger's file
 |   |-- StateRefused    not ours to touch (second process, foreign, newer, corrupt): exit 1
 |   `-- StateUnavailable  cannot be written now: nothing counted, tried again
+|       `-- Fenced    the account is polled by another worker: its polls end
 `-- ProviderError       one request or answer; `reason` becomes a label
     |-- TryLater        may succeed later: back off
     |   `-- Waiting     was not sent, to save the budget: nobody has failed
@@ -73,7 +74,11 @@ class StateLost(StateUnavailable):
 
 
 class StateBehind(StateUnavailable):
-    """The state holds a commit that this process does not know of: load it anew, then go on."""
+    """What was committed since is not to be had one by one: load the state anew, then go on."""
+
+
+class Fenced(StateUnavailable):
+    """Another process polls the account by now: nothing about it is written here."""
 
 
 class StateDamaged(StateUnavailable):

@@ -44,7 +44,7 @@ def _rows(found: inspection.Inspection | DatabaseContents) -> list[tuple[str, st
         in_use = _holder(found.holder)
     else:
         where = [("database", found.database), ("schema", found.schema)]
-        in_use = "no" if found.owner is None else f"by the exporter on {found.owner}"
+        in_use = f"by {', '.join(found.workers)}" if found.workers else "no"
     return [
         *where,
         ("size", f"{found.bytes / 2**20:.1f} MiB"),

@@ -59,6 +59,7 @@ from exporter.ledger.rows import (
     Target,
     Touched,
 )
+from exporter.ledger.shared import Shared
 from exporter.model import Build
 
 DATABASES = ("postgresql://", "postgres://")
@@ -157,6 +158,8 @@ class Ledger(Protocol):
 
     look_every: float
     """Seconds between two calls of `look`."""
+    shared: Shared | None
+    """How several processes write it; None if this one is alone."""
 
     def configure(self, config: LedgerConfig) -> None:
         """Use another configuration from the next transaction on."""
@@ -186,8 +189,11 @@ class Ledger(Protocol):
         Raises StateUnavailable; going on without them only costs requests.
         """
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """Commit at the end of the block, or keep nothing of it. Raises StateUnavailable."""
+    def transaction(self, *accounts: str) -> AbstractContextManager[Transaction]:
+        """Commit at the end of the block, or keep nothing of it.
+
+        Raises StateUnavailable, and Fenced where another process polls one of the `accounts`.
+        """
 
     def close(self) -> None:
         """Close the store."""

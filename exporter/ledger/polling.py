@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 import msgspec
 
+GONE = 3
+"""Polls in a row that must not have found a repo before it counts as gone."""
+
 
 class RepoPolling(msgspec.Struct, frozen=True, array_like=True):
     """One polled repo."""
@@ -48,6 +51,11 @@ class RepoPolling(msgspec.Struct, frozen=True, array_like=True):
     """As discovery reported it."""
     asked_until: float = 0.0
     """No poll before then, as the API asked; 0 if it did not."""
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it was found lately."""
+        return self.gone < GONE
 
 
 class AccountPolling(msgspec.Struct, frozen=True, array_like=True):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from exporter.http.stored import StoredLimits
-from exporter.ledger.polling import StoredPolling
+from exporter.ledger.polling import PollingChanges, StoredPolling
 from exporter.model import Build, BuildKey, Job, Unmapped
 
 Labels = tuple[str, ...]
@@ -157,9 +157,13 @@ class RowChanges(msgspec.Struct, frozen=True):
     """The family of each increment that the series limit folded or refused."""
 
 
-class Changes(msgspec.Struct):
+class Changes(msgspec.Struct, omit_defaults=True):
     """Rows as they stand after a commit: to apply them twice shows the same as once."""
 
+    turn: int = 0
+    """Which commit of the state it was, counted from 1; 0 where nobody else writes."""
+    is_anew: bool = False
+    """Whether rows went that are not named: whoever has them in memory must load all anew."""
     targets: list[Target] = []
     forgotten: list[Labels] = []
     """Pipelines that are no more, nor are their series."""
@@ -170,6 +174,14 @@ class Changes(msgspec.Struct):
     """Builds that are no longer unfinished, each with its target's id."""
     open_builds: list[tuple[int, Build]] = []
     """Unfinished builds with their target's id."""
+    dropped: dict[str, int] = {}
+    """How many increments of a family the series limit has folded or refused, by its name."""
+    polled: list[tuple[str, PollingChanges]] = []
+    """What has changed of the schedule of accounts, by name."""
+    limits: list[StoredLimits] = []
+    """Limits that APIs have set."""
+    reports: list[tuple[str, bytes]] = []
+    """What the process that polls an account says of it, by the account's name."""
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -276,7 +288,6 @@ class Snapshot(Changes):
     """The limit that they were last shown at; 0 if it is not known."""
     swept_at: float | None = None
     """When what was old was last forgotten, epoch seconds."""
-    limits: list[StoredLimits] = []
     polling: dict[str, StoredPolling] = {}
     """What the schedule knew, by account."""
     bounds: dict[str, Vector] = {}

@@ -13,7 +13,7 @@ from typing import TypeVar
 import msgspec
 
 from exporter.errors import StateUnavailable
-from exporter.ledger import Ledger
+from exporter.ledger import Ledger, Transaction
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.rows import (
     AttemptKey,
@@ -21,7 +21,6 @@ from exporter.ledger.rows import (
     Counted,
     Cursor,
     Findings,
-    RowChanges,
     Snapshot,
     Target,
 )
@@ -68,6 +67,10 @@ class Recorder(Persistence):
         self._open_builds = OpenBuilds()
         self.news: Callable[[Target, Findings], None] | None = None
         """Called with what a commit has found, once it is shown."""
+        self.renewed: Callable[[], None] = lambda: None
+        """Called once there is another view, as everything was loaded anew."""
+        self.reports: dict[str, bytes] = {}
+        """What the processes that poll accounts say of them, by account."""
 
     def start(self, accounts: Iterable[str]) -> None:
         """Load what is remembered of the configured accounts.
@@ -82,43 +85,49 @@ class Recorder(Persistence):
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
             apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
         self.budgets = Budgets(snapshot.limits, self._note_limits)
-        self.polling.add(snapshot.polling, self._accounts)
         self._swept_at = snapshot.swept_at
-        self._show(snapshot)
-        for target, builds in self.view.unassigned():
-            self._show(self._assigning(target, builds)())
+        self._take_over(snapshot)
+        if self._ledger.shared is not None:
+            self.polling.relearn(snapshot.polling)
+            for account in snapshot.polling:
+                self.view.polls(account, self.polling.polled(account))
+        else:
+            self.polling.add(snapshot.polling, self._accounts)
+            for target, builds in self.view.unassigned():
+                with self._ledger.transaction() as tx:
+                    self._assign(target, builds, tx)
+                self._show(tx.changes)
 
     def _show(self, changes: Changes) -> None:
         """Show what was committed."""
         self.view.apply(changes)
         self._open_builds.apply(changes)
+        if changes.turn:
+            self._follow_others(changes)
 
-    async def _catch_up(self) -> None:
-        known, shown = {*self.view.pipelines}, self.view.active
-        snapshot = await self._run(self._ledger.load)
-        there = {
-            (target, AttemptKey(build.key, build.attempt)) for target, build in snapshot.open_builds
-        }
-        snapshot.closed = [
-            (target, key)
-            for target, keys in shown.items()
-            for key in keys
-            if (target, key) not in there
-        ]
-        snapshot.forgotten = [*known - {row.labels for row in snapshot.pipelines}]
+    def _follow_others(self, changes: Changes) -> None:
+        """Know what others may have committed of what is kept here for the next poll."""
+        for target in changes.targets:
+            self._stored[target.account, target.repo] = target
+        for account, rows in changes.polled:
+            self.polling.learn(account, rows)
+            self.view.polls(account, self.polling.polled(account))
+        self.budgets.learn(changes.limits)
+        self.reports.update(changes.reports)
+
+    def _renew(self, snapshot: Snapshot) -> None:
         self._stored.clear()
+        self._open_builds = OpenBuilds()
+        self.view = self.view.emptied()
+        self.polling.relearn(snapshot.polling)
         self._show(snapshot)
+        for account in snapshot.polling:
+            self.view.polls(account, self.polling.polled(account))
+        self.renewed()
 
-    def _assigning(self, target: Target, builds: list[Build]) -> Callable[[], Changes]:
-        """The step that gives unfinished builds a pipeline which shows them."""
-        decide = self._deciding(target)
-
-        def step() -> Changes:
-            with self._ledger.transaction() as tx:
-                decide(tx, Findings(active=builds), now=time.time())
-            return tx.changes
-
-        return step
+    def _assign(self, target: Target, builds: list[Build], tx: Transaction) -> None:
+        """Give unfinished builds a pipeline which shows them."""
+        self._deciding(target)(tx, Findings(active=builds), now=time.time())
 
     def _deciding(self, target: Target) -> Decide:
         """What becomes of the rows that news of a repo touches, by the rules of now."""
@@ -160,15 +169,14 @@ class Recorder(Persistence):
             known = {*self.view.pipelines}
             accounts, added = tuple(labels_of), labels_of.keys() - set(self._accounts)
 
-            def step() -> Snapshot:
-                with self._ledger.transaction() as tx:
-                    snapshot = load_sound(tx, fault=_DAMAGED)
-                    marked = apply_series_limit(tx, snapshot, accounts, rules.series_limit)
+            def decide(tx: Transaction) -> Snapshot:
+                snapshot = load_sound(tx, fault=_DAMAGED)
+                marked = apply_series_limit(tx, snapshot, accounts, rules.series_limit)
                 return not_shown(snapshot, known - marked, added)
 
             shown = None
             if self._needs_state(rules, labels_of):
-                shown = await self._write(step)
+                shown = await self._commit(decide, shows=False)
             self.view.configure(rules, labels_of)
             self._accounts, self._retention = accounts, retention
             self._open_builds.keep(self.view.targets)
@@ -177,7 +185,8 @@ class Recorder(Persistence):
                 self.polling.add(shown.polling, added)
             with contextlib.suppress(StateUnavailable):  # then they wait for their next news
                 for target, builds in self.view.unassigned():
-                    self._show(await self._write(self._assigning(target, builds)))
+                    assign = functools.partial(self._assign, target, builds)
+                    await self._commit(assign, target.account)
 
     @property
     def look_every(self) -> float:
@@ -190,7 +199,8 @@ class Recorder(Persistence):
 
     def keep_active(self, account: str, repos: set[str]) -> None:
         """Show no unfinished builds of repos that are no longer polled."""
-        self.view.polls(account, repos)
+        if self._ledger.shared is None:  # else that follows from what is committed
+            self.view.polls(account, repos)
 
     async def target(self, account: str, repo: str, cursor: Cursor) -> Target:
         """What the ledger knows of a repo; `cursor` is where a new one begins."""
@@ -198,11 +208,11 @@ class Recorder(Persistence):
         if known is not None and self.state_ok:
             return known
 
-        def step() -> Target:
-            with self._ledger.transaction() as tx:
-                return tx.target(account, repo, cursor)
+        async def ask() -> Target:
+            async with self._lock:
+                return await self._commit(lambda tx: tx.target(account, repo, cursor), account)
 
-        return await self._finish(self._alone(step))
+        return await self._finish(ask())
 
     async def counted(self, target: Target, builds: Sequence[Build]) -> list[Counted | None]:
         """The row of each of these builds' attempts; None for those that were not counted.
@@ -261,50 +271,44 @@ class Recorder(Persistence):
             # Only with what is written anyway, and not where there may be no room for it.
             saved = self.polling.changes_of(target.account) if moves and self.state_ok else {}
 
-            def step() -> tuple[Target, Findings, RowChanges, Changes]:
-                with self._ledger.transaction() as tx:
-                    findings = tx.reconcile(target, builds, now=now)
-                    tx.close(target, gone)
-                    rows = decide(tx, findings, now=touched_at, events=events)
-                    changes = tx.changes
-                    news = rows.series or rows.pipelines or changes.closed
-                    if news or moves:
-                        tx.advance_cursor(target, cursor)
-                        stored = moved
-                    else:
-                        stored = self._stored[target.account, target.repo]
-                    self._write_polling(tx, saved)
-                return stored, findings, rows, changes
+            def step(tx: Transaction) -> tuple[Target, Findings, bool]:
+                findings = tx.reconcile(target, builds, now=now)
+                tx.close(target, gone)
+                rows = decide(tx, findings, now=touched_at, events=events)
+                closed = bool(tx.changes.closed)
+                if rows.series or rows.pipelines or closed or moves:
+                    tx.advance_cursor(target, cursor)
+                    stored = moved
+                else:
+                    stored = self._stored[target.account, target.repo]
+                self._write_polling(tx, saved)
+                return stored, findings, closed
 
             try:
-                stored, findings, rows, changes = await self._write(step)
+                stored, findings, closed = await self._commit(step, target.account)
             except BaseException:
                 self.polling.unsaved(saved)
                 raise
             self._stored[target.account, target.repo] = stored
-            changes.targets.append(moved)
-            self._show(changes)
-            self.view.dropped.update(rows.dropped)
+            self.view.apply(Changes(targets=[moved]))
             if self.news is not None:
                 self.news(moved, findings)
-            news = findings.completed or findings.jobs or findings.active or changes.closed
-            return moved, bool(news)
+            return moved, bool(findings.completed or findings.jobs or findings.active or closed)
 
     async def release(self) -> None:
         """Open the series whose hold is over."""
-        while self.view.due():
+        while self.view.due(self._ours()):
             await self._finish(self._release())
 
     async def _release(self) -> None:
         async with self._lock:
-            keys = self.view.due()
+            ours = self._ours()
+            keys = self.view.due(ours)
+            await self._commit(lambda tx: tx.release(keys), *(() if ours is None else ours))
 
-            def step() -> Changes:
-                with self._ledger.transaction() as tx:
-                    tx.release(keys)
-                return tx.changes
-
-            self._show(await self._write(step))
+    def _ours(self) -> Collection[str] | None:
+        """The accounts that are polled here; None where nobody else polls any."""
+        return None if self._ledger.shared is None else self._ledger.shared.leases.held
 
     async def sweep(
         self,
@@ -329,15 +333,12 @@ class Recorder(Persistence):
             busy = self.view.busy()
             kept = {t.id: t.account for t in self.view.targets.values() if t.account not in spared}
 
-            def step() -> Changes:
-                with self._ledger.transaction() as tx:
-                    forget_idle(tx, before=now - self._retention, accounts=kept, busy=busy)
-                    tx.prune(now=now, spared=spared)
-                return tx.changes
+            def step(tx: Transaction) -> None:
+                forget_idle(tx, before=now - self._retention, accounts=kept, busy=busy)
+                tx.prune(now=now, spared=spared)
 
-            changes = await self._write(step)
+            await self._commit(step)
             self._swept_at = now
-            self._show(changes)
 
     async def look(self) -> None:
         """See whether the state is still where it was. Raises StateUnavailable."""
@@ -353,6 +354,7 @@ class Recorder(Persistence):
         async with self._lock:
             await self._run(self._ledger.close)
         self._worker.shutdown()
+        self._end_reading()
 
     def _may_lag(self, target: Target, cursor: Cursor) -> bool:
         """Whether a step without news may leave the stored cursor where it is."""

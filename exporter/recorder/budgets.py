@@ -49,6 +49,19 @@ class Budgets:
 
         budget.closed = closed
 
+    def learn(self, rows: Iterable[StoredLimits]) -> None:
+        """Know what others have stored."""
+        newer = {row.credential: row for row in rows}
+        self._stored = [row for row in self._stored if row.credential not in newer]
+        self._stored += newer.values()
+
+    def restore(self, name: bytes) -> None:
+        """Restore the limits of a budget that others have used meanwhile."""
+        budget, _ = self._known[name]
+        for row in self._stored:
+            if row.credential == salted(name, row.credential):
+                budget.restore(row.limits)
+
     def changes(self) -> list[StoredLimits]:
         """The limits that were reached since the last call."""
         changed, self._changed = self._changed, set()

@@ -16,20 +16,19 @@ from exporter.http.response_cache import ResponseCache
 from exporter.ledger import Ledger, Transaction
 from exporter.ledger.polling import PollingChanges
 from exporter.recorder.budgets import Budgets
+from exporter.recorder.commits import Commits
 from exporter.recorder.polling import PollingRows
-from exporter.recorder.steps import Steps
 
 log = logging.getLogger(__name__)
 
 
-class Persistence(Steps):
+class Persistence(Commits):
     """Saves what the clients and the schedule have learned."""
 
     def __init__(self, ledger: Ledger) -> None:
-        super().__init__()
-        self._ledger = ledger
+        super().__init__(ledger)
         self.budgets = Budgets((), self._note_limits)
-        self.polling = PollingRows(self._note_polling)
+        self.polling = PollingRows(self._note_polling, is_shared=ledger.shared is not None)
         self._notes: set[asyncio.Task[None]] = set()
         self._is_noting_polling = False
 
@@ -65,12 +64,8 @@ class Persistence(Steps):
             if not any(changes):
                 return
 
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    tx.save_responses(account, changes)
-
             try:
-                await self._write(step)
+                await self._commit(lambda tx: tx.save_responses(account, changes), account)
             except StateUnavailable:
                 responses.unsaved(changes)
 
@@ -103,13 +98,9 @@ class Persistence(Steps):
                 return  # what there is room for belongs to the counters
             changes = self.polling.changes(whole=whole)
 
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    self._write_polling(tx, changes)
-
             try:
                 if changes:
-                    await self._write(step)
+                    await self._commit(lambda tx: self._write_polling(tx, changes), *changes)
             except StateUnavailable:
                 self.polling.unsaved(changes)
 
@@ -126,12 +117,8 @@ class Persistence(Steps):
         async with self._lock:
             changes = self.budgets.changes()
 
-            def step() -> None:
-                with self._ledger.transaction() as tx:
-                    tx.save_limits(changes, now=time.time())
-
             try:
                 if changes:
-                    await self._write(step)
+                    await self._commit(lambda tx: tx.save_limits(changes, now=time.time()))
             except StateUnavailable:
                 self.budgets.unsaved()

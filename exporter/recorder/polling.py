@@ -25,11 +25,13 @@ class PolledAccount(Protocol):
 class PollingRows:
     """The polled accounts of a process, and what the state held of them when it was loaded.
 
-    `urgent` is called when something is to be written at once.
+    `urgent` is called when something is to be written at once. Where it `is_shared` others may
+    poll the accounts as well, and what they have written is known.
     """
 
-    def __init__(self, urgent: Callable[[], None]) -> None:
+    def __init__(self, urgent: Callable[[], None], *, is_shared: bool = False) -> None:
         self.urgent = urgent
+        self.is_shared = is_shared
         self._stored: dict[str, StoredPolling] = {}
         self._accounts: dict[str, PolledAccount] = {}
 
@@ -38,8 +40,31 @@ class PollingRows:
         self._stored |= {name: stored[name] for name in accounts if name in stored}
 
     def take(self, account: str) -> StoredPolling | None:
-        """What the state held of an account; None the second time."""
+        """What the state held of an account; None the second time, unless others may write it."""
+        if self.is_shared:
+            return self._stored.get(account)
         return self._stored.pop(account, None)
+
+    def learn(self, account: str, changes: PollingChanges) -> None:
+        """Know what was committed of the schedule of an account, by whoever polls it."""
+        known = self._stored.get(account)
+        about = changes.account or (None if known is None else known.account)
+        if about is None:
+            return
+        repos = {} if known is None else known.repos
+        repos.update(changes.repos)
+        for entry in changes.dropped:
+            repos.pop(entry, None)
+        self._stored[account] = StoredPolling(about, repos)
+
+    def relearn(self, stored: Mapping[str, StoredPolling]) -> None:
+        """Know this instead of all that was known."""
+        self._stored = dict(stored)
+
+    def polled(self, account: str) -> set[str]:
+        """The repos of an account that are polled and there, as was committed."""
+        stored = self._stored.get(account)
+        return set() if stored is None else {e for e, row in stored.repos.items() if row.is_there}
 
     def join(self, account: str, polled: PolledAccount) -> None:
         """Save the polling of an account from now on."""

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
-from exporter.errors import StateBehind, StateLost, StateUnavailable
+from exporter.errors import Fenced, StateLost, StateUnavailable
 from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -68,11 +68,9 @@ class Steps:
     async def _attempt(self, step: Callable[[], T]) -> T:
         """Run a step that may write nothing, so that its success proves nothing."""
         try:
-            try:
-                return await self._run(step)
-            except StateBehind:
-                await self._catch_up()
-                return await self._run(step)
+            return await self._run(step)
+        except Fenced:
+            raise  # the state is well, and so are we
         except StateUnavailable as error:
             if isinstance(error, StateLost):
                 self.lost.set()
@@ -80,10 +78,6 @@ class Steps:
                 log.error("%s", error)
             self.state_ok = False
             raise
-
-    async def _catch_up(self) -> None:
-        """Take over what has been committed and is not known here."""
-        raise NotImplementedError
 
     async def _write(self, step: Callable[[], T]) -> T:
         result = await self._attempt(step)

@@ -10,6 +10,7 @@ import msgspec
 
 from exporter.errors import Gone, ProviderError, Refused, TryLater
 from exporter.http import RequestCount
+from exporter.ledger.polling import GONE
 from exporter.model import Build, Status
 from exporter.providers import Repo
 from exporter.schedule.plan import Demand
@@ -31,8 +32,6 @@ _STALE = 3.0
 """Intervals without a successful poll after which a repo is stale."""
 _LONG = 30.0
 """Seconds after which a first poll that has not ended no longer keeps others waiting."""
-_GONE = 3
-"""Polls in a row that do not find a repo until its unfinished builds are no longer shown."""
 
 
 class RepoState(msgspec.Struct):
@@ -106,7 +105,7 @@ class RepoState(msgspec.Struct):
     @property
     def is_gone(self) -> bool:
         """Whether enough polls in a row have not found it."""
-        return self.gone >= _GONE
+        return self.gone >= GONE
 
     @property
     def is_pending(self) -> bool:

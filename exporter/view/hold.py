@@ -18,19 +18,21 @@ _MOST_DUE = 1000
 class Hold:
     """The series that are shown and do not take increments at once yet."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], mark: Callable[[], float] | None = None) -> None:
         self.span = 0.0
         """Seconds that each must have been shown; 0 holds nothing back."""
         self.clock = clock
         """Monotonic seconds."""
+        self._mark = clock if mark is None else mark
+        """What a scrape has to be later than to have what is shown from now on."""
         self._scraped = -math.inf
-        self._shown: dict[SeriesKey, float] = {}
-        """Since when, the first ones first."""
+        self._shown: dict[SeriesKey, tuple[float, float]] = {}
+        """Since when, and the mark; the first ones first."""
 
     def watch(self, row: SeriesRow) -> None:
         """A series is shown as this row has it."""
         if row.held is not None or not (row.is_live or self.span <= 0):
-            self._shown.setdefault(row.series, self.clock())
+            self._shown.setdefault(row.series, (self.clock(), self._mark()))
         elif self._shown:
             self._shown.pop(row.series, None)
 
@@ -39,14 +41,13 @@ class Hold:
         self._shown.pop(key, None)
 
     def scraped(self, at: float) -> None:
-        """Somebody was shown what there was at this time."""
+        """Somebody was shown what there was at this mark."""
         self._scraped = max(self._scraped, at)
 
-    def due(self) -> list[SeriesKey]:
-        """Some of the series whose hold is over; none if there are no more."""
-        shown = self._shown.items()
-        over = takewhile(lambda item: self._is_seen(item[1]), shown)
-        return [key for key, _ in islice(over, _MOST_DUE)]
+    def due(self, wanted: Callable[[SeriesKey], bool]) -> list[SeriesKey]:
+        """Some of the wanted series whose hold is over; none if there are no more."""
+        over = takewhile(lambda item: self._is_seen(*item[1]), self._shown.items())
+        return [*islice((key for key, _ in over if wanted(key)), _MOST_DUE)]
 
-    def _is_seen(self, since: float) -> bool:
-        return self.span <= 0 or (self.clock() - since >= self.span and self._scraped > since)
+    def _is_seen(self, since: float, mark: float) -> bool:
+        return self.span <= 0 or (self.clock() - since >= self.span and self._scraped > mark)

@@ -38,7 +38,9 @@ from exporter.view.store import Store
 class SeriesView(Store):
     """All series and facts of one process.
 
-    `hold=False` (the `once` command) lets every increment in at once.
+    `hold=False` (the `once` command) lets every increment in at once. `mark` is what a scrape has
+    to be later than to have what is shown from now on; by default that is the `clock`, monotonic
+    seconds.
     """
 
     def __init__(
@@ -48,14 +50,16 @@ class SeriesView(Store):
         *,
         clock: Callable[[], float] = monotonic,
         hold: bool = True,
+        mark: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.targets: dict[int, Target] = {}
         self.dropped: Counter[str] = Counter()
-        """Increments folded or refused because of the limit, by family; not of the ledger."""
+        """Increments folded or refused because of the limit, by family."""
         self.clock = clock
         self._holds = hold
-        self._hold = Hold(clock)
+        self._mark = mark
+        self._hold = Hold(clock, mark)
         self._unshown: dict[int, list[Pipeline]] = {}
         self._running = Running()
         self._providers: dict[str, str] = {}
@@ -63,6 +67,12 @@ class SeriesView(Store):
         self.configure(rules, labels_of)
 
     # -- what is configured
+
+    def emptied(self) -> SeriesView:
+        """A view of the same configuration that shows nothing yet."""
+        return SeriesView(
+            self.rules, self._providers, clock=self.clock, hold=self._holds, mark=self._mark
+        )
 
     def configure(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
         """Use these rules from now on, and show the accounts in `labels_of`.
@@ -131,6 +141,8 @@ class SeriesView(Store):
         for key, exemplar in changes.exemplars:
             if (series := self.find(key)) is not None:
                 series.note(exemplar)
+        for family, times in changes.dropped.items():
+            self.dropped[family] = times
         for number, closed in changes.closed:
             self._recount(self._running.drop(number, closed))
         for number, build in (*self._running.affected(moved), *changes.open_builds):
@@ -253,12 +265,16 @@ class SeriesView(Store):
                 self._hold.watch(series.row)
 
     def scraped(self, at: float | None = None) -> None:
-        """Note that a scrape was delivered whole, as of `at`, monotonic seconds; by default now."""
+        """Note that a scrape was delivered whole, as of the mark `at`; by default the clock now."""
         self._hold.scraped(self.clock() if at is None else at)
 
-    def due(self) -> list[SeriesKey]:
-        """Some of the series whose hold is over, to be released; none if there are no more."""
-        return self._hold.due()
+    def due(self, accounts: Collection[str] | None = None) -> list[SeriesKey]:
+        """Some of the series whose hold is over, to be released; none if there are no more.
+
+        Those of these accounts, by default of all.
+        """
+        names = None if accounts is None else {*map(clean, accounts)}
+        return self._hold.due(lambda key: names is None or grouping.account_of(key) in names)
 
     # -- reading
 

@@ -197,7 +197,7 @@ class Proxy(threading.Thread):
                 if client in ready:
                     if not (data := client.recv(65536)):
                         return
-                    has_written = has_written or b"owner SET turn" in data
+                    has_written = has_written or b"fleet SET turn" in data
                     server.sendall(data)
                 if server in ready:
                     if not (data := server.recv(65536)):

@@ -188,9 +188,9 @@ class Rig:
             on_corrupt=self.on_corrupt,
             alone=self.alone,
         )
-        self.view = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
+        view = SeriesView(self.rules, self.accounts, clock=self.clock, hold=self.hold)
         self.ledger = ledger
-        self.recorder = Recorder(ledger, self.view, retention=self.retention)
+        self.recorder = Recorder(ledger, view, retention=self.retention)
         self.recorder.start(self.accounts)
         self.memory = RepoNotes()
 
@@ -199,6 +199,11 @@ class Rig:
         """The ledger, which is in a SQLite file."""
         assert isinstance(self.ledger, SqliteLedger)
         return self.ledger
+
+    @property
+    def view(self) -> SeriesView:
+        """What is shown."""
+        return self.recorder.view
 
     def rows(self, sql: str, *parameters: object) -> list[Any]:
         """What a query of the state's tables returns."""

@@ -412,9 +412,9 @@ def test_a_cancelled_poll_leaves_memory_and_file_at_one(tmp_path: Path) -> None:
         begin = rig.ledger.transaction
         loop = asyncio.get_running_loop()
 
-        def watched() -> Any:
+        def watched(*accounts: str) -> Any:
             loop.call_soon_threadsafe(task.cancel)
-            return begin()
+            return begin(*accounts)
 
         rig.ledger.transaction = watched  # type: ignore[method-assign]
         with pytest.raises(asyncio.CancelledError):

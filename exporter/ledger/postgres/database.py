@@ -15,13 +15,13 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.build_log import BuildLog
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line
-from exporter.ledger.postgres.ledger import LIVES, PostgresReader
+from exporter.ledger.postgres.leases import PostgresLeases
+from exporter.ledger.postgres.ledger import LEASE, PostgresReader
 from exporter.ledger.rows import Snapshot
 from exporter.ledger.sql.contents import DatabaseContents, ServerHealth, counted
 
 _MOST_DAMAGE = 20
 """Lines of it that are told."""
-_LIVING = f"SELECT o.name FROM owner AS o WHERE o.worker IS NOT NULL AND {LIVES}"  # noqa: S608 - of ours
 _BYTES = (
     "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class AS c"
     " JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = ? AND c.relkind = 'r'"
@@ -43,11 +43,11 @@ class Database:
         """What is in it."""
         with self._reader() as ledger:
             db = ledger.driver
-            living = db.execute(_LIVING).fetchone()
+            leases = PostgresLeases(self._access, "", length=LEASE, alone=False, driver=db)
             facts = {
                 "database": self._access.place,
                 "schema": self._access.schema,
-                "owner": None if living is None else living[0],
+                "workers": leases.living(),
                 "bytes": int(db.execute(_BYTES, (self._access.schema,)).fetchone()[0]),
                 "format": schema.FORMAT,
             }

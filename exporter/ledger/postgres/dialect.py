@@ -24,7 +24,7 @@ _WORDS = (
 )
 
 
-_OURS = "|".join((*TABLES, "owner"))
+_OURS = "|".join((*TABLES, "fleet", "change", "worker", "lease", "scrape", "account_report"))
 _TABLE = re.compile(rf"\b(FROM|JOIN|INTO|UPDATE) ({_OURS})\b")
 
 

@@ -7,6 +7,8 @@ may give each to another session.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -25,7 +27,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _BEGIN = (
     "SELECT set_config('statement_timeout', '15s', true),"
     " set_config('lock_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '15s', true)"
+    " set_config('idle_in_transaction_session_timeout', '5s', true)"
 )
 _LEAST_VERSION = 130000
 
@@ -99,6 +101,12 @@ class PostgresDriver:
         """Execute one statement for each of these sets of parameters."""
         with self._connected().cursor() as cursor:
             cursor.executemany(translated(sql, self._schema), parameters)
+
+    def client_port(self) -> int:
+        """Our port of the connection; -1 of a socket in the file system."""
+        ours = socket.socket(fileno=os.dup(self._connected().fileno()))
+        with ours:
+            return -1 if ours.family == socket.AF_UNIX else int(ours.getsockname()[1])
 
     # -- transactions
 

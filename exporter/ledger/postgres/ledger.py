@@ -1,8 +1,10 @@
-"""The ledger in PostgreSQL, written by one process at a time.
+"""The ledger in PostgreSQL, which several processes write.
 
-The first statement of each transaction takes the next turn of the row in `owner`, if this process
-still has it. So a process that slept while another one took over writes nothing, and one whose
-commit was answered by nobody finds a turn more than it knows of and loads the state anew.
+The first statement of each transaction takes the next turn of the one row in `fleet`, and holds
+that row to the end. So all transactions follow each other, and their turns are the order in which
+they become visible: whoever has read up to a turn has missed nothing before it. The second
+statement looks whether the account is still polled here. What a transaction has changed is left as
+an image for the others. Where a commit was answered by nobody, the image tells what became of it.
 """
 
 from __future__ import annotations
@@ -12,64 +14,76 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import psycopg
 
-from exporter.errors import StateBehind, StateDamaged, StateInUse, StateLost, StateRefused
-from exporter.ledger import LedgerConfig
+from exporter.errors import (
+    Fenced,
+    StateDamaged,
+    StateInUse,
+    StateLost,
+    StateRefused,
+    StateUnavailable,
+)
+from exporter.ledger import LedgerConfig, images
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
+from exporter.ledger.postgres.feed import PostgresFeed
+from exporter.ledger.postgres.leases import PostgresLeases
 from exporter.ledger.rows import Snapshot
+from exporter.ledger.shared import Shared
+from exporter.ledger.sql import meta
 from exporter.ledger.sql.codec import RottenError
 from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
 
 log = logging.getLogger(__name__)
 
 LEASE = 15.0
-"""Seconds after which a process that has written nothing may be replaced, though the server still
-has its connection: the network may have lost the process. One that was killed may be at once."""
+"""Seconds after which a process that is silent has lost what it polls."""
 _PAUSE = 0.25
 """Seconds between two looks whether another process has let go."""
 
-_SEEN = "at = now(), backend = pg_backend_pid()"
-LIVES = (
-    "EXISTS (SELECT 1 FROM pg_stat_activity AS a WHERE a.pid = o.backend"
-    " AND a.backend_start <= o.at)"
+_TURN = "UPDATE fleet SET turn = turn + 1 RETURNING turn"
+_IS_HELD = (
+    "SELECT l.epoch FROM lease AS l JOIN account AS a ON a.id = l.account"
+    " WHERE a.name = ? AND l.worker = ?"
 )
-"""Whether the server still has the connection of the owner `o`."""
-_TAKE = (
-    f"UPDATE owner AS o SET worker = ?, name = ?, epoch = epoch + 1, {_SEEN}"  # noqa: S608 - of ours
-    f" WHERE o.worker IS NULL OR o.at < now() - make_interval(secs => ?) OR NOT {LIVES}"
-    " RETURNING epoch, turn"
+_FORGET = (
+    "WITH gone AS (DELETE FROM change WHERE at < now() - make_interval(secs => ?) RETURNING turn)"
+    " UPDATE fleet SET forgotten = greatest(forgotten, (SELECT max(turn) FROM gone))"
 )
-_FENCE = f"UPDATE owner SET turn = turn + 1, {_SEEN} WHERE worker = ? AND epoch = ? RETURNING turn"  # noqa: S608 - of ours
-_BEAT = f"UPDATE owner SET {_SEEN} WHERE worker = ? AND epoch = ? RETURNING turn"  # noqa: S608 - of ours
-_GIVE_BACK = "UPDATE owner SET worker = NULL WHERE worker = ? AND epoch = ?"
+_KEPT = 900.0
+"""Seconds that images are kept: who has not read for so long loads the state anew."""
 
 
-def open_ledger(
+def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration says
     url: str,
     config: LedgerConfig,
     *,
     schema_name: str,
     password: Callable[[], str | None],
     patience: float,
+    alone: bool = True,
+    name: str | None = None,
+    lease: float = LEASE,
 ) -> PostgresLedger:
     """The ledger in a schema of the database at `url`; its tables are made if there are none.
 
-    `password` is asked at each connection. A process that still writes is waited for, for
-    `patience` seconds at most: its end may be under way. Raises StateRefused.
+    `password` is asked at each connection. Unless `alone`, other processes may write beside this
+    one, which tells them its `name`. One that does not bear that is waited for, for `patience`
+    seconds at most: its end may be under way. Raises StateRefused, and StateInUse where it goes on.
     """
-    access = Access(url, schema=schema_name, name=socket.gethostname(), password=password)
+    access = Access(url, schema=schema_name, name=name or socket.gethostname(), password=password)
     driver = PostgresDriver(access)
     try:
         with access.connect() as connection:
             before = schema.prepare(connection, schema_name)
         if before:
             log.info("the tables of the state are upgraded", extra={"format": schema.FORMAT})
-        ledger = PostgresLedger(driver, config)
-        ledger.take(patience)
+        leases = PostgresLeases(access, secrets.token_hex(8), length=lease, alone=alone)
+        ledger = PostgresLedger(driver, config, leases, alone=alone)
+        ledger.join(patience)
     except psycopg.Error as error:
         driver.close()
         raise StateRefused(
@@ -118,54 +132,81 @@ class PostgresReader(SqlLedger):
             return super().load()
 
 
+class PostgresTransaction(SqlTransaction):
+    """A transaction of one process among several."""
+
+    def save_report(self, account: str, report: bytes) -> None:
+        """Write what the process that polls an account says of it."""
+        self._db.execute(
+            "INSERT INTO account_report (account, report) VALUES (?, ?)"
+            " ON CONFLICT (account) DO UPDATE SET report = excluded.report",
+            (self._ledger.account_id(account), report),
+        )
+        self.changes.reports.append((account, report))
+
+    def put_rules(self, rules: bytes) -> None:
+        """Write what all processes go by from now on; they load the state anew."""
+        meta.put_bytes(self._db, "rules", rules)
+        self.changes.is_anew = True
+
+    def leave_image(self, turn: int) -> None:
+        """Tell the others what this transaction has changed."""
+        self.changes.turn = turn
+        if (image := images.encode(self.changes)) is not None:
+            self._db.execute("INSERT INTO change (turn, image) VALUES (?, ?)", (turn, image))
+
+
 class PostgresLedger(PostgresReader):
-    """A ledger in a schema that no other process writes to meanwhile."""
+    """A ledger in a schema to which other processes may write as well."""
 
-    look_every = LEASE / 3
+    look_every = LEASE / 5
 
-    def __init__(self, driver: PostgresDriver, config: LedgerConfig) -> None:
+    def __init__(
+        self, driver: PostgresDriver, config: LedgerConfig, leases: PostgresLeases, *, alone: bool
+    ) -> None:
         super().__init__(driver, config, caches=True)
-        self._worker = secrets.token_hex(8)
-        self._epoch = self._turn = 0
+        self._leases = leases
+        self._is_alone = alone
+        self._turn = 0
+        self.shared = None if alone else Shared(PostgresFeed(driver.access), leases)
 
-    def take(self, patience: float) -> None:
-        """Become the one who writes. Raises StateRefused if another process does."""
-        access, until = self.driver.access, time.monotonic() + patience
-        while True:
-            row, name = None, "another host"
-            # Who stopped inside a transaction keeps the row until the server ends that.
-            with suppress(psycopg.errors.LockNotAvailable), self.driver.transaction():
-                row = self.driver.execute(_TAKE, (self._worker, access.name, LEASE)).fetchone()
-                name = self.driver.execute("SELECT name FROM owner").fetchone()[0]
-            if row is not None:
-                self._epoch, self._turn = row
-                return
+    def join(self, patience: float) -> None:
+        """Become one of those who write. Raises StateInUse if another one cannot bear that."""
+        until = time.monotonic() + patience
+        while (other := self._leases.join()) is not None:
             if time.monotonic() >= until:
+                access = self.driver.access
                 raise StateInUse(
                     f"the state in PostgreSQL at {access.place}, schema {access.schema}, is in use"
-                    f" by the exporter on {name}: stop it or give this one another state.schema"
+                    f" by the exporter on {other}: stop it or give this one another state.schema"
                 )
             time.sleep(_PAUSE)
 
     def load(self) -> Snapshot:
         with self.snapshot():
-            turn = self.driver.execute("SELECT turn FROM owner").fetchone()[0]
+            turn = self.driver.execute("SELECT turn FROM fleet").fetchone()[0]
+            reports = self.driver.execute(
+                "SELECT a.name, r.report FROM account_report AS r JOIN account AS a"
+                " ON a.id = r.account"
+            ).fetchall()
             snapshot = super().load()
-        self._turn = turn
+        snapshot.turn, snapshot.reports = turn, reports
         return snapshot
 
     @contextmanager
-    def transaction(self) -> Iterator[SqlTransaction]:
-        accounts = dict(self._accounts)
+    def transaction(self, *accounts: str) -> Iterator[PostgresTransaction]:
+        known = dict(self._accounts)
         try:
             with self.driver.transaction():
-                turn = self._fenced(_FENCE)
+                turn = self._begun(accounts)
                 if turn != self._turn + 1:
-                    raise StateBehind("the state holds a commit that was answered by nobody")
-                yield SqlTransaction(self, self.driver)
+                    self.forget_rows()  # others have written, or nobody has answered us
+                transaction = PostgresTransaction(self, self.driver)
+                yield transaction
+                transaction.leave_image(turn)
             self._turn = turn
         except BaseException as error:
-            self._accounts = accounts
+            self._accounts = known
             self.forget_rows()
             if isinstance(error, psycopg.Error):
                 raise unavailable(error, self.driver.access, "written") from None
@@ -173,20 +214,46 @@ class PostgresLedger(PostgresReader):
                 raise StateDamaged(f"the state is damaged ({error})") from None
             raise
 
+    def _begun(self, accounts: tuple[str, ...]) -> int:
+        """The turn of the transaction that begins. Raises Fenced, StateLost."""
+        worker = self._leases.worker
+        taken = self.driver.execute(_TURN)
+        if self._is_alone:
+            lives = self.driver.execute(*self._leases.renewal())
+            (turn,) = taken.fetchone()
+            if lives.fetchone() is None:
+                raise StateLost(
+                    f"the state in PostgreSQL at {self.driver.access.place} is another exporter's"
+                    " by now: this one counts nothing any more"
+                )
+            return int(turn)
+        looks = [self.driver.execute(_IS_HELD, (account, worker)) for account in accounts]
+        (turn,) = taken.fetchone()
+        for account, look in zip(accounts, looks, strict=True):
+            row = look.fetchone()
+            if row is None or row[0] != self._leases.held.get(account):
+                raise Fenced(f"account {account} is polled by another exporter by now")
+        return int(turn)
+
     def look(self) -> bool:
+        """Check that the state is still there, and if it is ours alone say that we live."""
         try:
             with self.driver.transaction():
-                self._fenced(_BEAT)
+                if self._is_alone:
+                    self._begun(())
+                else:
+                    self.driver.execute(_FORGET, (_KEPT,))
         except psycopg.Error as error:
             raise unavailable(error, self.driver.access, "reached") from None
         return True
 
     def close(self) -> None:
         try:
-            with self.driver.transaction():
-                self.driver.execute(_GIVE_BACK, (self._worker, self._epoch))
-        except psycopg.Error as error:
-            log.debug("the state is let go of when its time is over: %s", line(error))
+            self._leases.leave()
+        except StateUnavailable as error:
+            log.debug("the state is let go of when its time is over: %s", error)
+        if self.shared is not None:
+            self.shared.feed.close()
         self.driver.close()
 
     def _filled(self) -> None:
@@ -196,13 +263,3 @@ class PostgresLedger(PostgresReader):
                 f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)",
                 (f"{self.driver.access.schema}.{table}",),
             )
-
-    def _fenced(self, sql: str) -> int:
-        """The turn that the statement returns. Raises StateLost if another one writes by now."""
-        row = self.driver.execute(sql, (self._worker, self._epoch)).fetchone()
-        if row is None:
-            raise StateLost(
-                f"the state in PostgreSQL at {self.driver.access.place} is another exporter's by"
-                " now: this one counts nothing any more"
-            )
-        return int(row[0])

@@ -11,9 +11,9 @@ from psycopg import sql
 
 from exporter.errors import StateRefused
 
-FORMAT = 1
+FORMAT = 2
 """Of these tables; `_STEPS` make each from the one before."""
-OLDEST = 1
+OLDEST = 2
 """The oldest format whose exporters may still write to tables of today's."""
 
 _LOCK = 0x63696364
@@ -83,7 +83,34 @@ CREATE TABLE owner (
 INSERT INTO owner VALUES (1, NULL, '', 0, 0, '-infinity', 0);
 """
 
-_STEPS = {0: _FIRST}
+# Several processes write from now on. One of format 1, which knows of no other, misses its row.
+_SECOND = """
+-- which commit was the last one, and up to which one `change` has forgotten them
+CREATE TABLE fleet (
+    one int PRIMARY KEY CHECK (one = 1), turn bigint NOT NULL, forgotten bigint NOT NULL)
+    WITH (fillfactor = 10);
+INSERT INTO fleet SELECT 1, turn, turn FROM owner;
+DROP TABLE owner;
+-- what each commit has changed, not compressed, which would cost the server more than it saves
+CREATE TABLE change (
+    turn bigint PRIMARY KEY, at timestamptz NOT NULL DEFAULT now(), image bytea NOT NULL)
+    WITH (toast_tuple_target = 8160);
+ALTER TABLE change ALTER image SET STORAGE EXTERNAL;
+CREATE TABLE worker (
+    id text PRIMARY KEY, name text NOT NULL, started timestamptz NOT NULL DEFAULT now(),
+    at timestamptz NOT NULL, expires timestamptz NOT NULL, backend int, alone boolean NOT NULL,
+    facts bytea NOT NULL) WITH (fillfactor = 50);
+CREATE TABLE lease (
+    account int PRIMARY KEY REFERENCES account, worker text, epoch bigint NOT NULL DEFAULT 0)
+    WITH (fillfactor = 50);
+CREATE TABLE scrape (one int PRIMARY KEY CHECK (one = 1), shown bigint NOT NULL)
+    WITH (fillfactor = 10);
+INSERT INTO scrape VALUES (1, 0);
+CREATE TABLE account_report (account int PRIMARY KEY REFERENCES account, report bytea NOT NULL)
+    WITH (fillfactor = 50);
+"""
+
+_STEPS = {0: _FIRST, 1: _SECOND}
 """What makes of one format the next. A step adds and takes nothing away, so that exporters of the
 version before go on beside those of this one; if it must not be so it raises `OLDEST`."""
 

@@ -37,8 +37,8 @@ class DatabaseContents(Contents, frozen=True, kw_only=True):
     database: str
     """Host and name."""
     schema: str
-    owner: str | None
-    """The host of the exporter that writes it; None if none does."""
+    workers: list[str]
+    """The names of the exporters that write it, the oldest first."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True):

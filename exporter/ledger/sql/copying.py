@@ -36,7 +36,7 @@ TABLES: Mapping[str, list[str]] = {table: names.split() for table, names in _COL
 _IDS = {"attempt", "job", "active", "build"}
 """Tables whose `key` is the id of a build."""
 _FLAGS = {"quiet", "opened"}
-_OWN = {"format", "oldest"}
+_OWN = {"format", "oldest", "rules"}
 """What `cicd_exporter_meta` says of the tables themselves."""
 _BATCH = 1000
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 
@@ -31,6 +32,7 @@ from exporter.ledger.rows import (
     Target,
     Touched,
 )
+from exporter.ledger.shared import Shared
 from exporter.ledger.sql import (
     Driver,
     build_log,
@@ -69,6 +71,7 @@ class SqlLedger:
     look_every = 30.0
     _convert = staticmethod(copying.as_text)
     """What a value of another store is in this one."""
+    shared: Shared | None = None
     is_volatile = False
     """Whether the state ends with the process."""
 
@@ -89,7 +92,7 @@ class SqlLedger:
     def _db(self) -> Driver:
         raise NotImplementedError
 
-    def transaction(self) -> AbstractContextManager[SqlTransaction]:
+    def transaction(self, *accounts: str) -> AbstractContextManager[SqlTransaction]:
         raise NotImplementedError
 
     def look(self) -> bool:
@@ -199,9 +202,11 @@ class SqlTransaction:
                 " RETURNING id, cursor, quiet",
                 (number, repo, _encode(cursor), gauges_only),
             ).fetchone()
-        return Target(
+        found = Target(
             id=row[0], account=account, repo=repo, cursor=_cursor(row[1]), gauges_only=bool(row[2])
         )
+        self.changes.targets.append(found)
+        return found
 
     def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
         # What is decided for good needs the consent of both clocks.
@@ -260,9 +265,12 @@ class SqlTransaction:
         self.changes.pipelines += changes.pipelines
         self.changes.series += changes.series
         self.changes.exemplars += changes.exemplars
+        for family, times in Counter(changes.dropped).items():
+            self.changes.dropped[family] = meta.add_dropped(self._db, family, times)
 
     def advance_cursor(self, target: Target, cursor: Cursor) -> None:
         self._db.execute("UPDATE target SET cursor = ? WHERE id = ?", (_encode(cursor), target.id))
+        self.changes.targets.append(msgspec.structs.replace(target, cursor=cursor))
 
     def release(self, keys: Iterable[SeriesKey]) -> None:
         known = series.read(self._db, keys, native=True)
@@ -305,6 +313,7 @@ class SqlTransaction:
         self._ledger.forget_rows()
         self._db.execute("DELETE FROM series WHERE family = ?", (family,))
         self._db.execute("DELETE FROM native WHERE family = ?", (family,))
+        self.changes.is_anew = True
         return known is None
 
     def set_series_limit(self, samples: int) -> None:
@@ -332,10 +341,13 @@ class SqlTransaction:
         )
 
     def save_limits(self, changes: Iterable[StoredLimits], *, now: float) -> None:
-        limits.keep(self._db, changes, now=now)
+        kept = list(changes)
+        limits.keep(self._db, kept, now=now)
+        self.changes.limits += kept
 
     def save_polling(self, account: str, changes: PollingChanges) -> None:
         polling.write(self._db, self._ledger.account_id(account), changes)
+        self.changes.polled.append((account, changes))
 
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
         retention.prune(self._db, now - self._ledger.config.retention, now=now, spared=spared)

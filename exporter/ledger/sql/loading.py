@@ -34,6 +34,7 @@ def load(db: Driver, *, native: bool) -> Snapshot:
         samples=dict(db.execute(counted).fetchall()),
         swept_at=meta.number(db, "swept_at"),
         limits=limits.load(db),
+        dropped=meta.dropped(db),
         polling=polling.load(db, names),
         series_limit=int(meta.number(db, "series_limit") or 0),
         bounds=meta.bounds(db),

@@ -72,18 +72,19 @@ class SqliteLedger(SqlLedger):
         return closing(self._db.cursor())
 
     @contextmanager
-    def transaction(self) -> Iterator[SqlTransaction]:
+    def transaction(self, *accounts: str) -> Iterator[SqlTransaction]:
+        del accounts  # nobody else could write about them
         if self._fault is not None:
             raise StateUnavailable(self._fault.text)
         db = self._db
-        accounts = dict(self._accounts)
+        known = dict(self._accounts)
         try:
             _roll_back(db)  # what a disk that failed has left
             db.execute("BEGIN IMMEDIATE")
             yield SqlTransaction(self, db)
             db.execute("COMMIT")
         except BaseException as error:
-            self._accounts = accounts
+            self._accounts = known
             self.forget_rows()
             with suppress(sqlite3.Error):
                 _roll_back(db)

@@ -134,10 +134,10 @@ class History:
         begin = self.rig.ledger.transaction
 
         @contextmanager
-        def deadly() -> Iterator[Any]:
+        def deadly(*accounts: str) -> Iterator[Any]:
             nonlocal left
             left -= 1
-            with begin() as tx:
+            with begin(*accounts) as tx:
                 yield tx
                 if left < 0 and not late:
                     raise _Killed

@@ -97,10 +97,10 @@ class Life(RuleBasedStateMachine):
             pass
 
         @contextmanager
-        def deadly():
+        def deadly(*accounts):
             nonlocal left
             left -= 1
-            with begin() as tx:
+            with begin(*accounts) as tx:
                 yield tx
                 if left < 0 and not late:
                     raise Killed
@@ -121,11 +121,11 @@ class Life(RuleBasedStateMachine):
         begin = self.rig.ledger.transaction
 
         @contextmanager
-        def failing():
+        def failing(*accounts):
             nonlocal left
             left -= 1
             try:
-                with begin() as tx:
+                with begin(*accounts) as tx:
                     yield tx
                     if left < 0:
                         raise ZeroDivisionError

@@ -198,8 +198,8 @@ class Toggled(RuleBasedStateMachine):
         rig = self.rig
         rig.rules = msgspec.structs.replace(rig.rules, native=on)
         rig.ledger.configure(msgspec.structs.replace(rig.ledger.config, native=on))
-        rig.view = type(rig.view)(rig.rules, {"acme": "scripted"}, clock=rig.clock, hold=rig.hold)
-        rig.recorder.view = rig.view
+        rig.recorder.view.rules = rig.rules
+        rig.recorder.view = rig.view.emptied()
         rig.recorder.start(["acme"])
 
     @invariant()

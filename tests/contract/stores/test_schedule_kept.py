@@ -377,7 +377,7 @@ def test_what_cannot_be_written_is_written_later(
         await on.rounds(10)
         with monkeypatch.context() as full:
 
-            def fails() -> None:
+            def fails(*accounts: str) -> None:
                 raise StateUnavailable("the disk is full")
 
             full.setattr(on.rig.ledger, "transaction", fails)

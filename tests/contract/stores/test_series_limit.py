@@ -186,8 +186,8 @@ class Life(RuleBasedStateMachine):
         begin = self.rig.ledger.transaction
 
         @contextmanager
-        def deadly() -> Iterator[Transaction]:
-            with begin() as tx:
+        def deadly(*accounts: str) -> Iterator[Transaction]:
+            with begin(*accounts) as tx:
                 yield tx
                 if not late:
                     raise Killed
