@@ -16,6 +16,7 @@ from exporter.redaction import shown
 NEEDS_RESTART: dict[str, tuple[str, ...]] = {
     "web": ("listen_address", "telemetry_path", "native_histograms"),
     "state": ("url", "password_env", "password_file", "schema", "on_corrupt"),
+    "fleet": ("lease", "name"),
     "metrics": ("duration_buckets", "queue_buckets"),
 }
 """Keys, by section, that a running process keeps as they were at its start."""

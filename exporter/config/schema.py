@@ -287,11 +287,22 @@ class Log(Section):
     reload; null leaves it to the flag."""
 
 
+class Fleet(Section):
+    """How several exporters share a state in PostgreSQL; without effect on any other state."""
+
+    lease: Annotated[Seconds, Field(ge=5, le=300)] = 15
+    """How long an exporter that is silent keeps the accounts that it polls; 5s to 5m, and the same
+    for all."""
+    name: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    """What people are told this exporter is called; null for the name of its host."""
+
+
 class Settings(Section):
     """All keys but `accounts`."""
 
     web: Web = Web()
     state: State = State()
+    fleet: Fleet = Fleet()
     polling: Polling = Polling()
     metrics: Metrics = Metrics()
     labels: Annotated[tuple[RepoLabels, ...], Field(strict=False)] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import logging
 import time
@@ -11,15 +12,18 @@ from collections.abc import AsyncIterator, Callable, Generator
 from importlib import resources
 from typing import TypeVar
 
+from exporter import fleet
 from exporter.config import Config
 from exporter.config.differences import ConfigDiff, diff
 from exporter.daemon.housekeeping import Housekeeping
 from exporter.daemon.timers import Timers
 from exporter.errors import ProviderError, StateDamaged, StateUnavailable
+from exporter.fleet import FLUSH, Fleet
+from exporter.fleet.rules import obeying, wanted
 from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger import Ledger, LedgerConfig
 from exporter.ledger.build_log import BuildLog
-from exporter.ledger.opening import open_ledger, password_of
+from exporter.ledger.opening import Worker, open_ledger, password_of
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import RepoLabels
 from exporter.metrics.rules import MetricsRules
@@ -29,6 +33,7 @@ from exporter.recorder import Recorder
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
 from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
+from exporter.schedule.dispatch import Dispatcher, InProcess
 from exporter.status import ci, report
 from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
@@ -57,23 +62,31 @@ class Application:
 
     def __init__(self, config: Config, *, hold: bool = True, ledger: Ledger | None = None) -> None:
         """`ledger` is that of the configuration, if it is open already."""
+        self.file = config
+        """What the file says."""
         self.config = config
-        """What is in force."""
+        """What is in force: where several processes share a state not all that the file says."""
         self._hold = hold
         self._opened = ledger
         self._groups = BudgetGroups(config.polling.reserve)
+        self.started_at = time.time()
+        self.health = Health(reload_time=self.started_at, revision=revision())
+        self.fleet: Fleet | None = None
+        """The other processes that write the state; None where there cannot be any."""
         try:
             self.recorder = self._open_recorder()
         except StateDamaged as damage:
             self.recorder = self._open_recorder(damage=str(damage))
+        dispatcher = self._dispatcher()
         self.schedule = Schedule(
-            account_poller(account, config, self.recorder, self._groups)
-            for account in config.accounts
+            (
+                account_poller(account, self.config, self.recorder, self._groups)
+                for account in self.config.accounts
+            ),
+            dispatcher,
         )
         self.timers = Timers()
         self.housekeeping = Housekeeping(self.recorder, self.schedule)
-        self.started_at = time.time()
-        self.health = Health(reload_time=self.started_at, revision=revision())
         self.last_reload = Reload(self.started_at)
         self.exposition = Exposition(self.view, self._views, self.health)
 
@@ -86,6 +99,9 @@ class Application:
         """Begin to poll and to keep the state, in the running event loop."""
         self.schedule.start()
         self.housekeeping.start(self.timers)
+        if self.fleet is not None:
+            self.timers.every(self.fleet.keeper.every, self.fleet.beat, "beat")
+            self.timers.every(FLUSH, self.fleet.flush, "flush")
         self.timers.start()
 
     async def once(self) -> bool:
@@ -98,16 +114,89 @@ class Application:
         """End all polls and let go of the state; the step under way in it is finished first."""
         await self.timers.stop()
         await self.housekeeping.save_polling(whole=True)
+        if self.fleet is not None:
+            await self.fleet.flush()
         await self.schedule.stop()
+        if self.fleet is not None:
+            await self.fleet.keeper.leave()
         await self.recorder.close()
 
     def _views(self) -> list[AccountView]:
         self.health.state_ok = self.recorder.state_ok
         self.health.external_url = self.config.web.external_url
+        if self.fleet is not None:
+            self.health.fleet = self.fleet.health()
+            return [*self.fleet.views()]
         return [account.view() for account in self.schedule.accounts]
+
+    async def follow(self) -> Callable[[], None]:
+        """Know what was committed before; what to call once an answer of now was read whole.
+
+        Raises StateUnavailable: nothing may be shown then.
+        """
+        if self.fleet is not None:
+            return await self.fleet.follow()
+        return functools.partial(self.view.scraped, self.view.clock())
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether whoever asks is shown how things stand."""
+        return self.fleet is None or self.fleet.is_well
+
+    # -- what the fleet asks for
+
+    @property
+    def accounts(self) -> list[AccountPoller]:
+        """The accounts in the file."""
+        return self.schedule.accounts
+
+    @property
+    def revision(self) -> str:
+        """The commit that this was built from."""
+        return self.health.revision
+
+    @property
+    def reload(self) -> tuple[bool, float]:
+        """Whether the file was last read well, and when it last was; epoch seconds."""
+        return self.health.reload_ok, self.health.reload_time
+
+    async def agree(self, rules: bytes) -> None:
+        """Put in force what all processes go by from now on. Raises StateUnavailable."""
+        await self.recorder.agree(rules, metrics_rules(obeying(self.file, rules)))
+
+    async def show_accounts(self) -> None:
+        """Show the accounts of all processes. Raises StateUnavailable."""
+        config = self.config
+        await self.recorder.change(
+            metrics_rules(config), self._labels(config), retention=config.state.retention
+        )
+
+    def _renewed(self) -> None:
+        """Go by the rules with which everything was loaded anew."""
+        self.config = config = obeying(self.file, self.recorder.rules)
+        self.ledger.configure(_ledger_config(config, hold=self._hold))
+        self.recorder.keep(retention=config.state.retention)
+        self.exposition = Exposition(self.view, self._views, self.health)
+        for account in self.schedule.accounts:
+            account.change(
+                _sync_rules(config),
+                interval=config.polling.interval,
+                timeout=config.polling.timeout,
+            )
+
+    def _dispatcher(self) -> Dispatcher:
+        return InProcess() if self.fleet is None else self.fleet.keeper
+
+    def _labels(self, config: Config) -> dict[str, str]:
+        """The `provider` label of each account that is shown."""
+        if self.fleet is None:
+            return labels_of(config)
+        return fleet.labels_of(self.fleet.last, config)
 
     def report(self) -> Generator[None, None, StatusReport]:
         """What the status page says, made in short steps."""
+        if self.fleet is not None:
+            self.fleet.mirror()
         return report.of_process(
             self.schedule,
             self.view,
@@ -118,6 +207,8 @@ class Application:
 
     def ci(self) -> Generator[None, None, CiReport]:
         """What the pages about CI say, made in short steps."""
+        if self.fleet is not None:
+            self.fleet.mirror()
         return ci.of_process(self.schedule, self.view)
 
     async def read_log(self, read: Callable[[BuildLog], T]) -> T:
@@ -133,16 +224,31 @@ class Application:
 
     def _open_recorder(self, *, damage: str | None = None) -> Recorder:
         """A recorder over the configured state; `damage` says what is wrong with its content."""
-        config, labels = self.config, labels_of(self.config)
         opened, self._opened = self._opened, None
-        self.ledger = opened or open_state(config, hold=self._hold, damage=damage)
-        shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
-        recorder = Recorder(self.ledger, shown, retention=config.state.retention)
+        self.ledger = opened or open_state(self.file, hold=self._hold, damage=damage)
         try:
-            recorder.start(labels)
+            return self._start_recorder()
         except BaseException:
             self.ledger.close()
             raise
+
+    def _start_recorder(self) -> Recorder:
+        shared, rules = self.ledger.shared, None
+        first = None
+        if shared is not None:
+            first = shared.leases.beat(fleet.facts_of(self, self.file), shown=0)
+            rules = fleet.rules_at_start(first, shared.leases.worker) or wanted(self.file)
+            self.config = obeying(self.file, rules)
+        config = self.config
+        labels = labels_of(self.file) if first is None else fleet.labels_of(first, self.file)
+        shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
+        recorder = Recorder(self.ledger, shown, retention=config.state.retention)
+        self.ledger.configure(_ledger_config(config, hold=self._hold))
+        if shared is not None and first is not None:
+            self.fleet = Fleet(self, shared.leases, recorder, first)
+            recorder.rules_of = lambda rules: metrics_rules(obeying(self.file, rules))
+            recorder.renewed = self._renewed
+        recorder.start(labels, rules_for_all=rules)
         return recorder
 
     async def apply(self, wanted: Config) -> ConfigDiff:
@@ -151,22 +257,22 @@ class Application:
         Accounts whose own keys are equal keep their source and what they have learned. Raises
         StateUnavailable, nothing done.
         """
-        change = diff(self.config, wanted)
+        change = diff(self.config, self._possible(wanted))
         config = change.config
-        await self.recorder.prepare(metrics_rules(config), labels_of(config))
+        await self.recorder.prepare(metrics_rules(config), self._labels(config))
         kept = self._kept(config)
         await self.schedule.pause(
             account for account in self.schedule.accounts if account.provider.name not in kept
         )
         try:
             await self.recorder.change(
-                metrics_rules(config), labels_of(config), retention=config.state.retention
+                metrics_rules(config), self._labels(config), retention=config.state.retention
             )
         except StateUnavailable:
             self._resume(kept)
             raise
         # From here on nothing is awaited: either all of it is in force or nothing.
-        self.config = config
+        self.config, self.file = config, wanted
         self.ledger.configure(_ledger_config(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
         for account in kept.values():
@@ -177,6 +283,10 @@ class Application:
             )
         self._resume(kept)
         return change
+
+    def _possible(self, wanted: Config) -> Config:
+        """What is in force then: what all processes must go by stays until they agree on it."""
+        return wanted if self.fleet is None else obeying(wanted, self.recorder.rules)
 
     def _resume(self, kept: dict[str, AccountPoller]) -> None:
         """Poll the configured accounts: those that were `kept`, and new ones for the others."""
@@ -198,9 +308,17 @@ class Application:
 
 
 def open_state(
-    config: Config, *, hold: bool = True, damage: str | None = None, patience: float | None = None
+    config: Config,
+    *,
+    hold: bool = True,
+    damage: str | None = None,
+    patience: float | None = None,
+    alone: bool = True,
 ) -> Ledger:
-    """The ledger that a configuration names. Raises StateRefused, StateInUse."""
+    """The ledger that a configuration names; unless `alone`, other processes may write a database.
+
+    Raises StateRefused, StateInUse.
+    """
     return open_ledger(
         config.state.url,
         _ledger_config(config, hold=hold),
@@ -209,6 +327,7 @@ def open_state(
         schema=config.state.schema,
         password=password_of(config.state.password_env, config.state.password_file),
         patience=PATIENCE if patience is None else patience,
+        worker=None if alone else Worker(config.fleet.name, config.fleet.lease),
     )
 
 

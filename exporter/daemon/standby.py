@@ -31,7 +31,7 @@ async def opened(config: Config, serving: Serving, stop: asyncio.Event) -> Ledge
 
     Raises StateRefused for whatever else is wrong with it at the start.
     """
-    take = partial(apart, partial(open_state, config, patience=0.0), name="state")
+    take = partial(apart, partial(open_state, config, patience=0.0, alone=False), name="state")
     try:
         return await take()
     except StateInUse as error:

@@ -146,6 +146,12 @@ class Transaction(Protocol):
     def save_polling(self, account: str, changes: PollingChanges) -> None:
         """Write what has changed of the schedule of an account."""
 
+    def save_report(self, account: str, report: bytes) -> None:
+        """Write what the process that polls an account says of it, for the others."""
+
+    def put_rules(self, rules: bytes) -> None:
+        """Write what all processes go by from now on; the others load the state anew."""
+
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
         """Delete finished builds older than the retention, and responses that are out of use.
 

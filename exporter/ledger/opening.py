@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from exporter.errors import StateRefused, StateUnavailable
 from exporter.files import SMALL, content, why
@@ -32,6 +32,15 @@ class Stored(Protocol):
     schema: str
     password_env: str | None
     password_file: str | None
+
+
+class Worker(NamedTuple):
+    """One process among several that write a database."""
+
+    name: str | None
+    """For people; the host's name if None."""
+    lease: float
+    """Seconds after which one that is silent has lost what it polls."""
 
 
 class Database(Protocol):
@@ -82,12 +91,13 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     schema: str = "cicd_exporter",
     password: Callable[[], str | None] = lambda: None,
     patience: float = 0.0,
+    worker: Worker | None = None,
 ) -> Ledger:
     """The ledger at `url`: `sqlite:///PATH`, `memory:` or `postgresql://...`.
 
     `damage` is what was found to be wrong with its content. `password` is asked at each connection
-    to a database; another process that writes there is waited for, so many seconds. Raises
-    StateRefused, and StateInUse where that one goes on.
+    to a database. Without a `worker`, which shares the database with others, a process that writes
+    there is waited for, so many seconds. Raises StateRefused, and StateInUse where that goes on.
     """
     if not url.startswith(DATABASES):
         return sqlite.open_ledger(url, config, on_corrupt=on_corrupt, damage=damage)
@@ -95,7 +105,12 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
         raise StateRefused(f"the state is damaged ({damage}): restore the database from a backup")
     postgres = _postgres("ledger")
     opened: Ledger = postgres.open_ledger(
-        url, config, schema_name=schema, password=password, patience=patience
+        url,
+        config,
+        schema_name=schema,
+        password=password,
+        patience=patience,
+        **({} if worker is None else {"alone": False, **worker._asdict()}),
     )
     return opened
 

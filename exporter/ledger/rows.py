@@ -284,6 +284,8 @@ class Target(msgspec.Struct, frozen=True):
 class Snapshot(Changes):
     """Everything that a process needs in memory at its start."""
 
+    rules: bytes | None = None
+    """What all processes that write the state go by; None if there are none."""
     series_limit: int = 0
     """The limit that they were last shown at; 0 if it is not known."""
     swept_at: float | None = None

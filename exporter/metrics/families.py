@@ -363,6 +363,24 @@ RELOAD_TIME = Family(
     (),
     "When the configuration was last loaded without a fault.",
 )
+WORKERS = Family(
+    "cicd_exporter_workers",
+    "gauge",
+    (),
+    "Exporters that write the state in PostgreSQL and are alive.",
+)
+ACCOUNTS_UNHELD = Family(
+    "cicd_exporter_accounts_unheld",
+    "gauge",
+    (),
+    "Accounts that no exporter polls, of those that share a state in PostgreSQL.",
+)
+CONFIG_AGREED = Family(
+    "cicd_exporter_config_agreed",
+    "gauge",
+    (),
+    "0 while exporters that share a state in PostgreSQL have different rules or accounts, else 1.",
+)
 STATE_OK = Family(
     "cicd_exporter_state_ok",
     "gauge",

@@ -67,15 +67,20 @@ class Recorder(Persistence):
         self._open_builds = OpenBuilds()
         self.news: Callable[[Target, Findings], None] | None = None
         """Called with what a commit has found, once it is shown."""
+        self.rules: bytes | None = None
+        """What all processes go by that write the state; None where nobody else does."""
+        self.rules_of: Callable[[bytes | None], MetricsRules] = lambda _: self.view.rules
+        """What these rules, which everything was loaded with, say about metrics."""
         self.renewed: Callable[[], None] = lambda: None
         """Called once there is another view, as everything was loaded anew."""
-        self.reports: dict[str, bytes] = {}
-        """What the processes that poll accounts say of them, by account."""
+        if ledger.shared is not None:
+            view.mark_by(self._mark)
 
-    def start(self, accounts: Iterable[str]) -> None:
+    def start(self, accounts: Iterable[str], *, rules_for_all: bytes | None = None) -> None:
         """Load what is remembered of the configured accounts.
 
-        Raises StateUnavailable, and StateDamaged where it is not what was written there.
+        `rules_for_all` are what all processes must go by from now on. Raises StateUnavailable,
+        and StateDamaged where it is not what was written there.
         """
         self._accounts = tuple(accounts)
         rules = self.view.rules
@@ -84,6 +89,9 @@ class Recorder(Persistence):
             anew = set(changed_buckets(tx, rules))
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
             apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
+            if rules_for_all is not None and rules_for_all != snapshot.rules:
+                tx.put_rules(rules_for_all)
+        self.rules = rules_for_all or snapshot.rules
         self.budgets = Budgets(snapshot.limits, self._note_limits)
         self._swept_at = snapshot.swept_at
         self._take_over(snapshot)
@@ -115,10 +123,15 @@ class Recorder(Persistence):
         self.budgets.learn(changes.limits)
         self.reports.update(changes.reports)
 
+    def _mark(self) -> float:
+        """What was shown to somebody must be later than this to have what is shown now."""
+        return self.position - 1
+
     def _renew(self, snapshot: Snapshot) -> None:
         self._stored.clear()
         self._open_builds = OpenBuilds()
-        self.view = self.view.emptied()
+        self.rules = snapshot.rules
+        self.view = self.view.emptied(self.rules_of(snapshot.rules))
         self.polling.relearn(snapshot.polling)
         self._show(snapshot)
         for account in snapshot.polling:
@@ -139,6 +152,23 @@ class Recorder(Persistence):
             accounts=self._accounts,
             seen=frozenset(self.view.due()),
         )
+
+    async def agree(self, rules_for_all: bytes, rules: MetricsRules) -> None:
+        """Put in force what all processes go by from now on, and load everything anew.
+
+        Raises StateUnavailable, nothing done.
+        """
+
+        def decide(tx: Transaction) -> None:
+            snapshot = load_sound(tx, fault=_DAMAGED)
+            anew = set(changed_buckets(tx, rules))
+            snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
+            apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
+            tx.put_rules(rules_for_all)
+
+        async with self._lock:
+            await self._commit(decide, shows=False)
+            await self._load_anew()
 
     async def prepare(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
         """Raise StateUnavailable where a `change` to these needs what cannot be read."""
@@ -187,6 +217,19 @@ class Recorder(Persistence):
                 for target, builds in self.view.unassigned():
                     assign = functools.partial(self._assign, target, builds)
                     await self._commit(assign, target.account)
+
+    def keep(self, *, retention: float) -> None:
+        """Remember finished builds for so many seconds from now on."""
+        self._retention = retention
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The `provider` label of each account that is shown."""
+        return self.view.labels_of
+
+    def targets(self, account: str) -> dict[str, int]:
+        """The ids of an account's targets, by repo."""
+        return {t.repo: t.id for t in self.view.targets.values() if t.account == account}
 
     @property
     def look_every(self) -> float:

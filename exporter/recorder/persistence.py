@@ -29,6 +29,8 @@ class Persistence(Commits):
         super().__init__(ledger)
         self.budgets = Budgets((), self._note_limits)
         self.polling = PollingRows(self._note_polling, is_shared=ledger.shared is not None)
+        self.reports: dict[str, bytes] = {}
+        """What the processes that poll accounts say of them, by account."""
         self._notes: set[asyncio.Task[None]] = set()
         self._is_noting_polling = False
 
@@ -97,10 +99,41 @@ class Persistence(Commits):
             if not self.state_ok:
                 return  # what there is room for belongs to the counters
             changes = self.polling.changes(whole=whole)
+            if self._ledger.shared is None:
+                parts = [changes] if changes else []
+            else:  # an account that is another's by now holds up no other
+                parts = [{account: rows} for account, rows in changes.items()]
+            for part in parts:
+                await self._save_part(part)
+
+    async def _save_part(self, changes: Mapping[str, PollingChanges]) -> None:
+        try:
+            await self._commit(lambda tx: self._write_polling(tx, changes), *changes)
+        except StateUnavailable:
+            self.polling.unsaved(changes)
+
+    async def save_account(self, account: str, report: bytes) -> None:
+        """Write the rows of an account's schedule, and a report of it that is another one.
+
+        What cannot be written is written later.
+        """
+        await self._finish(self._save_account(account, report))
+
+    async def _save_account(self, account: str, report: bytes) -> None:
+        async with self._lock:
+            if not self.state_ok:
+                return
+            changes = self.polling.changes_of(account, whole=True)
+            is_other = report != self.reports.get(account)
+
+            def write(tx: Transaction) -> None:
+                self._write_polling(tx, changes)
+                if is_other:
+                    tx.save_report(account, report)
 
             try:
-                if changes:
-                    await self._commit(lambda tx: self._write_polling(tx, changes), *changes)
+                if changes or is_other:
+                    await self._commit(write, account)
             except StateUnavailable:
                 self.polling.unsaved(changes)
 

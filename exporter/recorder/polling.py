@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
@@ -32,6 +33,8 @@ class PollingRows:
     def __init__(self, urgent: Callable[[], None], *, is_shared: bool = False) -> None:
         self.urgent = urgent
         self.is_shared = is_shared
+        self.revisions = Counter[str]()
+        """How often what others may have written of an account has changed."""
         self._stored: dict[str, StoredPolling] = {}
         self._accounts: dict[str, PolledAccount] = {}
 
@@ -56,10 +59,12 @@ class PollingRows:
         for entry in changes.dropped:
             repos.pop(entry, None)
         self._stored[account] = StoredPolling(about, repos)
+        self.revisions[account] += 1
 
     def relearn(self, stored: Mapping[str, StoredPolling]) -> None:
         """Know this instead of all that was known."""
         self._stored = dict(stored)
+        self.revisions.update(stored.keys())
 
     def polled(self, account: str) -> set[str]:
         """The repos of an account that are polled and there, as was committed."""
@@ -84,10 +89,10 @@ class PollingRows:
         }
         return {name: changes for name, changes in found.items() if changes}
 
-    def changes_of(self, account: str) -> dict[str, PollingChanges]:
+    def changes_of(self, account: str, *, whole: bool = False) -> dict[str, PollingChanges]:
         """What may be written with a transaction about the account that is made anyway."""
         polled = self._accounts.get(account)
-        changes = polled.changes(whole=False) if polled is not None else None
+        changes = polled.changes(whole=whole) if polled is not None else None
         return {account: changes} if changes else {}
 
     def unsaved(self, changes: Mapping[str, PollingChanges]) -> None:

@@ -45,7 +45,6 @@ class Schedule:
         self._is_started = True
         for account in self.accounts:
             account.restore()
-            account.save()
         for runner in self._runners.values():
             self._begin(runner)
 
@@ -55,7 +54,7 @@ class Schedule:
 
         async def run() -> None:
             await asyncio.sleep(after)
-            await self._dispatcher.run(runner.group.name, runner.round)
+            await self._dispatcher.run(runner)
 
         self._rounds[runner] = asyncio.create_task(run())
 
@@ -96,6 +95,7 @@ class Schedule:
         runner = self._runners.get(account.group)
         if runner is not None and account in runner.accounts:
             await runner.remove(account)
+            await account.flush()  # before somebody else may poll it
             if not runner.accounts and self._runners.pop(account.group, None) is not None:
                 await self._end(runner)
         await account.close()
@@ -126,8 +126,6 @@ class Schedule:
                 account.inherit(old)
             elif self._is_started:
                 account.restore()
-            if self._is_started:
-                account.save()
             self._runner(account).add(account)
 
     def _runner(self, account: AccountPoller) -> BudgetRunner:

@@ -13,8 +13,17 @@ from time import monotonic
 
 from msgspec.structs import replace
 
-from exporter.errors import ProviderError, Refused, StateUnavailable, TryLater, Waiting
+from exporter.errors import (
+    Fenced,
+    ProviderError,
+    Reason,
+    Refused,
+    StateUnavailable,
+    TryLater,
+    Waiting,
+)
 from exporter.http import REQUEST_COUNT, RequestCount
+from exporter.ledger.polling import StoredPolling
 from exporter.ledger.rows import Cursor, Vector, plus
 from exporter.metrics.buckets import POLL_BUCKETS
 from exporter.metrics.increments import observation
@@ -121,7 +130,7 @@ class AccountPoller:
     async def close(self) -> None:
         """Write what was learned and close the connections. Polls must have been stopped."""
         await self.flush()
-        self._recorder.polling.leave(self.provider.name, self.rows)
+        self.rest()
         await self.api.aclose()
 
     # -- over a restart
@@ -144,6 +153,34 @@ class AccountPoller:
         self.health.restore(account, backoff_until, asked_until=asked_until)
         self.polled.restore(stored, now, is_same=is_same)
         self._show_active()
+
+    def rest(self) -> None:
+        """Write nothing more of what is learned: others may poll it."""
+        self._recorder.polling.leave(self.provider.name, self.rows)
+
+    def resume(self) -> None:
+        """Go on as whoever has polled the account meanwhile has left it."""
+        self.restore()
+        self._recorder.budgets.restore(self.group.name)
+
+    def resume_counts(
+        self, requests: Counter[str], errors: Counter[Reason], *, rejected: int, polls: Vector
+    ) -> None:
+        """Go on with the counters of whoever has polled the account before."""
+        self.api.stats.requests, self.api.stats.errors = requests, errors
+        self.discovery.rejected, self.rejected, self._polls = 0, rejected, polls
+
+    def mirror(self, stored: StoredPolling, *, up: bool) -> None:
+        """Look as whoever polls the account has written."""
+        now, targets = Instant(time.time(), monotonic()), self._recorder.targets(self.provider.name)
+        self.health.mirror(
+            stored.account,
+            up=up,
+            until=now.monotonic + max(stored.account.backoff_until - now.wall, 0.0),
+        )
+        self.polled.mirror(stored, now)
+        for entry, state in self.repos.items():
+            state.target = targets.get(entry)
 
     def _health_changed(self) -> None:
         self.rows.touch()
@@ -249,6 +286,8 @@ class AccountPoller:
             self._failed(state, error)
             if isinstance(error, Refused) or error.reason == "server":
                 await self._diagnose()
+        except Fenced:
+            return True  # whoever polls it by now does so
         except StateUnavailable as error:
             state.error, state.reason = str(error), "state"
         except Exception as error:  # noqa: BLE001 - it is logged, and one repo's own

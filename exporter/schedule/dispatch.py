@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
 from time import monotonic
 from typing import Protocol
 
@@ -23,11 +22,11 @@ _AFTER_A_BUG = 1.0
 """Seconds before a round that broke down is begun again."""
 
 
-class Lease(msgspec.Struct, frozen=True):
+class Lease(msgspec.Struct):
     """The right to poll with one credential."""
 
     until: float = math.inf
-    """Monotonic seconds."""
+    """Monotonic seconds; who granted it may put it off."""
 
     @property
     def is_over(self) -> bool:
@@ -35,24 +34,39 @@ class Lease(msgspec.Struct, frozen=True):
         return monotonic() >= self.until
 
 
-Round = Callable[[Lease], Awaitable[None]]
+class Work(Protocol):
+    """The polls of all accounts with one credential."""
+
+    @property
+    def name(self) -> bytes:
+        """Which credential, the same in every process."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The accounts."""
+
+    def resume(self) -> None:
+        """Know what was learned of the accounts by whoever has polled them meanwhile."""
+
+    async def round(self, lease: Lease) -> None:
+        """Poll as long as the lease holds; hand back at its end, or when cancelled."""
 
 
 class Dispatcher(Protocol):
     """Grants leases and runs rounds under them."""
 
-    async def run(self, budget: bytes, round_: Round) -> None:
-        """Run the rounds of one budget until cancelled. `budget` names it in every process."""
+    async def run(self, work: Work) -> None:
+        """Run the rounds of one credential until cancelled."""
 
 
 class InProcess(Dispatcher):
-    """One lease a budget that never ends: all rounds are in this process."""
+    """One lease that never ends for each: all rounds are in this process."""
 
-    async def run(self, budget: bytes, round_: Round) -> None:
+    async def run(self, work: Work) -> None:
         """Run one round without an end, and another one only if that breaks down."""
         while True:
             try:
-                await round_(Lease())
-            except Exception:  # a bug in it must not be the last round of the budget
+                await work.round(Lease())
+            except Exception:  # a bug in it must not be the last round of the credential
                 log.exception("a round broke down: this is a bug, please report it")
             await asyncio.sleep(_AFTER_A_BUG)

@@ -79,6 +79,12 @@ class AccountHealth:
                 "the account still backs off", extra={"account": self._account, "seconds": seconds}
             )
 
+    def mirror(self, row: AccountPolling, *, up: bool, until: float) -> None:
+        """Look as another process has written, whose backoff lasts `until`, monotonic seconds."""
+        self.up, self.since = up, row.since if row.error else None
+        self.error, self.reason, self.advice = row.error, row.reason, row.advice
+        self.backoff_until = until if row.error else 0.0
+
     def recovered(self) -> None:
         """Record a poll that went well."""
         had_failed = self.error is not None

@@ -72,6 +72,7 @@ class PolledRepos:
         Repos keep their due times, but one of them is due at once, to see how the account is.
         With other credentials, as `is_same` says, what backs off is due too.
         """
+        self._made_at = monotonic()
         is_other = stored.account.span != (self._span.interval, self._span.longest)
         for entry, row in stored.repos.items():
             self._known[entry] = state = repo_state(row, entry, now)
@@ -88,6 +89,12 @@ class PolledRepos:
         probe = min(waiting, key=lambda state: state.due, default=None)
         if probe is not None:
             self.wait(probe, min(probe.due, now.monotonic))
+
+    def mirror(self, stored: StoredPolling, now: Instant) -> None:
+        """Look as another process has written that polls them."""
+        self.by_entry.clear()
+        for entry, row in stored.repos.items():
+            self.by_entry[entry] = repo_state(row, entry, now)
 
     def begin(self) -> None:
         """Count due times from now on: the rounds have begun."""

@@ -79,6 +79,16 @@ class BudgetRunner:
         self._lanes: dict[AccountPoller, _Lane] = {}
 
     @property
+    def name(self) -> bytes:
+        """Which credential, the same in every process."""
+        return self.group.name
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The accounts that are polled."""
+        return frozenset(account.provider.name for account in self._lanes)
+
+    @property
     def accounts(self) -> list[AccountPoller]:
         """Those that are polled."""
         return list(self._lanes)
@@ -117,6 +127,11 @@ class BudgetRunner:
 
     # -- rounds
 
+    def resume(self) -> None:
+        """Know what was learned of the accounts by whoever has polled them meanwhile."""
+        for account in self._lanes:
+            account.resume()
+
     async def round(self, lease: Lease) -> None:
         """Poll as long as the lease holds; hand back at its end, or when cancelled."""
         for lane in self._lanes.values():
@@ -140,6 +155,7 @@ class BudgetRunner:
         await asyncio.gather(*(lane.stop() for lane in lanes))
         for lane in lanes:
             await lane.account.flush()
+            lane.account.rest()
 
     def visit(self, account: AccountPoller) -> None:
         """Start the polls of an account that are due, as far as workers and the budget allow."""
@@ -148,6 +164,7 @@ class BudgetRunner:
     def _visit(self, lane: _Lane) -> None:
         account = lane.account
         try:
+            account.save()
             if not lane.is_begun:
                 lane.is_begun = True
                 account.polled.begin()

@@ -8,7 +8,7 @@ from loading the state. The slot tables track which encoded bytes of a scrape ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from time import monotonic
 
 import msgspec
@@ -38,9 +38,7 @@ from exporter.view.store import Store
 class SeriesView(Store):
     """All series and facts of one process.
 
-    `hold=False` (the `once` command) lets every increment in at once. `mark` is what a scrape has
-    to be later than to have what is shown from now on; by default that is the `clock`, monotonic
-    seconds.
+    `hold=False` (the `once` command) lets every increment in at once.
     """
 
     def __init__(
@@ -50,7 +48,6 @@ class SeriesView(Store):
         *,
         clock: Callable[[], float] = monotonic,
         hold: bool = True,
-        mark: Callable[[], float] | None = None,
     ) -> None:
         super().__init__()
         self.targets: dict[int, Target] = {}
@@ -58,8 +55,8 @@ class SeriesView(Store):
         """Increments folded or refused because of the limit, by family."""
         self.clock = clock
         self._holds = hold
-        self._mark = mark
-        self._hold = Hold(clock, mark)
+        self._mark = clock
+        self._hold = Hold(clock)
         self._unshown: dict[int, list[Pipeline]] = {}
         self._running = Running()
         self._providers: dict[str, str] = {}
@@ -68,11 +65,25 @@ class SeriesView(Store):
 
     # -- what is configured
 
-    def emptied(self) -> SeriesView:
-        """A view of the same configuration that shows nothing yet."""
-        return SeriesView(
-            self.rules, self._providers, clock=self.clock, hold=self._holds, mark=self._mark
-        )
+    def emptied(self, rules: MetricsRules) -> SeriesView:
+        """A view of the same accounts that shows nothing yet, and goes by these rules."""
+        view = SeriesView(rules, self._providers, clock=self.clock, hold=self._holds)
+        view.mark_by(self._mark)
+        return view
+
+    def mark_by(self, mark: Callable[[], float]) -> None:
+        """What a scrape has to be later than, from now on, to have what is shown at its call.
+
+        By default that is the clock, monotonic seconds.
+        """
+        self._mark = mark
+        self._hold = Hold(self.clock, mark)
+        self._hold.span = self.rules.zero_hold
+
+    @property
+    def labels_of(self) -> Mapping[str, str]:
+        """The `provider` label of each account that is shown."""
+        return self._providers
 
     def configure(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
         """Use these rules from now on, and show the accounts in `labels_of`.

@@ -18,7 +18,6 @@ from exporter.ledger.build_log import BuildLog
 from exporter.outputs.prometheus import CONTENT_TYPES, Answer, Exposition, negotiate, wants_gzip
 from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
-from exporter.view.series_view import SeriesView
 from exporter.web.builds import build_routes
 from exporter.web.ci import ci_routes
 from exporter.web.docs import docs_routes
@@ -45,8 +44,14 @@ class Served(Protocol):
         """The metrics as text."""
 
     @property
-    def view(self) -> SeriesView:
-        """The series, for which a delivered scrape counts."""
+    def is_ready(self) -> bool:
+        """Whether whoever asks is shown how things stand."""
+
+    async def follow(self) -> Callable[[], None]:
+        """Know what was committed before; what to call once an answer of now was read whole.
+
+        Raises StateUnavailable: nothing may be shown then.
+        """
 
     @property
     def last_reload(self) -> object:
@@ -79,22 +84,24 @@ def application(
     renderer = Renderer(base, telemetry_path=telemetry_path)
 
     async def metrics(request: Request) -> Response:
-        exposition, view = served.exposition, served.view
+        seen = await served.follow()
+        exposition = served.exposition
         form = negotiate(_header(request, "accept"), offers=exposition.offers)
         packed = wants_gzip(_header(request, "accept-encoding"))
-        begun = view.clock()
         await in_slices(step for step in exposition.steps(form, packed=packed))
         answer = exposition.answer(form, packed=packed)
         headers = {"Content-Type": CONTENT_TYPES[form], "Vary": "Accept, Accept-Encoding"}
         if packed:
             headers["Content-Encoding"] = "gzip"
-        # What has come since it was begun may not be in it.
-        return _Scrape(answer, headers, seen=lambda: view.scraped(begun))
+        return _Scrape(answer, headers, seen=seen)
 
     async def healthy(request: Request) -> Response:
         return PlainTextResponse("cicd-exporter is healthy.\n", headers=NO_SNIFFING)
 
     async def ready(request: Request) -> Response:
+        if not served.is_ready:
+            text = "cicd-exporter cannot read its state: nothing is shown until it can.\n"
+            return PlainTextResponse(text, 503, headers=NO_SNIFFING)
         return PlainTextResponse("cicd-exporter is ready.\n", headers=NO_SNIFFING)
 
     async def unavailable(request: Request, error: Exception) -> Response:

@@ -182,15 +182,22 @@ class TestRounds:
         leases: list[Lease] = []
         begun = asyncio.Event()
 
-        async def breaks_down(lease: Lease) -> None:
-            leases.append(lease)
-            if len(leases) < 3:
-                raise RuntimeError("a bug")
-            begun.set()
-            await asyncio.Event().wait()
+        class Breaking:
+            name = b""
+            names: frozenset[str] = frozenset()
+
+            def resume(self) -> None:
+                raise AssertionError("nobody else polls")
+
+            async def round(self, lease: Lease) -> None:
+                leases.append(lease)
+                if len(leases) < 3:
+                    raise RuntimeError("a bug")
+                begun.set()
+                await asyncio.Event().wait()
 
         async def main() -> None:
-            rounds = asyncio.create_task(InProcess().run(b"", breaks_down))
+            rounds = asyncio.create_task(InProcess().run(Breaking()))
             await asyncio.wait_for(begun.wait(), 10)
             rounds.cancel()
             await asyncio.gather(rounds, return_exceptions=True)

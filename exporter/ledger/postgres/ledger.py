@@ -189,8 +189,9 @@ class PostgresLedger(PostgresReader):
                 "SELECT a.name, r.report FROM account_report AS r JOIN account AS a"
                 " ON a.id = r.account"
             ).fetchall()
+            rules = meta.bytes_of(self.driver, "rules")
             snapshot = super().load()
-        snapshot.turn, snapshot.reports = turn, reports
+        snapshot.turn, snapshot.reports, snapshot.rules = turn, reports, rules
         return snapshot
 
     @contextmanager

@@ -349,5 +349,11 @@ class SqlTransaction:
         polling.write(self._db, self._ledger.account_id(account), changes)
         self.changes.polled.append((account, changes))
 
+    def save_report(self, account: str, report: bytes) -> None:
+        raise NotImplementedError
+
+    def put_rules(self, rules: bytes) -> None:
+        raise NotImplementedError
+
     def prune(self, *, now: float, spared: Collection[str] = ()) -> None:
         retention.prune(self._db, now - self._ledger.config.retention, now=now, spared=spared)

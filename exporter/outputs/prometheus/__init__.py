@@ -41,6 +41,7 @@ from exporter.outputs.prometheus.packing import Packer, gzipped
 from exporter.outputs.prometheus.self_metrics import (
     OF_REPO,
     AccountView,
+    FleetHealth,
     Health,
     RepoView,
     self_metrics,
@@ -55,6 +56,7 @@ __all__ = [
     "AccountView",
     "Answer",
     "Exposition",
+    "FleetHealth",
     "Format",
     "Health",
     "RepoView",
@@ -171,7 +173,8 @@ class Exposition:
             if grouping.is_pipeline_family(name)
         }
         values = self_metrics(self._view, self._accounts(), self._health, sizes)
-        if form == "protobuf":
+        is_shared = self._health.fleet is not None  # then /metrics/worker has what is one process's
+        if form == "protobuf" and not is_shared:
             values |= map(_family, _process().collect())
         nothing, written = encode_labels(form, (), ()), b""
         for family, series in values.items():
@@ -182,7 +185,7 @@ class Exposition:
         if form == "protobuf":
             return written
         generate = generate_openmetrics if form == "openmetrics" else generate_text
-        return written + bytes(generate(_process()))
+        return written + bytes(generate(_nothing() if is_shared else _process()))
 
     def _look_at_repos(self) -> None:
         """See which repos are polled, and which were since the last time."""
@@ -236,6 +239,11 @@ def _family(metric: Metric) -> tuple[Family, dict[Labels, Vector]]:
     kind: Kind = "counter" if metric.type == "counter" else "gauge"
     family = f.foreign(name, kind, labels, metric.documentation)
     return family, {tuple(x.labels.values()): (float(x.value),) for x in metric.samples}
+
+
+@cache
+def _nothing() -> CollectorRegistry:
+    return CollectorRegistry()
 
 
 @cache

@@ -62,6 +62,23 @@ class AccountView(msgspec.Struct):
         return (self.provider, clean(self.account))
 
 
+class FleetHealth(msgspec.Struct, frozen=True):
+    """What a scrape shows of all processes that write the same state."""
+
+    workers: int
+    """How many live."""
+    unheld: int
+    """Accounts that none of them polls."""
+    is_agreed: bool
+    """Whether their files say the same."""
+    reload_ok: bool
+    """Whether each has read its file well the last time."""
+    reload_time: float
+    """When the one last did that did it first, epoch seconds."""
+    builds: frozenset[Labels]
+    """Version, revision and Python of those that run."""
+
+
 class Health(msgspec.Struct):
     """What the process shows of itself."""
 
@@ -71,6 +88,8 @@ class Health(msgspec.Struct):
     revision: str = ""
     external_url: str | None = None
     """Where people reach the pages."""
+    fleet: FleetHealth | None = None
+    """What is shown instead where several processes write the state."""
 
 
 Values = dict[Family, dict[Labels, Vector]]
@@ -95,18 +114,31 @@ def self_metrics(
     for name, size in sizes.items():
         values[f.SERIES][(name,)] = (float(size),)
         values[f.SERIES_DROPPED][(name,)] = (float(shown.dropped[name]),)
-    for family, value in (
-        (f.SERIES_LIMIT, float(shown.rules.series_limit)),
-        (f.RELOAD_OK, float(health.reload_ok)),
-        (f.RELOAD_TIME, health.reload_time),
-        (f.STATE_OK, float(health.state_ok)),
-    ):
-        values[family][()] = (value,)
+    values[f.SERIES_LIMIT][()] = (float(shown.rules.series_limit),)
     if health.external_url is not None:
         values[f.WEB_INFO][(clean(health.external_url.rstrip("/")),)] = (1.0,)
-    running = (__version__, clean(health.revision), platform.python_version())
-    values[f.BUILD_INFO][running] = (1.0,)
+    for family, labels, value in _of_processes(health):
+        values[family][labels] = (float(value),)
     return values
+
+
+def _of_processes(health: Health) -> Iterator[tuple[Family, Labels, float]]:
+    """Of this process, or of all that write the state: an answer says that it can be read."""
+    fleet = health.fleet
+    if fleet is None:
+        yield f.RELOAD_OK, (), health.reload_ok
+        yield f.RELOAD_TIME, (), health.reload_time
+        yield f.STATE_OK, (), health.state_ok
+        yield f.BUILD_INFO, (__version__, clean(health.revision), platform.python_version()), 1
+        return
+    yield f.RELOAD_OK, (), fleet.reload_ok
+    yield f.RELOAD_TIME, (), fleet.reload_time
+    yield f.STATE_OK, (), 1
+    yield f.WORKERS, (), fleet.workers
+    yield f.ACCOUNTS_UNHELD, (), fleet.unheld
+    yield f.CONFIG_AGREED, (), fleet.is_agreed
+    for running in fleet.builds:
+        yield f.BUILD_INFO, tuple(map(clean, running)), 1
 
 
 def _zeros(values: Values, view: AccountView) -> None:

@@ -198,8 +198,7 @@ class Toggled(RuleBasedStateMachine):
         rig = self.rig
         rig.rules = msgspec.structs.replace(rig.rules, native=on)
         rig.ledger.configure(msgspec.structs.replace(rig.ledger.config, native=on))
-        rig.recorder.view.rules = rig.rules
-        rig.recorder.view = rig.view.emptied()
+        rig.recorder.view = rig.view.emptied(rig.rules)
         rig.recorder.start(["acme"])
 
     @invariant()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Generator
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Self, TypeVar, cast
 
 import httpx
@@ -122,6 +122,10 @@ class Stub:
         self.told = status(*accounts, **values)
         self.builds = CiReport(now=0.0, accounts={}, sites={}, repos={})
         self.last_reload = object()  # another one for each of these, so that none is shared
+        self.is_ready = True
+
+    async def follow(self) -> Callable[[], None]:
+        return partial(self.view.scraped, self.view.clock())
 
     def report(self) -> Generator[None, None, StatusReport]:
         yield
