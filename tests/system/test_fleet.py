@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import signal
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from exporter.demo import World
-from tests.system.client import free_port
-from tests.system.test_database import configured, opened
-from tests.system.test_kill import Factory, Watch, assert_complete
+from tests.system.fleets import Chaos, assert_exact, configured, fleet, opened
+from tests.system.test_kill import Factory
 from tests.tools import postgres
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
-from tests.tools.system import Exporter, Exposition, eventually
-
-REPLICAS = 3
 
 
 @pytest.fixture(scope="module")
@@ -30,29 +23,25 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def worker(file: Path) -> Exporter:
-    return Exporter(file, f"--web.listen-address=127.0.0.1:{free_port()}")
-
-
-@contextlib.contextmanager
-def fleet(file: Path, size: int = REPLICAS) -> Iterator[list[Exporter]]:
-    """So many exporters by one file, which are killed at the end if they still run."""
-    made = [worker(file) for _ in range(size)]
-    with contextlib.ExitStack() as ends:
-        for one in made:
-            ends.enter_context(one)
-        yield made
-
-
-def test_replicas_count_each_build_once_and_show_the_same(tmp_path: Path, cluster: Cluster) -> None:
-    world, watch = opened(World(page_size=20)), Watch()
+def test_replicas_that_are_killed_and_sleep_on_a_server_that_is_killed_stay_exact(
+    tmp_path: Path, cluster: Cluster
+) -> None:
+    world, chance = opened(World(page_size=20)), random.Random(15)
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "together")
+        file = configured(tmp_path, cluster.url, emulator, "under_fire")
+        chaos = Chaos(file, chance)
         with fleet(file) as replicas:
-            for _ in range(6):
-                for one in replicas:
-                    watch.look(one)
-                time.sleep(0.5)
+            for turn in range(12):
+                chaos.live(replicas, chance.uniform(0.2, 1.0))
+                if turn % 6 == 3:
+                    chaos.sleep(replicas)
+                elif turn % 4 == 1:
+                    chaos.restart(cluster, replicas)
+                else:
+                    chaos.kill(replicas)
             factory.stop()
             for one in replicas:
-                eventually(lambda one=one: assert_complete(watch.look(one), world))
+                one.logged("serving")
+                assert_exact(one, chaos.watch, world)
+    assert chaos.watch.scrapes > 20
+    assert len(world.finished("github")) > 10

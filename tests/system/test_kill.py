@@ -114,7 +114,9 @@ class Watch:
         self.scrapes = 0
 
     def look(self, exporter: Exporter) -> Exposition:
-        scrape = exporter.scrape()
+        return self.seen(exporter.scrape())
+
+    def seen(self, scrape: Exposition) -> Exposition:
         now = scrape.counters()
         lost = {k: (v, now.get(k)) for k, v in self._seen.items() if now.get(k, -1.0) < v}
         assert not lost, lost
