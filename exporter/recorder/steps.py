@@ -98,4 +98,6 @@ class Steps:
             if self._lock.taken_by is not task:
                 task.cancel()
             await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # who was cancelled is told of nothing else
             raise

@@ -108,6 +108,15 @@ class Chaos:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             self.look(replicas)
+            time.sleep(0.05)
+
+    def supervise(self, replicas: list[Exporter]) -> None:
+        """Start those again that found no database when they began."""
+        for at, one in enumerate(replicas):
+            if one.process.poll() is not None:
+                assert "cannot be opened" in one.log, one.log
+                replicas[at] = replica(self._file)
+                replicas[at].begin()
 
     def kill(self, replicas: list[Exporter]) -> None:
         """Kill one and start another in its place, of which nobody waits that it serves."""
@@ -154,6 +163,7 @@ def _run(wanted: argparse.Namespace) -> None:
             for deed in deeds:
                 chaos.live(replicas, chance.uniform(0.2, 1.5))
                 deed(replicas)
+                chaos.supervise(replicas)
             factory.stop()
             for one in replicas:
                 one.logged("serving")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
-import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,22 +12,15 @@ import pytest
 
 from exporter.daemon import application
 from exporter.demo import World
-from tests.system.client import free_port
-from tests.system.test_kill import (
-    BUCKETS,
-    CIRCLECI,
-    GITHUB,
-    Factory,
-    Watch,
-    accounts_at,
-    assert_complete,
-    live_and_die,
-)
+from exporter.ledger import LedgerConfig
+from exporter.ledger.opening import open_ledger
+from tests.system.fleets import Chaos, assert_exact, configured, opened, replica
+from tests.system.test_kill import Factory, Watch, assert_complete, live_and_die
 from tests.tools import postgres
 from tests.tools.commands import command
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
-from tests.tools.system import TOKEN_ENV, Exporter, Exposition, configure, eventually
+from tests.tools.system import TOKEN_ENV, Exporter, Exposition, eventually
 
 KILLS = 12
 BUILDS = "cicd_builds_total"
@@ -41,28 +33,11 @@ def cluster() -> Iterator[Cluster]:
         yield made
 
 
-def configured(folder: Path, cluster: Cluster, emulator: EmulatorThread, schema: str) -> Path:
-    """The configuration of an exporter that counts the builds of both accounts."""
-    return configure(
-        folder,
-        accounts_at(emulator.url),
-        state={"url": cluster.url, "schema": schema},
-        polling={"interval": 0.3},
-        metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
-    )
-
-
-def opened(world: World) -> World:
-    world.open("github", "github", GITHUB)
-    world.open("circleci", "circleci", CIRCLECI)
-    return world
-
-
 def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluster: Cluster) -> None:
     """Each one goes on at once: the server knows that the one before has gone."""
     world, chance, watch = opened(World(page_size=20)), random.Random(15), Watch()
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "killed")
+        file = configured(tmp_path, cluster.url, emulator, "killed")
         for turn in range(KILLS):
             if turn == KILLS - 3:
                 factory.stop()
@@ -77,24 +52,22 @@ def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluste
 def test_a_server_that_is_killed_again_and_again_loses_and_doubles_nothing(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    world, chance, watch = opened(World(page_size=20)), random.Random(4), Watch()
+    """As long as it is away nothing is shown, rather than what may be old."""
+    world, chance = opened(World(page_size=20)), random.Random(4)
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "restarts")
+        file = configured(tmp_path, cluster.url, emulator, "restarts")
+        chaos = Chaos(file, chance)
         with Exporter(file) as exporter:
-            for turn in range(8):
-                time.sleep(chance.uniform(0.3, 1.2))
-                watch.look(exporter)
-                cluster.stop(signal.SIGKILL if turn % 2 else signal.SIGINT)
-                watch.look(exporter)
-                if turn == 5:
-                    factory.stop()
-                cluster.start()
-            eventually(lambda: assert_complete(watch.look(exporter), world))
-            eventually(lambda: assert_state(exporter, 1))
+            for _ in range(8):
+                chaos.live([exporter], chance.uniform(0.3, 1.2))
+                chaos.restart(cluster, [exporter])
+            factory.stop()
+            assert_exact(exporter, chaos.watch, world)
+            assert exporter.get("/-/ready").status == 200
             assert exporter.stop() == 0
             assert "Traceback" not in exporter.log
         with Exporter(file) as exporter:  # and the rows say the same
-            eventually(lambda: assert_complete(watch.look(exporter), world))
+            assert_exact(exporter, chaos.watch, world)
 
 
 def refused(file: Path) -> str:
@@ -109,87 +82,68 @@ def refused(file: Path) -> str:
     return exporter.log
 
 
-def assert_state(exporter: Exporter, ok: int) -> None:
-    assert exporter.scrape().value("cicd_exporter_state_ok") == ok
+def assert_status(exporter: Exporter, path: str, status: int) -> None:
+    assert exporter.get(path).status == status
 
 
-def test_while_the_server_is_away_that_is_shown_and_said_once(
+def test_while_the_server_is_away_nothing_is_shown_and_that_is_said_once(
     tmp_path: Path, cluster: Cluster
 ) -> None:
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator, Factory(world):
-        file = configured(tmp_path, cluster, emulator, "away")
+        file = configured(tmp_path, cluster.url, emulator, "away")
         with Exporter(file) as exporter:
-            eventually(lambda: assert_state(exporter, 1))
+            eventually(lambda: assert_status(exporter, "/metrics", 200))
             cluster.stop()
-            eventually(lambda: assert_state(exporter, 0))
+            eventually(lambda: assert_status(exporter, "/-/ready", 503))
+            answer = exporter.get("/metrics")
+            assert answer.status == 503
+            assert b"the state in PostgreSQL at 127.0.0.1:" in answer.body
+            assert exporter.get("/-/healthy").status == 200
             cluster.start()
-            eventually(lambda: assert_state(exporter, 1))
-            lines = [line for line in exporter.log.splitlines() if "nothing is counted" in line]
-            lines = [line for line in lines if "asked for anew" not in line]
-            assert len(lines) == 1
-            assert f"the state in PostgreSQL at 127.0.0.1:{cluster.port}/postgres" in lines[0]
+            eventually(lambda: assert_status(exporter, "/-/ready", 200))
+            assert exporter.scrape().value("cicd_exporter_state_ok") == 1
+            for text in ("nothing is shown until it can", "polls pause where no lease can be kept"):
+                assert exporter.log.count(text) == 1, exporter.log
             assert exporter.stop() == 0
 
 
-def test_a_second_process_stands_by_and_goes_on_when_the_first_is_killed(
-    tmp_path: Path, cluster: Cluster
-) -> None:
-    """Whoever asks the one that stands by is told that another one polls."""
-    world, watch = opened(World(page_size=20)), Watch()
-    with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "second")
-        with Exporter(file) as first:
-            eventually(lambda: counts(watch.look(first)))
-            port = free_port()
-            second = Exporter(file, f"--web.listen-address=127.0.0.1:{port}")
-            second.begin()
-            second.url = f"http://127.0.0.1:{port}"
-            try:
-                second.logged("standing by")
-                eventually(lambda: assert_stands_by(second))
-                watch.look(first)
-                first.kill()
-                killed_at = time.monotonic()
-                second.logged("serving")
-                assert time.monotonic() - killed_at < 10
-                factory.stop()
-                eventually(lambda: assert_complete(watch.look(second), world))
-                assert second.get("/-/ready").status == 200
-                assert second.stop() == 0
-            finally:
-                second.kill()
+@contextlib.contextmanager
+def alone(cluster: Cluster, schema: str) -> Iterator[None]:
+    """A process that bears no other one, such as a command that copies the state."""
+    ledger = open_ledger(cluster.url, LedgerConfig(1e12, 0.0), schema=schema, patience=20.0)
+    try:
+        yield
+    finally:
+        ledger.close()
 
 
-def test_one_that_stands_by_says_once_that_the_database_is_away_and_waits(
+def test_an_exporter_stands_by_while_a_command_bears_no_other(
     tmp_path: Path, cluster: Cluster
 ) -> None:
-    with EmulatorThread(opened(World(page_size=20))) as emulator:
-        file = configured(tmp_path, cluster, emulator, "away_too")
-        with Exporter(file) as first:
-            second = Exporter(file)
-            second.begin()
-            second.logged("standing by")
-            first.process.send_signal(signal.SIGSTOP)  # or it might be there first
-            cluster.stop()
-            second.logged("cannot be opened")
-            first.kill()
-            cluster.start()
-            second.logged("serving")
-            lines = [line for line in second.log.splitlines() if "Connection refused" in line]
-            assert len(lines) == 1
-            assert second.stop() == 0
+    """Whoever asks one that stands by is told so."""
+    world = opened(World(page_size=20))
+    with EmulatorThread(world) as emulator, contextlib.ExitStack() as ends:
+        file = configured(tmp_path, cluster.url, emulator, "stands_by")
+        with alone(cluster, "stands_by"):
+            exporter = replica(file)
+            ends.callback(exporter.kill)
+            exporter.begin()
+            exporter.logged("standing by")
+            eventually(lambda: assert_stands_by(exporter))
+        exporter.logged("serving")
+        eventually(lambda: assert_status(exporter, "/-/ready", 200))
+        assert exporter.stop() == 0
 
 
 def test_one_that_stands_by_can_be_stopped(tmp_path: Path, cluster: Cluster) -> None:
     with EmulatorThread(opened(World(page_size=20))) as emulator:
-        file = configured(tmp_path, cluster, emulator, "stopped")
-        with Exporter(file) as first:
-            second = Exporter(file)
-            second.begin()
-            second.logged("standing by")
-            assert second.stop() == 0
-            assert_state(first, 1)
+        file = configured(tmp_path, cluster.url, emulator, "stopped")
+        with alone(cluster, "stopped"):
+            exporter = replica(file)
+            exporter.begin()
+            exporter.logged("standing by")
+            assert exporter.stop() == 0
 
 
 def test_a_command_waits_and_is_refused_in_one_line(
@@ -198,12 +152,12 @@ def test_a_command_waits_and_is_refused_in_one_line(
     monkeypatch.setenv(TOKEN_ENV, "demo")
     monkeypatch.setattr(application, "PATIENCE", 0.5)
     with EmulatorThread(opened(World(page_size=20))) as emulator:
-        file = configured(tmp_path, cluster, emulator, "command")
+        file = configured(tmp_path, cluster.url, emulator, "command")
         with Exporter(file) as running:
             ended = command("once", f"--config.file={file}")
             assert ended.code == 1
             assert "is in use by the exporter on" in ended.err
-            assert_state(running, 1)
+            assert running.scrape().value("cicd_exporter_state_ok") == 1
 
 
 def assert_stands_by(exporter: Exporter) -> None:
@@ -220,25 +174,6 @@ def assert_stands_by(exporter: Exporter) -> None:
     assert b"another exporter polls" in answers["/metrics"].body
 
 
-def test_a_process_that_slept_while_another_took_over_writes_nothing(
-    tmp_path: Path, cluster: Cluster
-) -> None:
-    world = opened(World(page_size=20))
-    watch = Watch()
-    with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "slept")
-        with Exporter(file) as sleeper:
-            eventually(lambda: assert_state(sleeper, 1))
-            sleeper.process.send_signal(signal.SIGSTOP)
-            with Exporter(file) as other:
-                sleeper.process.send_signal(signal.SIGCONT)
-                assert sleeper.process.wait(timeout=30) == 1
-                assert "another exporter has taken the state over: this one ends" in sleeper.log
-                assert "Traceback" not in sleeper.log
-                factory.stop()
-                eventually(lambda: assert_complete(watch.look(other), world))
-
-
 def test_a_schema_that_is_not_ours_is_left_alone(tmp_path: Path, cluster: Cluster) -> None:
     import psycopg
 
@@ -247,7 +182,7 @@ def test_a_schema_that_is_not_ours_is_left_alone(tmp_path: Path, cluster: Cluste
         db.execute("CREATE TABLE theirs.things (id int)")
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator:
-        said = refused(configured(tmp_path, cluster, emulator, "theirs"))
+        said = refused(configured(tmp_path, cluster.url, emulator, "theirs"))
     assert "schema theirs holds tables that are not of cicd-exporter, such as things" in said
 
 
@@ -257,7 +192,7 @@ def test_the_commands_look_at_a_database_as_at_a_file(
     monkeypatch.setenv(TOKEN_ENV, "demo")
     world = opened(World(page_size=20))
     with EmulatorThread(world) as emulator, Factory(world) as factory:
-        file = configured(tmp_path, cluster, emulator, "looked_at")
+        file = configured(tmp_path, cluster.url, emulator, "looked_at")
         of_it = f"--config.file={file}"
         missing = command("state", "info", of_it)
         assert missing.code == 1
@@ -270,7 +205,7 @@ def test_the_commands_look_at_a_database_as_at_a_file(
             told = command("state", "info", of_it, "--format=json")
             assert told.code == 0, told.err
             beside = json.loads(told.out)
-            assert beside["owner"]
+            assert beside["workers"]
             factory.stop()
             eventually(lambda: assert_complete(watch.look(exporter), world))
             assert command("state", "verify", of_it).out.endswith(": sound\n")
@@ -279,7 +214,7 @@ def test_the_commands_look_at_a_database_as_at_a_file(
             counted = exporter.scrape().total(BUILDS)
             assert exporter.stop() == 0
         found = json.loads(command("state", "info", of_it, "--format=json").out)
-        assert (found["owner"], found["schema"]) == (None, "looked_at")
+        assert (found["workers"], found["schema"]) == ([], "looked_at")
         assert found["builds"] == found["logged"] == counted
         assert found["bytes"] > 0
         assert "in use     no" in command("state", "info", of_it).out

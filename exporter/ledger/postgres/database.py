@@ -43,7 +43,7 @@ class Database:
         """What is in it."""
         with self._reader() as ledger:
             db = ledger.driver
-            leases = PostgresLeases(self._access, "", length=LEASE, alone=False, driver=db)
+            leases = PostgresLeases(db, "", length=LEASE, alone=False)
             facts = {
                 "database": self._access.place,
                 "schema": self._access.schema,

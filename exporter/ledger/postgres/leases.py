@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from exporter.ledger.postgres.driver import Access, PostgresDriver, unavailable
+from exporter.ledger.postgres.driver import PostgresDriver, unavailable
 from exporter.ledger.shared import Beat, Held, Worker, WorkerFacts
 from exporter.ledger.sql import meta
 
@@ -76,22 +76,12 @@ class PostgresLeases:
     One that is `alone` bears no other worker beside it.
     """
 
-    def __init__(
-        self,
-        access: Access,
-        worker: str,
-        *,
-        length: float,
-        alone: bool,
-        driver: PostgresDriver | None = None,
-    ) -> None:
-        """`driver` is the connection to use, if not one of its own."""
+    def __init__(self, driver: PostgresDriver, worker: str, *, length: float, alone: bool) -> None:
         self.worker = worker
         self.length = length
         self.held: Mapping[str, int] = {}
         """The epochs of the leases that are ours, by account."""
-        self._access = access
-        self._driver = PostgresDriver(access) if driver is None else driver
+        self._driver = driver
         self._is_alone = alone
         self._silence = 2 * length / BEATS
         """Seconds after the last beat in which it does not matter what the server knows."""
@@ -145,7 +135,7 @@ class PostgresLeases:
             _BEAT,
             (
                 self.worker,
-                self._access.name,
+                self._driver.access.name,
                 self.length,
                 self._driver.client_port(),
                 self._is_alone,
@@ -195,7 +185,7 @@ class PostgresLeases:
             yield
         except psycopg.Error as error:
             self._driver.close()
-            raise unavailable(error, self._access, "reached") from None
+            raise unavailable(error, self._driver.access, "reached") from None
 
 
 def _known(facts: bytes) -> WorkerFacts:

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 
@@ -75,23 +75,23 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     seconds at most: its end may be under way. Raises StateRefused, and StateInUse where it goes on.
     """
     access = Access(url, schema=schema_name, name=name or socket.gethostname(), password=password)
-    driver = PostgresDriver(access)
-    try:
-        with access.connect() as connection:
-            before = schema.prepare(connection, schema_name)
-        if before:
-            log.info("the tables of the state are upgraded", extra={"format": schema.FORMAT})
-        leases = PostgresLeases(access, secrets.token_hex(8), length=lease, alone=alone)
-        ledger = PostgresLedger(driver, config, leases, alone=alone)
-        ledger.join(patience)
-    except psycopg.Error as error:
-        driver.close()
-        raise StateRefused(
-            f"the state in PostgreSQL at {access.place} cannot be opened: {line(error)}"
-        ) from None
-    except BaseException:
-        driver.close()
-        raise
+    driver, leases_driver = PostgresDriver(access), PostgresDriver(access)
+    with ExitStack() as unless_it_opens:
+        unless_it_opens.callback(driver.close)
+        unless_it_opens.callback(leases_driver.close)
+        try:
+            with access.connect() as connection:
+                before = schema.prepare(connection, schema_name)
+            if before:
+                log.info("the tables of the state are upgraded", extra={"format": schema.FORMAT})
+            leases = PostgresLeases(leases_driver, secrets.token_hex(8), length=lease, alone=alone)
+            ledger = PostgresLedger(driver, config, leases, alone=alone)
+            ledger.join(patience)
+        except psycopg.Error as error:
+            raise StateRefused(
+                f"the state in PostgreSQL at {access.place} cannot be opened: {line(error)}"
+            ) from None
+        unless_it_opens.pop_all()
     return ledger
 
 
