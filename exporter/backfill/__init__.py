@@ -22,7 +22,7 @@ from exporter.backfill.reading import HistoryReader, Progress, ReadFailure
 from exporter.backfill.recording import HistoryRecorder
 from exporter.backfill.text import FAMILIES, OpenMetricsText
 from exporter.config import Config
-from exporter.daemon.application import (
+from exporter.daemon.parts import (
     account_context,
     labels_of,
     metrics_rules,

@@ -1,11 +1,10 @@
 """The running process: what is made of a configuration, served, reloaded and stopped."""
 
-from exporter.daemon.application import (
-    Application,
+from exporter.daemon.application import Application, assembled
+from exporter.daemon.parts import (
     account_context,
     account_poller,
     account_source,
-    assembled,
     labels_of,
     metrics_rules,
     recorder_in_memory,

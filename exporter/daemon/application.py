@@ -5,41 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from importlib import resources
 from typing import TypeVar
 
 from exporter import fleet
 from exporter.config import Config
 from exporter.config.differences import ConfigDiff, diff
 from exporter.daemon.housekeeping import Housekeeping
+from exporter.daemon.parts import (
+    account_poller,
+    labels_of,
+    ledger_config,
+    metrics_rules,
+    open_state,
+    revision,
+    sync_rules,
+)
 from exporter.daemon.timers import Timers
-from exporter.errors import ProviderError, StateDamaged, StateUnavailable
+from exporter.errors import StateDamaged, StateUnavailable
 from exporter.fleet import FLUSH, Fleet
 from exporter.fleet.rules import obeying, wanted
-from exporter.http import Api, RetryPolicy, Token
-from exporter.ledger import Ledger, LedgerConfig
+from exporter.ledger import Ledger
 from exporter.ledger.build_log import BuildLog
-from exporter.ledger.opening import Worker, open_ledger, password_of
-from exporter.metrics.buckets import Buckets
-from exporter.metrics.labels import RepoLabels
-from exporter.metrics.rules import MetricsRules
 from exporter.outputs.prometheus import AccountView, Exposition, Health
-from exporter.providers import Provider, Source
 from exporter.recorder import Recorder
 from exporter.schedule import Schedule
 from exporter.schedule.account import AccountPoller
-from exporter.schedule.budget_group import BudgetGroup, BudgetGroups
+from exporter.schedule.budget_group import BudgetGroups
 from exporter.schedule.dispatch import Dispatcher, InProcess
 from exporter.status import ci, report
 from exporter.status.ci import CiReport
 from exporter.status.document import StatusReport
 from exporter.status.report import Reload
-from exporter.sync import repo_sync
-from exporter.sync.window import SyncRules
 from exporter.view.series_view import SeriesView
 
 T = TypeVar("T")
@@ -50,8 +49,6 @@ GRACE = 8.0
 """Seconds that a stop may take before what is left is abandoned; the supervisor gives 10."""
 DRAIN = 2.0
 """Seconds of it that open scrapes get."""
-PATIENCE = 20.0
-"""Seconds that a command waits for another process to let go of a state in a database."""
 
 
 class Application:
@@ -129,6 +126,10 @@ class Application:
             return [*self.fleet.views()]
         return [account.view() for account in self.schedule.accounts]
 
+    def worker_metrics(self) -> bytes | None:
+        """What is this process's own; None where `metrics` has it, as nobody else writes."""
+        return None if self.fleet is None else self.fleet.metrics.text()
+
     async def follow(self) -> Callable[[], None]:
         """Know what was committed before; what to call once an answer of now was read whole.
 
@@ -150,16 +151,6 @@ class Application:
         """The accounts in the file."""
         return self.schedule.accounts
 
-    @property
-    def revision(self) -> str:
-        """The commit that this was built from."""
-        return self.health.revision
-
-    @property
-    def reload(self) -> tuple[bool, float]:
-        """Whether the file was last read well, and when it last was; epoch seconds."""
-        return self.health.reload_ok, self.health.reload_time
-
     async def agree(self, rules: bytes) -> None:
         """Put in force what all processes go by from now on. Raises StateUnavailable."""
         await self.recorder.agree(rules, metrics_rules(obeying(self.file, rules)))
@@ -174,12 +165,12 @@ class Application:
     def _renewed(self) -> None:
         """Go by the rules with which everything was loaded anew."""
         self.config = config = obeying(self.file, self.recorder.rules)
-        self.ledger.configure(_ledger_config(config, hold=self._hold))
-        self.recorder.keep(retention=config.state.retention)
+        self.ledger.configure(ledger_config(config, hold=self._hold))
+        self.recorder.retention = config.state.retention
         self.exposition = Exposition(self.view, self._views, self.health)
         for account in self.schedule.accounts:
             account.change(
-                _sync_rules(config),
+                sync_rules(config),
                 interval=config.polling.interval,
                 timeout=config.polling.timeout,
             )
@@ -203,6 +194,7 @@ class Application:
             started_at=self.started_at,
             reload=self.last_reload,
             state_ok=self.recorder.state_ok,
+            workers=() if self.fleet is None else self.fleet.workers(),
         )
 
     def ci(self) -> Generator[None, None, CiReport]:
@@ -243,7 +235,7 @@ class Application:
         labels = labels_of(self.file) if first is None else fleet.labels_of(first, self.file)
         shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=config.state.retention)
-        self.ledger.configure(_ledger_config(config, hold=self._hold))
+        self.ledger.configure(ledger_config(config, hold=self._hold))
         if shared is not None and first is not None:
             self.fleet = Fleet(self, shared.leases, recorder, first)
             recorder.rules_of = lambda rules: metrics_rules(obeying(self.file, rules))
@@ -273,11 +265,11 @@ class Application:
             raise
         # From here on nothing is awaited: either all of it is in force or nothing.
         self.config, self.file = config, wanted
-        self.ledger.configure(_ledger_config(config, hold=self._hold))
+        self.ledger.configure(ledger_config(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
         for account in kept.values():
             account.change(
-                _sync_rules(config),
+                sync_rules(config),
                 interval=config.polling.interval,
                 timeout=config.polling.timeout,
             )
@@ -307,30 +299,6 @@ class Application:
         }
 
 
-def open_state(
-    config: Config,
-    *,
-    hold: bool = True,
-    damage: str | None = None,
-    patience: float | None = None,
-    alone: bool = True,
-) -> Ledger:
-    """The ledger that a configuration names; unless `alone`, other processes may write a database.
-
-    Raises StateRefused, StateInUse.
-    """
-    return open_ledger(
-        config.state.url,
-        _ledger_config(config, hold=hold),
-        on_corrupt=config.state.on_corrupt,
-        damage=damage,
-        schema=config.state.schema,
-        password=password_of(config.state.password_env, config.state.password_file),
-        patience=PATIENCE if patience is None else patience,
-        worker=None if alone else Worker(config.fleet.name, config.fleet.lease),
-    )
-
-
 @contextlib.asynccontextmanager
 async def assembled(
     config: Config, *, hold: bool = True, ledger: Ledger | None = None
@@ -345,120 +313,3 @@ async def assembled(
                 await made.stop()
         except TimeoutError:
             log.warning("some polls did not stop in time and are abandoned")
-
-
-def revision() -> str:
-    """The commit that this was built from, if who built it wrote it into the package."""
-    try:
-        return (resources.files("exporter") / "REVISION").read_text("utf-8").strip()
-    except FileNotFoundError:
-        return ""
-
-
-def account_poller(
-    account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
-) -> AccountPoller:
-    """What polls one configured account."""
-    context, group = account_context(account, config, recorder, groups)
-    return AccountPoller(context, interval=config.polling.interval, group=group)
-
-
-def account_context(
-    account: Provider, config: Config, recorder: Recorder, groups: BudgetGroups
-) -> tuple[repo_sync.SyncContext, BudgetGroup]:
-    """The context of syncs of one configured account, and the budget that it shares."""
-    source, group = account_source(account, config, groups)
-    recorder.budgets.adopt(group.name, group.budget)
-    return repo_sync.SyncContext(source, recorder, _sync_rules(config)), group
-
-
-def account_source(
-    account: Provider, config: Config, groups: BudgetGroups, *, retries: RetryPolicy | None = None
-) -> tuple[Source[Provider], BudgetGroup]:
-    """The source of one configured account with its client: the only place that makes one.
-
-    `retries` is the usual one if it is not given.
-    """
-    token = Token(env=account.token_env, file=account.token_file, beside=account.secret_files)
-    group = groups.of(account, _credential(account, token))
-    page = account.own_token_page
-    api = Api(
-        root=account.root,
-        headers=lambda: source.headers(token.known()),
-        token=token,
-        timeout=config.polling.timeout,
-        ca_file=account.ca_file,
-        proxy=account.proxy,
-        retries=RetryPolicy() if retries is None else retries,
-        budget=group.budget,
-        likely_root=account.likely_root,
-        dialect=account.dialect,
-        expiry_header=page.expires if page is not None and page.on_all else None,
-    )
-    source = account.connect(api)
-    return source, group
-
-
-def _credential(account: Provider, token: Token) -> bytes:
-    """What tells credentials apart and gives none away: by value, else by where it is."""
-    known: object = account.model_dump(include=set(account.credentials))
-    with contextlib.suppress(ProviderError):
-        if (value := token.read()) is not None:
-            known = sorted(account.headers(value).items())
-    return hashlib.blake2b(repr(known).encode(), digest_size=16).digest()
-
-
-# -- what each part wants to know of a configuration
-
-
-def _sync_rules(config: Config) -> SyncRules:
-    return SyncRules(
-        lookback=config.polling.lookback,
-        retention=config.state.retention,
-        rerun_window=config.polling.rerun_window,
-        max_interval=max(config.polling.max_interval, config.polling.interval),
-    )
-
-
-def metrics_rules(config: Config) -> MetricsRules:
-    """What the configuration says about metrics."""
-    return MetricsRules(
-        branches=config.metrics.branches,
-        buckets=Buckets(config.metrics.duration_buckets, config.metrics.queue_buckets),
-        zero_hold=config.metrics.zero_hold,
-        series_limit=config.metrics.series_limit,
-        max_open_age=config.polling.max_open_age,
-        repo_labels=tuple(RepoLabels(tuple(x.repos), x.labels) for x in config.labels),
-        build_info=config.metrics.build_info,
-        native=config.web.native_histograms,
-    )
-
-
-def _ledger_config(config: Config, *, hold: bool) -> LedgerConfig:
-    return LedgerConfig(
-        config.state.retention,
-        config.polling.lookback,
-        gauges_only=hold,
-        native=config.web.native_histograms,
-        builds=config.state.builds,
-    )
-
-
-def recorder_in_memory(config: Config, *, reach: float, lookback: float) -> Recorder:
-    """A recorder of its own, whose state is kept nowhere and which holds nothing back.
-
-    It remembers builds for `reach` seconds, and reads `lookback` seconds at first.
-    """
-    labels = labels_of(config)
-    recorder = Recorder(
-        open_ledger("memory:", LedgerConfig(reach, lookback, gauges_only=False)),
-        SeriesView(metrics_rules(config), labels, hold=False),
-        retention=reach,
-    )
-    recorder.start(labels)
-    return recorder
-
-
-def labels_of(config: Config) -> dict[str, str]:
-    """The `provider` label of each account."""
-    return {account.name: account.label for account in config.accounts}

@@ -11,7 +11,7 @@ from functools import partial
 from starlette.applications import Starlette
 
 from exporter.config import Config
-from exporter.daemon.application import open_state
+from exporter.daemon.parts import open_state
 from exporter.errors import StateError, StateInUse
 from exporter.ledger import Ledger
 from exporter.threads import apart

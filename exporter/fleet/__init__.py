@@ -8,20 +8,32 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from exporter import __version__
 from exporter.config import Config
 from exporter.errors import StateUnavailable
 from exporter.fleet import reports, rules
 from exporter.fleet.keeper import Keeper
+from exporter.fleet.worker_metrics import WorkerMetrics
 from exporter.ledger.shared import Beat, Leases, WorkerFacts
-from exporter.outputs.prometheus import AccountView, FleetHealth
+from exporter.outputs.prometheus import AccountView, FleetHealth, Health
 from exporter.recorder import Recorder
 from exporter.schedule.account import AccountPoller
 
 FLUSH = 5.0
 """Seconds between two writes of what was learned of the accounts that are polled here."""
+
+
+class WorkerReport(NamedTuple):
+    """What pages say of a worker."""
+
+    name: str
+    version: str
+    started_at: float
+    """Epoch seconds."""
+    accounts: list[str]
+    """Those that it polls."""
 
 
 class Process(Protocol):
@@ -36,12 +48,8 @@ class Process(Protocol):
         """The accounts in it."""
 
     @property
-    def revision(self) -> str:
-        """The commit that it was built from."""
-
-    @property
-    def reload(self) -> tuple[bool, float]:
-        """Whether its file was last read well, and when it last was; epoch seconds."""
+    def health(self) -> Health:
+        """What it shows of itself."""
 
     async def agree(self, rules: bytes) -> None:
         """Put in force what all workers go by from now on. Raises StateUnavailable."""
@@ -58,6 +66,8 @@ class Fleet:
         self._recorder = recorder
         self.keeper = Keeper(leases, recorder, self.facts, self._resume)
         self.keeper.last = first
+        self.metrics = WorkerMetrics(self.keeper, recorder, process.health)
+        """What is this worker's own."""
         self._mirrored: dict[str, int] = {}
         """Which rows of the schedule an account that is polled elsewhere was last shown by."""
 
@@ -159,6 +169,19 @@ class Fleet:
 
     # -- pages
 
+    def workers(self) -> list[WorkerReport]:
+        """The workers that live, the oldest first."""
+        held = self.last.held
+        return [
+            WorkerReport(
+                name=worker.name,
+                version=worker.facts.version,
+                started_at=worker.started_at,
+                accounts=sorted(name for name, one in held.items() if one.worker == worker.id),
+            )
+            for worker in self.last.workers.values()
+        ]
+
     def mirror(self) -> None:
         """Let the accounts that are polled elsewhere look as their workers have written."""
         held, polling = self.keeper.held, self._recorder.polling
@@ -172,19 +195,20 @@ class Fleet:
                 self._mirrored[name] = revision
                 report = reports.decoded(self._recorder.reports.get(name))
                 account.mirror(stored, up=report.up)
+                reports.resume(account, report)
 
 
 def facts_of(process: Process, file: Config) -> WorkerFacts:
     """What is said of a worker that runs in this process."""
-    is_well, at = process.reload
+    health = process.health
     return WorkerFacts(
         version=__version__,
-        revision=process.revision,
+        revision=health.revision,
         python=platform.python_version(),
         accounts={account.name: account.label for account in file.accounts},
         rules=rules.wanted(file),
-        reload_ok=is_well,
-        reload_at=at,
+        reload_ok=health.reload_ok,
+        reload_at=health.reload_time,
     )
 
 

@@ -70,6 +70,8 @@ class Keeper(Dispatcher):
         """Whether the last beat was answered."""
         self.changes = Counter[str]()
         """Leases that were `taken`, `given_back` or `lost`."""
+        self.timed: Callable[[str, float], None] = lambda _step, _seconds: None
+        """Called with how long a `beat` took, in seconds."""
         self.shown = 0
         """Up to which turn somebody was shown all commits by this process."""
         self._leases = leases
@@ -140,6 +142,8 @@ class Keeper(Dispatcher):
                 log.error("%s: polls pause where no lease can be kept", error)
             self.is_well = False
             return
+        finally:
+            self.timed("beat", monotonic() - began)
         if not self.is_well:
             log.info("leases can be kept again")
         self.is_well = True

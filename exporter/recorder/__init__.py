@@ -29,6 +29,7 @@ from exporter.metrics.rules import MetricsRules
 from exporter.model import Build
 from exporter.recorder.budgets import Budgets
 from exporter.recorder.clocks import is_leap
+from exporter.recorder.cursors import may_lag
 from exporter.recorder.decisions import (
     Decide,
     apply_series_limit,
@@ -46,10 +47,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_CURSOR_LAG = 300.0
-"""Seconds that the stored cursor of a quiet repo may lag; a restart reads so much more again."""
-
-
 _DAMAGED = "the state is damaged: {}"
 
 
@@ -59,7 +56,8 @@ class Recorder(Persistence):
     def __init__(self, ledger: Ledger, view: SeriesView, *, retention: float) -> None:
         super().__init__(ledger)
         self.view = view
-        self._retention = retention
+        self.retention = retention
+        """Seconds that finished builds are remembered."""
         self._swept_at: float | None = None
         self._stored: dict[tuple[str, str], Target] = {}
         """By account and repo: what the ledger would tell if it was asked again."""
@@ -208,7 +206,7 @@ class Recorder(Persistence):
             if self._needs_state(rules, labels_of):
                 shown = await self._commit(decide, shows=False)
             self.view.configure(rules, labels_of)
-            self._accounts, self._retention = accounts, retention
+            self._accounts, self.retention = accounts, retention
             self._open_builds.keep(self.view.targets)
             if shown is not None:
                 self._show(shown)
@@ -217,10 +215,6 @@ class Recorder(Persistence):
                 for target, builds in self.view.unassigned():
                     assign = functools.partial(self._assign, target, builds)
                     await self._commit(assign, target.account)
-
-    def keep(self, *, retention: float) -> None:
-        """Remember finished builds for so many seconds from now on."""
-        self._retention = retention
 
     @property
     def labels(self) -> Mapping[str, str]:
@@ -292,7 +286,7 @@ class Recorder(Persistence):
         """
         listed, lost, extra = list(builds), list(gone), list(events)
         is_idle = not (listed or lost or extra)
-        if is_idle and self.state_ok and self._may_lag(target, cursor):
+        if is_idle and self.state_ok and may_lag(self._stored_cursor(target), cursor):
             return msgspec.structs.replace(target, cursor=cursor), False
         at = time.time() if now is None else now
         return await self._finish(self._record(target, listed, cursor, lost, extra, at))
@@ -310,7 +304,7 @@ class Recorder(Persistence):
         touched_at = max(now, time.time())  # by a clock that is behind it would seem idle at once
         async with self._lock:
             decide = self._deciding(target)
-            moves = not self.state_ok or not self._may_lag(target, cursor)
+            moves = not self.state_ok or not may_lag(self._stored_cursor(target), cursor)
             # Only with what is written anyway, and not where there may be no room for it.
             saved = self.polling.changes_of(target.account) if moves and self.state_ok else {}
 
@@ -366,7 +360,7 @@ class Recorder(Persistence):
         the last time nothing is done, and False returned, unless our clock `is_steady`.
         """
         at = time.time() if now is None else now
-        if not is_steady and is_leap(at, self._swept_at, retention=self._retention):
+        if not is_steady and is_leap(at, self._swept_at, retention=self.retention):
             return False
         await self._finish(self._sweep(at, spared))
         return True
@@ -377,7 +371,7 @@ class Recorder(Persistence):
             kept = {t.id: t.account for t in self.view.targets.values() if t.account not in spared}
 
             def step(tx: Transaction) -> None:
-                forget_idle(tx, before=now - self._retention, accounts=kept, busy=busy)
+                forget_idle(tx, before=now - self.retention, accounts=kept, busy=busy)
                 tx.prune(now=now, spared=spared)
 
             await self._commit(step)
@@ -399,16 +393,6 @@ class Recorder(Persistence):
         self._worker.shutdown()
         self._end_reading()
 
-    def _may_lag(self, target: Target, cursor: Cursor) -> bool:
-        """Whether a step without news may leave the stored cursor where it is."""
+    def _stored_cursor(self, target: Target) -> Cursor | None:
         known = self._stored.get((target.account, target.repo))
-        stored = None if known is None else known.cursor
-        return (
-            stored is not None
-            and stored.since is not None
-            and cursor.since is not None
-            and cursor.since - stored.since < _CURSOR_LAG
-            and (cursor.high, cursor.resume, cursor.stuck)
-            == (stored.high, stored.resume, stored.stuck)
-            and cursor.behind.keys() == stored.behind.keys()
-        )
+        return None if known is None else known.cursor

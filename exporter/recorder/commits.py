@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from time import monotonic
 from typing import TypeVar
 
-from exporter.errors import StateBehind, StateUnavailable
+from exporter.errors import Fenced, StateBehind, StateUnavailable
 from exporter.ledger import Ledger, Transaction
 from exporter.ledger.rows import Changes, Snapshot
 from exporter.ledger.shared import Feed
@@ -35,6 +36,14 @@ class Commits(Steps):
         """The turn of the commit that was taken over last; 0 where nobody else writes."""
         self.is_followed = True
         """Whether what others have committed could be read the last time."""
+        self.fenced = 0
+        """Commits that came too late, as another process polls the account by now."""
+        self.loads = 0
+        """How often everything was loaded anew."""
+        self.images = 0
+        """How many commits were read that changed what is shown."""
+        self.timed: Callable[[str, float], None] = lambda _step, _seconds: None
+        """Called with how long a `commit` or a read of the `feed` took, in seconds."""
         self._reader = Worker("feed")
         self._reading = asyncio.Lock()
         self._next_read: asyncio.Task[None] | None = None
@@ -55,7 +64,14 @@ class Commits(Steps):
                 result = decide(tx)
             return result, tx.changes
 
-        result, changes = await self._write(step)
+        began = monotonic()
+        try:
+            result, changes = await self._write(step)
+        except Fenced:
+            self.fenced += 1
+            raise
+        finally:
+            self.timed("commit", monotonic() - began)
         if changes.turn in {0, self.position + 1}:
             self._take_over(changes if shows else Changes(turn=changes.turn))
         elif changes.turn > self.position:
@@ -104,12 +120,15 @@ class Commits(Steps):
             self.is_followed = True
 
     async def _read(self, feed: Feed) -> None:
-        since = self.position
+        since, began = self.position, monotonic()
         try:
             news = await self._reader.run(lambda: feed.read(since))
         except StateBehind:
             await self._load_anew()
             return
+        finally:
+            self.timed("feed", monotonic() - began)
+        self.images += len(news.commits)
         for changes in news.commits:
             if changes.turn <= self.position:
                 continue
@@ -121,6 +140,7 @@ class Commits(Steps):
 
     async def _load_anew(self) -> None:
         """Forget what is shown, and show what the state holds."""
+        self.loads += 1
         snapshot = await self._run(self._ledger.load)
         if snapshot.turn < self.position:
             log.error(

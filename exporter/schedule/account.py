@@ -43,7 +43,7 @@ from exporter.schedule.token_end import TokenEnd
 from exporter.schedule.watch import Watch
 from exporter.sync import repo_sync
 from exporter.sync.activity import Span
-from exporter.sync.limits import Part
+from exporter.sync.limits import part_of
 from exporter.sync.window import SyncRules, believed
 
 log = logging.getLogger(__name__)
@@ -172,15 +172,9 @@ class AccountPoller:
 
     def mirror(self, stored: StoredPolling, *, up: bool) -> None:
         """Look as whoever polls the account has written."""
-        now, targets = Instant(time.time(), monotonic()), self._recorder.targets(self.provider.name)
-        self.health.mirror(
-            stored.account,
-            up=up,
-            until=now.monotonic + max(stored.account.backoff_until - now.wall, 0.0),
-        )
-        self.polled.mirror(stored, now)
-        for entry, state in self.repos.items():
-            state.target = targets.get(entry)
+        now = Instant(time.time(), monotonic())
+        self.health.mirror(stored.account, up=up, until=now.ahead(stored.account.backoff_until))
+        self.polled.mirror(stored, now, self._recorder.targets(self.provider.name))
 
     def _health_changed(self) -> None:
         self.rows.touch()
@@ -320,7 +314,7 @@ class AccountPoller:
             notes=state.notes,
             limits=replace(
                 self.group.poll_limits(until, self._span.longest),
-                part=_part(state, target.cursor),
+                part=part_of(target.cursor, reads_past=state.reads_past),
                 pause_at=pause_at if state.reads_past else math.inf,
             ),
         )
@@ -404,13 +398,3 @@ class AccountPoller:
         now, plan = time.time(), self.group.plan
         states = (s.health(now, plan.interval(s.demand)) for s in self.repos.values())
         return Counter("failing" if state == "partial" else state for state in states)
-
-
-def _part(state: RepoState, cursor: Cursor) -> Part:
-    """What the next poll of a repo reads.
-
-    A first walk is read in parts. One that cannot go on is begun anew now and then, as a whole.
-    """
-    if cursor.since is not None or cursor.stuck is not None:
-        return Part.WHOLE
-    return Part.PAST if state.reads_past and cursor.resume is not None else Part.NEWEST

@@ -90,11 +90,12 @@ class PolledRepos:
         if probe is not None:
             self.wait(probe, min(probe.due, now.monotonic))
 
-    def mirror(self, stored: StoredPolling, now: Instant) -> None:
-        """Look as another process has written that polls them."""
+    def mirror(self, stored: StoredPolling, now: Instant, targets: Mapping[str, int]) -> None:
+        """Look as another process has written that polls them; `targets` are by entry."""
         self.by_entry.clear()
         for entry, row in stored.repos.items():
-            self.by_entry[entry] = repo_state(row, entry, now)
+            state = self.by_entry[entry] = repo_state(row, entry, now)
+            state.target = targets.get(entry)
 
     def begin(self) -> None:
         """Count due times from now on: the rounds have begun."""

@@ -27,7 +27,7 @@ class Instant(msgspec.Struct, frozen=True):
         """A monotonic instant in wall time; 0 stays 0."""
         return self.wall + at - self.monotonic if at else 0.0
 
-    def ahead(self, at: float, *, written_at: float) -> float:
+    def ahead(self, at: float, *, written_at: float = 0.0) -> float:
         """A stored instant that may be yet to come, in monotonic time; now if it has passed."""
         left = min(at - self.wall, at - written_at)
         return self.monotonic + max(left, 0.0)

@@ -111,6 +111,9 @@ class AccountReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     name: str
     provider: Annotated[str, Meta(description="The `provider` label.")]
     url: Annotated[str, Meta(description="The API root in force.")]
+    worker: Annotated[
+        str | None, Meta(description="Who polls it, of several exporters that share a state.")
+    ]
     up: Annotated[bool, Meta(description="False while the account as a whole fails.")]
     state: AccountState
     error: str | None
@@ -145,6 +148,15 @@ class SeriesReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dropped: Annotated[int, Meta(description="Increments folded or refused because of it.")]
 
 
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One of several exporters that write the same state."""
+
+    name: Annotated[str, Meta(description="`fleet.name`, else the name of its host.")]
+    version: str
+    started_at: Time
+    accounts: Annotated[list[str], Meta(description="The accounts that it polls.")]
+
+
 class StatusReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The answer of `/status.json`. Keys may be added in any version."""
 
@@ -155,4 +167,8 @@ class StatusReport(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     state_ok: Annotated[bool, Meta(description="False while the state cannot be written.")]
     reload: ReloadReport
     series: SeriesReport
+    workers: Annotated[
+        list[WorkerReport],
+        Meta(description="Exporters that share a state in PostgreSQL; empty elsewhere."),
+    ]
     accounts: list[AccountReport]

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from time import monotonic
 
 import msgspec
 
-from exporter import __version__
+from exporter import __version__, fleet
 from exporter.http import RateLimit
 from exporter.metrics import families as f
 from exporter.metrics import history
@@ -33,6 +33,7 @@ from exporter.status.document import (
     RepoReport,
     SeriesReport,
     StatusReport,
+    WorkerReport,
 )
 from exporter.view.series import Pipeline
 from exporter.view.series_view import SeriesView
@@ -54,18 +55,27 @@ class Reload(msgspec.Struct, frozen=True):
     """Every fault on a line of its own; None if there was none."""
 
 
-def of_process(
-    schedule: Schedule, view: SeriesView, *, started_at: float, reload: Reload, state_ok: bool
+def of_process(  # noqa: PLR0913 - all that it says
+    schedule: Schedule,
+    view: SeriesView,
+    *,
+    started_at: float,
+    reload: Reload,
+    state_ok: bool,
+    workers: Sequence[fleet.WorkerReport] = (),
 ) -> Generator[None, None, StatusReport]:
     """The whole report; each step takes well under a millisecond.
 
-    `started_at` is epoch seconds, `state_ok` whether the state can be written.
+    `started_at` is epoch seconds, `state_ok` whether the state can be written, and `workers` are
+    the exporters that share it.
     """
     now = time.time()
     known = yield from summaries(list(view.pipelines.values()))
     accounts = []
+    holders = {account: worker.name for worker in workers for account in worker.accounts}
     for account in list(schedule.accounts):
-        made = yield from of_account(schedule, account, known, now)
+        holder = holders.get(account.provider.name)
+        made = yield from of_account(schedule, account, known, now, worker=holder)
         accounts.append(made)
     return StatusReport(
         version=__version__,
@@ -81,6 +91,15 @@ def of_process(
         series=SeriesReport(
             used=view.samples, limit=view.rules.series_limit, dropped=view.dropped.total()
         ),
+        workers=[
+            WorkerReport(
+                name=_encodable(worker.name),
+                version=worker.version,
+                started_at=iso(worker.started_at),
+                accounts=worker.accounts,
+            )
+            for worker in workers
+        ],
         accounts=accounts,
     )
 
@@ -98,9 +117,14 @@ def summaries(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, 
 
 
 def of_account(
-    schedule: Schedule, account: AccountPoller, known: Mapping[int, TargetSummary], now: float
+    schedule: Schedule,
+    account: AccountPoller,
+    known: Mapping[int, TargetSummary],
+    now: float,
+    *,
+    worker: str | None = None,
 ) -> Generator[None, None, AccountReport]:
-    """One account; `known` is by target, `now` is epoch seconds."""
+    """One account; `known` is by target, `now` is epoch seconds, `worker` who polls it."""
     repos = []
     for state in list(account.repos.values()):
         found = None if state.target is None else known.get(state.target)
@@ -117,6 +141,7 @@ def of_account(
         name=provider.name,
         provider=provider.label,
         url=provider.root,
+        worker=worker and _encodable(worker),
         up=health.up,
         state=_state(account),
         error=error and _encodable(error),

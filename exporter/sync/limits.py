@@ -7,6 +7,8 @@ from enum import Enum, auto
 
 import msgspec
 
+from exporter.ledger.rows import Cursor
+
 
 class Part(Enum):
     """The part of a list that one poll reads."""
@@ -35,3 +37,13 @@ class PollLimits(msgspec.Struct, frozen=True):
 
 UNLIMITED = PollLimits()
 """All of it at once."""
+
+
+def part_of(cursor: Cursor, *, reads_past: bool) -> Part:
+    """What the next poll of a repo reads.
+
+    A first walk is read in parts. One that cannot go on is begun anew now and then, as a whole.
+    """
+    if cursor.since is not None or cursor.stuck is not None:
+        return Part.WHOLE
+    return Part.PAST if reads_past and cursor.resume is not None else Part.NEWEST

@@ -47,6 +47,9 @@ class Served(Protocol):
     def is_ready(self) -> bool:
         """Whether whoever asks is shown how things stand."""
 
+    def worker_metrics(self) -> bytes | None:
+        """What is this process's own; None where the exposition has it."""
+
     async def follow(self) -> Callable[[], None]:
         """Know what was committed before; what to call once an answer of now was read whole.
 
@@ -95,6 +98,12 @@ def application(
             headers["Content-Encoding"] = "gzip"
         return _Scrape(answer, headers, seen=seen)
 
+    async def of_worker(request: Request) -> Response:
+        text = served.worker_metrics()
+        if text is None:
+            return _plain_text(f"no fleet: all metrics are at {telemetry_path}", 404)
+        return Response(text, 200, {**NO_SNIFFING, "Content-Type": CONTENT_TYPES["text"]})
+
     async def healthy(request: Request) -> Response:
         return PlainTextResponse("cicd-exporter is healthy.\n", headers=NO_SNIFFING)
 
@@ -117,6 +126,7 @@ def application(
     app = Starlette(
         routes=[
             Route(telemetry_path, metrics),
+            Route(f"{telemetry_path.rstrip('/')}/worker", of_worker),
             *read,
             Route("/-/healthy", healthy),
             Route("/-/ready", ready),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from exporter.daemon import application
+from exporter.daemon import parts
 from exporter.demo import World
 from exporter.ledger import LedgerConfig
 from exporter.ledger.opening import open_ledger
@@ -150,7 +150,7 @@ def test_a_command_waits_and_is_refused_in_one_line(
     tmp_path: Path, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TOKEN_ENV, "demo")
-    monkeypatch.setattr(application, "PATIENCE", 0.5)
+    monkeypatch.setattr(parts, "PATIENCE", 0.5)
     with EmulatorThread(opened(World(page_size=20))) as emulator:
         file = configured(tmp_path, cluster.url, emulator, "command")
         with Exporter(file) as running:

@@ -93,6 +93,8 @@ OTHERWISE: dict[str, Any] = {
     "state.url": '"memory:"',
     "state.on_corrupt": "quarantine",
     "state.schema": "another",
+    "fleet.lease": "20s",
+    "fleet.name": "east",
     "metrics.duration_buckets": "[1, 2]",
     "metrics.queue_buckets": "[3]",
 }

@@ -335,7 +335,7 @@ def test_a_long_duration_is_shortened() -> None:
 
 
 def test_a_strange_key_is_quoted() -> None:
-    known = "web, state, polling, metrics, log, labels, accounts"
+    known = "web, state, fleet, polling, metrics, log, labels, accounts"
 
     said = fault(f'"a b\\n": 1\n{ACCOUNT}')
 

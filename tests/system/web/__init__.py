@@ -74,6 +74,7 @@ def account(name: str = "acme", *repos: RepoReport, **values: Any) -> AccountRep
         "name": name,
         "provider": "github",
         "url": "https://api.github.com",
+        "worker": None,
         "up": True,
         "state": "up",
         "error": None,
@@ -100,6 +101,7 @@ def status(*accounts: AccountReport, **values: Any) -> StatusReport:
         "state_ok": True,
         "reload": ReloadReport(ok=True, at="2026-02-03T02:00:00Z", error=None),
         "series": SeriesReport(used=1234, limit=500_000, dropped=0),
+        "workers": [],
         "accounts": list(accounts or (account(),)),
     }
     return StatusReport(**sound | values)
@@ -123,6 +125,9 @@ class Stub:
         self.builds = CiReport(now=0.0, accounts={}, sites={}, repos={})
         self.last_reload = object()  # another one for each of these, so that none is shared
         self.is_ready = True
+
+    def worker_metrics(self) -> bytes | None:
+        return None
 
     async def follow(self) -> Callable[[], None]:
         return partial(self.view.scraped, self.view.clock())

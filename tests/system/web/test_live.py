@@ -65,6 +65,14 @@ class Running:
     def ci(self) -> Generator[None, None, CiReport]:
         return ci.of_process(self.schedule, self.view)
 
+    is_ready = True
+
+    async def follow(self) -> Callable[[], None]:
+        return lambda: self.view.scraped(self.view.clock())
+
+    def worker_metrics(self) -> bytes | None:
+        return None
+
     async def once(self) -> bool:
         return await self.schedule.once()
 
