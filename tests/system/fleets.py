@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from exporter.demo import World
 from tests.system.client import free_port
@@ -37,15 +36,17 @@ LEASE = 5
 """Seconds, the shortest that there are."""
 
 
-def configured(folder: Path, url: str, emulator: EmulatorThread, schema: str, **more: Any) -> Path:
+def configured(
+    folder: Path, url: str, emulator: EmulatorThread, schema: str, *, zero_hold: float = 0.5
+) -> Path:
     """The configuration of replicas that count the builds of both accounts."""
     return configure(
         folder,
         accounts_at(emulator.url),
         state={"url": url, "schema": schema},
         polling={"interval": 0.3},
-        metrics={"zero_hold": 0.5, "duration_buckets": BUCKETS},
-        fleet={"lease": LEASE, **more},
+        metrics={"zero_hold": zero_hold, "duration_buckets": BUCKETS},
+        fleet={"lease": LEASE},
     )
 
 
@@ -114,6 +115,7 @@ class Chaos:
         """Start those again that found no database when they began."""
         for at, one in enumerate(replicas):
             if one.process.poll() is not None:
+                one.kill()  # its end is read
                 assert "cannot be opened" in one.log, one.log
                 replicas[at] = replica(self._file)
                 replicas[at].begin()

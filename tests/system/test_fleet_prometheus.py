@@ -1,0 +1,90 @@
+"""A real Prometheus that knows one address of a fleet, which sends it to the next one each time."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from exporter.demo import World
+from tests.system.fleets import Chaos, assert_exact, configured, fleet, opened
+from tests.system.test_kill import Factory
+from tests.tools import postgres
+from tests.tools.emulators.unified import EmulatorThread
+from tests.tools.monitoring import served
+from tests.tools.round_robin import RoundRobin
+from tests.tools.system import eventually, get
+
+KILLS = 5
+BUILDS = "cicd_builds_total"
+SETTINGS: dict[str, Any] = {"global": {"scrape_interval": "1s"}}
+
+
+def samples(prometheus: str, family: str) -> list[list[float]]:
+    """All samples of each series of a family, the oldest first."""
+    answer = get(prometheus, f"/api/v1/query?query={quote(family + '[1h]')}")
+    result = json.loads(answer.body)["data"]["result"]
+    return [[float(value) for _, value in series["values"]] for series in result]
+
+
+def increase(series: list[float]) -> float:
+    """By how much a counter has grown, as Prometheus understands it."""
+    pairs = itertools.pairwise(series)
+    return sum(later - earlier if later >= earlier else later for earlier, later in pairs)
+
+
+def test_the_sum_of_increases_is_the_truth_whoever_answers(
+    tmp_path: Path, prometheus: Path
+) -> None:
+    world, chance = opened(World(page_size=20)), random.Random(7)
+    with (
+        postgres.cluster(durable=True) as cluster,
+        EmulatorThread(world) as emulator,
+    ):
+        file = configured(tmp_path, cluster.url, emulator, "scraped", zero_hold=3)
+        chaos = Chaos(file, chance)
+        with fleet(file) as replicas:
+            address = RoundRobin(lambda: [int(one.url.rpartition(":")[2]) for one in replicas])
+            with address:
+                target = f"127.0.0.1:{address.port}"
+                jobs = [{"job_name": "ci", "static_configs": [{"targets": [target]}]}]
+                folder = tmp_path / "prometheus"
+                folder.mkdir()
+                with served(prometheus, folder, scrape_configs=jobs, **SETTINGS) as url:
+                    eventually(lambda: assert_scraped(url, "cicd_exporter_account_up", 2))
+                    with Factory(world) as factory:
+                        for _ in range(KILLS):
+                            chaos.live(replicas, chance.uniform(2.0, 3.0))
+                            chaos.kill(replicas)
+                        chaos.restart(cluster, replicas)
+                        chaos.supervise(replicas)
+                        factory.stop()
+                    for one in replicas:
+                        one.logged("serving")
+                        assert_exact(one, chaos.watch, world)
+                    ended = len(world.finished("github")) + len(world.finished("circleci"))
+                    eventually(lambda: assert_increased(url, ended), within=30)
+                    known = samples(url, BUILDS)
+                    assert [series for series in known if series[0]] == []
+                    assert not any(
+                        later < earlier
+                        for series in known
+                        for earlier, later in itertools.pairwise(series)
+                    )
+
+
+def assert_scraped(prometheus: str, family: str, series: int) -> None:
+    try:
+        assert len(samples(prometheus, family)) == series
+    except ConnectionError as error:
+        raise AssertionError from error
+
+
+def assert_increased(prometheus: str, builds: int) -> None:
+    missing = 0  # an attempt that nobody saw is told apart
+    for series in samples(prometheus, "cicd_exporter_missing_values_total"):
+        missing += int(series[-1])
+    assert sum(map(increase, samples(prometheus, BUILDS))) == builds - missing
