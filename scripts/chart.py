@@ -74,6 +74,7 @@ _MORE: Mapping[str, _Schema] = {
     "ipFamilyPolicy": {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]},
     "digest": {"pattern": "^(sha256:[0-9a-f]{64})?$"},
     "port": {"minimum": 1, "maximum": 65535},
+    "replicas": {"minimum": 1},
     "maxUnavailable": {"type": ["integer", "string"]},
     "terminationGracePeriodSeconds": {"minimum": 1},
     "revisionHistoryLimit": {"minimum": 0},

@@ -247,7 +247,9 @@ class Recorder(Persistence):
 
         async def ask() -> Target:
             async with self._lock:
-                return await self._commit(lambda tx: tx.target(account, repo, cursor), account)
+                return await self._commit(
+                    lambda tx: tx.target(account, repo, cursor), account, proves=False
+                )
 
         return await self._finish(ask())
 

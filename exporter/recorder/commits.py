@@ -51,11 +51,16 @@ class Commits(Steps):
     # -- ours
 
     async def _commit(
-        self, decide: Callable[[Transaction], T], *accounts: str, shows: bool = True
+        self,
+        decide: Callable[[Transaction], T],
+        *accounts: str,
+        shows: bool = True,
+        proves: bool = True,
     ) -> T:
         """Commit what `decide` does to a transaction, and show what it has changed if it `shows`.
 
-        Raises StateUnavailable, nothing done, and Fenced where another process polls one of the
+        Its success `proves` that the state can be written, unless it may write nothing. Raises
+        StateUnavailable, nothing done, and Fenced where another process polls one of the
         `accounts`. Called by who has the lock.
         """
 
@@ -66,7 +71,7 @@ class Commits(Steps):
 
         began = monotonic()
         try:
-            result, changes = await self._write(step)
+            result, changes = await (self._write if proves else self._attempt)(step)
         except Fenced:
             self.fenced += 1
             raise

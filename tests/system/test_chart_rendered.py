@@ -60,7 +60,7 @@ def distinct(matrix: dict[tuple[str, str], list[Manifest]], *, operator: bool) -
         json.dumps(manifest, sort_keys=True)
         for manifests in matrix.values()
         for manifest in manifests
-        if (manifest["apiVersion"] == OPERATOR) == operator
+        if (manifest["apiVersion"] in OPERATOR) == operator
     }
     return [json.loads(text) for text in sorted(seen)]
 
@@ -105,11 +105,16 @@ def operator_says(manifests: list[Manifest]) -> list[str]:
 def operated(helm) -> list[Manifest]:
     """All that is made for the Prometheus operator."""
     made = [m for file in CASES.values() for helms in HELMS for m in helm.render(file, helm=helms)]
-    return [manifest for manifest in made if manifest["apiVersion"] == OPERATOR]
+    return [manifest for manifest in made if manifest["apiVersion"] in OPERATOR]
 
 
 def test_the_prometheus_operator_takes_what_is_for_it(operated):
-    assert {m["kind"] for m in operated} == {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+    assert {m["kind"] for m in operated} == {
+        "ServiceMonitor",
+        "PodMonitor",
+        "PrometheusRule",
+        "ScrapeConfig",
+    }
 
     assert operator_says(operated) == []
 
@@ -171,6 +176,9 @@ def test_the_exporter_takes_the_configuration(case, helm, tmp_path, monkeypatch)
         text = text.replace(f" {path}/", f" {tmp_path}{path}/")
     file = tmp_path / "config.yaml"
     file.write_text(text)
+    if secret := yaml.safe_load(text)["state"].get("password_file"):
+        Path(secret).parent.mkdir(parents=True)
+        Path(secret).write_text(SECRET)
     for account in yaml.safe_load(text)["accounts"]:
         if name := account.get("token_env"):
             monkeypatch.setenv(name, SECRET)

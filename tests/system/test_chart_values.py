@@ -159,7 +159,35 @@ def test_there_is_one_writer_and_no_value_makes_it_two(helm):
 
     assert (spec["replicas"], spec["podManagementPolicy"]) == (1, "Parallel")
     assert spec["updateStrategy"] == {"type": "RollingUpdate"}
-    assert "replica" not in VALUES.read_text()
+    below_fleet = VALUES.read_text().partition("\nfleet:")[2].partition("\n\n")[0]
+    assert VALUES.read_text().count("replica") == below_fleet.count("replica")
+
+
+def test_a_fleet_is_equal_pods_on_a_database_of_which_one_always_stays(helm):
+    made = helm.render(CASES["fleet"])
+    spec = charts.only(made, "Deployment")["spec"]
+
+    assert spec["replicas"] == 3
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    assert charts.only(made, "PodDisruptionBudget")["spec"]["minAvailable"] == 1
+    assert {"name": "state", "emptyDir": {}} in charts.pod(made)["volumes"]
+    spread = charts.pod(made)["topologySpreadConstraints"]
+    assert {one["topologyKey"] for one in spread} == {
+        "topology.kubernetes.io/zone",
+        "kubernetes.io/hostname",
+    }
+    assert not any(m["kind"] == "StatefulSet" for m in made)
+
+
+def test_a_fleet_is_scraped_by_one_name_and_each_pod_for_what_is_its_own(helm):
+    made = helm.render(CASES["fleet"])
+    service = charts.only(made, "Service")["metadata"]
+    config, monitor = (charts.only(made, k)["spec"] for k in ("ScrapeConfig", "PodMonitor"))
+
+    (target,) = config["staticConfigs"]
+    assert target["targets"] == [f"{service['name']}.{service['namespace']}.svc:10054"]
+    assert (config["metricsPath"], config["scheme"]) == ("/metrics", "HTTP")
+    assert [one["path"] for one in monitor["podMetricsEndpoints"]] == ["/metrics/worker"]
 
 
 def test_what_a_claim_is_made_from_does_not_change_with_the_version(helm, tmp_path):
@@ -223,10 +251,11 @@ def test_a_name_leaves_room_for_what_kubernetes_adds(release, helm):
 @pytest.mark.parametrize("case", CASES)
 def test_what_selects_the_pod_or_the_service_selects_it(case, helm):
     made = helm.render(CASES[case])
-    of_pod = charts.only(made, "StatefulSet")["spec"]["template"]["metadata"]["labels"]
+    of_pod = charts.workload(made)["spec"]["template"]["metadata"]["labels"]
     of_service = charts.only(made, "Service")["metadata"]["labels"]
     selecting = {
         "StatefulSet": lambda spec: (spec["selector"]["matchLabels"], of_pod),
+        "Deployment": lambda spec: (spec["selector"]["matchLabels"], of_pod),
         "Service": lambda spec: (spec["selector"], of_pod),
         "ServiceMonitor": lambda spec: (spec["selector"]["matchLabels"], of_service),
         "PodMonitor": lambda spec: (spec["selector"]["matchLabels"], of_pod),

@@ -44,7 +44,9 @@ def hostile() -> Exposition:
 def test_a_scrape_of_everything_has_every_family_with_samples(hostile: Exposition) -> None:
     shown = ours("text", hostile.text())
 
-    asked_for = {f.LAST_INFO, f.TOKEN_EXPIRY, f.WEB_INFO}  # by the configuration or the provider
+    of_a_fleet = {f.WORKERS, f.ACCOUNTS_UNHELD, f.CONFIG_AGREED}
+    # by the configuration, the provider or a database
+    asked_for = {f.LAST_INFO, f.TOKEN_EXPIRY, f.WEB_INFO, *of_a_fleet}
     assert {name for name, (_, _, samples) in shown.items() if samples} == {
         family.name.removesuffix("_total") for family in f.FAMILIES if family not in asked_for
     }

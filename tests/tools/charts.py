@@ -17,7 +17,7 @@ CASES = {file.stem.removesuffix("-values"): file for file in sorted((CHART / "ci
 """The value files that the chart is tested with."""
 HELMS = ("v3", "v4")
 KUBERNETES = tuple(f"1.{minor}" for minor in range(29, 38))
-OPERATOR = "monitoring.coreos.com/v1"
+OPERATOR = ("monitoring.coreos.com/v1", "monitoring.coreos.com/v1alpha1")
 ACCOUNT: Mapping[str, Any] = {"name": "jenkins", "provider": "jenkins", "repos": ["*"]} | {
     "url": "https://jenkins.example"
 }
@@ -113,9 +113,15 @@ def only(manifests: list[Manifest], kind: str) -> Manifest:
     return found
 
 
+def workload(manifests: list[Manifest]) -> Manifest:
+    """What runs the exporter: a StatefulSet, of a fleet a Deployment."""
+    (found,) = (m for m in manifests if m["kind"] in {"StatefulSet", "Deployment"})
+    return found
+
+
 def pod(manifests: list[Manifest]) -> Manifest:
     """The spec of the exporter's pod."""
-    spec: Manifest = only(manifests, "StatefulSet")["spec"]["template"]["spec"]
+    spec: Manifest = workload(manifests)["spec"]["template"]["spec"]
     return spec
 
 

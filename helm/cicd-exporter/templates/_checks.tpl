@@ -39,6 +39,19 @@
 {{- if and (hasPrefix "sqlite:////" $state) (not (hasPrefix "sqlite:////var/lib/cicd-exporter/" $state)) (not $values.extraVolumeMounts) }}
 {{- $faults = append $faults (printf "config.state.url: %s is on no volume (use sqlite:////var/lib/cicd-exporter/cicd-exporter.db)" $state) }}
 {{- end }}
+{{- $isDatabase := or (hasPrefix "postgresql://" $state) (hasPrefix "postgres://" $state) }}
+{{- if and $values.fleet.enabled (not $isDatabase) }}
+{{- $faults = append $faults "fleet.enabled: several pods cannot share a file (set config.state.url to postgresql://...)" }}
+{{- end }}
+{{- if and $values.fleet.enabled $values.serviceMonitor.enabled }}
+{{- $faults = append $faults "serviceMonitor: it would scrape each pod of the fleet, of which each shows everything, and sums would be too high (use scrapeConfig, and podMonitor for what is each pod's own)" }}
+{{- end }}
+{{- if and $values.scrapeConfig.enabled $values.serviceMonitor.enabled }}
+{{- $faults = append $faults "scrapeConfig, serviceMonitor: both are enabled, and everything would be scraped twice (enable one)" }}
+{{- end }}
+{{- if and $values.scrapeConfig.enabled $values.podMonitor.enabled (not $values.fleet.enabled) }}
+{{- $faults = append $faults "scrapeConfig, podMonitor: both are enabled, and everything would be scraped twice (enable one)" }}
+{{- end }}
 {{- if $faults }}
 {{- fail (printf "\n\ncicd-exporter:\n  - %s\n" (join "\n  - " $faults)) }}
 {{- end }}

@@ -76,11 +76,16 @@ httpGet:
 {{- end }}
 {{- end }}
 
-{{/* (list ROOT MONITOR): the endpoint of a ServiceMonitor or PodMonitor. */}}
+{{/* (list ROOT MONITOR): the endpoint of a ServiceMonitor or PodMonitor. In a fleet that is what is
+each pod's own, as all else is the same at each. */}}
 {{- define "cicd-exporter.endpoint" -}}
 {{- $root := index . 0 }}
 {{- $monitor := index . 1 }}
-{{- $endpoint := dict "port" "metrics" "path" (include "cicd-exporter.telemetryPath" $root) "scheme" (include "cicd-exporter.scheme" $root) }}
+{{- $path := include "cicd-exporter.telemetryPath" $root }}
+{{- if $root.Values.fleet.enabled }}
+{{- $path = printf "%s/worker" (trimSuffix "/" $path) }}
+{{- end }}
+{{- $endpoint := dict "port" "metrics" "path" $path "scheme" (include "cicd-exporter.scheme" $root) }}
 {{- range $key := list "interval" "scrapeTimeout" "relabelings" "metricRelabelings" }}
 {{- with index $monitor $key }}
 {{- $_ := set $endpoint $key . }}
