@@ -1,4 +1,4 @@
-"""What the worker that polls an account says of it, so that every worker shows the same.
+"""Account reports: what the worker that polls an account says of it, for all to show the same.
 
 What a scrape shows of an account is made of the report that was committed last, also where the
 account is polled: a counter of another worker would else seem to go back.
@@ -20,7 +20,7 @@ from exporter.schedule.account import AccountPoller
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One account, as a scrape shows it. All counters have been going on since it is known."""
+    """An account report: what a scrape shows of it. All counters have been going on since it is known."""
 
     provider: str = ""
     """The label."""

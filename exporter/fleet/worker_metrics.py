@@ -23,13 +23,10 @@ from prometheus_client.registry import Collector
 from exporter import __version__
 from exporter.fleet.keeper import Keeper
 from exporter.metrics import families as f
+from exporter.metrics import worker_families as w
 from exporter.metrics.labels import clean
 from exporter.outputs.prometheus import Health
 from exporter.recorder import Recorder
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0)
-STEPS = ("commit", "feed", "beat")
-_CHANGES = ("taken", "given_back", "lost")
 
 
 class WorkerMetrics(Collector):
@@ -41,13 +38,13 @@ class WorkerMetrics(Collector):
         self._health = health
         self._registry = CollectorRegistry()
         seconds = Histogram(
-            "cicd_exporter_ledger_seconds",
-            "How long the database took, by step: commit, feed or beat.",
-            ["step"],
-            buckets=_SECONDS,
+            w.SECONDS.name,
+            w.SECONDS.help,
+            w.SECONDS.labels,
+            buckets=w.LEDGER_BUCKETS,
             registry=self._registry,
         )
-        by_step = {step: seconds.labels(step) for step in STEPS}
+        by_step = {step: seconds.labels(step) for step in w.SECONDS.zeros}
         recorder.timed = keeper.timed = lambda step, spent: by_step[step].observe(spent)
         self._registry.register(self)
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
@@ -65,27 +62,21 @@ class WorkerMetrics(Collector):
             (f.RELOAD_OK, health.reload_ok),
             (f.RELOAD_TIME, health.reload_time),
             (f.STATE_OK, recorder.state_ok and recorder.is_followed and keeper.is_well),
+            (w.ACCOUNTS, len(keeper.held)),
         ):
             yield GaugeMetricFamily(family.name, family.help, float(value))
-        yield GaugeMetricFamily(
-            "cicd_exporter_worker_accounts", "Accounts that this exporter polls.", len(keeper.held)
-        )
+        for family, count in (
+            (w.FENCED, recorder.fenced),
+            (w.BEHIND, recorder.loads),
+            (w.IMAGES, recorder.images),
+        ):
+            yield CounterMetricFamily(family.name, family.help, float(count))
         leases = CounterMetricFamily(
-            "cicd_exporter_worker_lease_changes",
-            "Leases of groups of accounts that were taken, given back or lost.",
-            labels=["change"],
+            w.LEASE_CHANGES.name, w.LEASE_CHANGES.help, labels=w.LEASE_CHANGES.labels
         )
-        for change in _CHANGES:
+        for change in w.LEASE_CHANGES.zeros:
             leases.add_metric([change], keeper.changes[change])
         yield leases
-        for name, text, value in (
-            ("fenced", "Transactions that came too late: another exporter polls.", recorder.fenced),
-            ("behind", "Times that the state had to be loaded anew.", recorder.loads),
-        ):
-            yield CounterMetricFamily(f"cicd_exporter_worker_{name}", text, value)
-        yield CounterMetricFamily(
-            "cicd_exporter_feed_images", "Commits read that changed what is shown.", recorder.images
-        )
 
 
 def _info(running: tuple[str, str, str]) -> Metric:

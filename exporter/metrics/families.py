@@ -344,6 +344,7 @@ SERIES_DROPPED = Family(
     "counter",
     ("metric",),
     "Increments folded or refused because of the limit.",
+    persistent=True,
 )
 WEB_INFO = Family(
     "cicd_exporter_web_info",

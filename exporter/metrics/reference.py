@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from exporter.metrics import exemplars
 from exporter.metrics import families as f
+from exporter.metrics import worker_families as w
 from exporter.metrics.families import Family
 from exporter.metrics.labels import MAX_BYTES
 from exporter.model import ACTIVE, CONCLUSIONS, OTHER, TRIGGERS
@@ -52,6 +53,8 @@ LABELS = {
     "url": ("an address at the provider; empty where it is not known, or longer than a label", ""),
     "default_branch": ("the default branch; empty where nothing tells it", ""),
     "external_url": ("`web.external_url`", ""),
+    "change": (_codes(w.LEASE_CHANGES.zeros), ""),
+    "step": (_codes(w.SECONDS.zeros), ""),
     "version": ("version of the exporter", ""),
     "revision": ("commit that it was built from; empty if not known", ""),
     "python_version": ("version of Python", ""),
@@ -97,6 +100,15 @@ the build's number, and the id that its address is made of, where that is anothe
 them with `--enable-feature=exemplar-storage`.
 """
 
+_OF_A_WORKER = f"""\
+## One of several exporters
+
+Where several exporters share a state in PostgreSQL ([SCALE.md](SCALE.md)), all of the above is the
+same whichever of them answers, but `process_*` and `python_info` are not there. `/metrics/worker`,
+below `web.telemetry_path`, has them, and {_codes(x.name for x in (f.BUILD_INFO, f.RELOAD_OK))}
+`{f.RELOAD_TIME.name}` `{f.STATE_OK.name}` of this one, and:
+"""
+
 _TOO_MANY = f"""\
 ## When there are too many series
 
@@ -137,12 +149,14 @@ _GROUPS = {
 def reference() -> str:
     """The page."""
     parts = [_INTRODUCTION]
+    heads = ("metric", "type", "labels", "meaning", "persists", "OpenTelemetry")
     for title, prefix in _GROUPS.items():
         rows = [_row(family) for family in f.FAMILIES if family.name.startswith(prefix)]
-        heads = ("metric", "type", "labels", "meaning", "persists", "OpenTelemetry")
         parts.append(f"## {title}\n\n{_table(heads, rows)}")
     parts.append(_EXEMPLARS)
     parts.append("Beside them are the `process_*` and `python_info` metrics.\n")
+    rows = [_row(family) for family in w.WORKER_FAMILIES]
+    parts.append(f"{_OF_A_WORKER}\n{_table(heads, rows)}")
     parts.append(_TOO_MANY)
     labels = [(_codes([name]), values, attribute) for name, (values, attribute) in LABELS.items()]
     parts.append(
@@ -168,7 +182,7 @@ def data() -> dict[str, list[dict[str, object]]]:
                 "buckets": family.buckets,
                 "opentelemetry": family.otel,
             }
-            for family in f.FAMILIES
+            for family in (*f.FAMILIES, *w.WORKER_FAMILIES)
         ],
         "labels": [
             {"name": name, "values": values, "opentelemetry": attribute}

@@ -12,7 +12,9 @@ import yaml
 
 from exporter.errors import Reason
 from exporter.ledger.build_log import Which
-from exporter.metrics.families import BY_NAME, PIPELINE, Family
+from exporter.metrics import families as f
+from exporter.metrics.families import PIPELINE, Family
+from exporter.metrics.worker_families import WORKER_FAMILIES
 from exporter.model import ACTIVE, CONCLUSIONS
 from scripts import alerts as page
 from tests.conftest import ROOT
@@ -58,6 +60,7 @@ LEVELS = {
 }
 """The labels that a recorded series keeps, by the first word of its name; `repo:` has the branch
 where that is the default one."""
+BY_NAME = f.BY_NAME | {family.name: family for family in WORKER_FAMILIES}
 NAME = re.compile(r"\b[a-z_]*:?cicd_\w+(?::\w+)?")
 SELECTOR = re.compile(rf"({NAME.pattern})\s*\{{([^}}]*)\}}")
 MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"')

@@ -22,6 +22,7 @@ from exporter import cli
 from exporter.config import load, load_settings
 from exporter.config.schema import sections
 from exporter.metrics.families import FAMILIES
+from exporter.metrics.worker_families import WORKER_FAMILIES
 from tests.conftest import ROOT
 
 PAGES = sorted(
@@ -171,6 +172,8 @@ def whole(values: dict[str, Any], folder: Path) -> None:
     for account in values["accounts"]:
         account.update({name: str(key) for name in ("token_file",) if name in account})
         account.pop("ca_file", None)
+    if "password_file" in values.get("state", {}):
+        values["state"]["password_file"] = str(key)
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
 
     load(folder / "config.yaml", environ=Environment())
@@ -277,7 +280,7 @@ def typed(block: Block) -> Iterator[str]:
     ids=lambda page: str(page.relative_to(ROOT)),
 )
 def test_every_metric_that_a_page_names_is_one_of_ours(page: Path) -> None:
-    names = {family.name for family in FAMILIES}
+    names = {family.name for family in (*FAMILIES, *WORKER_FAMILIES)}
     ours = re.compile(rf"(?:{'|'.join(sorted(names))}){SUFFIXES}")
     named = set(re.findall(r"(?<![\w:/-])cicd_[a-z0-9_]+(?![\w*:-])", page.read_text()))
 

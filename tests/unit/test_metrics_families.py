@@ -18,6 +18,7 @@ from exporter.metrics import families as f
 from exporter.metrics import reference
 from exporter.metrics.families import Family
 from exporter.metrics.labels import MAX_BYTES, branch, clean, pipeline
+from exporter.metrics.worker_families import WORKER_FAMILIES
 from exporter.model import ACTIVE, CONCLUSIONS, OTHER, Ref
 from tests.conftest import ROOT
 from tests.tools.scripted import build
@@ -69,6 +70,7 @@ def test_what_persists_is_what_the_contract_says() -> None:
     persists = re.compile(
         r"cicd_(builds?|jobs?)_\w+"
         r"|cicd_exporter_(missing_values|unmapped_values|anomalies|gaps)_total"
+        r"|cicd_exporter_series_dropped_total"
         r"|cicd_exporter_poll_(last_success_timestamp|interval)_seconds"  # as the schedule does
     )
 
@@ -103,13 +105,16 @@ def is_call(node: ast.AST, name: str) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == name
 
 
-OF_ONE_WORKER = ROOT / "exporter/fleet/worker_metrics.py"
-"""Shows one process of several, with the metrics of prometheus-client, at a path of its own."""
+OF_ONE_WORKER = {
+    ROOT / "exporter/metrics/worker_families.py",
+    ROOT / "exporter/fleet/worker_metrics.py",
+}
+"""One process of several, shown at a path of its own, by prometheus-client."""
 
 
 @pytest.mark.parametrize(
     "module",
-    sorted({*(ROOT / "exporter").rglob("*.py")} - {Path(f.__file__), OF_ONE_WORKER}),
+    sorted({*(ROOT / "exporter").rglob("*.py")} - {Path(f.__file__), *OF_ONE_WORKER}),
     ids=lambda p: str(p.relative_to(ROOT)),
 )
 def test_no_other_module_makes_a_metric(module: Path) -> None:
@@ -145,8 +150,9 @@ def test_the_reference_is_current() -> None:
 def test_the_reference_tells_of_every_family_label_and_word() -> None:
     page = reference.reference()
 
-    assert [x.name for x in f.FAMILIES if page.count(f"\n| `{x.name}` |") != 1] == []
-    assert {label for x in f.FAMILIES for label in x.labels} == reference.LABELS.keys()
+    families = (*f.FAMILIES, *WORKER_FAMILIES)
+    assert [x.name for x in families if page.count(f"\n| `{x.name}` |") != 1] == []
+    assert {label for x in families for label in x.labels} == reference.LABELS.keys()
     assert {*CONCLUSIONS, *ACTIVE} == reference.WORDS.keys()
 
 

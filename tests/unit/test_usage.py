@@ -12,6 +12,7 @@ from exporter import cli, manual
 from exporter.commands import Progress
 from exporter.metrics import families
 from exporter.metrics import reference as metrics
+from exporter.metrics.worker_families import WORKER_FAMILIES
 from tests.conftest import ROOT
 from tests.tools.commands import command
 
@@ -113,7 +114,8 @@ def test_the_reference_of_metrics_is_data_too() -> None:
 
     data = json.loads(ended.out)
     assert (0, "") == (ended.code, ended.err)
-    assert [family.name for family in families.FAMILIES] == [m["name"] for m in data["metrics"]]
+    names = [family.name for family in (*families.FAMILIES, *WORKER_FAMILIES)]
+    assert names == [m["name"] for m in data["metrics"]]
     assert {label for m in data["metrics"] for label in m["labels"]} == {
         label["name"] for label in data["labels"]
     }

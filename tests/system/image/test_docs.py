@@ -58,11 +58,12 @@ def test_the_documented_container_is_as_hardened_as_the_tested_one(tmp_path) -> 
     assert "cicd-exporter" == arguments[-1]
 
 
-def test_the_compose_file_is_one() -> None:
+@pytest.mark.parametrize("file", ["compose.yaml", "compose.fleet.yaml"])
+def test_the_compose_file_is_one(file: str) -> None:
     told(
         [
             *(str(Path(sys.executable).parent / "check-jsonschema"), "--builtin-schema"),
-            *("vendor.compose-spec", str(ROOT / "compose.yaml")),
+            *("vendor.compose-spec", str(ROOT / file)),
         ]
     )
 
