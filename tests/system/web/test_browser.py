@@ -91,19 +91,19 @@ def test_javascript_keeps_the_page_fresh_and_says_when_it_cannot(web: Web, look:
 def test_builds_are_found_and_paged_without_javascript(look: Open) -> None:
     page = look(BUILDS, "/builds?limit=2", java_script_enabled=False)
     builds = page.locator("table.finished tbody tr")
-    assert builds.count() == 2
+    expect(builds).to_have_count(2)
 
     page.get_by_role("link", name="Older").click()
-    assert builds.count() == 2
+    expect(builds).to_have_count(2)
     page.get_by_role("link", name="Newest").click()
     page.get_by_text("Filter", exact=True).first.click()
     page.get_by_label("Conclusion").select_option("failed")
     page.get_by_label("Branch").fill(LONG)
     page.get_by_role("button", name="Filter").click()
-    assert builds.count() == 1
-    assert page.get_by_label("Branch").input_value() == LONG
+    expect(builds).to_have_count(1)
+    expect(page.get_by_label("Branch")).to_have_value(LONG)
     page.get_by_role("link", name="show all").click()
-    assert builds.count() == 4
+    expect(builds).to_have_count(4)
 
 
 # --- harmless ---
