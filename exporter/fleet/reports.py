@@ -20,7 +20,7 @@ from exporter.schedule.account import AccountPoller
 
 
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An account report: what a scrape shows of it. All counters have been going on since it is known."""
+    """An account report. Its counters go on with whoever polls the account."""
 
     provider: str = ""
     """The label."""

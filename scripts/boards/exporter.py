@@ -38,6 +38,8 @@ ILL = ((0, BAD), (1, GREEN))
 ENDS = ((-1e10, BAD), (14 * 86400, GREEN))
 """Seconds: CicdExporterTokenExpiring begins two weeks before."""
 
+FLEET = "Several exporters that share a state"
+
 INSIDE = Dashboard(
     uid="cicd-exporter",
     title="CI/CD / Exporter internals",
@@ -260,6 +262,35 @@ INSIDE = Dashboard(
                 "How long Prometheus waited for the metrics of each exporter.",
                 "s",
                 Query(f"scrape_duration_seconds{{I}} {OURS}", "{{instance}}"),
+            ),
+        ),
+        FLEET,
+        sized(
+            8,
+            lines(
+                "Exporters",
+                "How many share the state and live, and accounts that none of them polls.",
+                COUNT,
+                Query("max(cicd_exporter_workers)", "exporters"),
+                Query("max(cicd_exporter_accounts_unheld)", "accounts that nobody polls"),
+                colours={"exporters": GREEN, "accounts that nobody polls": RED},
+            ),
+            lines(
+                "Accounts of each",
+                "Accounts that each exporter polls; it is scraped at /metrics/worker.",
+                COUNT,
+                Query("cicd_exporter_worker_accounts", "{{instance}}"),
+                stacked=True,
+            ),
+            lines(
+                "Time of the database, p95",
+                "How long a commit, a read of what others committed, and a beat take.",
+                "s",
+                Query(
+                    "histogram_quantile(0.95, sum by (step, le) "
+                    f"(rate(cicd_exporter_ledger_seconds_bucket[{BAR}])))",
+                    "{{step}}",
+                ),
             ),
         ),
     ],

@@ -13,6 +13,7 @@ from exporter.demo import World
 from tests.system.fleets import Chaos, assert_exact, configured, fleet, opened
 from tests.system.test_kill import Factory
 from tests.tools import postgres
+from tests.tools.dashboards import OF_A_FLEET, PANELS
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.monitoring import served
 from tests.tools.round_robin import RoundRobin
@@ -50,12 +51,21 @@ def test_the_sum_of_increases_is_the_truth_whoever_answers(
             address = RoundRobin(lambda: [int(one.url.rpartition(":")[2]) for one in replicas])
             with address:
                 target = f"127.0.0.1:{address.port}"
-                jobs = [{"job_name": "ci", "static_configs": [{"targets": [target]}]}]
+                each = [one.url.removeprefix("http://") for one in replicas]
+                jobs = [
+                    {"job_name": "ci", "static_configs": [{"targets": [target]}]},
+                    {
+                        "job_name": "each",
+                        "metrics_path": "/metrics/worker",
+                        "static_configs": [{"targets": each}],
+                    },
+                ]
                 folder = tmp_path / "prometheus"
                 folder.mkdir()
                 with served(prometheus, folder, scrape_configs=jobs, **SETTINGS) as url:
                     eventually(lambda: assert_scraped(url, "cicd_exporter_account_up", 2))
                     with Factory(world) as factory:
+                        eventually(lambda: assert_panels_show(url), within=60)
                         for _ in range(KILLS):
                             chaos.live(replicas, chance.uniform(2.0, 3.0))
                             chaos.kill(replicas)
@@ -81,6 +91,22 @@ def assert_scraped(prometheus: str, family: str, series: int) -> None:
         assert len(samples(prometheus, family)) == series
     except ConnectionError as error:
         raise AssertionError from error
+
+
+def assert_panels_show(prometheus: str) -> None:
+    """Every panel about several exporters has data."""
+    panels = [panel.values[0] for panel in PANELS]
+    queries = [
+        target["expr"].replace("$__rate_interval", "15s")
+        for panel in panels
+        if panel["title"] in OF_A_FLEET
+        for target in panel["targets"]
+    ]
+    assert len(queries) == 4
+    for query in queries:
+        answer = get(prometheus, f"/api/v1/query?query={quote(query)}")
+        result = json.loads(answer.body)["data"]["result"]
+        assert [row for row in result if row["value"][1] != "NaN"], query
 
 
 def assert_increased(prometheus: str, builds: int) -> None:

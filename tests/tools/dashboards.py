@@ -28,6 +28,8 @@ def panels(*kinds: str) -> list[Any]:
 
 PANELS = panels()
 TABLES = panels("table")
+OF_A_FLEET = {"Exporters", "Accounts of each", "Time of the database, p95"}
+"""Panels about several exporters that share a state."""
 QUERIES = [
     target["expr"]
     for dashboard in DASHBOARDS.values()
