@@ -25,9 +25,9 @@ from statistics import median
 import msgspec
 
 from benchmarks.scrape_world import BUCKETS, facts_of, labels_of, series_of, target_of
-from exporter.ledger import LedgerConfig
+from exporter.ledger import Ledger, LedgerConfig
 from exporter.ledger.rows import Cursor, PipelineRow, RowChanges, SeriesRow, Target
-from exporter.ledger.sqlite.ledger import SqliteLedger, open_ledger
+from exporter.ledger.sqlite.ledger import open_ledger
 from exporter.metrics import families as f
 from exporter.model import Build, BuildKey, Status
 
@@ -39,7 +39,7 @@ _BUILDS = 2
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def fill(ledger: SqliteLedger, series: int) -> None:
+def fill(ledger: Ledger, series: int) -> None:
     """A state with so many series."""
     now, key = time.time(), 0
     with ledger.transaction() as tx:

@@ -44,7 +44,8 @@ def _rows(found: inspection.Inspection | DatabaseContents) -> list[tuple[str, st
         in_use = _holder(found.holder)
     else:
         where = [("database", found.database), ("schema", found.schema)]
-        in_use = f"by {', '.join(found.workers)}" if found.workers else "no"
+        workers = (f"{w.name} ({', '.join(w.accounts) or 'nothing'})" for w in found.workers)
+        in_use = f"by {', '.join(workers)}" if found.workers else "no"
     return [
         *where,
         ("size", f"{found.bytes / 2**20:.1f} MiB"),

@@ -225,22 +225,25 @@ class Application:
             raise
 
     def _start_recorder(self) -> Recorder:
-        shared, rules = self.ledger.shared, None
-        first = None
+        shared, rules, labels = self.ledger.shared, None, labels_of(self.file)
+        shown = SeriesView(metrics_rules(self.file), labels, hold=self._hold)
+        recorder = Recorder(self.ledger, shown, retention=self.file.state.retention)
         if shared is not None:
             first = shared.leases.beat(fleet.facts_of(self, self.file), shown=0)
-            rules = fleet.rules_at_start(first, shared.leases.worker) or wanted(self.file)
-            self.config = obeying(self.file, rules)
-        config = self.config
-        labels = labels_of(self.file) if first is None else fleet.labels_of(first, self.file)
-        shown = SeriesView(metrics_rules(config), labels, hold=self._hold)
-        recorder = Recorder(self.ledger, shown, retention=config.state.retention)
-        self.ledger.configure(ledger_config(config, hold=self._hold))
-        if shared is not None and first is not None:
+            if fleet.is_first(first, shared.leases.worker):
+                rules = wanted(self.file)
+            config = obeying(self.file, rules or first.rules)
+            self.ledger.configure(ledger_config(config, hold=self._hold))
+            labels = fleet.labels_of(first, self.file)
+            shown.configure(shown.rules, labels)
             self.fleet = Fleet(self, shared.leases, recorder, first)
             recorder.rules_of = lambda rules: metrics_rules(obeying(self.file, rules))
-            recorder.renewed = self._renewed
         recorder.start(labels, rules_for_all=rules)
+        if shared is not None:
+            self.config = obeying(self.file, recorder.rules)
+            self.ledger.configure(ledger_config(self.config, hold=self._hold))
+            recorder.retention = self.config.state.retention
+            recorder.renewed = self._renewed
         return recorder
 
     async def apply(self, wanted: Config) -> ConfigDiff:

@@ -220,10 +220,9 @@ def labels_of(beat: Beat, file: Config) -> dict[str, str]:
     return labels
 
 
-def rules_at_start(beat: Beat, worker: str) -> bytes | None:
-    """What a worker that starts must go by; None if it is the only one, and may say so."""
-    others = [one for one in beat.workers.values() if one.id != worker and one.facts.rules]
-    return beat.rules if others else None
+def is_first(beat: Beat, worker: str) -> bool:
+    """Whether no other worker lives that has said what it goes by: this one may say so."""
+    return not any(one.facts.rules for one in beat.workers.values() if one.id != worker)
 
 
 def _nowhere(_repo: str) -> str | None:

@@ -139,7 +139,7 @@ class Keeper(Dispatcher):
             self.last = await self._ask(partial(self._leases.beat, self._facts(), shown=self.shown))
         except StateUnavailable as error:
             if self.is_well:
-                log.error("%s: polls pause where no lease can be kept", error)
+                log.error("%s, and polls pause that have no lease", error)
             self.is_well = False
             return
         finally:

@@ -72,31 +72,30 @@ class Recorder(Persistence):
         self.renewed: Callable[[], None] = lambda: None
         """Called once there is another view, as everything was loaded anew."""
         if ledger.shared is not None:
-            view.mark_by(self._mark)
+            view.mark_by(lambda: self.position - 1)  # a scrape of this turn has what is shown
 
     def start(self, accounts: Iterable[str], *, rules_for_all: bytes | None = None) -> None:
         """Load what is remembered of the configured accounts.
 
-        `rules_for_all` are what all processes must go by from now on. Raises StateUnavailable,
-        and StateDamaged where it is not what was written there.
+        `rules_for_all` are what all processes go by from now on, if not what they do. Raises
+        StateUnavailable, and StateDamaged where it is not what was written there.
         """
         self._accounts = tuple(accounts)
-        rules = self.view.rules
         with self._ledger.transaction() as tx:
             snapshot = load_sound(tx)
+            self.rules = rules_for_all or snapshot.rules
+            if (rules := self.rules_of(self.rules)) != self.view.rules:
+                self.view = self.view.emptied(rules)
             anew = set(changed_buckets(tx, rules))
             snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
             apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
             if rules_for_all is not None and rules_for_all != snapshot.rules:
                 tx.put_rules(rules_for_all)
-        self.rules = rules_for_all or snapshot.rules
         self.budgets = Budgets(snapshot.limits, self._note_limits)
         self._swept_at = snapshot.swept_at
         self._take_over(snapshot)
         if self._ledger.shared is not None:
-            self.polling.relearn(snapshot.polling)
-            for account in snapshot.polling:
-                self.view.polls(account, self.polling.polled(account))
+            self._relearn(snapshot)
         else:
             self.polling.add(snapshot.polling, self._accounts)
             for target, builds in self.view.unassigned():
@@ -108,7 +107,7 @@ class Recorder(Persistence):
         """Show what was committed."""
         self.view.apply(changes)
         self._open_builds.apply(changes)
-        if changes.turn:
+        if self._ledger.shared is not None:
             self._follow_others(changes)
 
     def _follow_others(self, changes: Changes) -> None:
@@ -121,20 +120,19 @@ class Recorder(Persistence):
         self.budgets.learn(changes.limits)
         self.reports.update(changes.reports)
 
-    def _mark(self) -> float:
-        """What was shown to somebody must be later than this to have what is shown now."""
-        return self.position - 1
-
     def _renew(self, snapshot: Snapshot) -> None:
         self._stored.clear()
         self._open_builds = OpenBuilds()
         self.rules = snapshot.rules
         self.view = self.view.emptied(self.rules_of(snapshot.rules))
-        self.polling.relearn(snapshot.polling)
         self._show(snapshot)
+        self._relearn(snapshot)
+        self.renewed()
+
+    def _relearn(self, snapshot: Snapshot) -> None:
+        self.polling.relearn(snapshot.polling)
         for account in snapshot.polling:
             self.view.polls(account, self.polling.polled(account))
-        self.renewed()
 
     def _assign(self, target: Target, builds: list[Build], tx: Transaction) -> None:
         """Give unfinished builds a pipeline which shows them."""

@@ -108,6 +108,7 @@ class Commits(Steps):
         if self._next_read is None:
             feed = self._ledger.shared.feed
             self._next_read = asyncio.create_task(self._read_in_turn(feed))
+            self._next_read.add_done_callback(_looked_at)
         await asyncio.shield(self._next_read)
 
     async def _read_in_turn(self, feed: Feed) -> None:
@@ -117,7 +118,7 @@ class Commits(Steps):
                 await self._read(feed)
             except StateUnavailable as error:
                 if self.is_followed:
-                    log.error("%s: nothing is shown until it can", error)
+                    log.error("%s, and nothing is shown", error)
                 self.is_followed = False
                 raise
             if not self.is_followed:
@@ -162,3 +163,9 @@ class Commits(Steps):
 
     def _end_reading(self) -> None:
         self._reader.shutdown()
+
+
+def _looked_at(task: asyncio.Task[None]) -> None:
+    """Whoever waited for it may have gone, as a client that did not wait for its answer."""
+    if not task.cancelled():
+        task.exception()

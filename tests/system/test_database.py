@@ -103,7 +103,7 @@ def test_while_the_server_is_away_nothing_is_shown_and_that_is_said_once(
             cluster.start()
             eventually(lambda: assert_status(exporter, "/-/ready", 200))
             assert exporter.scrape().value("cicd_exporter_state_ok") == 1
-            for text in ("nothing is shown until it can", "polls pause where no lease can be kept"):
+            for text in ("and nothing is shown", "and polls pause that have no lease"):
                 assert exporter.log.count(text) == 1, exporter.log
             assert exporter.stop() == 0
 

@@ -53,6 +53,8 @@ def _in_database(wanted: State) -> Check:
     except StateError as error:
         return _ABOUT.failed("state", str(error), "mend state.url, its role or the network")
     text = f"PostgreSQL {found.version} answers in {found.round_trip * 1000:.1f} ms"
+    if found.workers:
+        text += f", written by {', '.join(found.workers)}"
     if found.is_standby:
         mend = "let state.url name the primary (target_session_attrs=read-write)"
         return _ABOUT.failed("state", f"{text}, but it is a standby", mend)
@@ -62,6 +64,9 @@ def _in_database(wanted: State) -> Check:
             f"{text}; synchronous_commit is off, so that a crash takes back what was counted",
             "turn it on for the exporter's role: ALTER ROLE ... SET synchronous_commit = on",
         )
+    if not found.is_agreed:
+        mend = "give all of them the same file; until then they go by the rules of before"
+        return _ABOUT.warning("state", f"{text}; their rules or accounts differ", mend)
     if found.round_trip > _SLOW:
         mend = "let the exporter run nearer to it: each poll with news takes some round trips"
         return _ABOUT.warning("state", text, mend)

@@ -18,7 +18,12 @@ from exporter.ledger.postgres.driver import Access, PostgresDriver, line
 from exporter.ledger.postgres.leases import PostgresLeases
 from exporter.ledger.postgres.ledger import LEASE, PostgresReader
 from exporter.ledger.rows import Snapshot
-from exporter.ledger.sql.contents import DatabaseContents, ServerHealth, counted
+from exporter.ledger.sql.contents import (
+    DatabaseContents,
+    ServerHealth,
+    WorkerContents,
+    counted,
+)
 
 _MOST_DAMAGE = 20
 """Lines of it that are told."""
@@ -43,11 +48,17 @@ class Database:
         """What is in it."""
         with self._reader() as ledger:
             db = ledger.driver
-            leases = PostgresLeases(db, "", length=LEASE, alone=False)
+            beat = PostgresLeases(db, "", length=LEASE, alone=False).look()
             facts = {
                 "database": self._access.place,
                 "schema": self._access.schema,
-                "workers": leases.living(),
+                "workers": [
+                    WorkerContents(
+                        worker.name,
+                        sorted(name for name, one in beat.held.items() if one.worker == worker.id),
+                    )
+                    for worker in beat.workers.values()
+                ],
                 "bytes": int(db.execute(_BYTES, (self._access.schema,)).fetchone()[0]),
                 "format": schema.FORMAT,
             }
@@ -76,7 +87,16 @@ class Database:
             ).fetchall()
             began_at = monotonic()
             connection.execute("SELECT 1").fetchall()
-            return ServerHealth(version, is_standby, is_synchronous, monotonic() - began_at)
+            spent, names, said = monotonic() - began_at, [], set()
+            if schema.format_of(connection, self._access.schema) is not None:
+                driver = PostgresDriver(self._access)
+                try:
+                    workers = PostgresLeases(driver, "", length=LEASE, alone=False).look().workers
+                finally:
+                    driver.close()
+                names = [worker.name for worker in workers.values()]
+                said = {(w.facts.rules, *sorted(w.facts.accounts)) for w in workers.values()}
+            return ServerHealth(version, is_standby, is_synchronous, spent, names, len(said) <= 1)
 
     @contextmanager
     def _reader(self) -> Iterator[PostgresReader]:

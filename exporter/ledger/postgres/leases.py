@@ -99,9 +99,22 @@ class PostgresLeases:
                 self._say(WorkerFacts())
         return None if other is None else str(other[0])
 
-    def living(self) -> list[str]:
-        """The names of the workers that live, the oldest first. Raises psycopg.Error."""
-        return [row[1] for row in self._driver.execute(_LIVING, (self._silence,)).fetchall()]
+    def look(self) -> Beat:
+        """How things stand, and nothing of us. Raises psycopg.Error."""
+        living = self._driver.execute(_LIVING, (self._silence,))
+        leases = self._driver.execute(_HELD)
+        scraped = self._driver.execute("SELECT s.shown FROM scrape AS s")
+        rules = meta.bytes_of(self._driver, "rules")
+        workers = {
+            worker: Worker(worker, name, started_at, _known(facts))
+            for worker, name, started_at, facts in living.fetchall()
+        }
+        held = {
+            account: Held(worker, epoch)
+            for account, worker, epoch in leases.fetchall()
+            if worker in workers
+        }
+        return Beat(workers, held, scraped.fetchone()[0], rules)
 
     def renewal(self) -> tuple[str, tuple[Any, ...]]:
         """The statement that says that we live, part of another transaction; a row if we do."""
@@ -113,22 +126,10 @@ class PostgresLeases:
             self._say(facts)
             self._driver.execute(_SHOWN, (shown, shown))
             self._driver.execute(_GONE, (self.length * BEATS,))
-            living = self._driver.execute(_LIVING, (self._silence,))
-            leases = self._driver.execute(_HELD)
-            scraped = self._driver.execute("SELECT s.shown FROM scrape AS s")
-            rules = meta.bytes_of(self._driver, "rules")
-            workers = {
-                worker: Worker(worker, name, started_at, _known(facts))
-                for worker, name, started_at, facts in living.fetchall()
-            }
-            held = {
-                account: Held(worker, epoch)
-                for account, worker, epoch in leases.fetchall()
-                if worker in workers
-            }
-            (seen,) = scraped.fetchone()
-        self._hold(held)
-        return Beat(workers, held, seen, rules)
+            beat = self.look()
+        held = beat.held.items()
+        self.held = {name: one.epoch for name, one in held if one.worker == self.worker}
+        return beat
 
     def _say(self, facts: WorkerFacts) -> None:
         self._driver.execute(
@@ -142,10 +143,6 @@ class PostgresLeases:
                 _encode(facts),
             ),
         )
-
-    def _hold(self, held: Mapping[str, Held]) -> None:
-        ours = {name: one.epoch for name, one in held.items() if one.worker == self.worker}
-        self.held = ours
 
     def take(self, accounts: Collection[str]) -> Mapping[str, int]:
         """Take the leases of all these accounts, or of none. Raises StateUnavailable."""

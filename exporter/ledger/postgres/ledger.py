@@ -30,7 +30,7 @@ from exporter.ledger import LedgerConfig, images
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
 from exporter.ledger.postgres.feed import PostgresFeed
-from exporter.ledger.postgres.leases import PostgresLeases
+from exporter.ledger.postgres.leases import BEATS, PostgresLeases
 from exporter.ledger.rows import Snapshot
 from exporter.ledger.shared import Shared
 from exporter.ledger.sql import meta
@@ -53,6 +53,8 @@ _FORGET = (
     "WITH gone AS (DELETE FROM change WHERE at < now() - make_interval(secs => ?) RETURNING turn)"
     " UPDATE fleet SET forgotten = greatest(forgotten, (SELECT max(turn) FROM gone))"
 )
+_TIDY = 60.0
+"""Seconds between two deletions of old images."""
 _KEPT = 900.0
 """Seconds that images are kept: who has not read for so long loads the state anew."""
 
@@ -159,8 +161,6 @@ class PostgresTransaction(SqlTransaction):
 class PostgresLedger(PostgresReader):
     """A ledger in a schema to which other processes may write as well."""
 
-    look_every = LEASE / 5
-
     def __init__(
         self, driver: PostgresDriver, config: LedgerConfig, leases: PostgresLeases, *, alone: bool
     ) -> None:
@@ -169,6 +169,7 @@ class PostgresLedger(PostgresReader):
         self._is_alone = alone
         self._turn = 0
         self.shared = None if alone else Shared(PostgresFeed(driver.access), leases)
+        self.look_every = LEASE / BEATS if alone else _TIDY
 
     def join(self, patience: float) -> None:
         """Become one of those who write. Raises StateInUse if another one cannot bear that."""

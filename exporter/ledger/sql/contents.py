@@ -31,14 +31,22 @@ class Contents(msgspec.Struct, frozen=True, kw_only=True):
     """When the attempt was last listed that has not been for longest. Epoch seconds."""
 
 
+class WorkerContents(msgspec.Struct, frozen=True):
+    """An exporter that writes a state in a database."""
+
+    name: str
+    accounts: list[str]
+    """Those that it polls."""
+
+
 class DatabaseContents(Contents, frozen=True, kw_only=True):
     """What a state in a database holds; `bytes` are those of its tables and indexes."""
 
     database: str
     """Host and name."""
     schema: str
-    workers: list[str]
-    """The names of the exporters that write it, the oldest first."""
+    workers: list[WorkerContents]
+    """The exporters that write it, the oldest first."""
 
 
 class ServerHealth(msgspec.Struct, frozen=True):
@@ -50,6 +58,10 @@ class ServerHealth(msgspec.Struct, frozen=True):
     """Whether a commit is on the disk when it is answered."""
     round_trip: float
     """Seconds."""
+    workers: list[str] = []
+    """The names of the exporters that write the state, the oldest first."""
+    is_agreed: bool = True
+    """Whether they have the same rules and accounts in their files."""
 
 
 _TABLES = {
