@@ -36,7 +36,7 @@ from tests.tools.postgres import Cluster
 from tests.tools.scripted import build, done
 from tests.tools.trips import Trips
 
-POLLS = 150
+POLLS = 400
 DAY = 86400.0
 RULES = MetricsRules(
     branches=("main",), buckets=BUCKETS, zero_hold=0.0, series_limit=500_000, max_open_age=7 * DAY
@@ -115,7 +115,7 @@ async def polls(cluster: Cluster, folder: Path) -> None:
     """CPU of a poll with news, in turns."""
     for builds in (1, 10):
         found: dict[str, list[tuple[float, float, float]]] = {"sqlite": [], "postgres": []}
-        for turn in range(3):
+        for turn in range(5):
             one = Process(f"sqlite:///{folder}/{builds}-{turn}.db", "")
             found["sqlite"].append(await _polls(one, builds, None))
             await one.recorder.close()

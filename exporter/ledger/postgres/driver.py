@@ -27,7 +27,8 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 _BEGIN = (
     "SELECT set_config('statement_timeout', '15s', true),"
     " set_config('lock_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '5s', true)"
+    " set_config('idle_in_transaction_session_timeout', '5s', true),"
+    " set_config('jit', 'off', true)"  # it takes longer than any of these statements
 )
 _LEAST_VERSION = 130000
 

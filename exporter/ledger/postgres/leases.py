@@ -27,7 +27,7 @@ _decode = msgspec.msgpack.Decoder(WorkerFacts).decode
 
 _LIVES = (
     "w.expires > now() AND (w.backend IS NULL OR w.at > now() - make_interval(secs => ?) OR EXISTS"
-    " (SELECT 1 FROM pg_stat_activity AS p WHERE p.pid = w.backend AND p.backend_start <= w.at))"
+    " (SELECT 1 FROM pg_stat_get_activity(w.backend) AS p WHERE p.backend_start <= w.at))"
 )
 _LIVING = (
     "SELECT w.id, w.name, extract(epoch FROM w.started)::float8, w.facts FROM worker AS w"  # noqa: S608 - of ours

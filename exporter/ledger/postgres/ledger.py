@@ -13,7 +13,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 
 import psycopg
@@ -31,7 +31,7 @@ from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
 from exporter.ledger.postgres.feed import PostgresFeed
 from exporter.ledger.postgres.leases import BEATS, PostgresLeases
-from exporter.ledger.rows import Snapshot
+from exporter.ledger.rows import Rows, Snapshot, Touched
 from exporter.ledger.shared import Shared
 from exporter.ledger.sql import meta
 from exporter.ledger.sql.codec import RottenError
@@ -135,7 +135,26 @@ class PostgresReader(SqlLedger):
 
 
 class PostgresTransaction(SqlTransaction):
-    """A transaction of one process among several."""
+    """A transaction of one process among several.
+
+    `begun` reads whether it was let in, and the turn that it has taken; not before an answer is
+    needed anyway, as each costs a round trip. Nothing is committed before that.
+    """
+
+    def __init__(
+        self, ledger: PostgresLedger, db: PostgresDriver, begun: Callable[[], int]
+    ) -> None:
+        super().__init__(ledger, db)
+        self._begun: Callable[[], int] | None = begun
+
+    def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
+        self.admit()  # the rows in memory may be old
+        return super().load(touched, accounts=accounts)
+
+    def admit(self) -> None:
+        """Go on only if it was let in. Raises Fenced, StateLost."""
+        if self._begun is not None:
+            self.changes.turn, self._begun = self._begun(), None
 
     def save_report(self, account: str, report: bytes) -> None:
         """Write what the process that polls an account says of it."""
@@ -151,11 +170,17 @@ class PostgresTransaction(SqlTransaction):
         meta.put_bytes(self._db, "rules", rules)
         self.changes.is_anew = True
 
-    def leave_image(self, turn: int) -> None:
+    def finish(self) -> None:
+        """Write what was begun."""
+        self.admit()
+        super().finish()
+
+    def leave_image(self) -> None:
         """Tell the others what this transaction has changed."""
-        self.changes.turn = turn
         if (image := images.encode(self.changes)) is not None:
-            self._db.execute("INSERT INTO change (turn, image) VALUES (?, ?)", (turn, image))
+            self._db.execute(
+                "INSERT INTO change (turn, image) VALUES (?, ?)", (self.changes.turn, image)
+            )
 
 
 class PostgresLedger(PostgresReader):
@@ -200,13 +225,11 @@ class PostgresLedger(PostgresReader):
         known = dict(self._accounts)
         try:
             with self.driver.transaction():
-                turn = self._begun(accounts)
-                if turn != self._turn + 1:
-                    self.forget_rows()  # others have written, or nobody has answered us
-                transaction = PostgresTransaction(self, self.driver)
+                transaction = PostgresTransaction(self, self.driver, self._ask(accounts))
                 yield transaction
-                transaction.leave_image(turn)
-            self._turn = turn
+                transaction.finish()
+                transaction.leave_image()
+            self._turn = transaction.changes.turn
         except BaseException as error:
             self._accounts = known
             self.forget_rows()
@@ -216,33 +239,40 @@ class PostgresLedger(PostgresReader):
                 raise StateDamaged(f"the state is damaged ({error})") from None
             raise
 
-    def _begun(self, accounts: tuple[str, ...]) -> int:
-        """The turn of the transaction that begins. Raises Fenced, StateLost."""
-        worker = self._leases.worker
+    def _ask(self, accounts: tuple[str, ...]) -> Callable[[], int]:
+        """Take a turn; what is returned reads it. That raises Fenced, StateLost."""
         taken = self.driver.execute(_TURN)
         if self._is_alone:
             lives = self.driver.execute(*self._leases.renewal())
+        worker = self._leases.worker
+        looks = [
+            (account, self.driver.execute(_IS_HELD, (account, worker)))
+            for account in (() if self._is_alone else accounts)
+        ]
+
+        def begun() -> int:
             (turn,) = taken.fetchone()
-            if lives.fetchone() is None:
+            if self._is_alone and lives.fetchone() is None:
                 raise StateLost(
                     f"the state in PostgreSQL at {self.driver.access.place} is another exporter's"
                     " by now: this one counts nothing any more"
                 )
+            for account, look in looks:
+                row = look.fetchone()
+                if row is None or row[0] != self._leases.held.get(account):
+                    raise Fenced(f"account {account} is polled by another exporter by now")
+            if turn != self._turn + 1:
+                self.forget_rows()  # others have written, or nobody has answered us
             return int(turn)
-        looks = [self.driver.execute(_IS_HELD, (account, worker)) for account in accounts]
-        (turn,) = taken.fetchone()
-        for account, look in zip(accounts, looks, strict=True):
-            row = look.fetchone()
-            if row is None or row[0] != self._leases.held.get(account):
-                raise Fenced(f"account {account} is polled by another exporter by now")
-        return int(turn)
+
+        return begun
 
     def look(self) -> bool:
         """Check that the state is still there, and if it is ours alone say that we live."""
         try:
             with self.driver.transaction():
                 if self._is_alone:
-                    self._begun(())
+                    self._ask(())()
                 else:
                     self.driver.execute(_FORGET, (_KEPT,))
         except psycopg.Error as error:

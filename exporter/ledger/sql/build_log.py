@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -18,7 +18,7 @@ from exporter.ledger.build_log import (
     PipelineSummary,
 )
 from exporter.ledger.rows import AttemptKey, Labels
-from exporter.ledger.sql import Driver, bulk
+from exporter.ledger.sql import Driver, Result, bulk
 from exporter.ledger.sql.codec import columns, decoder
 from exporter.model import FAILING
 
@@ -66,14 +66,29 @@ def write(
     *,
     kept: int,
     now: float,
-) -> None:
-    """Log finished builds, or what became of those that ended again.
+) -> Callable[[], None]:
+    """Begin to log finished builds, or what became of those that ended again.
 
-    `kept` of each pipeline are kept. `now` stands for the time of a build that has none.
+    What is returned does the rest. `kept` of each pipeline are kept. `now` stands for the time of a
+    build that has none.
     """
-    if not builds:
-        return
-    pipelines = {row[1:6]: row for row in _counted(db, (build for _, build in builds))}
+    counted = _counted(db, (build for _, build in builds))
+
+    def rest() -> None:
+        pipelines = {row[1:6]: row for row in counted.fetchall()}
+        _write(db, account, builds, {labels: row[0] for labels, row in pipelines.items()}, now)
+        _prune(db, [row[0] for row in pipelines.values() if row[6] > kept], kept)
+
+    return rest
+
+
+def _write(
+    db: Driver,
+    account: int,
+    builds: Sequence[tuple[AttemptKey, LoggedBuild]],
+    pipelines: Mapping[Labels, int],
+    now: float,
+) -> None:
     bulk.write(
         db,
         "INSERT INTO build (account, key, started, attempt, pipeline, at, number, conclusion,"
@@ -86,7 +101,7 @@ def write(
                 account,
                 *columns(key),
                 attempt,
-                pipelines[build.pipeline][0],
+                pipelines[build.pipeline],
                 _time(build, now),
                 build.number,
                 build.conclusion,
@@ -97,10 +112,9 @@ def write(
             for (key, attempt), build in builds
         ],
     )
-    _prune(db, [row[0] for row in pipelines.values() if row[6] > kept], kept)
 
 
-def _counted(db: Driver, builds: Iterable[LoggedBuild]) -> list[Any]:
+def _counted(db: Driver, builds: Iterable[LoggedBuild]) -> Result:
     """The pipelines of these builds, with the number of builds since they were last pruned."""
     numbers: dict[Labels, int] = {}
     for build in builds:
@@ -113,7 +127,7 @@ def _counted(db: Driver, builds: Iterable[LoggedBuild]) -> list[Any]:
         " DO UPDATE SET unpruned = log_pipeline.unpruned + excluded.unpruned"
         " RETURNING id, provider, account, repo, workflow, branch, unpruned",
         (json.dumps([(*labels, number) for labels, number in numbers.items()]),),
-    ).fetchall()
+    )
 
 
 def _time(build: LoggedBuild, now: float) -> float:

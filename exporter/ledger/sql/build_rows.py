@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import msgspec
 
 from exporter.ledger.reconcile import JobKey, Reconciled, Seen
 from exporter.ledger.rows import AttemptKey, Counted, Target
-from exporter.ledger.sql import Driver, bulk
+from exporter.ledger.sql import Driver, Result, bulk
 from exporter.ledger.sql.codec import columns, compact, decoder, key_of
 from exporter.model import Build, BuildKey
 
@@ -26,6 +27,12 @@ are, would go through all rows of the account for each of them.
 """
 
 
+_COLUMNS = {
+    "active": "t.build",
+    "attempt": "t.conclusion, t.listed, t.flags, t.ended, t.changed",
+    "job": "t.job, t.run, t.listed",
+}
+"""What a row of a build says beside its key, by table."""
 _SAME_RUN = {
     "attempt": "o.attempt = t.attempt",
     "job": "o.attempt = t.attempt AND o.job = t.job AND o.run = t.run",
@@ -34,36 +41,40 @@ _SAME_RUN = {
 """What rows of two keys have in common that are of one run, by table."""
 
 
-def seen(db: Driver, account: int, ids: Iterable[str]) -> Seen:
-    """What is known of the builds of these ids."""
+def seen(db: Driver, account: int, ids: Iterable[str]) -> Callable[[], Seen]:
+    """Ask what is known of the builds of these ids; what is returned reads the answers."""
     wanted = _wanted(ids)
-    active: dict[BuildKey, dict[int, Build]] = {}
-    sql = "SELECT t.key, t.started, t.attempt, t.build" + _WANTED.format(table="active")
-    for key, started, attempt, blob in db.execute(sql, (wanted, account)):
-        active.setdefault(key_of(key, started), {})[attempt] = _decode(blob)
-    sql = "SELECT t.key, t.started, t.attempt, t.job, t.run, t.listed" + _WANTED.format(table="job")
-    return Seen(
-        attempts=_attempts(db, account, wanted),
-        active=active,
-        jobs={
-            JobKey(key_of(key, started), attempt, str(job), run or None): listed
-            for key, started, attempt, job, run, listed in db.execute(sql, (wanted, account))
-        },
-    )
+    asked = {table: _ask(db, table, account, wanted) for table in _COLUMNS}
+
+    def read() -> Seen:
+        active: dict[BuildKey, dict[int, Build]] = {}
+        for key, started, attempt, blob in asked["active"]:
+            active.setdefault(key_of(key, started), {})[attempt] = _decode(blob)
+        return Seen(
+            attempts=_attempts(asked["attempt"]),
+            active=active,
+            jobs={
+                JobKey(key_of(key, started), attempt, str(job), run or None): listed
+                for key, started, attempt, job, run, listed in asked["job"]
+            },
+        )
+
+    return read
+
+
+def _ask(db: Driver, table: str, account: int, wanted: str) -> Result:
+    sql = f"SELECT t.key, t.started, t.attempt, {_COLUMNS[table]}" + _WANTED.format(table=table)
+    return db.execute(sql, (wanted, account))
 
 
 def attempts(db: Driver, account: int, ids: Iterable[str]) -> dict[BuildKey, dict[int, Counted]]:
     """The counted attempts of the builds of these ids."""
-    return _attempts(db, account, _wanted(ids))
+    return _attempts(_ask(db, "attempt", account, _wanted(ids)))
 
 
-def _attempts(db: Driver, account: int, wanted: str) -> dict[BuildKey, dict[int, Counted]]:
+def _attempts(rows: Iterable[Any]) -> dict[BuildKey, dict[int, Counted]]:
     found: dict[BuildKey, dict[int, Counted]] = {}
-    sql = (
-        "SELECT t.key, t.started, t.attempt, t.conclusion, t.listed, t.flags, t.ended, t.changed"
-        + _WANTED.format(table="attempt")
-    )
-    for key, started, attempt, *row in db.execute(sql, (wanted, account)):
+    for key, started, attempt, *row in rows:
         found.setdefault(key_of(key, started), {})[attempt] = Counted(*row)
     return found
 

@@ -188,6 +188,7 @@ class SqlTransaction:
     def __init__(self, ledger: SqlLedger, db: Driver) -> None:
         self._ledger = ledger
         self._db = db
+        self._unfinished: list[Callable[[], None]] = []
         self.changes = Changes()
 
     def target(self, account: str, repo: str, cursor: Cursor) -> Target:
@@ -211,12 +212,12 @@ class SqlTransaction:
     def reconcile(self, target: Target, builds: Iterable[Build], *, now: float) -> Findings:
         # What is decided for good needs the consent of both clocks.
         earliest, latest = sorted((now, time.time()))
+        account, listed = self._ledger.account_id(target.account), list(builds)
+        # All is asked for before the first answer is read: a database may be far away.
         pruned_to = retention.pruned_to(self._db, target.account, now=latest)
-        floor = max(target.cursor.floor, earliest - self._ledger.config.retention, pruned_to)
-        account = self._ledger.account_id(target.account)
-        listed = list(builds)
         seen = build_rows.seen(self._db, account, touched(listed))
-        found = reconcile(seen, listed, target=target, floor=floor, now=now, stamp=latest)
+        floor = max(target.cursor.floor, earliest - self._ledger.config.retention, pruned_to())
+        found = reconcile(seen(), listed, target=target, floor=floor, now=now, stamp=latest)
         build_rows.write(self._db, account, target, found)
         self.changes.closed += ((target.id, key) for key in found.closed)
         self.changes.open_builds += ((target.id, build) for build in found.active.values())
@@ -231,8 +232,16 @@ class SqlTransaction:
     def log(
         self, target: Target, builds: Sequence[tuple[AttemptKey, LoggedBuild]], *, now: float
     ) -> None:
-        account, kept = self._ledger.account_id(target.account), self._ledger.config.builds
-        build_log.write(self._db, account, builds, kept=kept, now=now)
+        if builds:
+            account, kept = self._ledger.account_id(target.account), self._ledger.config.builds
+            rest = build_log.write(self._db, account, builds, kept=kept, now=now)
+            self._unfinished.append(rest)
+
+    def finish(self) -> None:
+        """Write what was begun. Called before the transaction commits."""
+        for rest in self._unfinished:
+            rest()
+        self._unfinished.clear()
 
     def load(self, touched: Touched, *, accounts: Collection[str]) -> Rows:
         sql = (
@@ -240,6 +249,7 @@ class SqlTransaction:
             " (SELECT wanted.value FROM json_each(?) AS wanted)"
         )
         (samples,) = self._db.execute(sql, (json.dumps([*accounts]),)).fetchone()
+        self.finish()
         pipelines = self._ledger.pipelines.get(
             touched.pipelines, functools.partial(series.read_pipelines, self._db)
         )

@@ -7,7 +7,7 @@ when that was, for each account, and no row is marked as listed before its build
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from exporter.ledger.sql import Driver, build_log, meta
 
@@ -15,14 +15,20 @@ _OUT_OF_USE = 7 * 86400.0
 """Seconds after which an answer that nobody asked for again is forgotten."""
 
 
-def pruned_to(db: Driver, account: str, *, now: float) -> float:
-    """What of an account completed before this has been forgotten. Epoch seconds.
+def pruned_to(db: Driver, account: str, *, now: float) -> Callable[[], float]:
+    """Ask what of an account completed before has been forgotten; what is returned reads it.
 
-    One that is yet to come at `now` was written while clocks were wrong and says nothing.
+    Epoch seconds. One that is yet to come at `now` was written while clocks were wrong and says
+    nothing.
     """
     sql = "SELECT pruned_to FROM account WHERE name = ? AND pruned_to <= ?"
-    row = db.execute(sql, (account, now)).fetchone()
-    return 0.0 if row is None else float(row[0])
+    asked = db.execute(sql, (account, now))
+
+    def read() -> float:
+        row = asked.fetchone()
+        return 0.0 if row is None else float(row[0])
+
+    return read
 
 
 def prune(db: Driver, before: float, *, now: float, spared: Collection[str]) -> None:

@@ -81,7 +81,9 @@ class SqliteLedger(SqlLedger):
         try:
             _roll_back(db)  # what a disk that failed has left
             db.execute("BEGIN IMMEDIATE")
-            yield SqlTransaction(self, db)
+            transaction = SqlTransaction(self, db)
+            yield transaction
+            transaction.finish()
             db.execute("COMMIT")
         except BaseException as error:
             self._accounts = known
