@@ -64,9 +64,9 @@ CHAPTERS = (
     Chapter(
         "fleet",
         "The state in PostgreSQL",
-        "What a fleet ([SCALE.md](SCALE.md)) costs where the server runs on the same two cores, with"
-        " fsync on: polls that bring news, beside SQLite in turns; a scrape's look at what others"
-        " have committed; and 40 leases that two exporters keep while nothing else happens.",
+        "What a fleet ([SCALE.md](SCALE.md)) costs where the server runs on the same two cores,"
+        " with fsync on: polls that bring news, beside SQLite in turns; a scrape's look at what"
+        " others have committed; and 40 leases that two exporters keep while nothing else happens.",
     ),
     Chapter(
         "startup",

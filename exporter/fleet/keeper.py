@@ -16,9 +16,10 @@ from time import monotonic
 from typing import TypeVar
 
 from exporter.errors import StateUnavailable
-from exporter.fleet.shares import Groups, wishes
+from exporter.fleet.shares import Groups, holders, wishes
 from exporter.ledger.shared import Beat, Leases, WorkerFacts
 from exporter.recorder import Recorder
+from exporter.recorder.commits import PATIENCE, silent
 from exporter.schedule.dispatch import Dispatcher, Lease, Work
 from exporter.threads import Worker
 
@@ -150,18 +151,23 @@ class Keeper(Dispatcher):
         await self._mend(self.last, until=began + self._leases.length)
 
     async def _ask(self, work: Callable[[], T]) -> T:
-        return await self._thread.run(work)
+        """What `work` returns in our thread. Raises StateUnavailable, also where it hangs."""
+        try:
+            return await asyncio.wait_for(self._thread.run(work), PATIENCE)
+        except TimeoutError:
+            raise silent() from None
 
     async def _mend(self, beat: Beat, *, until: float) -> None:
         self._look_at_workers(beat)
         for group in list(self._groups.values()):
             ours = self._ours(beat, group)
             if group.lease is not None and (ours is None or ours != group.epochs):
-                self.changes["lost"] += 1
-                log.info(
-                    "accounts are another worker's by now",
-                    extra={"accounts": ", ".join(sorted(group.work.names))},
-                )
+                if holders(beat, group.work.names) - {self.worker}:
+                    self.changes["lost"] += 1
+                    log.info(
+                        "accounts are another worker's by now",
+                        extra={"accounts": ", ".join(sorted(group.work.names))},
+                    )
                 self._lose(group)
             elif group.lease is not None:
                 group.lease.until = until
@@ -228,6 +234,8 @@ class Keeper(Dispatcher):
 
     async def _grant(self, group: _Group, epochs: Mapping[str, int], until: float) -> None:
         """Let the rounds of a group begin, where all is known that others have committed."""
+        if group.round is not None:  # one that has lost its lease is ending
+            await asyncio.wait([group.round])
         try:
             await self._recorder.follow()
         except StateUnavailable:

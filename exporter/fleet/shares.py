@@ -26,7 +26,7 @@ class Wishes(NamedTuple):
     give_back: bytes | None
 
 
-def holder(beat: Beat, accounts: frozenset[str]) -> set[str]:
+def holders(beat: Beat, accounts: frozenset[str]) -> set[str]:
     """The workers that hold any of these accounts."""
     return {beat.held[name].worker for name in accounts if name in beat.held}
 
@@ -42,7 +42,7 @@ def wishes(
     mine: list[bytes] = []
     free: list[bytes] = []
     for name, accounts in groups.items():
-        if holder(beat, accounts) <= {worker}:
+        if holders(beat, accounts) <= {worker}:
             (mine if accounts <= beat.held.keys() else free).append(name)
     share = math.ceil(len(groups) / max(_sharing(groups, beat, worker), 1))
     free.sort(key=lambda name: hashlib.blake2b(worker.encode() + name).digest())

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PATIENCE = 10.0
+"""Seconds in which a database that others write to must answer."""
+
 
 class Commits(Steps):
     """Makes commits, and follows those of others."""
@@ -128,7 +131,9 @@ class Commits(Steps):
     async def _read(self, feed: Feed) -> None:
         since, began = self.position, monotonic()
         try:
-            news = await self._reader.run(lambda: feed.read(since))
+            news = await asyncio.wait_for(self._reader.run(lambda: feed.read(since)), PATIENCE)
+        except TimeoutError:
+            raise silent() from None
         except StateBehind:
             await self._load_anew()
             return
@@ -163,6 +168,11 @@ class Commits(Steps):
 
     def _end_reading(self) -> None:
         self._reader.shutdown()
+
+
+def silent() -> StateUnavailable:
+    """A database that takes what is asked and does not answer."""
+    return StateUnavailable(f"the state has not answered for {PATIENCE:g} s")
 
 
 def _looked_at(task: asyncio.Task[None]) -> None:
