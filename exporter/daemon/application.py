@@ -65,6 +65,7 @@ class Application:
         """What is in force: where several processes share a state not all that the file says."""
         self._hold = hold
         self._opened = ledger
+        self._changing = asyncio.Lock()
         self._groups = BudgetGroups(config.polling.reserve)
         self.started_at = time.time()
         self.health = Health(reload_time=self.started_at, revision=revision())
@@ -153,18 +154,23 @@ class Application:
 
     async def agree(self, rules: bytes) -> None:
         """Put in force what all processes go by from now on. Raises StateUnavailable."""
-        await self.recorder.agree(rules, metrics_rules(obeying(self.file, rules)))
+        async with self._changing:
+            await self.recorder.agree(rules)
 
     async def show_accounts(self) -> None:
         """Show the accounts of all processes. Raises StateUnavailable."""
-        config = self.config
-        await self.recorder.change(
-            metrics_rules(config), self._labels(config), retention=config.state.retention
-        )
+        async with self._changing:
+            config = self.config
+            await self.recorder.change(
+                metrics_rules(config), self._labels(config), retention=config.state.retention
+            )
 
     def _renewed(self) -> None:
         """Go by the rules with which everything was loaded anew."""
-        self.config = config = obeying(self.file, self.recorder.rules)
+        before, config = self.config, obeying(self.file, self.recorder.rules)
+        for line in diff(before, config).changes:
+            log.info("all exporters that share the state go by it now: %s", line)
+        self.config = config
         self.ledger.configure(ledger_config(config, hold=self._hold))
         self.recorder.retention = config.state.retention
         self.exposition = Exposition(self.view, self._views, self.health)
@@ -252,6 +258,10 @@ class Application:
         Accounts whose own keys are equal keep their source and what they have learned. Raises
         StateUnavailable, nothing done.
         """
+        async with self._changing:
+            return await self._apply(wanted)
+
+    async def _apply(self, wanted: Config) -> ConfigDiff:
         change = diff(self.config, self._possible(wanted))
         config = change.config
         await self.recorder.prepare(metrics_rules(config), self._labels(config))
@@ -267,7 +277,7 @@ class Application:
             self._resume(kept)
             raise
         # From here on nothing is awaited: either all of it is in force or nothing.
-        self.config, self.file = config, wanted
+        self.config, self.file = self._possible(config), wanted
         self.ledger.configure(ledger_config(config, hold=self._hold))
         self._groups.keep(config.polling.reserve)
         for account in kept.values():

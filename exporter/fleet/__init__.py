@@ -112,7 +112,7 @@ class Fleet:
         agreed = rules.agreed(beat)
         if agreed is not None and agreed != beat.rules and min(beat.workers) == self.keeper.worker:
             await self._process.agree(agreed)
-        if labels_of(beat, self._process.file) != self._recorder.labels:
+        if labels_of(beat, self._process.file) != self._recorder.view.labels_of:
             await self._process.show_accounts()
 
     async def flush(self) -> None:
@@ -141,11 +141,11 @@ class Fleet:
         """What a scrape shows of all accounts, as was committed."""
         held = self.last.held
         ours = {account.provider.name: account for account in self._process.accounts}
-        for name in self._recorder.labels:
+        for name in self._recorder.view.labels_of:
             stored, account = self._recorder.polling.take(name), ours.get(name)
             report = reports.decoded(self._recorder.reports.get(name))
             if not report.provider:  # nobody has reported yet
-                report = reports.Report(provider=self._recorder.labels[name])
+                report = reports.Report(provider=self._recorder.view.labels_of[name])
             yield reports.view_of(
                 name,
                 report,
@@ -160,7 +160,7 @@ class Fleet:
         known = [one for one in workers if one.version]
         return FleetHealth(
             workers=len(workers),
-            unheld=len(self._recorder.labels.keys() - self.last.held.keys()),
+            unheld=len(self._recorder.view.labels_of.keys() - self.last.held.keys()),
             is_agreed=not rules.disagree(self.last),
             reload_ok=all(one.reload_ok for one in known),
             reload_time=min((one.reload_at for one in known), default=0.0),

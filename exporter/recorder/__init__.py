@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-import msgspec
+from msgspec.structs import replace
 
 from exporter.errors import StateUnavailable
 from exporter.ledger import Ledger, Transaction
@@ -33,8 +32,8 @@ from exporter.recorder.cursors import may_lag
 from exporter.recorder.decisions import (
     Decide,
     apply_series_limit,
-    changed_buckets,
     decide,
+    fit,
     forget_idle,
     load_sound,
     not_shown,
@@ -42,8 +41,6 @@ from exporter.recorder.decisions import (
 from exporter.recorder.open_builds import OpenBuilds
 from exporter.recorder.persistence import Persistence
 from exporter.view.series_view import SeriesView
-
-log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -86,9 +83,7 @@ class Recorder(Persistence):
             self.rules = rules_for_all or snapshot.rules
             if (rules := self.rules_of(self.rules)) != self.view.rules:
                 self.view = self.view.emptied(rules)
-            anew = set(changed_buckets(tx, rules))
-            snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
-            apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
+            fit(tx, snapshot, self._accounts, rules)
             if rules_for_all is not None and rules_for_all != snapshot.rules:
                 tx.put_rules(rules_for_all)
         self.budgets = Budgets(snapshot.limits, self._note_limits)
@@ -149,7 +144,7 @@ class Recorder(Persistence):
             seen=frozenset(self.view.due()),
         )
 
-    async def agree(self, rules_for_all: bytes, rules: MetricsRules) -> None:
+    async def agree(self, rules_for_all: bytes) -> None:
         """Put in force what all processes go by from now on, and load everything anew.
 
         Raises StateUnavailable, nothing done.
@@ -157,14 +152,12 @@ class Recorder(Persistence):
 
         def decide(tx: Transaction) -> None:
             snapshot = load_sound(tx, fault=_DAMAGED)
-            anew = set(changed_buckets(tx, rules))
-            snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
-            apply_series_limit(tx, snapshot, self._accounts, rules.series_limit)
+            fit(tx, snapshot, self._accounts, self.rules_of(rules_for_all))
             tx.put_rules(rules_for_all)
 
         async with self._lock:
             await self._commit(decide, shows=False)
-            await self._load_anew()
+            await self._load_in_turn()
 
     async def prepare(self, rules: MetricsRules, labels_of: dict[str, str]) -> None:
         """Raise StateUnavailable where a `change` to these needs what cannot be read."""
@@ -191,6 +184,9 @@ class Recorder(Persistence):
         them are shown no longer; they must not be polled any more. Raises StateUnavailable,
         nothing done, where the state is needed and cannot be read and written.
         """
+        if self._ledger.shared is not None:
+            await self._change_shared(rules, labels_of, retention=retention)
+            return
         async with self._lock:
             known = {*self.view.pipelines}
             accounts, added = tuple(labels_of), labels_of.keys() - set(self._accounts)
@@ -214,14 +210,19 @@ class Recorder(Persistence):
                     assign = functools.partial(self._assign, target, builds)
                     await self._commit(assign, target.account)
 
-    @property
-    def labels(self) -> Mapping[str, str]:
-        """The `provider` label of each account that is shown."""
-        return self.view.labels_of
-
-    def targets(self, account: str) -> dict[str, int]:
-        """The ids of an account's targets, by repo."""
-        return {t.repo: t.id for t in self.view.targets.values() if t.account == account}
+    async def _change_shared(
+        self, rules: MetricsRules, labels_of: dict[str, str], *, retention: float
+    ) -> None:
+        """As `change`, where what all must go by is not ours to change."""
+        async with self._lock:
+            is_other = labels_of != self.view.labels_of
+            ours = self.rules_of(self.rules)
+            self.view.configure(replace(ours, repo_labels=rules.repo_labels), labels_of)
+            self._accounts, self.retention = tuple(labels_of), retention
+            if is_other:  # images of accounts that were not shown have been left out
+                self._forget_position()
+                with contextlib.suppress(StateUnavailable):  # then whoever follows next does it
+                    await self._load_in_turn()
 
     @property
     def look_every(self) -> float:
@@ -287,7 +288,7 @@ class Recorder(Persistence):
         listed, lost, extra = list(builds), list(gone), list(events)
         is_idle = not (listed or lost or extra)
         if is_idle and self.state_ok and may_lag(self._stored_cursor(target), cursor):
-            return msgspec.structs.replace(target, cursor=cursor), False
+            return replace(target, cursor=cursor), False
         at = time.time() if now is None else now
         return await self._finish(self._record(target, listed, cursor, lost, extra, at))
 
@@ -300,7 +301,7 @@ class Recorder(Persistence):
         events: list[Increment],
         now: float,
     ) -> tuple[Target, bool]:
-        moved = msgspec.structs.replace(target, cursor=cursor)
+        moved = replace(target, cursor=cursor)
         touched_at = max(now, time.time())  # by a clock that is behind it would seem idle at once
         async with self._lock:
             decide = self._deciding(target)

@@ -149,6 +149,15 @@ class Commits(Steps):
             self._take_over(changes)
         self.position = max(self.position, news.turn)
 
+    async def _load_in_turn(self) -> None:
+        """Load everything anew, between two reads of the feed."""
+        async with self._reading:
+            await self._load_anew()
+
+    def _forget_position(self) -> None:
+        """Let the next read of the feed load everything anew, if nothing else does before."""
+        self.position = -1
+
     async def _load_anew(self) -> None:
         """Forget what is shown, and show what the state holds."""
         self.loads += 1

@@ -91,7 +91,7 @@ def load_sound(tx: Transaction, *, fault: str = "{}") -> Snapshot:
     return snapshot
 
 
-def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
+def _changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
     """Drop the histograms whose buckets have changed, and return their families."""
     for family in f.FAMILIES:
         if family.persistent and family.buckets:
@@ -102,6 +102,15 @@ def changed_buckets(tx: Transaction, rules: MetricsRules) -> Iterator[str]:
                     extra={"metric": family.name},
                 )
                 yield family.name
+
+
+def fit(
+    tx: Transaction, snapshot: Snapshot, accounts: Collection[str], rules: MetricsRules
+) -> None:
+    """Let a state, and the snapshot of it, go by these rules: its buckets and the series limit."""
+    anew = set(_changed_buckets(tx, rules))
+    snapshot.series = [row for row in snapshot.series if row.series.family not in anew]
+    apply_series_limit(tx, snapshot, accounts, rules.series_limit)
 
 
 def apply_series_limit(

@@ -174,7 +174,7 @@ class AccountPoller:
         """Look as whoever polls the account has written."""
         now = Instant(time.time(), monotonic())
         self.health.mirror(stored.account, up=up, until=now.ahead(stored.account.backoff_until))
-        self.polled.mirror(stored, now, self._recorder.targets(self.provider.name))
+        self.polled.mirror(stored, now, self._recorder.view.targets_of(self.provider.name))
 
     def _health_changed(self) -> None:
         self.rows.touch()

@@ -135,6 +135,10 @@ class SeriesView(Store):
             shown=self.rules.branches,
         )
 
+    def targets_of(self, account: str) -> dict[str, int]:
+        """The ids of an account's targets, by repo."""
+        return {t.repo: t.id for t in self.targets.values() if t.account == account}
+
     # -- rows of the ledger
 
     def apply(self, changes: Changes) -> None:

@@ -7,6 +7,7 @@ may give each to another session.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,14 +23,26 @@ from exporter.errors import StateRefused, StateUnavailable
 from exporter.ledger.postgres.dialect import translated
 from exporter.ledger.sql import Parameters, Result
 
+log = logging.getLogger(__name__)
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 _BEGIN = (
-    "SELECT set_config('statement_timeout', '15s', true),"
+    "SELECT set_config('statement_timeout', '8s', true),"
     " set_config('lock_timeout', '5s', true),"
-    " set_config('idle_in_transaction_session_timeout', '5s', true),"
+    " set_config('idle_in_transaction_session_timeout', '8s', true),"
     " set_config('jit', 'off', true)"  # it takes longer than any of these statements
 )
+HELD_UP = (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled)
+"""What a statement ends with that has waited for others for too long."""
+_END_STUCK = """
+SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a
+WHERE a.application_name LIKE 'cicd-exporter/%' AND a.usename = current_user
+  AND a.datname = current_database() AND a.pid <> pg_backend_pid()
+  AND a.backend_xid IS NOT NULL AND a.state_change < now() - interval '9 s'
+"""
+"""Ends transactions of exporters that have written and in which nothing has happened for longer
+than any statement may take. The server does not end them itself where a pipeline was cut short."""
 _LEAST_VERSION = 130000
 
 
@@ -147,6 +160,18 @@ class PostgresDriver:
             connection.execute("ROLLBACK")
             return
         self.close()
+
+    def end_stuck(self) -> None:
+        """End what other exporters have left half done, after a lock was not to be had.
+
+        A process that is stopped in the middle of a transaction would hold up all others.
+        """
+        with suppress(psycopg.Error):
+            for (ended,) in self._connected().execute(_END_STUCK).fetchall():
+                log.warning(
+                    "a transaction of an exporter that does not answer was ended",
+                    extra={"ended": bool(ended)},
+                )
 
     def close(self) -> None:
         """Close the connection; the next transaction makes another one."""

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import psycopg
 
-from exporter.ledger.postgres.driver import PostgresDriver, unavailable
+from exporter.ledger.postgres.driver import HELD_UP, PostgresDriver, unavailable
 from exporter.ledger.shared import Beat, Held, Worker, WorkerFacts
 from exporter.ledger.sql import meta
 
@@ -82,6 +82,7 @@ class PostgresLeases:
         self.held: Mapping[str, int] = {}
         """The epochs of the leases that are ours, by account."""
         self._driver = driver
+        self._has_left = False
         self._is_alone = alone
         self._silence = 2 * length / BEATS
         """Seconds after the last beat in which it does not matter what the server knows."""
@@ -169,6 +170,9 @@ class PostgresLeases:
 
     def leave(self) -> None:
         """Give back everything, and be no worker any more. Raises StateUnavailable."""
+        if self._has_left:
+            return
+        self._has_left = True
         try:
             with self._errors(), self._driver.transaction():
                 for statement in _LEAVE:
@@ -181,6 +185,8 @@ class PostgresLeases:
         try:
             yield
         except psycopg.Error as error:
+            if isinstance(error, HELD_UP):
+                self._driver.end_stuck()
             self._driver.close()
             raise unavailable(error, self._driver.access, "reached") from None
 

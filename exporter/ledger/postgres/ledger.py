@@ -28,7 +28,7 @@ from exporter.errors import (
 )
 from exporter.ledger import LedgerConfig, images
 from exporter.ledger.postgres import schema
-from exporter.ledger.postgres.driver import Access, PostgresDriver, line, unavailable
+from exporter.ledger.postgres.driver import HELD_UP, Access, PostgresDriver, line, unavailable
 from exporter.ledger.postgres.feed import PostgresFeed
 from exporter.ledger.postgres.leases import BEATS, PostgresLeases
 from exporter.ledger.rows import Rows, Snapshot, Touched
@@ -233,6 +233,8 @@ class PostgresLedger(PostgresReader):
         except BaseException as error:
             self._accounts = known
             self.forget_rows()
+            if isinstance(error, HELD_UP):
+                self.driver.end_stuck()
             if isinstance(error, psycopg.Error):
                 raise unavailable(error, self.driver.access, "written") from None
             if isinstance(error, RottenError):

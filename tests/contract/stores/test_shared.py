@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from exporter.errors import Fenced, StateUnavailable
 from exporter.ledger import LedgerConfig
-from exporter.ledger.rows import SeriesKey
+from exporter.ledger.rows import SeriesKey, Touched
 from exporter.ledger.shared import Shared, WorkerFacts
 from exporter.metrics import families as f
 from exporter.model import Build
@@ -156,6 +156,34 @@ def test_who_has_lost_a_lease_and_taken_it_again_writes_nothing_of_before(
 
     with pytest.raises(Fenced):
         sleeper.poll()
+
+
+def test_a_process_that_stops_within_a_commit_is_cut_off_by_those_who_wait(
+    workers: list[WorkerRig], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server would wait for it for ever, as it has not heard the end of what it is told."""
+    stops, other, _ = workers
+    assert stops.take()
+    target = stops.poll()
+
+    def wait_for_it() -> None:
+        began = time.monotonic()
+        while not any("was ended" in record.message for record in caplog.records):
+            assert time.monotonic() - began < 30
+            with suppress(StateUnavailable), other.ledger.transaction():
+                pass
+        with other.ledger.transaction():
+            pass  # it is let in
+
+    def commit() -> None:
+        with stops.ledger.transaction(ACCOUNT) as tx:
+            tx.reconcile(target, [done(build("1"))], now=time.time())
+            wait_for_it()
+            tx.load(Touched([], []), accounts=[ACCOUNT])
+
+    with pytest.raises(StateUnavailable):
+        commit()
+    assert other.follow() == {}
 
 
 def test_who_has_not_looked_for_long_loads_everything_anew(workers: list[WorkerRig]) -> None:
