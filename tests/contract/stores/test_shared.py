@@ -378,3 +378,35 @@ LIVES = settings(
 def test_any_life_of_several_workers_is_exact(tmp_path: Path, store: str) -> None:
     Life.folder = tmp_path
     run_state_machine_as_test(Life, settings=stores.examples(LIVES, store))
+
+
+def test_tables_of_one_process_become_those_of_several_and_their_turns_go_on(
+    tmp_path: Path, store: str
+) -> None:
+    import psycopg
+    from psycopg import sql
+
+    from exporter.ledger.postgres import schema
+
+    name = postgres.schema_of(f"sqlite:///{tmp_path}/s.db")
+    with psycopg.connect(postgres.shared().url, autocommit=True) as db:
+        db.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
+        db.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(name)))
+        for statement in schema._STEPS[0].split(";"):
+            if statement.strip():
+                db.execute(statement.encode())
+        db.execute("INSERT INTO cicd_exporter_meta VALUES ('format', '1'), ('oldest', '1')")
+        db.execute("INSERT INTO account (name, samples) VALUES ('acme', 0)")
+        db.execute("UPDATE owner SET turn = 41")
+
+    rig = WorkerRig(tmp_path / "s.db", size=100)
+
+    assert rig.take()
+    rig.provider._builds = [done(build("1"))]
+    rig.poll()
+    assert rig.value(f.BUILDS) == 1
+    ((turn,),) = rig.rows("SELECT turn FROM fleet")
+    assert turn > 41
+    with pytest.raises(StateUnavailable, match="owner"):  # which that format takes its turn of
+        rig.rows("SELECT turn FROM owner")
+    rig.leave()
