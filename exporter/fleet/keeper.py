@@ -129,6 +129,10 @@ class Keeper(Dispatcher):
             )
             await asyncio.sleep(_AFTER_A_BUG)
         if group.lease is lease and lease.is_over:  # nobody has answered us for too long
+            log.info(
+                "polls pause, as the lease has ended",
+                extra={"accounts": ", ".join(sorted(group.work.names))},
+            )
             self._lose(group)
 
     # -- a beat
