@@ -13,11 +13,12 @@ from exporter.demo import World
 from tests.system.fleets import Chaos, assert_exact, configured, fleet, opened
 from tests.system.test_kill import Factory
 from tests.tools import postgres
+from tests.tools.commands import command
 from tests.tools.dashboards import OF_A_FLEET, PANELS
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.monitoring import served
 from tests.tools.round_robin import RoundRobin
-from tests.tools.system import eventually, get
+from tests.tools.system import Exporter, eventually, get
 
 KILLS = 5
 BUILDS = "cicd_builds_total"
@@ -84,6 +85,65 @@ def test_the_sum_of_increases_is_the_truth_whoever_answers(
                         for series in known
                         for earlier, later in itertools.pairwise(series)
                     )
+
+
+def test_from_one_exporter_to_several_and_back_no_counter_jumps(
+    tmp_path: Path, prometheus: Path
+) -> None:
+    """Its state is copied into a database and back, and Prometheus goes on all the while."""
+    world, running = opened(World(page_size=20)), list[Exporter]()
+    with (
+        postgres.cluster(durable=True) as cluster,
+        EmulatorThread(world) as emulator,
+        RoundRobin(lambda: [int(one.url.rpartition(":")[2]) for one in running]) as address,
+    ):
+        fleet_file = configured(tmp_path / "fleet", cluster.url, emulator, "moved", zero_hold=3)
+        path = tmp_path / "state.db"
+        file = configured(tmp_path / "one", f"sqlite:///{path}", emulator, "unused", zero_hold=3)
+        back = tmp_path / "back.db"
+        last_file = configured(tmp_path / "last", f"sqlite:///{back}", emulator, "no", zero_hold=3)
+        target = f"127.0.0.1:{address.port}"
+        jobs = [{"job_name": "ci", "static_configs": [{"targets": [target]}]}]
+        folder = tmp_path / "prometheus"
+        folder.mkdir()
+
+        def run(config: Path, size: int, seconds: float, url: str) -> None:
+            with fleet(config, size) as replicas:
+                running.extend(replicas)
+                eventually(lambda: assert_scraped(url, "cicd_exporter_account_up", 2))
+                Chaos(config, random.Random(size)).live(replicas, seconds)
+                for one in replicas:
+                    assert one.stop() == 0
+                running.clear()
+
+        with served(prometheus, folder, scrape_configs=jobs, **SETTINGS) as url:
+            with Factory(world) as factory:
+                run(file, 1, 8.0, url)
+                assert copied(f"sqlite:///{path}", cluster.url) == copied_again(path, cluster.url)
+                run(fleet_file, 2, 8.0, url)
+                copied(cluster.url, f"sqlite:///{back}")
+                factory.stop()
+            with fleet(last_file, 1) as replicas:
+                running.extend(replicas)
+                ended = len(world.finished("github")) + len(world.finished("circleci"))
+                eventually(lambda: assert_increased(url, ended), within=60)
+            known = samples(url, BUILDS)
+            assert [series for series in known if series[0]] == []
+            assert not any(
+                later < earlier for series in known for earlier, later in itertools.pairwise(series)
+            )
+
+
+def copied(source: str, target: str) -> str:
+    """What `state copy` says: rows and the digest of each table."""
+    ended = command("state", "copy", f"--from={source}", f"--to={target}", "--schema=moved")
+    assert ended.code == 0, ended.err
+    return ended.out.partition("\n")[2]
+
+
+def copied_again(path: Path, url: str) -> str:
+    """The same of the way back, into a file that is then thrown away."""
+    return copied(url, f"sqlite:///{path.with_suffix('.again')}")
 
 
 def assert_scraped(prometheus: str, family: str, series: int) -> None:
