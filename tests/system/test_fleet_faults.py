@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import random
 import select
+import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +80,37 @@ def test_a_server_that_takes_what_is_asked_and_does_not_answer_is_not_waited_for
             eventually(lambda: assert_status(one, "/-/ready", 200), within=60)
             factory.stop()
             assert_exact(one, chaos.watch, world)
+
+
+def test_a_standby_that_takes_over_has_everything(tmp_path: Path) -> None:
+    """All of a fleet go on there, though their address is the same."""
+    world = opened(World(page_size=20))
+    with (
+        postgres.cluster(durable=True) as primary,
+        EmulatorThread(world) as emulator,
+        Factory(world) as factory,
+        Trips(primary.port) as way,
+        postgres.standby_of(primary) as standby,
+    ):
+        url = primary.url.replace(f":{primary.port}", f":{way.port}")
+        file = configured(tmp_path, url, emulator, "failover")
+        chaos = Chaos(file, random.Random(8))
+        with fleet(file, 2) as replicas:
+            chaos.live(replicas, 4.0)
+            assert chaos.watch.scrapes
+            primary.stop(signal.SIGKILL)
+            way.cut()
+            chaos.live(replicas, 1.0)
+            standby.execute("SELECT pg_promote()")
+            way.lead_to(standby.port)
+            way.mend()
+            for one in replicas:
+                eventually(partial(assert_status, one, "/-/ready", 200), within=60)
+            chaos.live(replicas, 2.0)
+            factory.stop()
+            for one in replicas:
+                assert_exact(one, chaos.watch, world)
+                assert "lacks commits" not in one.log
 
 
 def test_a_pooler_in_transaction_mode_is_enough_for_a_fleet_that_dies(

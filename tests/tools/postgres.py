@@ -53,21 +53,39 @@ def _free_port() -> int:
 class Cluster:
     """A server that listens on loopback."""
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = False, primary: Cluster | None = None
+    ) -> None:
+        """A standby of `primary`, if there is one, which a commit waits for from then on."""
         initdb, self._postgres = _tool("initdb"), _tool("postgres")
         if initdb is None or self._postgres is None:
             pytest.skip("PostgreSQL is not installed (Debian: apt-get install postgresql)")
         self.port = _free_port()
         self._folder = folder
         self._options = (_SERVED if durable else f"{_SERVED} {_IN_A_HURRY}").split()
-        subprocess.run(
-            [initdb, "-D", self.data, "-U", "cicd", *_MADE.split()],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            user=_user(),
-            cwd="/",
-        )
+        made = [initdb, "-D", self.data, "-U", "cicd", *_MADE.split()]
+        if primary is not None:
+            source = f"-h 127.0.0.1 -p {primary.port} -U cicd -R -X stream -c fast"
+            made = [str(_tool("pg_basebackup")), "-D", self.data, *source.split()]
+        subprocess.run(made, check=True, stdout=subprocess.DEVNULL, user=_user(), cwd="/")
         self.start()
+        if primary is not None:
+            primary.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            primary.execute("SELECT pg_reload_conf()")
+            eventually(primary.assert_followed, within=30)
+
+    def execute(self, statement: str) -> list[tuple[object, ...]]:
+        """What a statement returns, executed as a transaction of its own."""
+        import psycopg
+
+        with psycopg.connect(self.url, autocommit=True) as db:
+            cursor = db.execute(statement.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def assert_followed(self) -> None:
+        """A standby has all that is committed."""
+        states = self.execute("SELECT sync_state FROM pg_stat_replication")
+        assert states == [("sync",)], states
 
     @property
     def data(self) -> str:
@@ -113,6 +131,18 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     """A cluster of its own."""
     with _folder() as folder:
         made = Cluster(folder, durable=durable)
+        try:
+            yield made
+        finally:
+            if made.process.poll() is None:
+                made.stop()
+
+
+@contextlib.contextmanager
+def standby_of(primary: Cluster) -> Iterator[Cluster]:
+    """A standby that every commit of `primary` waits for."""
+    with _folder() as folder:
+        made = Cluster(folder, durable=True, primary=primary)
         try:
             yield made
         finally:

@@ -47,6 +47,10 @@ class Trips(threading.Thread):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
 
+    def lead_to(self, port: int) -> None:
+        """Lead to another server, from the next connection on."""
+        self._server_port = port
+
     def hold(self) -> None:
         """Take what is said, and pass nothing on until it is mended."""
         self._goes_on.clear()
@@ -60,10 +64,13 @@ class Trips(threading.Thread):
         with contextlib.suppress(OSError):  # it is closed
             while True:
                 client = self._listening.accept()[0]
-                if self._is_cut.is_set():
+                try:
+                    if self._is_cut.is_set():
+                        raise ConnectionRefusedError
+                    server = socket.create_connection(("127.0.0.1", self._server_port))
+                except ConnectionRefusedError:
                     client.close()
                     continue
-                server = socket.create_connection(("127.0.0.1", self._server_port))
                 threading.Thread(target=self._serve, args=(client, server), daemon=True).start()
 
     def _serve(self, client: socket.socket, server: socket.socket) -> None:
