@@ -18,7 +18,7 @@ from exporter.errors import Fenced, StateBehind, StateUnavailable
 from exporter.ledger import Ledger, Transaction
 from exporter.ledger.rows import Changes, Snapshot
 from exporter.ledger.shared import Feed
-from exporter.recorder.steps import Steps
+from exporter.recorder.steps import Steps, looked_at
 from exporter.threads import Worker
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ class Commits(Steps):
         if self._next_read is None:
             feed = self._ledger.shared.feed
             self._next_read = asyncio.create_task(self._read_in_turn(feed))
-            self._next_read.add_done_callback(_looked_at)
+            self._next_read.add_done_callback(looked_at)
         await asyncio.shield(self._next_read)
 
     async def _read_in_turn(self, feed: Feed) -> None:
@@ -182,9 +182,3 @@ class Commits(Steps):
 def silent() -> StateUnavailable:
     """A database that takes what is asked and does not answer."""
     return StateUnavailable(f"the state has not answered for {PATIENCE:g} s")
-
-
-def _looked_at(task: asyncio.Task[None]) -> None:
-    """Whoever waited for it may have gone, as a client that did not wait for its answer."""
-    if not task.cancelled():
-        task.exception()

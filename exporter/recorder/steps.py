@@ -92,12 +92,17 @@ class Steps:
     async def _finish(self, step: Awaitable[T]) -> T:
         """Await `step` to its end, also when cancelled after it has acquired the lock."""
         task = asyncio.ensure_future(step)
+        task.add_done_callback(looked_at)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             if self._lock.taken_by is not task:
                 task.cancel()
             await asyncio.wait([task])
-            if not task.cancelled():
-                task.exception()  # who was cancelled is told of nothing else
             raise
+
+
+def looked_at(task: asyncio.Future[Any]) -> None:
+    """Whoever waited for it may have been cancelled, and is told of nothing else then."""
+    if not task.cancelled():
+        task.exception()

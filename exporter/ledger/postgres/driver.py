@@ -24,6 +24,7 @@ from exporter.ledger.postgres.dialect import translated
 from exporter.ledger.sql import Parameters, Result
 
 log = logging.getLogger(__name__)
+logging.getLogger("psycopg").setLevel(logging.ERROR)  # who loses a connection says so itself
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
