@@ -10,7 +10,14 @@ from urllib.parse import urlsplit
 import pytest
 
 from exporter.model import CONCLUSIONS
-from exporter.status.document import BudgetReport, Ended, LimitReport, ReloadReport, SeriesReport
+from exporter.status.document import (
+    BudgetReport,
+    Ended,
+    LimitReport,
+    ReloadReport,
+    SeriesReport,
+    WorkerReport,
+)
 from exporter.web.status_page import PageQuery, query
 from exporter.web.wording import elapsed
 from tests.system.web import Stub, Web, account, repo
@@ -132,6 +139,20 @@ def test_the_page_shows_the_budget_and_the_series(web: Web) -> None:
     meters = [attrs for tag, attrs in found.tags if tag == "meter"]
     assert [(m["value"], m["max"]) for m in meters] == [("490000", "500000"), ("12.0", "5000.0")]
     assert all(m["aria-label"] for m in meters)
+
+
+def test_the_page_says_which_exporter_polls_what_where_several_share_a_state(web: Web) -> None:
+    workers = [
+        WorkerReport(name=name, version="0.1.0", started_at="2026-02-03T02:00:00Z", accounts=[])
+        for name in ("east", "<b>west</b>")
+    ]
+
+    said = page(web, Stub(account("a", worker="<b>west</b>"), account("b"), workers=workers)).words
+
+    assert "Exporters 2 east 0.1.0, <b>west</b> 0.1.0" in said
+    assert "polled by <b>west</b>" in said
+    assert said.count("polled by nobody") == 1
+    assert "polled by" not in page(web, Stub()).words
 
 
 def test_a_failed_reload_and_a_state_in_trouble_stand_at_the_top(web: Web) -> None:
