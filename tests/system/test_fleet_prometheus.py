@@ -76,8 +76,7 @@ def test_the_sum_of_increases_is_the_truth_whoever_answers(
                     for one in replicas:
                         one.logged("serving")
                         assert_exact(one, chaos.watch, world)
-                    ended = len(world.finished("github")) + len(world.finished("circleci"))
-                    eventually(lambda: assert_increased(url, ended), within=30)
+                    eventually(lambda: assert_increased(url, world), within=30)
                     known = samples(url, BUILDS)
                     assert [series for series in known if series[0]] == []
                     assert not any(
@@ -125,8 +124,7 @@ def test_from_one_exporter_to_several_and_back_no_counter_jumps(
                 factory.stop()
             with fleet(last_file, 1) as replicas:
                 running.extend(replicas)
-                ended = len(world.finished("github")) + len(world.finished("circleci"))
-                eventually(lambda: assert_increased(url, ended), within=60)
+                eventually(lambda: assert_increased(url, world), within=60)
             known = samples(url, BUILDS)
             assert [series for series in known if series[0]] == []
             assert not any(
@@ -169,7 +167,11 @@ def assert_panels_show(prometheus: str) -> None:
         assert [row for row in result if row["value"][1] != "NaN"], query
 
 
-def assert_increased(prometheus: str, builds: int) -> None:
+def assert_increased(prometheus: str, world: World) -> None:
+    """All builds have ended, and Prometheus has seen each."""
+    assert not world.active("github")
+    assert not world.active("circleci")
+    builds = len(world.finished("github")) + len(world.finished("circleci"))
     missing = 0  # an attempt that nobody saw is told apart
     for series in samples(prometheus, "cicd_exporter_missing_values_total"):
         missing += int(series[-1])
