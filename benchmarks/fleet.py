@@ -25,7 +25,7 @@ import psycopg
 from benchmarks.scrape_world import BUCKETS
 from benchmarks.startup import fill
 from exporter.ledger import LedgerConfig
-from exporter.ledger.opening import Worker, open_ledger
+from exporter.ledger.opening import FleetMember, open_ledger
 from exporter.ledger.rows import Cursor, Target
 from exporter.ledger.shared import WorkerFacts
 from exporter.metrics.rules import MetricsRules
@@ -53,7 +53,7 @@ class Process:
     """An exporter's recorder on a state, in this process."""
 
     def __init__(self, url: str, schema: str, *, alone: bool = False) -> None:
-        worker = Worker(None, 15.0) if url.startswith("postgresql") and not alone else None
+        worker = FleetMember(None, 15.0) if url.startswith("postgresql") and not alone else None
         self.ledger = open_ledger(url, LedgerConfig(30 * DAY, DAY), schema=schema, worker=worker)
         view = SeriesView(RULES, {"acme": "github"})
         self.recorder = Recorder(self.ledger, view, retention=30 * DAY)

@@ -41,7 +41,7 @@ def begun(work: Callable[[], T], *, name: str) -> Future[T]:
     return promise
 
 
-class Worker:
+class WorkerThread:
     """A thread, called `name`, that does one piece of work after another.
 
     Unlike the threads of an executor it is left behind if the process ends meanwhile: work

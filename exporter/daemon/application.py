@@ -200,7 +200,7 @@ class Application:
             started_at=self.started_at,
             reload=self.last_reload,
             state_ok=self.recorder.state_ok,
-            workers=() if self.fleet is None else self.fleet.workers(),
+            beat=None if self.fleet is None else self.fleet.last,
         )
 
     def ci(self) -> Generator[None, None, CiReport]:
@@ -235,7 +235,7 @@ class Application:
         shown = SeriesView(metrics_rules(self.file), labels, hold=self._hold)
         recorder = Recorder(self.ledger, shown, retention=self.file.state.retention)
         if shared is not None:
-            first = shared.leases.beat(fleet.facts_of(self, self.file), shown=0)
+            first = shared.leases.beat(fleet.facts_of(self.health, self.file), shown=0)
             if fleet.is_first(first, shared.leases.worker):
                 rules = wanted(self.file)
             config = obeying(self.file, rules or first.rules)

@@ -10,7 +10,7 @@ from exporter.config import Config
 from exporter.errors import ProviderError
 from exporter.http import Api, RetryPolicy, Token
 from exporter.ledger import Ledger, LedgerConfig
-from exporter.ledger.opening import Worker, open_ledger, password_of
+from exporter.ledger.opening import FleetMember, open_ledger, password_of
 from exporter.metrics.buckets import Buckets
 from exporter.metrics.labels import RepoLabels
 from exporter.metrics.rules import MetricsRules
@@ -46,7 +46,7 @@ def open_state(
         schema=config.state.schema,
         password=password_of(config.state.password_env, config.state.password_file),
         patience=PATIENCE if patience is None else patience,
-        worker=None if alone else Worker(config.fleet.name, config.fleet.lease),
+        worker=None if alone else FleetMember(config.fleet.name, config.fleet.lease),
     )
 
 

@@ -1,20 +1,22 @@
 """The fleet: several equal exporters that write one state, each of them called a worker.
 
-Who polls what says `keeper`, and who should `shares`. `reports` are what a worker tells of the
-accounts that it polls, `rules` what all go by. `worker_metrics` are one worker's own.
+`keeper` holds the leases that say who polls what, and `shares` decides who should. `reports` are
+what a worker tells of the accounts that it polls, `rules` what all of them go by, and
+`worker_metrics` what is one worker's own.
 """
 
 from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from exporter import __version__
 from exporter.config import Config
 from exporter.errors import StateUnavailable
-from exporter.fleet import reports, rules
+from exporter.fleet import reports
 from exporter.fleet.keeper import Keeper
+from exporter.fleet.rules import wanted
 from exporter.fleet.worker_metrics import WorkerMetrics
 from exporter.ledger.shared import Beat, Leases, WorkerFacts
 from exporter.outputs.prometheus import AccountView, FleetHealth, Health
@@ -23,17 +25,6 @@ from exporter.schedule.account import AccountPoller
 
 FLUSH = 5.0
 """Seconds between two writes of what was learned of the accounts that are polled here."""
-
-
-class WorkerReport(NamedTuple):
-    """What pages say of a worker."""
-
-    name: str
-    version: str
-    started_at: float
-    """Epoch seconds."""
-    accounts: list[str]
-    """Those that it polls."""
 
 
 class Process(Protocol):
@@ -86,7 +77,7 @@ class Fleet:
 
     def facts(self) -> WorkerFacts:
         """What is said of this worker."""
-        return facts_of(self._process, self._process.file)
+        return facts_of(self._process.health, self._process.file)
 
     def _resume(self, accounts: Collection[str]) -> None:
         """Go on with the counters of whoever has polled these accounts before."""
@@ -109,7 +100,7 @@ class Fleet:
 
     async def _obey(self, beat: Beat) -> None:
         self._recorder.view.scraped(beat.shown)
-        agreed = rules.agreed(beat)
+        agreed = beat.agreed
         if agreed is not None and agreed != beat.rules and min(beat.workers) == self.keeper.worker:
             await self._process.agree(agreed)
         if labels_of(beat, self._process.file) != self._recorder.view.labels_of:
@@ -141,14 +132,11 @@ class Fleet:
         """What a scrape shows of all accounts, as was committed."""
         held = self.last.held
         ours = {account.provider.name: account for account in self._process.accounts}
-        for name in self._recorder.view.labels_of:
+        for name, provider in self._recorder.view.labels_of.items():
             stored, account = self._recorder.polling.take(name), ours.get(name)
-            report = reports.decoded(self._recorder.reports.get(name))
-            if not report.provider:  # nobody has reported yet
-                report = reports.Report(provider=self._recorder.view.labels_of[name])
             yield reports.view_of(
-                name,
-                report,
+                (provider, name),
+                reports.decoded(self._recorder.reports.get(name)),
                 is_held=name in held,
                 repos={} if stored is None else stored.repos,
                 page_of=_nowhere if account is None else account.page_of,
@@ -161,26 +149,13 @@ class Fleet:
         return FleetHealth(
             workers=len(workers),
             unheld=len(self._recorder.view.labels_of.keys() - self.last.held.keys()),
-            is_agreed=not rules.disagree(self.last),
+            is_agreed=self.last.is_agreed,
             reload_ok=all(one.reload_ok for one in known),
             reload_time=min((one.reload_at for one in known), default=0.0),
             builds=frozenset((one.version, one.revision, one.python) for one in known),
         )
 
     # -- pages
-
-    def workers(self) -> list[WorkerReport]:
-        """The workers that live, the oldest first."""
-        held = self.last.held
-        return [
-            WorkerReport(
-                name=worker.name,
-                version=worker.facts.version,
-                started_at=worker.started_at,
-                accounts=sorted(name for name, one in held.items() if one.worker == worker.id),
-            )
-            for worker in self.last.workers.values()
-        ]
 
     def mirror(self) -> None:
         """Let the accounts that are polled elsewhere look as their workers have written."""
@@ -198,15 +173,14 @@ class Fleet:
                 reports.resume(account, report)
 
 
-def facts_of(process: Process, file: Config) -> WorkerFacts:
-    """What is said of a worker that runs in this process."""
-    health = process.health
+def facts_of(health: Health, file: Config) -> WorkerFacts:
+    """What is said of a worker with this file."""
     return WorkerFacts(
         version=__version__,
         revision=health.revision,
         python=platform.python_version(),
         accounts={account.name: account.label for account in file.accounts},
-        rules=rules.wanted(file),
+        rules=wanted(file),
         reload_ok=health.reload_ok,
         reload_at=health.reload_time,
     )

@@ -1,7 +1,8 @@
 """Takes, keeps and gives back the leases of a worker, and runs rounds under them.
 
-A beat compares what the rows say with what runs here, and mends the difference. It does not act on
-what happened alone: the answer to a lease that was taken may be lost, and a round may have ended.
+Each beat compares what the rows say with what runs here, and mends the difference. Nothing is done
+on the word of an event alone: the answer that a lease was taken may be lost, and a round may have
+ended.
 """
 
 from __future__ import annotations
@@ -17,18 +18,16 @@ from typing import TypeVar
 
 from exporter.errors import StateUnavailable
 from exporter.fleet.shares import Groups, holders, wishes
-from exporter.ledger.shared import Beat, Leases, WorkerFacts
+from exporter.ledger.shared import BEATS, Beat, Leases, WorkerFacts
 from exporter.recorder import Recorder
 from exporter.recorder.commits import PATIENCE, silent
 from exporter.schedule.dispatch import Dispatcher, Lease, Work
-from exporter.threads import Worker
+from exporter.threads import WorkerThread
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-BEATS = 5
-"""Beats in the time of a lease."""
 _STEADY = 2
 """Lengths of a lease in which the workers must have been the same before one gives back."""
 _OVERDUE = 2
@@ -79,7 +78,7 @@ class Keeper(Dispatcher):
         self._recorder = recorder
         self._facts = facts
         self._resumed = resumed
-        self._thread = Worker("leases")
+        self._thread = WorkerThread("leases")
         self._groups: dict[bytes, _Group] = {}
         self._workers: Collection[str] = ()
         self._same_since = monotonic()

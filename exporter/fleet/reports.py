@@ -1,7 +1,7 @@
 """Account reports: what the worker that polls an account says of it, for all to show the same.
 
-What a scrape shows of an account is made of the report that was committed last, also where the
-account is polled: a counter of another worker would else seem to go back.
+What a scrape shows of an account is made of the report that was committed last, even by the worker
+that polls it. Otherwise a counter would seem to go back when another worker answers.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from exporter.schedule.account import AccountPoller
 class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """An account report. Its counters go on with whoever polls the account."""
 
-    provider: str = ""
-    """The label."""
     up: bool = False
     budget_exhausted: bool = False
     rejected: int = 0
@@ -47,7 +45,6 @@ def report_of(account: AccountPoller) -> bytes:
     stats = view.stats
     return _encode(
         Report(
-            provider=view.provider,
             up=view.up,
             budget_exhausted=view.budget_exhausted,
             rejected=view.rejected,
@@ -81,16 +78,20 @@ def resume(account: AccountPoller, report: Report) -> None:
 
 
 def view_of(
-    name: str,
+    who: tuple[str, str],
     report: Report,
     *,
     is_held: bool,
     repos: Mapping[str, RepoView],
     page_of: Callable[[str], str | None],
 ) -> AccountView:
-    """What a scrape shows of an account. One that nobody polls is not up."""
+    """What a scrape shows of an account, given its `provider` label and name.
+
+    One that nobody polls is not up.
+    """
+    provider, name = who
     return AccountView(
-        provider=report.provider,
+        provider=provider,
         account=name,
         stats=ApiStats(
             requests=Counter(report.requests),

@@ -1,7 +1,7 @@
 """What all workers must go by, or they would show different series.
 
-Each worker says what its file has. In force is what the state says, and that is changed once all
-workers that live say the same.
+Each worker says what its file has. The state says what is in force, which changes once all living
+workers say the same.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import msgspec
 
 from exporter.config import Config
-from exporter.ledger.shared import Beat
 
 
 class Rules(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,15 +70,3 @@ def obeying(config: Config, rules: bytes | None) -> Config:
             "web": config.web.model_copy(update={"native_histograms": known.native_histograms}),
         }
     )
-
-
-def agreed(beat: Beat) -> bytes | None:
-    """What all workers that live would go by; None while they differ."""
-    said = {worker.facts.rules for worker in beat.workers.values()}
-    return said.pop() if len(said) == 1 else None
-
-
-def disagree(beat: Beat) -> bool:
-    """Whether workers that live have different rules or accounts in their files."""
-    accounts = {frozenset(worker.facts.accounts) for worker in beat.workers.values()}
-    return agreed(beat) is None or len(accounts) > 1

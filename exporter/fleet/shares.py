@@ -36,8 +36,8 @@ def wishes(
 ) -> Wishes:
     """What `worker` should take and give back.
 
-    `overdue` are groups that nobody has had for a while, although others might have. Whether the
-    workers have been the same for long says `is_steady`: before that, nothing is given back.
+    `overdue` are groups that nobody has held for a while, although others could have taken them.
+    `is_steady` tells whether the workers have long been the same; nothing is given back before.
     """
     mine: list[bytes] = []
     free: list[bytes] = []

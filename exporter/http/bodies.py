@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from exporter.errors import Malformed, ProviderError, TryLater
 from exporter.http.reflection import without
 from exporter.http.wire import MAX_ERROR_BODY, TRANSPORT_ERRORS, Reply, decode
-from exporter.threads import Worker
+from exporter.threads import WorkerThread
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class BodyMemory:
             self._large -= taken > _LARGE
 
 
-_READER = Worker("decode")
+_READER = WorkerThread("decode")
 _ROOM = BodyMemory(_MAX_BODIES)  # the memory is that of the process
 
 

@@ -34,7 +34,7 @@ class Stored(Protocol):
     password_file: str | None
 
 
-class Worker(NamedTuple):
+class FleetMember(NamedTuple):
     """One process among several that write a database."""
 
     name: str | None
@@ -91,7 +91,7 @@ def open_ledger(  # noqa: PLR0913 - what the `state` section of a configuration 
     schema: str = "cicd_exporter",
     password: Callable[[], str | None] = lambda: None,
     patience: float = 0.0,
-    worker: Worker | None = None,
+    worker: FleetMember | None = None,
 ) -> Ledger:
     """The ledger at `url`: `sqlite:///PATH`, `memory:` or `postgresql://...`.
 

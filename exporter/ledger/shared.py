@@ -15,6 +15,9 @@ import msgspec
 
 from exporter.ledger.rows import Changes
 
+BEATS = 5
+"""How often a worker says that it lives, in the time of a lease."""
+
 
 class News(NamedTuple):
     """What was committed since a turn."""
@@ -84,6 +87,24 @@ class Beat(NamedTuple):
     """Up to which turn somebody was shown all of the commits."""
     rules: bytes | None
     """What all go by; None before the first worker said so."""
+
+    def accounts_of(self, worker: str) -> list[str]:
+        """The accounts that a worker polls, by its id."""
+        return sorted(account for account, one in self.held.items() if one.worker == worker)
+
+    @property
+    def agreed(self) -> bytes | None:
+        """The rules that every living worker has in its file; None while they differ."""
+        said = {worker.facts.rules for worker in self.workers.values()}
+        return said.pop() if len(said) == 1 else None
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether all living workers have the same rules and accounts in their files."""
+        files = {
+            (worker.facts.rules, *sorted(worker.facts.accounts)) for worker in self.workers.values()
+        }
+        return len(files) <= 1
 
 
 class Leases(Protocol):

@@ -19,7 +19,7 @@ from exporter.ledger import Ledger, Transaction
 from exporter.ledger.rows import Changes, Snapshot
 from exporter.ledger.shared import Feed
 from exporter.recorder.steps import Steps, looked_at
-from exporter.threads import Worker
+from exporter.threads import WorkerThread
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Commits(Steps):
         """How many commits were read that changed what is shown."""
         self.timed: Callable[[str, float], None] = lambda _step, _seconds: None
         """Called with how long a `commit` or a read of the `feed` took, in seconds."""
-        self._reader = Worker("feed")
+        self._reader = WorkerThread("feed")
         self._reading = asyncio.Lock()
         self._next_read: asyncio.Task[None] | None = None
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Literal, TypeVar
 
 from exporter.errors import Fenced, StateLost, StateUnavailable
-from exporter.threads import Worker
+from exporter.threads import WorkerThread
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Steps:
         """Whether the last step that wrote has succeeded."""
         self.lost = asyncio.Event()
         """Set once another process has taken the state over: this one must not go on."""
-        self._worker = Worker("ledger")
+        self._worker = WorkerThread("ledger")
         self._lock = _Lock()
 
     async def _alone(self, step: Callable[[], T]) -> T:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from time import monotonic
 
 import msgspec
 
-from exporter import __version__, fleet
+from exporter import __version__
 from exporter.http import RateLimit
+from exporter.ledger.shared import Beat
 from exporter.metrics import families as f
 from exporter.metrics import history
 from exporter.metrics.facts import Facts
@@ -62,16 +63,17 @@ def of_process(  # noqa: PLR0913 - all that it says
     started_at: float,
     reload: Reload,
     state_ok: bool,
-    workers: Sequence[fleet.WorkerReport] = (),
+    beat: Beat | None = None,
 ) -> Generator[None, None, StatusReport]:
     """The whole report; each step takes well under a millisecond.
 
-    `started_at` is epoch seconds, `state_ok` whether the state can be written, and `workers` are
-    the exporters that share it.
+    `started_at` is epoch seconds, `state_ok` whether the state can be written. `beat` tells of the
+    exporters that share it, where several do.
     """
     now = time.time()
     known = yield from summaries(list(view.pipelines.values()))
     accounts = []
+    workers = [] if beat is None else _workers(beat)
     holders = {account: worker.name for worker in workers for account in worker.accounts}
     for account in list(schedule.accounts):
         holder = holders.get(account.provider.name)
@@ -91,17 +93,21 @@ def of_process(  # noqa: PLR0913 - all that it says
         series=SeriesReport(
             used=view.samples, limit=view.rules.series_limit, dropped=view.dropped.total()
         ),
-        workers=[
-            WorkerReport(
-                name=_encodable(worker.name),
-                version=worker.version,
-                started_at=iso(worker.started_at),
-                accounts=worker.accounts,
-            )
-            for worker in workers
-        ],
+        workers=workers,
         accounts=accounts,
     )
+
+
+def _workers(beat: Beat) -> list[WorkerReport]:
+    return [
+        WorkerReport(
+            name=_encodable(worker.name),
+            version=worker.facts.version,
+            started_at=iso(worker.started_at),
+            accounts=beat.accounts_of(worker.id),
+        )
+        for worker in beat.workers.values()
+    ]
 
 
 def summaries(pipelines: Iterable[Pipeline]) -> Generator[None, None, dict[int, TargetSummary]]:
@@ -141,7 +147,7 @@ def of_account(
         name=provider.name,
         provider=provider.label,
         url=provider.root,
-        worker=worker and _encodable(worker),
+        worker=worker,
         up=health.up,
         state=_state(account),
         error=error and _encodable(error),

@@ -16,7 +16,6 @@ from exporter.ledger import LedgerConfig
 from exporter.ledger.opening import open_ledger
 from tests.system.fleets import Chaos, assert_exact, configured, opened, replica
 from tests.system.test_kill import Factory, Watch, assert_complete, live_and_die
-from tests.tools import postgres
 from tests.tools.commands import command
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
@@ -24,13 +23,6 @@ from tests.tools.system import TOKEN_ENV, Exporter, Exposition, eventually
 
 KILLS = 12
 BUILDS = "cicd_builds_total"
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A server of its own, which may be killed: what it has answered is on the disk."""
-    with postgres.cluster(durable=True) as made:
-        yield made
 
 
 def test_killed_processes_lose_nothing_and_double_nothing(tmp_path: Path, cluster: Cluster) -> None:

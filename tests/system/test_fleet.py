@@ -6,27 +6,17 @@ import json
 import random
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from exporter.demo import World
 from tests.system.fleets import LEASE, Chaos, assert_exact, configured, fleet, opened, replica
 from tests.system.test_kill import BUCKETS, Factory, Watch, accounts_at
-from tests.tools import postgres
 from tests.tools.emulators.unified import EmulatorThread
 from tests.tools.postgres import Cluster
 from tests.tools.system import Exporter, Exposition, configure, eventually
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A server of its own, which may be killed: what it has answered is on the disk."""
-    with postgres.cluster(durable=True) as made:
-        yield made
 
 
 def test_replicas_that_are_killed_and_sleep_on_a_server_that_is_killed_stay_exact(

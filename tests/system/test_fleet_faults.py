@@ -7,7 +7,7 @@ import random
 import select
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,6 @@ from tests.tools.emulators.unified import EmulatorThread, Fault
 from tests.tools.postgres import Cluster
 from tests.tools.system import Exporter, configure, eventually
 from tests.tools.trips import Trips
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """A server of its own, whose answers are on the disk."""
-    with postgres.cluster(durable=True) as made:
-        yield made
 
 
 def assert_status(exporter: Exporter, path: str, status: int) -> None:

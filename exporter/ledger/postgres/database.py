@@ -18,6 +18,7 @@ from exporter.ledger.postgres.driver import Access, PostgresDriver, line
 from exporter.ledger.postgres.leases import PostgresLeases
 from exporter.ledger.postgres.ledger import LEASE, PostgresReader
 from exporter.ledger.rows import Snapshot
+from exporter.ledger.shared import Beat
 from exporter.ledger.sql.contents import (
     DatabaseContents,
     ServerHealth,
@@ -53,10 +54,7 @@ class Database:
                 "database": self._access.place,
                 "schema": self._access.schema,
                 "workers": [
-                    WorkerContents(
-                        worker.name,
-                        sorted(name for name, one in beat.held.items() if one.worker == worker.id),
-                    )
+                    WorkerContents(worker.name, beat.accounts_of(worker.id))
                     for worker in beat.workers.values()
                 ],
                 "bytes": int(db.execute(_BYTES, (self._access.schema,)).fetchone()[0]),
@@ -87,16 +85,22 @@ class Database:
             ).fetchall()
             began_at = monotonic()
             connection.execute("SELECT 1").fetchall()
-            spent, names, said = monotonic() - began_at, [], set()
-            if schema.format_of(connection, self._access.schema) is not None:
-                driver = PostgresDriver(self._access)
-                try:
-                    workers = PostgresLeases(driver, "", length=LEASE, alone=False).look().workers
-                finally:
-                    driver.close()
-                names = [worker.name for worker in workers.values()]
-                said = {(w.facts.rules, *sorted(w.facts.accounts)) for w in workers.values()}
-            return ServerHealth(version, is_standby, is_synchronous, spent, names, len(said) <= 1)
+            spent = monotonic() - began_at
+            is_there = schema.format_of(connection, self._access.schema) is not None
+        beat = self._beat() if is_there else None
+        names = [] if beat is None else [worker.name for worker in beat.workers.values()]
+        return ServerHealth(
+            version, is_standby, is_synchronous, spent, names, beat is None or beat.is_agreed
+        )
+
+    def _beat(self) -> Beat:
+        """How things stand among those who write it."""
+        driver = PostgresDriver(self._access)
+        try:
+            with self._errors():
+                return PostgresLeases(driver, "", length=LEASE, alone=False).look()
+        finally:
+            driver.close()
 
     @contextmanager
     def _reader(self) -> Iterator[PostgresReader]:

@@ -16,11 +16,8 @@ import msgspec
 import psycopg
 
 from exporter.ledger.postgres.driver import HELD_UP, PostgresDriver, unavailable
-from exporter.ledger.shared import Beat, Held, Worker, WorkerFacts
+from exporter.ledger.shared import BEATS, Beat, Held, Worker, WorkerFacts
 from exporter.ledger.sql import meta
-
-BEATS = 5
-"""How often a worker says that it lives, in the time of a lease."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(WorkerFacts).decode

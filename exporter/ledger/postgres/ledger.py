@@ -30,9 +30,9 @@ from exporter.ledger import LedgerConfig, images
 from exporter.ledger.postgres import schema
 from exporter.ledger.postgres.driver import HELD_UP, Access, PostgresDriver, line, unavailable
 from exporter.ledger.postgres.feed import PostgresFeed
-from exporter.ledger.postgres.leases import BEATS, PostgresLeases
+from exporter.ledger.postgres.leases import PostgresLeases
 from exporter.ledger.rows import Rows, Snapshot, Touched
-from exporter.ledger.shared import Shared
+from exporter.ledger.shared import BEATS, Shared
 from exporter.ledger.sql import meta
 from exporter.ledger.sql.codec import RottenError
 from exporter.ledger.sql.ledger import SqlLedger, SqlTransaction
